@@ -1,0 +1,76 @@
+"""Decoded audio: 16 kHz mono signed 16-bit PCM, spooled to disk while it arrives so that memory does not grow with it."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from careca.errors import InvalidRequest
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Samples of one recording: shape (samples,), int16, perhaps backed by a file."""
+
+    samples: npt.NDArray[np.int16]
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+    def float32(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
+        """A copy of the samples from ``start`` to ``stop``, shape (stop - start,), scaled to [-1, 1)."""
+        return self.samples[start:stop].astype(np.float32) / np.float32(32768.0)
+
+
+class AudioSpool:
+    """Receives the bytes of one audio into an unlinked temporary file and checks them against their digest."""
+
+    def __init__(self, expected: Digest, directory: Path | None = None) -> None:
+        self._expected = expected
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory, prefix="careca-audio-")  # noqa: SIM115
+
+    def __enter__(self) -> AudioSpool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, chunk: bytes) -> None:
+        """Appends ``chunk``. Raises ``InvalidRequest`` as soon as there are more bytes than were announced."""
+        self._size += len(chunk)
+        if self._size > self._expected.size_bytes:
+            raise InvalidRequest(
+                f"more audio was sent than the {self._expected.size_bytes} bytes announced",
+                reason="DIGEST_MISMATCH",
+                field="config.audio.size_bytes",
+            )
+        self._hash.update(chunk)
+        self._file.write(chunk)
+
+    def finish(self) -> Audio:
+        """The audio received, backed by the file until ``close``. Raises ``InvalidRequest`` if it is not what was announced."""
+        if self._size != self._expected.size_bytes or self._hash.hexdigest() != self._expected.sha256:
+            raise InvalidRequest(
+                f"the {self._size} bytes of audio received do not match the digest announced",
+                reason="DIGEST_MISMATCH",
+                field="config.audio",
+            )
+        self._file.flush()
+        if self._size == 0:
+            return Audio(np.zeros(0, dtype=np.int16))
+        return Audio(np.memmap(self._file, dtype="<i2", mode="r", shape=(self._size // SAMPLE_BYTES,)))
+
+    def close(self) -> None:
+        """Gives the disk space back; the audio must no longer be in use."""
+        self._file.close()

@@ -1,0 +1,283 @@
+"""The small vocabulary of values that every part of Careca shares. Data only: no I/O, no protobuf, no model library.
+
+Times are seconds from the start of the recording, as ``float``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SAMPLE_RATE = 16_000
+"""Samples per second of all decoded audio."""
+
+SAMPLE_BYTES = 2
+"""Bytes per sample: signed 16-bit little-endian."""
+
+
+class Stage(enum.StrEnum):
+    """A step of a job, in order of execution; transcribe and diarize run at the same time."""
+
+    DECODE = "decode"
+    TRANSCRIBE = "transcribe"
+    DIARIZE = "diarize"
+    MERGE = "merge"
+
+
+class StageState(enum.StrEnum):
+    """What became of a stage."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class OutputFormat(enum.StrEnum):
+    """A textual form of a result."""
+
+    JSON = "json"
+    TXT = "txt"
+    SRT = "srt"
+    VTT = "vtt"
+    TSV = "tsv"
+    RTTM = "rttm"
+    STM = "stm"
+
+
+class ClearScope(enum.StrEnum):
+    """Which entries of a cache to clear."""
+
+    EXPIRED = "expired"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Names bytes by their content: lower-case hexadecimal SHA-256 and length."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word with its time. ``start`` and ``end`` are ``None`` where the model gave no time."""
+
+    text: str
+    start: float | None = None
+    end: float | None = None
+    probability: float | None = None
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of speech as the transcriber cut it, with its words."""
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said: segments in order of time."""
+
+    segments: tuple[Segment, ...]
+    language: str
+    language_probability: float
+    duration: float
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One speaker talking from ``start`` to ``end``."""
+
+    start: float
+    end: float
+    speaker: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerCountCandidate:
+    """A number of speakers that was considered, with its silhouette score in [-1, 1]; ``None`` where undefined."""
+
+    speaker_count: int
+    silhouette_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diarization:
+    """Who spoke when.
+
+    ``turns`` may overlap, as people do; ``exclusive_turns`` never do and are the ones to give words to speakers by.
+    Speakers are labelled ``SPEAKER_00``, ``SPEAKER_01`` ... in order of first speech.
+    """
+
+    turns: tuple[Turn, ...]
+    exclusive_turns: tuple[Turn, ...]
+    duration: float
+    model: str
+    candidates: tuple[SpeakerCountCandidate, ...] = ()
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Labels of all speakers, in order of first speech."""
+        return tuple(dict.fromkeys(turn.speaker for turn in self.turns))
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One speaker's words in a row. ``speaker`` is ``None`` where nobody could be named."""
+
+    start: float
+    end: float
+    text: str
+    speaker: str | None = None
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionOptions:
+    """What a caller may ask of the transcriber."""
+
+    language: str | None = None
+    """ISO 639-1 code; ``None`` detects it."""
+    translate: bool = False
+    """Translate to English instead of writing down the language spoken."""
+    initial_prompt: str = ""
+    """Text that the model takes as having come before: names, spelling, style."""
+    hotwords: tuple[str, ...] = ()
+    """Words and phrases to listen for."""
+    beam_size: int = 5
+    """Width of the beam search, 1 to 20; 1 is greedy and fastest."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiarizationOptions:
+    """What a caller may ask of the diarizer; ``None`` leaves it to the diarizer."""
+
+    speaker_count: int | None = None
+    min_speaker_count: int | None = None
+    max_speaker_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage has come, as a fraction from 0 to 1."""
+
+    stage: Stage
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What a stage did: its state, the seconds it took, whether its result came from the cache, and why it failed."""
+
+    stage: Stage
+    state: StageState
+    seconds: float
+    cached: bool = False
+    error_reason: str = ""
+    error_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Who said what, and when, in one recording.
+
+    A stage that failed leaves its fields empty and its report says why; ``partial`` is then true.
+    """
+
+    recording: Digest
+    audio: Digest
+    duration: float
+    stages: tuple[StageReport, ...]
+    language: str = ""
+    language_probability: float = 0.0
+    utterances: tuple[Utterance, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    exclusive_turns: tuple[Turn, ...] = ()
+    candidates: tuple[SpeakerCountCandidate, ...] = ()
+    transcription_model: str = ""
+    diarization_model: str = ""
+    formats: Mapping[OutputFormat, str] = field(default_factory=dict)
+
+    @property
+    def partial(self) -> bool:
+        """Whether a stage failed and the rest was delivered without it."""
+        return any(report.state is StageState.FAILED for report in self.stages)
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Labels of all speakers, in order of first speech."""
+        return tuple(dict.fromkeys(turn.speaker for turn in self.turns))
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """The live state of one stage's result cache, shared by all replicas."""
+
+    available: bool
+    """Whether Redis answered; where not, the numbers below are zero."""
+    entries: int = 0
+    size_bytes: int = 0
+    hits: int = 0
+    misses: int = 0
+    stores: int = 0
+    evictions: int = 0
+    expiries: int = 0
+    oldest_entry_unix: float | None = None
+    newest_entry_unix: float | None = None
+    max_entries: int = 0
+    ttl_seconds: float = 0.0
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Hits per lookup, or ``None`` before the first lookup."""
+        lookups = self.hits + self.misses
+        return self.hits / lookups if lookups else None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheClearance:
+    """What clearing a cache removed."""
+
+    removed_entries: int
+    removed_bytes: int
+    removed_locks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUsage:
+    """What one process holds, in bytes."""
+
+    rss_bytes: int
+    uss_bytes: int
+    gpu_allocated_bytes: int = 0
+    gpu_reserved_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServiceStats:
+    """The live state of one model service."""
+
+    cache: CacheStats
+    memory: MemoryUsage
+    models_loaded: bool
+    model: str
+    device: str
+    in_flight: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRelease:
+    """Memory before and after a cleanup; ``models_unloaded`` where the weights went too."""
+
+    before: MemoryUsage
+    after: MemoryUsage
+    models_unloaded: bool = False

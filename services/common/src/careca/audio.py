@@ -1,4 +1,4 @@
-"""Decoded audio: 16 kHz mono signed 16-bit PCM, spooled to disk while it arrives so that memory does not grow with it."""
+"""Decoded audio: 16 kHz mono signed 16-bit PCM, spooled to disk as it arrives so that memory does not grow with it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class AudioSpool:
         self._file.write(chunk)
 
     def finish(self) -> Audio:
-        """The audio received, backed by the file until ``close``. Raises ``InvalidRequest`` if it is not what was announced."""
+        """The audio received, backed by the file. Raises ``InvalidRequest`` if it is not what was announced."""
         if self._size != self._expected.size_bytes or self._hash.hexdigest() != self._expected.sha256:
             raise InvalidRequest(
                 f"the {self._size} bytes of audio received do not match the digest announced",

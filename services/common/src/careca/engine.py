@@ -9,7 +9,7 @@ from careca.errors import Cancelled
 
 
 class CancelToken:
-    """Asks a thread to stop; the thread asks ``raise_if_cancelled`` between batches, since threads do not die by themselves."""
+    """Asks a thread to stop. The thread checks between batches, since threads do not die by themselves."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -54,7 +54,7 @@ class Engine(Protocol):
         """Drops the weights; does nothing where there are none. Never called while an inference runs."""
 
     def gpu_memory(self) -> tuple[int, int]:
-        """Bytes of GPU memory that live data uses and that this process holds; (0, 0) without a GPU or before its use."""
+        """Bytes of GPU memory in use by live data and held by this process; (0, 0) without a GPU or before its use."""
 
     def release_gpu_cache(self) -> None:
         """Gives cached GPU memory that no live data uses back to the device; does nothing without a GPU."""

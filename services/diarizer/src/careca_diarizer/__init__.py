@@ -1,0 +1,1 @@
+"""The diarizer: audio in, turns with speakers out."""

@@ -1,0 +1,1 @@
+"""The gateway: a recording in, who said what and when out."""

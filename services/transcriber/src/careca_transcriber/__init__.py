@@ -1,0 +1,1 @@
+"""The transcriber: audio in, words with times out."""

@@ -75,6 +75,7 @@ class LocalStack:
     environment: Mapping[str, str] = field(default_factory=dict)
     logs_to_terminal: bool = False
     announce: Callable[[str], None] = lambda _text: None
+    exit_codes: dict[str, int] = field(default_factory=dict, init=False)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
 
     @property
@@ -123,7 +124,10 @@ class LocalStack:
         (self.root / "pids.json").write_text(json.dumps(self.pids))
 
     def stop(self) -> None:
-        """Ends all parts in the order in which they depend on each other; kills what does not end in time."""
+        """Ends all parts in the order in which they depend on each other; kills what does not end in time.
+
+        ``exit_codes`` then says how each ended.
+        """
         for name in reversed(list(self._processes)):
             process = self._processes.pop(name)
             process.send_signal(signal.SIGTERM)
@@ -132,7 +136,7 @@ class LocalStack:
             except subprocess.TimeoutExpired:
                 self.announce(f"{name} did not stop within {STOP_SECONDS:.0f} s; killing it")
                 process.kill()
-                process.wait()
+            self.exit_codes[name] = process.wait()
         (self.root / "pids.json").unlink(missing_ok=True)
 
     def wait(self) -> str:

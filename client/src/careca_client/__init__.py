@@ -1,0 +1,36 @@
+"""Careca's client library: a recording in, who said what and when out.
+
+    from careca_client import Client
+
+    with Client("localhost:50051") as client:
+        result = client.transcribe("meeting.mp4", max_speaker_count=4)
+        for utterance in result.utterances:
+            print(utterance.start, utterance.speaker, utterance.text)
+
+``AsyncClient`` has the same methods for asyncio. Errors are those of ``careca.errors``.
+"""
+
+from careca_client.admin import Health, StageClearance, StageStats, SystemRelease, SystemStats
+from careca_client.aio import AsyncClient
+from careca_client.client import Client
+from careca_client.conversation import TranscribeOptions
+from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
+from careca_client.result import TranscriptionResult
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Event",
+    "EventCallback",
+    "Hashing",
+    "Health",
+    "RecordingKnown",
+    "Retrying",
+    "StageClearance",
+    "StageStats",
+    "SystemRelease",
+    "SystemStats",
+    "TranscribeOptions",
+    "TranscriptionResult",
+    "Uploading",
+]

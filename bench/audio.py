@@ -1,0 +1,60 @@
+"""Recordings that the benchmark makes: clips joined to a length, and a large file of silence."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE
+
+_WAV_HEADER_BYTES = 44
+_BLOCK_SAMPLES = 60 * SAMPLE_RATE
+
+
+def decode(path: Path) -> npt.NDArray[np.int16]:
+    """The first audio track of ``path`` as 16 kHz mono, shape (samples,)."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+    with av.open(str(path)) as container:
+        frames = itertools.chain(container.decode(audio=0), [None])
+        blocks = [block.to_ndarray()[0] for frame in frames for block in resampler.resample(frame)]
+    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int16)
+
+
+def join(paths: Sequence[Path], seconds: float) -> npt.NDArray[np.int16]:
+    """``paths`` one after the other, from the first again after the last, cut to ``seconds``: shape (samples,)."""
+    clips = [decode(path) for path in paths]
+    wanted = round(seconds * SAMPLE_RATE)
+    once = np.concatenate(clips)
+    if not len(once):
+        raise ValueError("the clips to join have no audio")
+    return np.resize(once, wanted)
+
+
+def write_flac(samples: npt.NDArray[np.int16], path: Path, *, comment: str = "") -> None:
+    """Writes 16 kHz mono FLAC. Another ``comment`` makes another file, by its digest, of the same samples."""
+    with av.open(str(path), "w", format="flac") as container:
+        container.metadata["comment"] = comment
+        stream = container.add_stream("flac", rate=SAMPLE_RATE, layout="mono", format="s16")
+        for start in range(0, len(samples), _BLOCK_SAMPLES):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + _BLOCK_SAMPLES], "s16", "mono")
+            frame.sample_rate = SAMPLE_RATE
+            frame.pts = start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def write_silence(path: Path, size_bytes: int) -> None:
+    """Writes a WAV file of ``size_bytes`` (even, below 4 GiB), 16 kHz mono, all zeros: sparse where the disk can."""
+    data_bytes = size_bytes - _WAV_HEADER_BYTES
+    byte_rate = SAMPLE_RATE * SAMPLE_BYTES
+    with path.open("wb") as file:
+        file.write(struct.pack("<4sI4s", b"RIFF", size_bytes - 8, b"WAVE"))
+        file.write(struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, SAMPLE_RATE, byte_rate, SAMPLE_BYTES, 8 * SAMPLE_BYTES))
+        file.write(struct.pack("<4sI", b"data", data_bytes))
+        file.truncate(size_bytes)

@@ -1,0 +1,114 @@
+"""Recordings with the truth about them, from a folder of folders: audio files with RTTM, STM or TXT beside them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from careca.types import Turn, Utterance
+
+AUDIO_SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a"})
+READ_SPEECH = "fleurs"
+"""The folder whose recordings are one person reading; its names carry the language: ``fleurs-pt-003``."""
+
+
+class DatasetError(Exception):
+    """The folder holds no recordings that can be used; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recording. ``turns``, ``utterances`` and ``text`` are the truth, each ``None`` where it is not known."""
+
+    name: str
+    folder: str
+    path: Path
+    language: str
+    turns: tuple[Turn, ...] | None = None
+    utterances: tuple[Utterance, ...] | None = None
+    text: str | None = None
+
+
+def load(root: Path) -> list[Recording]:
+    """All recordings under ``root``, by folder and name. Raises ``DatasetError`` where there are none."""
+    recordings = [_recording(path) for path in sorted(root.glob("*/*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+    if not recordings:
+        raise DatasetError(f"no recordings in the folders of {root}; set CARECA_DATA or --data")
+    return recordings
+
+
+def conversations(recordings: Iterable[Recording]) -> list[Recording]:
+    """Those in which people talk to each other, or at least freely."""
+    return [each for each in recordings if each.folder != READ_SPEECH]
+
+
+def read_speech(recordings: Iterable[Recording]) -> list[Recording]:
+    """Those in which one person reads."""
+    return [each for each in recordings if each.folder == READ_SPEECH]
+
+
+def spread(recordings: Iterable[Recording], count: int) -> list[Recording]:
+    """At most ``count`` recordings, taken from each folder and language in turn, small ones first."""
+    kinds: dict[tuple[str, str], list[Recording]] = {}
+    for recording in sorted(recordings, key=_size):
+        kinds.setdefault((recording.folder, recording.language), []).append(recording)
+    rounds = itertools.zip_longest(*(kinds[kind] for kind in sorted(kinds)))
+    return [each for each in itertools.chain.from_iterable(rounds) if each is not None][:count]
+
+
+def typical(recordings: Iterable[Recording]) -> Recording:
+    """The recording of median size. Raises ``DatasetError`` where there is none."""
+    by_size = sorted(recordings, key=_size)
+    if not by_size:
+        raise DatasetError("there are no conversations among the recordings")
+    return by_size[len(by_size) // 2]
+
+
+def parse_rttm(text: str) -> tuple[Turn, ...]:
+    """Turns of NIST's RTTM: ``SPEAKER file channel start duration <NA> <NA> speaker <NA> <NA>``."""
+    turns = (
+        Turn(start=float(start), end=float(start) + float(duration), speaker=speaker)
+        for kind, _file, _channel, start, duration, _text, _type, speaker, *_rest in _rows(text)
+        if kind == "SPEAKER"
+    )
+    return tuple(turns)
+
+
+def parse_stm(text: str) -> tuple[Utterance, ...]:
+    """Utterances of NIST's STM: ``file channel speaker start end [<label>] words``."""
+    return tuple(
+        Utterance(start=float(start), end=float(end), text=" ".join(_without_label(words)), speaker=speaker)
+        for _file, _channel, speaker, start, end, *words in _rows(text)
+    )
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    return (line.split() for line in text.splitlines() if line.strip() and not line.startswith(";;"))
+
+
+def _without_label(words: Sequence[str]) -> Sequence[str]:
+    return words[1:] if words and words[0].startswith("<") and words[0].endswith(">") else words
+
+
+def _size(recording: Recording) -> int:
+    return recording.path.stat().st_size
+
+
+def _recording(path: Path) -> Recording:
+    folder = path.parent.name
+    rttm, stm, text = (_read_if_there(path.with_suffix(suffix)) for suffix in (".rttm", ".stm", ".txt"))
+    return Recording(
+        name=path.stem,
+        folder=folder,
+        path=path,
+        language=path.stem.split("-")[1] if folder == READ_SPEECH else "en",
+        turns=None if rttm is None else parse_rttm(rttm),
+        utterances=None if stm is None else parse_stm(stm),
+        text=text,
+    )
+
+
+def _read_if_there(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None

@@ -1,0 +1,64 @@
+"""The stack under measurement: started fresh for each part, in a folder of its own that goes with it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import machine
+from careca_client import Client
+from results import Run
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A running stack: a client of its gateway, its services' process ids and environment, a folder for files."""
+
+    client: Client
+    pids: Mapping[str, int]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+@contextmanager
+def running_stack() -> Iterator[Bench]:
+    """Starts the one-machine stack with empty caches and stops it on leaving. Raises ``stack.StackError``."""
+    sys.path.append(str(REPOSITORY / "deploy" / "local"))  # a folder of scripts, no package that could be installed
+    from stack import LocalStack
+
+    with (
+        tempfile.TemporaryDirectory(prefix="careca-bench-") as name,
+        LocalStack(Path(name), announce=announce) as stack,
+        Client(stack.gateway_target) as client,
+    ):
+        yield Bench(
+            client=client,
+            pids={service: pid for service, pid in stack.pids.items() if service != "redis"},
+            environment=stack.service_environment("transcriber"),
+            folder=Path(name),
+        )
+
+
+def describe_run(client: Client, started: float, *, quick: bool) -> Run:
+    """The run that began when ``time.perf_counter`` said ``started`` and ends now."""
+    return Run(
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        wall_seconds=time.perf_counter() - started,
+        quick=quick,
+        revision=machine.revision(REPOSITORY),
+        models=tuple(each.stats.model for each in client.stats().stages if each.stats),
+        machine=machine.describe(),
+    )
+
+
+def announce(text: str) -> None:
+    """Tells the person who waits; what was measured goes elsewhere."""
+    print(text, file=sys.stderr, flush=True)

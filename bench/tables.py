@@ -1,0 +1,61 @@
+"""Markdown and the ways in which the report writes numbers. An unknown number is a dash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+BEGIN = "<!-- bench:begin -->"
+END = "<!-- bench:end -->"
+NOTHING = "-"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; all columns but the first are numbers, aligned to the right."""
+    rule = ("---", *("---:" for _ in head[1:]))
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
+
+
+def section(title: str, *parts: str) -> str:
+    """A heading and what stands under it."""
+    return "\n\n".join((f"### {title}", *parts))
+
+
+def splice(document: str, text: str) -> str:
+    """``document`` with ``text`` between its two markers. Raises ``ValueError`` where they are not there."""
+    before, begin, rest = document.partition(BEGIN)
+    _old, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the document has no {BEGIN} followed by {END}")
+    return f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}"
+
+
+def rate(value: float | None) -> str:
+    """A rate as a fraction: 0.123."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def count(right: int, of: int) -> str:
+    """How many of how many."""
+    return f"{right} of {of}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with as many digits as say something."""
+    if value is None:
+        return NOTHING
+    return f"{value:.1f} s" if value >= 10 else f"{value:.2f} s" if value >= 1 else milliseconds(value)
+
+
+def milliseconds(value: float) -> str:
+    """Seconds as milliseconds."""
+    return f"{value * 1e3:.1f} ms"
+
+
+def minutes(value: float) -> str:
+    """Seconds of audio as minutes."""
+    return f"{value / 60:g} min" if value % 60 == 0 else f"{value / 60:.1f} min"
+
+
+def mebibytes(value: int) -> str:
+    """Bytes as MiB."""
+    return f"{value / 2**20:.0f} MiB"

@@ -1,0 +1,35 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from careca.types import Stage
+
+
+class ModelStage(enum.StrEnum):
+    """The stages that have a model, a cache and a service of their own."""
+
+    TRANSCRIBE = Stage.TRANSCRIBE.value
+    DIARIZE = Stage.DIARIZE.value
+
+
+Gateway = Annotated[
+    str,
+    typer.Option("--gateway", "-g", envvar="CARECA_GATEWAY", metavar="HOST:PORT", help="Address of the gateway."),
+]
+
+Stages = Annotated[list[ModelStage], typer.Option("--stage", help="Only this stage; may be repeated. All by default.")]
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")]
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of what goes wrong.")]
+
+
+def stages_of(chosen: Iterable[ModelStage]) -> tuple[Stage, ...]:
+    """The stages chosen, each once."""
+    return tuple(dict.fromkeys(Stage(stage.value) for stage in chosen))

@@ -1,0 +1,100 @@
+"""Where results go: names of output files, and what stands on stdout."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path, PurePath
+
+from rich.console import Console
+from rich.text import Text
+
+from careca.types import OutputFormat, Utterance
+from careca_client.result import TranscriptionResult
+
+JOINABLE = frozenset({OutputFormat.JSON, OutputFormat.TXT, OutputFormat.RTTM, OutputFormat.STM})
+"""Formats of which several may follow each other on stdout; the others have headers or count from one."""
+
+SPEAKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red")
+"""Styles of speakers in a terminal, in order of first speech."""
+
+
+def plan_names(recordings: Sequence[str], formats: Collection[OutputFormat], taken: Collection[Path]) -> list[str]:
+    """For each recording's file name the output file name without its last extension, none of them alike.
+
+    This is the stem; the whole name where several recordings share the stem or the output would replace one of the
+    recordings (``taken``); a number is added where even that is not enough.
+    """
+    names = [PurePath(recording).name for recording in recordings]
+    stems = Counter(_alike(PurePath(name).stem) for name in names)
+    used = {_alike(path.name) for path in taken}
+    planned = []
+    for name in names:
+        stem = PurePath(name).stem
+        choices = _choices(name, first=stem if stems[_alike(stem)] == 1 else name)
+        chosen = next(choice for choice in choices if not used & _files(choice, formats))
+        used |= _files(chosen, formats)
+        planned.append(chosen)
+    return planned
+
+
+def _choices(name: str, *, first: str) -> Iterator[str]:
+    yield first
+    yield name
+    number = 2
+    while True:
+        yield f"{name}-{number}"
+        number += 1
+
+
+def _files(name: str, formats: Collection[OutputFormat]) -> set[str]:
+    return {_alike(f"{name}.{output_format}") for output_format in formats}
+
+
+def _alike(name: str) -> str:
+    """Names that some file systems take for the same."""
+    return name.casefold()
+
+
+def write_file(path: Path, text: str, *, overwrite: bool) -> None:
+    """Writes ``text`` whole or not at all. Raises ``FileExistsError`` where it exists and must stay."""
+    refuse_existing(path, overwrite=overwrite)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raises ``FileExistsError`` where ``path`` exists and must not be replaced."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def print_utterances(result: TranscriptionResult, console: Console) -> None:
+    """One line for each utterance: time, speaker, text."""
+    styles = {speaker: SPEAKER_STYLES[index % len(SPEAKER_STYLES)] for index, speaker in enumerate(result.speakers)}
+    for utterance in result.utterances:
+        console.print(_line_of(utterance, styles.get(utterance.speaker or "", "")))
+
+
+def _line_of(utterance: Utterance, style: str) -> Text:
+    return Text.assemble(
+        (f"[{clock(utterance.start)} - {clock(utterance.end)}] ", "dim"),
+        (f"{utterance.speaker or 'UNKNOWN'}: ", style),
+        utterance.text,
+    )
+
+
+def clock(seconds: float) -> str:
+    """``seconds`` as HH:MM:SS.mmm."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}.{rest % 1000:03}"

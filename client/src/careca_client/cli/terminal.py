@@ -1,0 +1,42 @@
+"""Where lines for people go: stderr, so that stdout carries results only."""
+
+from __future__ import annotations
+
+import traceback
+
+from rich.console import Console
+from rich.text import Text
+
+PROGRAM = "careca"
+"""What every line on stderr starts with."""
+
+UNLIMITED_WIDTH = 1_000
+"""Characters in a line where nobody's terminal sets a limit."""
+
+
+def stderr() -> Console:
+    """The console for people. Lines are never wrapped, so that each message stays one line in a log."""
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def stdout() -> Console:
+    """The console for results that people read; plain text, of any width, where stdout is no terminal."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = UNLIMITED_WIDTH
+    return console
+
+
+def complain(
+    message: str, error: BaseException | None = None, *, subject: str = "", console: Console | None = None
+) -> None:
+    """One line on what went wrong with ``subject``; the traceback of ``error``, where given, above it."""
+    console = console or stderr()
+    if error is not None:
+        console.print("".join(traceback.format_exception(error)).rstrip())
+    console.print(Text.assemble((line(message, subject), "red")))
+
+
+def line(message: str, subject: str = "") -> str:
+    """``careca: SUBJECT: MESSAGE``."""
+    return ": ".join(part for part in (PROGRAM, subject, message) if part)

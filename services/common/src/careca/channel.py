@@ -1,0 +1,57 @@
+"""Channels to Careca's services, and the gRPC options that both ends must agree on."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+import grpc.aio
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Largest message sent or received: a result of many hours fits, a recording travels in chunks of 1 MiB."""
+
+KEEPALIVE_SECONDS = 30
+"""How often a silent connection is probed: it notices within a minute that the other machine is gone."""
+
+Options = list[tuple[str, str | int]]
+
+MESSAGE_OPTIONS: Options = [
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+]
+"""For channels and servers alike; gRPC's own limit is 4 MiB."""
+
+KEEPALIVE_OPTIONS: Options = [
+    ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+"""For channels and servers alike; the server must also allow pings this often (``careca.server``)."""
+
+# Deadlines are given per call and never here: the service config's own timeout fires early.
+# Only the health check notices a server that drains while its connection stays open; pick_first would ignore it.
+_SERVICE_CONFIG = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
+
+CHANNEL_OPTIONS: Options = [
+    *MESSAGE_OPTIONS,
+    *KEEPALIVE_OPTIONS,
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+]
+"""What both kinds of channel are created with."""
+
+
+def create_channel(target: str) -> grpc.aio.Channel:
+    """A channel for asyncio that spreads calls over all healthy servers behind ``target``.
+
+    ``target`` is host:port, or with a scheme such as dns:///name:port to follow all addresses of a headless service.
+    Calls fail with ``grpc.aio.AioRpcError``: make them inside ``careca.statuses.translated_errors``.
+    """
+    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+
+
+def create_sync_channel(target: str) -> grpc.Channel:
+    """The same as ``create_channel`` for code without asyncio. Calls fail with ``grpc.RpcError``."""
+    return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)

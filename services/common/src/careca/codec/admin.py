@@ -1,0 +1,157 @@
+"""Statistics, cache clearance and memory."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from careca.codec.scalars import decode_duration, encode_duration
+from careca.errors import InvalidRequest
+from careca.types import CacheClearance, CacheStats, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats
+from careca.v1 import admin_pb2
+
+# The finest step in which a float holds today's date.
+_MICROS = 1_000_000
+
+_SCOPES = {
+    ClearScope.EXPIRED: admin_pb2.CLEAR_SCOPE_EXPIRED,
+    ClearScope.ALL: admin_pb2.CLEAR_SCOPE_ALL,
+}
+_SCOPES_BY_NUMBER = {number: scope for scope, number in _SCOPES.items()}
+
+
+def encode_clear_scope(scope: ClearScope) -> admin_pb2.ClearScope.ValueType:
+    """The scope's number on the wire."""
+    return _SCOPES[scope]
+
+
+def decode_clear_scope(number: admin_pb2.ClearScope.ValueType, field: str = "scope") -> ClearScope:
+    """The scope of that number. Raises ``InvalidRequest`` where it is unspecified, so that nothing goes by mistake."""
+    scope = _SCOPES_BY_NUMBER.get(number)
+    if scope is None:
+        raise InvalidRequest(
+            f"{field} must be CLEAR_SCOPE_EXPIRED or CLEAR_SCOPE_ALL, but is {number}",
+            field=field,
+            metadata={"value": str(number)},
+        )
+    return scope
+
+
+def encode_cache_stats(stats: CacheStats) -> admin_pb2.CacheStats:
+    """The statistics' message."""
+    return admin_pb2.CacheStats(
+        available=stats.available,
+        entries=stats.entries,
+        size_bytes=stats.size_bytes,
+        hits=stats.hits,
+        misses=stats.misses,
+        stores=stats.stores,
+        evictions=stats.evictions,
+        expiries=stats.expiries,
+        hit_rate=stats.hit_rate,
+        oldest_entry_time=_encode_time(stats.oldest_entry_unix),
+        newest_entry_time=_encode_time(stats.newest_entry_unix),
+        max_entries=stats.max_entries,
+        ttl=encode_duration(stats.ttl_seconds),
+    )
+
+
+def decode_cache_stats(message: admin_pb2.CacheStats) -> CacheStats:
+    """The statistics in ``message``."""
+    return CacheStats(
+        available=message.available,
+        entries=message.entries,
+        size_bytes=message.size_bytes,
+        hits=message.hits,
+        misses=message.misses,
+        stores=message.stores,
+        evictions=message.evictions,
+        expiries=message.expiries,
+        oldest_entry_unix=_decode_time(message.oldest_entry_time) if message.HasField("oldest_entry_time") else None,
+        newest_entry_unix=_decode_time(message.newest_entry_time) if message.HasField("newest_entry_time") else None,
+        max_entries=message.max_entries,
+        ttl_seconds=decode_duration(message.ttl),
+    )
+
+
+def encode_memory_usage(usage: MemoryUsage) -> admin_pb2.MemoryUsage:
+    """The usage's message."""
+    return admin_pb2.MemoryUsage(
+        rss_bytes=usage.rss_bytes,
+        uss_bytes=usage.uss_bytes,
+        gpu_allocated_bytes=usage.gpu_allocated_bytes,
+        gpu_reserved_bytes=usage.gpu_reserved_bytes,
+    )
+
+
+def decode_memory_usage(message: admin_pb2.MemoryUsage) -> MemoryUsage:
+    """The usage in ``message``."""
+    return MemoryUsage(message.rss_bytes, message.uss_bytes, message.gpu_allocated_bytes, message.gpu_reserved_bytes)
+
+
+def encode_memory_release(release: MemoryRelease) -> admin_pb2.MemoryRelease:
+    """The release's message."""
+    return admin_pb2.MemoryRelease(
+        before=encode_memory_usage(release.before),
+        after=encode_memory_usage(release.after),
+        models_unloaded=release.models_unloaded,
+    )
+
+
+def decode_memory_release(message: admin_pb2.MemoryRelease) -> MemoryRelease:
+    """The release in ``message``."""
+    return MemoryRelease(
+        decode_memory_usage(message.before), decode_memory_usage(message.after), message.models_unloaded
+    )
+
+
+def encode_clearance(clearance: CacheClearance, release: MemoryRelease) -> admin_pb2.CacheClearance:
+    """What was removed from a cache and the memory that came back with it."""
+    return admin_pb2.CacheClearance(
+        removed_entries=clearance.removed_entries,
+        removed_bytes=clearance.removed_bytes,
+        removed_locks=clearance.removed_locks,
+        memory=encode_memory_release(release),
+    )
+
+
+def decode_clearance(message: admin_pb2.CacheClearance) -> tuple[CacheClearance, MemoryRelease]:
+    """What was removed from a cache and the memory that came back with it."""
+    clearance = CacheClearance(message.removed_entries, message.removed_bytes, message.removed_locks)
+    return clearance, decode_memory_release(message.memory)
+
+
+def encode_model_service_stats(stats: ModelServiceStats) -> admin_pb2.ModelServiceStats:
+    """The statistics' message."""
+    return admin_pb2.ModelServiceStats(
+        cache=encode_cache_stats(stats.cache),
+        memory=encode_memory_usage(stats.memory),
+        models_loaded=stats.models_loaded,
+        model=stats.model,
+        device=stats.device,
+        in_flight=stats.in_flight,
+        waiting=stats.waiting,
+    )
+
+
+def decode_model_service_stats(message: admin_pb2.ModelServiceStats) -> ModelServiceStats:
+    """The statistics in ``message``."""
+    return ModelServiceStats(
+        cache=decode_cache_stats(message.cache),
+        memory=decode_memory_usage(message.memory),
+        models_loaded=message.models_loaded,
+        model=message.model,
+        device=message.device,
+        in_flight=message.in_flight,
+        waiting=message.waiting,
+    )
+
+
+def _encode_time(unix: float | None) -> Timestamp | None:
+    if unix is None:
+        return None
+    micros = round(unix * _MICROS)
+    return Timestamp(seconds=micros // _MICROS, nanos=micros % _MICROS * 1_000)
+
+
+def _decode_time(timestamp: Timestamp) -> float:
+    return (timestamp.seconds * _MICROS + timestamp.nanos // 1_000) / _MICROS

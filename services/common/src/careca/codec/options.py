@@ -1,0 +1,117 @@
+"""What callers may ask of the models, checked against the limits that audio.proto documents."""
+
+from __future__ import annotations
+
+import re
+
+from careca.errors import InvalidRequest
+from careca.types import DiarizationOptions, TranscriptionOptions
+from careca.v1 import audio_pb2
+
+MAX_BEAM_SIZE = 20
+"""Greatest width of the beam search."""
+
+MAX_PROMPT_CHARACTERS = 1_000
+"""Greatest length of the initial prompt."""
+
+MAX_HOTWORDS = 100
+"""Greatest number of hotwords."""
+
+MAX_HOTWORD_CHARACTERS = 100
+"""Greatest length of one hotword."""
+
+MAX_SPEAKERS = 50
+"""Greatest number of speakers that can be asked for."""
+
+# Whisper's languages are ISO 639-1 but for two that have no such code (haw, yue).
+_LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")
+
+
+def decode_transcription_options(
+    message: audio_pb2.TranscriptionOptions, field: str = "config.options"
+) -> TranscriptionOptions:
+    """The options in ``message``. Raises ``InvalidRequest`` with the path of the field that is out of range."""
+    if message.language_code and not _LANGUAGE_CODE.fullmatch(message.language_code):
+        raise InvalidRequest(
+            f"{field}.language_code must be a lower-case ISO 639-1 code such as en, or empty to detect the language",
+            field=f"{field}.language_code",
+        )
+    if len(message.initial_prompt) > MAX_PROMPT_CHARACTERS:
+        raise InvalidRequest(
+            f"{field}.initial_prompt has {len(message.initial_prompt)} characters; "
+            f"at most {MAX_PROMPT_CHARACTERS} are accepted",
+            field=f"{field}.initial_prompt",
+        )
+    _check_hotwords(tuple(message.hotwords), f"{field}.hotwords")
+    defaults = TranscriptionOptions()
+    beam_size = message.beam_size if message.HasField("beam_size") else defaults.beam_size
+    _check_range(beam_size, MAX_BEAM_SIZE, f"{field}.beam_size")
+    return TranscriptionOptions(
+        language=message.language_code or None,
+        translate=message.translate,
+        initial_prompt=message.initial_prompt,
+        hotwords=tuple(message.hotwords),
+        beam_size=beam_size,
+    )
+
+
+def encode_transcription_options(options: TranscriptionOptions) -> audio_pb2.TranscriptionOptions:
+    """The options' message."""
+    return audio_pb2.TranscriptionOptions(
+        language_code=options.language or "",
+        translate=options.translate,
+        initial_prompt=options.initial_prompt,
+        hotwords=options.hotwords,
+        beam_size=options.beam_size,
+    )
+
+
+def decode_diarization_options(
+    message: audio_pb2.DiarizationOptions, field: str = "config.options"
+) -> DiarizationOptions:
+    """The options in ``message``. Raises ``InvalidRequest`` with the path of the field that is out of range."""
+    exact = message.speaker_count if message.HasField("speaker_count") else None
+    least = message.min_speaker_count if message.HasField("min_speaker_count") else None
+    most = message.max_speaker_count if message.HasField("max_speaker_count") else None
+    for name, count in (("speaker_count", exact), ("min_speaker_count", least), ("max_speaker_count", most)):
+        if count is not None:
+            _check_range(count, MAX_SPEAKERS, f"{field}.{name}")
+    if exact is not None and (least is not None or most is not None):
+        raise InvalidRequest(
+            f"{field}.speaker_count is exact: give it alone, or min_speaker_count and max_speaker_count without it",
+            field=f"{field}.speaker_count",
+        )
+    if least is not None and most is not None and least > most:
+        raise InvalidRequest(
+            f"{field}.min_speaker_count is {least} but max_speaker_count is {most}: the least must not be the greater",
+            field=f"{field}.min_speaker_count",
+            metadata={"min_speaker_count": str(least), "max_speaker_count": str(most)},
+        )
+    return DiarizationOptions(exact, least, most)
+
+
+def encode_diarization_options(options: DiarizationOptions) -> audio_pb2.DiarizationOptions:
+    """The options' message."""
+    return audio_pb2.DiarizationOptions(
+        speaker_count=options.speaker_count,
+        min_speaker_count=options.min_speaker_count,
+        max_speaker_count=options.max_speaker_count,
+    )
+
+
+def _check_range(value: int, greatest: int, field: str) -> None:
+    if not 1 <= value <= greatest:
+        raise InvalidRequest(
+            f"{field} must be from 1 to {greatest}, but is {value}", field=field, metadata={"value": str(value)}
+        )
+
+
+def _check_hotwords(hotwords: tuple[str, ...], field: str) -> None:
+    if len(hotwords) > MAX_HOTWORDS:
+        raise InvalidRequest(f"{field} has {len(hotwords)} entries; at most {MAX_HOTWORDS} are accepted", field=field)
+    for index, hotword in enumerate(hotwords):
+        if not 1 <= len(hotword) <= MAX_HOTWORD_CHARACTERS:
+            raise InvalidRequest(
+                f"{field}[{index}] must have from 1 to {MAX_HOTWORD_CHARACTERS} characters, but has {len(hotword)}",
+                field=f"{field}[{index}]",
+            )

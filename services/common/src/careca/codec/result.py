@@ -1,0 +1,136 @@
+"""The gateway's result and its textual forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from careca.codec.scalars import (
+    decode_digest,
+    decode_duration,
+    decode_stage,
+    encode_digest,
+    encode_stage,
+    set_duration,
+)
+from careca.codec.speech import read_candidates, read_turns, read_words, write_candidates, write_turns, write_words
+from careca.errors import InvalidRequest
+from careca.types import OutputFormat, Result, StageReport, StageState, Utterance
+from careca.v1 import gateway_pb2
+
+FORMATS: Mapping[OutputFormat, gateway_pb2.OutputFormat.ValueType] = {
+    OutputFormat.JSON: gateway_pb2.OUTPUT_FORMAT_JSON,
+    OutputFormat.TXT: gateway_pb2.OUTPUT_FORMAT_TXT,
+    OutputFormat.SRT: gateway_pb2.OUTPUT_FORMAT_SRT,
+    OutputFormat.VTT: gateway_pb2.OUTPUT_FORMAT_VTT,
+    OutputFormat.TSV: gateway_pb2.OUTPUT_FORMAT_TSV,
+    OutputFormat.RTTM: gateway_pb2.OUTPUT_FORMAT_RTTM,
+    OutputFormat.STM: gateway_pb2.OUTPUT_FORMAT_STM,
+}
+"""Each format's number on the wire."""
+
+_FORMATS_BY_NUMBER = {number: output_format for output_format, number in FORMATS.items()}
+
+_STATES: Mapping[StageState, gateway_pb2.StageState.ValueType] = {
+    StageState.SUCCEEDED: gateway_pb2.STAGE_STATE_SUCCEEDED,
+    StageState.FAILED: gateway_pb2.STAGE_STATE_FAILED,
+    StageState.SKIPPED: gateway_pb2.STAGE_STATE_SKIPPED,
+}
+_STATES_BY_NUMBER = {number: state for state, number in _STATES.items()}
+
+
+def encode_format(output_format: OutputFormat) -> gateway_pb2.OutputFormat.ValueType:
+    """The format's number on the wire."""
+    return FORMATS[output_format]
+
+
+def decode_format(number: gateway_pb2.OutputFormat.ValueType, field: str = "config.formats") -> OutputFormat:
+    """The format of that number. Raises ``InvalidRequest`` where it is unspecified or unknown."""
+    output_format = _FORMATS_BY_NUMBER.get(number)
+    if output_format is None:
+        raise InvalidRequest(
+            f"{field} must name an output format, but is {number}", field=field, metadata={"value": str(number)}
+        )
+    return output_format
+
+
+def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
+    """The result's message."""
+    message = gateway_pb2.TranscribeResult(
+        recording=encode_digest(result.recording),
+        audio=encode_digest(result.audio),
+        language_code=result.language,
+        language_probability=result.language_probability,
+        stages=[_encode_report(report) for report in result.stages],
+        partial=result.partial,
+        transcription_model=result.transcription_model,
+        diarization_model=result.diarization_model,
+    )
+    set_duration(message.duration, result.duration)
+    for utterance in result.utterances:
+        _write_utterance(message.utterances.add(), utterance)
+    write_turns(message.turns, result.turns)
+    write_turns(message.exclusive_turns, result.exclusive_turns)
+    write_candidates(message.candidates, result.candidates)
+    for output_format, text in result.formats.items():
+        message.formats.add(format=FORMATS[output_format], text=text)
+    return message
+
+
+def decode_result(message: gateway_pb2.TranscribeResult) -> Result:
+    """The result in ``message``."""
+    return Result(
+        recording=decode_digest(message.recording, "result.recording"),
+        audio=decode_digest(message.audio, "result.audio"),
+        duration=decode_duration(message.duration),
+        stages=tuple(_decode_report(report) for report in message.stages),
+        language=message.language_code,
+        language_probability=message.language_probability,
+        utterances=tuple(_decode_utterance(utterance) for utterance in message.utterances),
+        turns=read_turns(message.turns),
+        exclusive_turns=read_turns(message.exclusive_turns),
+        candidates=read_candidates(message.candidates),
+        transcription_model=message.transcription_model,
+        diarization_model=message.diarization_model,
+        formats={decode_format(form.format, "result.formats"): form.text for form in message.formats},
+    )
+
+
+def _write_utterance(message: gateway_pb2.Utterance, utterance: Utterance) -> None:
+    set_duration(message.start_offset, utterance.start)
+    set_duration(message.end_offset, utterance.end)
+    message.speaker_label = utterance.speaker or ""
+    message.text = utterance.text
+    write_words(message.words, utterance.words)
+
+
+def _decode_utterance(message: gateway_pb2.Utterance) -> Utterance:
+    return Utterance(
+        start=decode_duration(message.start_offset),
+        end=decode_duration(message.end_offset),
+        text=message.text,
+        speaker=message.speaker_label or None,
+        words=read_words(message.words),
+    )
+
+
+def _encode_report(report: StageReport) -> gateway_pb2.StageReport:
+    message = gateway_pb2.StageReport(
+        stage=encode_stage(report.stage),
+        state=_STATES[report.state],
+        cached=report.cached,
+        error_reason=report.error_reason,
+        error_message=report.error_message,
+    )
+    set_duration(message.elapsed, report.seconds)
+    return message
+
+
+def _decode_report(message: gateway_pb2.StageReport) -> StageReport:
+    return StageReport(
+        stage=decode_stage(message.stage),
+        state=_STATES_BY_NUMBER[message.state],
+        seconds=decode_duration(message.elapsed),
+        cached=message.cached,
+        error_reason=message.error_reason,
+        error_message=message.error_message,
+    )

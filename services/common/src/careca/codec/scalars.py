@@ -1,0 +1,85 @@
+"""Times, digests and stages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from google.protobuf.duration_pb2 import Duration
+
+from careca.errors import InvalidRequest
+from careca.types import Digest, Stage
+from careca.v1 import audio_pb2
+
+NANOS = 1_000_000_000
+"""Nanoseconds per second."""
+
+STAGES: Mapping[Stage, audio_pb2.Stage.ValueType] = {
+    Stage.DECODE: audio_pb2.STAGE_DECODE,
+    Stage.TRANSCRIBE: audio_pb2.STAGE_TRANSCRIBE,
+    Stage.DIARIZE: audio_pb2.STAGE_DIARIZE,
+    Stage.MERGE: audio_pb2.STAGE_MERGE,
+}
+"""Each stage's number on the wire."""
+
+_STAGES_BY_NUMBER = {number: stage for stage, number in STAGES.items()}
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def set_duration(duration: Duration, seconds: float) -> None:
+    """Writes ``seconds``, rounded to the nanosecond, into ``duration`` and so marks it as present."""
+    nanos = round(seconds * NANOS)
+    if nanos < 0:  # both fields carry the sign
+        duration.seconds = -(-nanos // NANOS)
+        duration.nanos = -(-nanos % NANOS)
+    else:
+        duration.seconds = nanos // NANOS
+        duration.nanos = nanos % NANOS
+
+
+def encode_duration(seconds: float) -> Duration:
+    """``seconds``, rounded to the nanosecond."""
+    duration = Duration()
+    set_duration(duration, seconds)
+    return duration
+
+
+def decode_duration(duration: Duration) -> float:
+    """Seconds. Times with up to nine decimals come back exactly as they were encoded."""
+    return (duration.seconds * NANOS + duration.nanos) / NANOS
+
+
+def encode_digest(digest: Digest) -> audio_pb2.Digest:
+    """The digest's message."""
+    return audio_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
+
+
+def decode_digest(message: audio_pb2.Digest, field: str) -> Digest:
+    """The digest in ``message``. Raises ``InvalidRequest`` where it is no SHA-256 or its size is negative."""
+    if not _SHA256.fullmatch(message.sha256):
+        raise InvalidRequest(
+            f"{field}.sha256 must be a SHA-256 in 64 lower-case hexadecimal characters", field=f"{field}.sha256"
+        )
+    if message.size_bytes < 0:
+        raise InvalidRequest(
+            f"{field}.size_bytes must not be negative, but is {message.size_bytes}",
+            field=f"{field}.size_bytes",
+            metadata={"size_bytes": str(message.size_bytes)},
+        )
+    return Digest(message.sha256, message.size_bytes)
+
+
+def encode_stage(stage: Stage) -> audio_pb2.Stage.ValueType:
+    """The stage's number on the wire."""
+    return STAGES[stage]
+
+
+def decode_stage(number: audio_pb2.Stage.ValueType, field: str = "stage") -> Stage:
+    """The stage of that number. Raises ``InvalidRequest`` where it is unspecified or unknown."""
+    stage = _STAGES_BY_NUMBER.get(number)
+    if stage is None:
+        raise InvalidRequest(
+            f"{field} must name a stage, but is {number}", field=field, metadata={"value": str(number)}
+        )
+    return stage

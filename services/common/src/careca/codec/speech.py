@@ -1,0 +1,161 @@
+"""Words, segments, transcripts, turns, diarizations and progress.
+
+An hour of speech has about ten thousand words, so words are written field by field into messages that protobuf has
+already placed: building each message by keyword and copying it in costs several times as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer as Repeated
+
+from careca.codec.scalars import NANOS, decode_duration, decode_stage, encode_stage, set_duration
+from careca.types import Diarization, Progress, Segment, SpeakerCountCandidate, Transcript, Turn, Word
+from careca.v1 import audio_pb2
+
+
+def write_words(messages: Repeated[audio_pb2.Word], words: Iterable[Word]) -> None:
+    """Appends ``words`` to ``messages``."""
+    add = messages.add
+    for word in words:
+        message = add(text=word.text)
+        if word.start is not None:
+            set_duration(message.start_offset, word.start)
+        if word.end is not None:
+            set_duration(message.end_offset, word.end)
+        if word.probability is not None:
+            message.probability = word.probability
+        if word.speaker:
+            message.speaker_label = word.speaker
+
+
+def read_words(messages: Iterable[audio_pb2.Word]) -> tuple[Word, ...]:
+    """The words in ``messages``; what is not set becomes ``None``."""
+    words = []
+    for message in messages:
+        present = message.HasField
+        start, end = message.start_offset, message.end_offset
+        words.append(
+            Word(
+                message.text,
+                (start.seconds * NANOS + start.nanos) / NANOS if present("start_offset") else None,
+                (end.seconds * NANOS + end.nanos) / NANOS if present("end_offset") else None,
+                message.probability if present("probability") else None,
+                message.speaker_label or None,
+            )
+        )
+    return tuple(words)
+
+
+def _write_segment(message: audio_pb2.Segment, segment: Segment) -> None:
+    set_duration(message.start_offset, segment.start)
+    set_duration(message.end_offset, segment.end)
+    message.text = segment.text
+    write_words(message.words, segment.words)
+
+
+def encode_segment(segment: Segment) -> audio_pb2.Segment:
+    """The segment's message."""
+    message = audio_pb2.Segment()
+    _write_segment(message, segment)
+    return message
+
+
+def decode_segment(message: audio_pb2.Segment) -> Segment:
+    """The segment in ``message``."""
+    return Segment(
+        decode_duration(message.start_offset),
+        decode_duration(message.end_offset),
+        message.text,
+        read_words(message.words),
+    )
+
+
+def encode_transcript(transcript: Transcript) -> audio_pb2.Transcript:
+    """The transcript's message."""
+    message = audio_pb2.Transcript(
+        language_code=transcript.language,
+        language_probability=transcript.language_probability,
+        model=transcript.model,
+    )
+    set_duration(message.duration, transcript.duration)
+    for segment in transcript.segments:
+        _write_segment(message.segments.add(), segment)
+    return message
+
+
+def decode_transcript(message: audio_pb2.Transcript) -> Transcript:
+    """The transcript in ``message``."""
+    return Transcript(
+        segments=tuple(decode_segment(segment) for segment in message.segments),
+        language=message.language_code,
+        language_probability=message.language_probability,
+        duration=decode_duration(message.duration),
+        model=message.model,
+    )
+
+
+def write_turns(messages: Repeated[audio_pb2.Turn], turns: Iterable[Turn]) -> None:
+    """Appends ``turns`` to ``messages``."""
+    for turn in turns:
+        message = messages.add(speaker_label=turn.speaker)
+        set_duration(message.start_offset, turn.start)
+        set_duration(message.end_offset, turn.end)
+
+
+def read_turns(messages: Iterable[audio_pb2.Turn]) -> tuple[Turn, ...]:
+    """The turns in ``messages``."""
+    return tuple(
+        Turn(decode_duration(message.start_offset), decode_duration(message.end_offset), message.speaker_label)
+        for message in messages
+    )
+
+
+def write_candidates(
+    messages: Repeated[audio_pb2.SpeakerCountCandidate], candidates: Iterable[SpeakerCountCandidate]
+) -> None:
+    """Appends ``candidates`` to ``messages``."""
+    for candidate in candidates:
+        messages.add(speaker_count=candidate.speaker_count, silhouette_score=candidate.silhouette_score)
+
+
+def read_candidates(messages: Iterable[audio_pb2.SpeakerCountCandidate]) -> tuple[SpeakerCountCandidate, ...]:
+    """The candidates in ``messages``."""
+    return tuple(
+        SpeakerCountCandidate(
+            message.speaker_count, message.silhouette_score if message.HasField("silhouette_score") else None
+        )
+        for message in messages
+    )
+
+
+def encode_diarization(diarization: Diarization) -> audio_pb2.Diarization:
+    """The diarization's message."""
+    message = audio_pb2.Diarization(model=diarization.model)
+    set_duration(message.duration, diarization.duration)
+    write_turns(message.turns, diarization.turns)
+    write_turns(message.exclusive_turns, diarization.exclusive_turns)
+    write_candidates(message.candidates, diarization.candidates)
+    return message
+
+
+def decode_diarization(message: audio_pb2.Diarization) -> Diarization:
+    """The diarization in ``message``."""
+    return Diarization(
+        turns=read_turns(message.turns),
+        exclusive_turns=read_turns(message.exclusive_turns),
+        duration=decode_duration(message.duration),
+        model=message.model,
+        candidates=read_candidates(message.candidates),
+    )
+
+
+def encode_progress(progress: Progress) -> audio_pb2.Progress:
+    """The progress' message."""
+    return audio_pb2.Progress(stage=encode_stage(progress.stage), fraction=progress.fraction)
+
+
+def decode_progress(message: audio_pb2.Progress) -> Progress:
+    """The progress in ``message``."""
+    return Progress(decode_stage(message.stage), message.fraction)

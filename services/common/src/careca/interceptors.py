@@ -1,0 +1,164 @@
+"""Around every call that a server takes: request id, access line, metrics, deadline, errors to statuses.
+
+A servicer raises ``careca.errors`` and knows nothing of statuses. What else it raises is a fault of ours: it is logged
+with its traceback and the caller learns nothing but the request id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, nullcontext
+from typing import Any, Never
+
+import grpc
+import grpc.aio
+from structlog.contextvars import bound_contextvars
+
+from careca import request_id
+from careca.errors import CarecaError, DeadlineExceeded, InternalError, Unavailable
+from careca.gate import CallGate
+from careca.logs import get_logger
+from careca.metrics import Metrics
+from careca.statuses import DETAILS_KEY, status_code, to_status
+
+# A caller whose deadline passes takes the call back a little before the deadline has passed here.
+_DEADLINE_SLACK_SECONDS = 0.1
+
+# Health and reflection: asked every few seconds by machines, and never to be refused.
+_INFRASTRUCTURE = "/grpc."
+
+_log = get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Any]
+Metadata = tuple[tuple[str, str], ...]
+
+_HANDLERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of all four shapes of calls."""
+
+    def __init__(self, *, metrics: Metrics, gate: CallGate) -> None:
+        self._metrics = metrics
+        self._gate = gate
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The wrapped handler, or ``None`` where the server has no such method, which gRPC answers."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method: str = handler_call_details.method
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        wrap = self._streaming if handler.response_streaming else self._unary
+        return _HANDLERS[handler.request_streaming, handler.response_streaming](
+            wrap(method, behaviour),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _unary(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def serve(request: Any, context: Context) -> Any:
+            async with self._serving(method, context) as echo:
+                response = await behaviour(request, context)
+                await context.send_initial_metadata(echo)
+                return response
+
+        return serve
+
+    def _streaming(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def serve(request: Any, context: Context) -> None:
+            async with self._serving(method, context) as echo:
+                responses = behaviour(request, context)
+                if isinstance(responses, Awaitable):  # writes to the context by itself, as the health service does
+                    await responses
+                    return
+                # Closed here and now: a generator that is left to the garbage collector keeps its slot until then.
+                async with aclosing(responses):
+                    echoed = False
+                    async for response in responses:
+                        if not echoed:
+                            await context.send_initial_metadata(echo)
+                            echoed = True
+                        await context.write(response)
+
+        return serve
+
+    @asynccontextmanager
+    async def _serving(self, method: str, context: Context) -> AsyncIterator[Metadata]:
+        """Everything around a call; yields the metadata to send before the first response."""
+        infrastructure = method.startswith(_INFRASTRUCTURE)
+        call_id = request_id.accepted(context.invocation_metadata())
+        started = time.monotonic()
+        with bound_contextvars(request_id=call_id):
+            try:
+                async with self._answering_errors(method, context, call_id):
+                    with nullcontext() if infrastructure else self._gate.passing():
+                        _refuse_passed_deadline(context)
+                        yield request_id.outgoing(call_id)
+            except asyncio.CancelledError:
+                self._report(method, _cancellation_code(context), started, context.peer(), quiet=infrastructure)
+                raise
+            except BaseException:
+                self._report(method, context.code(), started, context.peer(), quiet=infrastructure)
+                raise
+            self._report(method, context.code(), started, context.peer(), quiet=infrastructure)
+
+    @asynccontextmanager
+    async def _answering_errors(self, method: str, context: Context, call_id: str) -> AsyncIterator[None]:
+        """Ends the call with the status of what is raised inside."""
+        try:
+            yield
+        except grpc.aio.AbortError:  # the call has its status already
+            raise
+        except asyncio.CancelledError:
+            if not self._gate.overdue:
+                raise
+            await _abort(context, Unavailable("the service stopped before the call had ended"), call_id)
+        except Exception as error:  # noqa: BLE001 - every failure gets an answer; what was not expected is logged
+            await _abort(context, _refusal(error, method, call_id), call_id)
+
+    def _report(self, method: str, code: grpc.StatusCode | None, started: float, peer: str, *, quiet: bool) -> None:
+        name = (code or grpc.StatusCode.OK).name
+        seconds = time.monotonic() - started
+        if not quiet:
+            self._metrics.observe_rpc(method, name, seconds)
+        log = _log.debug if quiet else _log.info
+        log("call served", method=method, code=name, seconds=round(seconds, 3), peer=peer)
+
+
+def _refuse_passed_deadline(context: Context) -> None:
+    if context.time_remaining() == 0:
+        raise DeadlineExceeded("the call's deadline had passed before it was taken up")
+
+
+def _cancellation_code(context: Context) -> grpc.StatusCode:
+    """What the caller sees of a call that was taken back: its deadline passed, or it went away."""
+    remaining: float | None = context.time_remaining()  # None without a deadline
+    passed = remaining is not None and remaining < _DEADLINE_SLACK_SECONDS
+    return grpc.StatusCode.DEADLINE_EXCEEDED if passed else grpc.StatusCode.CANCELLED
+
+
+def _refusal(error: Exception, method: str, call_id: str) -> CarecaError:
+    """What the caller may know of ``error``. A fault of ours goes to the log and only its request id to the caller."""
+    if isinstance(error, CarecaError) and not isinstance(error, InternalError):
+        return error
+    _log.error("a call failed unexpectedly", method=method, exc_info=error)
+    return InternalError(f"internal error; the service's log has the details under request id {call_id}")
+
+
+async def _abort(context: Context, error: CarecaError, call_id: str) -> Never:
+    status = to_status(error)
+    details = (DETAILS_KEY, status.SerializeToString())
+    await context.abort(status_code(error), status.message, trailing_metadata=(details, (request_id.KEY, call_id)))

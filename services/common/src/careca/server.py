@@ -1,0 +1,215 @@
+"""Runs one gRPC server: health, reflection, metrics, warm-up, drain.
+
+Health has three names: ``liveness`` serves as long as the event loop answers, ``readiness`` and the empty name, which
+clients watch, serve from the end of the warm-up to the start of the drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc.aio
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from careca.channel import KEEPALIVE_OPTIONS, KEEPALIVE_SECONDS, MESSAGE_OPTIONS, Options
+from careca.errors import CarecaError, PreconditionFailed
+from careca.gate import CallGate
+from careca.interceptors import CallInterceptor
+from careca.logs import get_logger
+from careca.metrics import Metrics, MetricsEndpoint
+from careca.settings import ServiceSettings, public_values
+
+READINESS = ("", "readiness")
+"""Names of health that say whether calls are served."""
+
+LIVENESS = "liveness"
+"""Name of health that says whether the process is alive."""
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+# An open health watch never ends by itself, so stopping takes the whole grace. The calls that count are over by then.
+_STOP_GRACE_SECONDS = 0.2
+
+# Cancelled calls answer, and their threads end, within a batch of the model.
+_CANCEL_GRACE_SECONDS = 10.0
+
+_SERVER_OPTIONS: Options = [
+    *MESSAGE_OPTIONS,
+    *KEEPALIVE_OPTIONS,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 2),
+    # Clients look for new replicas only when a connection ends. Its calls may finish: there is no grace on purpose.
+    ("grpc.max_connection_age_ms", 300_000),
+    # Two processes on one port would share its calls in silence.
+    ("grpc.so_reuseport", 0),
+]
+
+_log = get_logger(__name__)
+
+AddServices = Callable[[grpc.aio.Server], Sequence[str]]
+Hook = Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None:
+    """A hook that does nothing."""
+
+
+class ServiceServer:
+    """One server, from start to stop, in any event loop: ``serve`` runs it as a process, tests run several in one.
+
+    Args:
+        settings: where to listen and how long to drain.
+        add_services: adds the servicers to the server and returns the full names of their services.
+        metrics: what to count in; served over HTTP as the settings say.
+        warm_up: what must be done before calls are taken, such as loading a model. Raises to prevent the start.
+        close: what must be done once no call is in flight any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: ServiceSettings,
+        add_services: AddServices,
+        metrics: Metrics,
+        warm_up: Hook = _nothing,
+        close: Hook = _nothing,
+    ) -> None:
+        self._settings = settings
+        self._add_services = add_services
+        self._metrics = metrics
+        self._warm_up = warm_up
+        self._close = close
+        self._gate = CallGate()
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._endpoint: MetricsEndpoint | None = None
+        self.port = 0
+        """The port that is listened on, once started."""
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port that metrics are served on, ``None`` where they are not."""
+        return self._endpoint.port if self._endpoint else None
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls being served, health and reflection apart."""
+        return self._gate.in_flight
+
+    async def start(self) -> None:
+        """Listens, warms up and then takes calls; before that they are refused as ``Unavailable``.
+
+        Raises ``PreconditionFailed`` where a port is taken, and what the warm-up raises; ``stop`` is due all the same.
+        """
+        await self._listen()
+        await self._warm_up()
+        self._gate.open()
+        await self._set_health(_SERVING)
+        _log.info("Service ready", port=self.port, metrics_port=self.metrics_port)
+
+    async def stop(self) -> None:
+        """Refuses new calls, lets those in flight finish for the drain's time, cancels the rest and stops."""
+        self._gate.close()
+        await self._set_health(_NOT_SERVING)
+        if not await self._gate.wait_until_empty(self._settings.drain_seconds):
+            _log.warning("calls did not end while draining", calls=self.calls_in_flight)
+            self._gate.cancel_calls()
+            await self._gate.wait_until_empty(_CANCEL_GRACE_SECONDS)
+        if self._server:
+            await self._server.stop(_STOP_GRACE_SECONDS)
+        await self._close()
+        if self._endpoint:
+            await asyncio.to_thread(self._endpoint.close)
+        _log.info("Service stopped")
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        interceptor = CallInterceptor(metrics=self._metrics, gate=self._gate)
+        self._server = server = grpc.aio.server(interceptors=(interceptor,), options=_SERVER_OPTIONS)
+        services = self._add_services(server)
+        self._metrics.expect_rpcs(_methods(services))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        await self._set_health(_NOT_SERVING)  # the health service begins as serving
+        await self._health.set(LIVENESS, _SERVING)
+        if settings.reflection:
+            reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        self.port = _bind(server, settings.host, settings.port)
+        if settings.metrics_port >= 0:
+            self._endpoint = _serve_metrics(self._metrics, settings.host, settings.metrics_port)
+        await server.start()
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for name in READINESS:
+            await self._health.set(name, status)
+
+
+async def serve(
+    *,
+    settings: ServiceSettings,
+    add_services: AddServices,
+    metrics: Metrics,
+    warm_up: Hook = _nothing,
+    close: Hook = _nothing,
+) -> None:
+    """Runs a ``ServiceServer`` until SIGTERM or SIGINT. Leaves the process with status 1 where it cannot start."""
+    _log.info("Service starting up", **public_values(settings))
+    server = ServiceServer(settings=settings, add_services=add_services, metrics=metrics, warm_up=warm_up, close=close)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        if await _started(server, stopping):
+            await stopping.wait()
+    except CarecaError as error:
+        _log.error("Service cannot start", reason=error.reason, error=error.message)
+        raise SystemExit(1) from None
+    finally:
+        await server.stop()
+
+
+async def _started(server: ServiceServer, stopping: asyncio.Event) -> bool:
+    """Starts ``server``; gives up and returns false where it is to stop before it is ready."""
+    starting = asyncio.create_task(server.start())
+    interrupted = asyncio.create_task(stopping.wait())
+    await asyncio.wait((starting, interrupted), return_when=asyncio.FIRST_COMPLETED)
+    interrupted.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait((starting,))
+        return False
+    starting.result()
+    return True
+
+
+def _methods(services: Sequence[str]) -> list[str]:
+    """Full names of all methods of the services, as gRPC writes them."""
+    pool = descriptor_pool.Default()
+    return [f"/{service}/{method.name}" for service in services for method in pool.FindServiceByName(service).methods]
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise _port_taken(address, "CARECA_PORT") from error
+
+
+def _serve_metrics(metrics: Metrics, host: str, port: int) -> MetricsEndpoint:
+    try:
+        return MetricsEndpoint(metrics.registry, host, port)
+    except OSError as error:
+        raise _port_taken(f"{host}:{port}", "CARECA_METRICS_PORT") from error
+
+
+def _port_taken(address: str, variable: str) -> PreconditionFailed:
+    return PreconditionFailed(
+        f"cannot listen on {address}: it is in use or not an address of this machine; choose another with {variable}",
+        reason="CANNOT_LISTEN",
+        metadata={"address": address},
+    )

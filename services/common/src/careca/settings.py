@@ -1,0 +1,145 @@
+"""Settings that several services share, read from environment variables with the prefix ``CARECA_``.
+
+Each service derives its own class with its own default ports. These modules are the only readers of the environment.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+PREFIX = "CARECA_"
+"""What every environment variable of Careca starts with."""
+
+HIDDEN = "***"
+"""What stands in logs where a password was."""
+
+ExpandedPath = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path whose leading ``~`` is the home of the user."""
+
+S = TypeVar("S", bound=BaseSettings)
+
+_CONFIG = SettingsConfigDict(
+    env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+)
+
+
+class ModelStoreSettings(BaseSettings):
+    """Where models are."""
+
+    model_config = _CONFIG
+
+    models_dir: ExpandedPath = Field(
+        default=Path("~/.cache/careca/models"),
+        description="Folder that holds the models' weights, one folder per model; `careca models pull` fills it.",
+    )
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs to run. Each service gives ``port`` and ``metrics_port`` defaults of its own."""
+
+    model_config = _CONFIG
+
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on, for calls and for metrics; 0.0.0.0 is every interface."
+    )
+    port: int = Field(default=0, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free one.")
+    metrics_port: int = Field(
+        default=0, ge=-1, le=65535, description="Port for Prometheus metrics; 0 takes any free one, -1 serves none."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least important level that is logged: debug, info, warning or error."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="Form of log lines: json, console, or auto, which is console in a terminal."
+    )
+    drain_seconds: float = Field(
+        default=30.0, ge=0, description="Seconds that calls in flight get to finish in after SIGTERM."
+    )
+    reflection: bool = Field(
+        default=True, description="Whether the service tells tools such as grpcurl which methods it has."
+    )
+
+
+class ModelServiceSettings(ServiceSettings, ModelStoreSettings):
+    """What a service that runs a model needs beside that."""
+
+    redis_url: str = Field(
+        default="", description="Redis that holds the results, such as redis://localhost:6379/0; empty caches nothing."
+    )
+    cache_ttl_seconds: float = Field(
+        default=86_400.0, gt=0, description="Seconds that a result stays in the cache after it was stored."
+    )
+    cache_max_entries: int = Field(
+        default=100, ge=1, description="Most results in the cache; the least recently used goes first."
+    )
+    cache_timeout_seconds: float = Field(
+        default=0.25, gt=0, le=5, description="Seconds that Redis gets to answer before the lookup counts as a miss."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Device to compute on: cpu, cuda, or auto, which takes a GPU where there is one."
+    )
+    device_index: int = Field(default=0, ge=0, description="Which GPU to compute on, from 0; one process uses one.")
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads of the model; 0 takes one for each processor the process may use."
+    )
+    slots: int = Field(default=1, ge=1, le=64, description="Tasks that compute at once.")
+    max_waiting: int = Field(
+        default=8, ge=0, description="Tasks that may wait for a slot; further ones are refused with a time to retry."
+    )
+    max_audio_seconds: float = Field(
+        default=43_200.0, gt=0, description="Length of the longest audio that is accepted, in seconds."
+    )
+    idle_release_seconds: float = Field(
+        default=0.0, ge=0, description="Seconds without work after which the model's memory is given back; 0 is never."
+    )
+    spool_dir: ExpandedPath | None = Field(
+        default=None, description="Folder for audio while it is worked on; empty is the system's temporary folder."
+    )
+
+
+def load(settings_class: type[S]) -> S:
+    """The settings from the environment.
+
+    Where they are wrong, says on stderr which variable is and why, and leaves the process with status 2.
+    """
+    try:
+        return settings_class()
+    except ValidationError as error:
+        problems = _problems(error)
+    except SettingsError as error:  # a list or a mapping that is not JSON; the text names the setting
+        problems = [str(error)]
+    sys.stderr.write("\n  ".join(["The settings are wrong:", *problems]) + "\n")
+    raise SystemExit(2)
+
+
+def public_values(settings: BaseSettings) -> dict[str, object]:
+    """All settings by name, fit for a log: passwords in URLs are hidden."""
+    return {name: _public_value(value) for name, value in settings.model_dump(mode="json").items()}
+
+
+def variable_name(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [
+        f"{variable_name(str(problem['loc'][0]))} is {problem['input']!r}: {problem['msg']}"
+        for problem in error.errors(include_url=False)
+    ]
+
+
+def _public_value(value: object) -> object:
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    url = urlsplit(value)
+    if url.password is None:
+        return value
+    user_and_place = f"{url.username or ''}:{HIDDEN}@{url.netloc.rpartition('@')[2]}"
+    return urlunsplit(url._replace(netloc=user_and_place))

@@ -1,0 +1,134 @@
+"""``careca.errors`` to gRPC statuses with google.rpc details, and back: the one place for each direction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from careca import errors
+from careca.codec import decode_duration, encode_duration
+from careca.errors import CarecaError
+
+DOMAIN = "careca.v1"
+"""Domain of every ``ErrorInfo``."""
+
+DETAILS_KEY = "grpc-status-details-bin"
+"""Trailing metadata that holds the serialized google.rpc.Status."""
+
+# Longer texts could outgrow what HTTP/2 peers accept as headers, where the whole status would be lost.
+_MAX_MESSAGE_CHARACTERS = 1_000
+
+# Key of ErrorInfo's metadata for the class of an error whose reason is finer than its class.
+_KIND = "kind"
+
+_CLASSES: tuple[type[CarecaError], ...] = (
+    errors.InvalidRequest,
+    errors.InvalidRecording,
+    errors.NotFound,
+    errors.PermissionDenied,
+    errors.PreconditionFailed,
+    errors.Overloaded,
+    errors.OutOfMemory,
+    errors.Unavailable,
+    errors.DeadlineExceeded,
+    errors.Cancelled,
+    errors.InternalError,
+)
+_CLASS_BY_KIND = {error_class.default_reason: error_class for error_class in _CLASSES}
+
+# Statuses that gRPC itself, a proxy or another server makes. RESOURCE_EXHAUSTED is not among them: without our details
+# it means a message over the limit, and sending it again would not help.
+_CLASS_BY_BARE_STATUS: dict[grpc.StatusCode, type[CarecaError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.PreconditionFailed,
+    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: errors.Cancelled,
+}
+
+
+def status_code(error: CarecaError) -> grpc.StatusCode:
+    """The status that the error's class names."""
+    return grpc.StatusCode[error.status]
+
+
+def to_status(error: CarecaError) -> status_pb2.Status:
+    """The error with its details: ``ErrorInfo``, ``BadRequest`` for a field, ``RetryInfo`` where waiting helps."""
+    number: int = status_code(error).value[0]
+    status = status_pb2.Status(code=number, message=error.message[:_MAX_MESSAGE_CHARACTERS])
+    metadata = dict(error.metadata)
+    if error.reason != error.default_reason:
+        metadata[_KIND] = error.default_reason
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=status.message)
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_after_seconds is not None:
+        delay = encode_duration(error.retry_after_seconds)
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status
+
+
+def from_rpc_error(error: grpc.RpcError) -> CarecaError:
+    """The error that the called service raised, or what comes nearest where the failure is not one of its own."""
+    call: Any = (
+        error  # RpcError declares none of the methods of a call that failed, which every one raised by a call has
+    )
+    status = _details(call.trailing_metadata())
+    info = error_details_pb2.ErrorInfo()
+    if status is None or not _unpack(status, info) or info.domain != DOMAIN:
+        return _from_bare_status(call.code(), call.details() or "")
+    metadata = dict(info.metadata)
+    error_class = _CLASS_BY_KIND.get(metadata.pop(_KIND, info.reason), errors.InternalError)
+    return _create(error_class, status, info.reason, metadata)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raises ``CarecaError`` where a gRPC call made inside fails. For asyncio and for blocking calls."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+
+
+def _create(
+    error_class: type[CarecaError], status: status_pb2.Status, reason: str, metadata: dict[str, str]
+) -> CarecaError:
+    """An instance as it was before ``to_status``; the classes' constructors take different arguments."""
+    error = error_class(status.message, reason=reason)
+    error.metadata = metadata
+    request, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    if _unpack(status, request) and request.field_violations:
+        error.field = request.field_violations[0].field
+    error.retry_after_seconds = decode_duration(retry.retry_delay) if _unpack(status, retry) else None
+    return error
+
+
+def _from_bare_status(code: grpc.StatusCode, details: str) -> CarecaError:
+    error_class = _CLASS_BY_BARE_STATUS.get(code)
+    if error_class is None:
+        return errors.InternalError(f"the call failed with {code.name}: {details}")
+    return error_class(details or f"the call failed with {code.name}")
+
+
+def _details(trailing_metadata: Any) -> status_pb2.Status | None:
+    for key, value in trailing_metadata or ():
+        if key == DETAILS_KEY:
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:  # not written by us: the bare status has to do
+                return None
+    return None
+
+
+def _unpack(status: status_pb2.Status, detail: Any) -> bool:
+    """Fills ``detail`` from the first detail of its type; says whether there is one."""
+    return any(packed.Unpack(detail) for packed in status.details)

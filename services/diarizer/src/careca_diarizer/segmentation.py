@@ -1,0 +1,78 @@
+"""Segmentation: who speaks when within windows of 10 s, by pyannote's segmentation-3.0.
+
+Source: Plaquet and Bredin, "Powerset multi-class cross entropy loss for neural speaker diarization", Interspeech 2023.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from careca.audio import Audio
+from careca.engine import CancelToken
+from careca_diarizer.pyannote_setup import import_pyannote
+from careca_diarizer.windows import (
+    FRAME_SAMPLES,
+    LOCAL_SPEAKERS,
+    WINDOW_FRAMES,
+    WINDOW_SAMPLES,
+    LocalSpeakers,
+    window_starts,
+)
+
+_SPEAKERS_AT_ONCE = 2
+"""Most speakers that the model hears at the same time."""
+
+
+class Segmenter:
+    """The segmentation model on one device."""
+
+    def __init__(self, checkpoint: Path, device: torch.device, *, step_seconds: float, batch_size: int) -> None:
+        self._model = import_pyannote().Model.from_pretrained(checkpoint, strict=False)
+        self._model.eval().requires_grad_(requires_grad=False).to(device)
+        self._device = device
+        self._step_seconds = step_seconds
+        self._batch_size = batch_size
+
+    def __call__(self, audio: Audio, cancel: CancelToken, progress: Callable[[float], None]) -> LocalSpeakers:
+        """The local speakers of each window of ``audio``; none for audio without samples."""
+        starts = window_starts(len(audio.samples), self._step_seconds)
+        active = np.zeros((len(starts), WINDOW_FRAMES, LOCAL_SPEAKERS), dtype=np.bool_)
+        for first in range(0, len(starts), self._batch_size):
+            cancel.raise_if_cancelled()
+            batch = slice(first, first + self._batch_size)
+            active[batch] = POWERSET[self._classes(_cut(audio, starts[batch]))]
+            progress(min(1.0, batch.stop / len(starts)))
+        return LocalSpeakers(starts, active)
+
+    @torch.inference_mode()
+    def _classes(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """The likeliest class of each frame: (windows, samples) -> (windows, frames)."""
+        scores = self._model(torch.from_numpy(samples).unsqueeze(1).to(self._device))  # (windows, frames, 7)
+        classes: npt.NDArray[np.int64] = scores.argmax(dim=-1).cpu().numpy()
+        return classes
+
+
+def _powerset() -> npt.NDArray[np.bool_]:
+    """Which speakers speak in each class, from none to two of three at once: shape (7, 3)."""
+    sizes = range(_SPEAKERS_AT_ONCE + 1)
+    subsets = itertools.chain.from_iterable(itertools.combinations(range(LOCAL_SPEAKERS), size) for size in sizes)
+    return np.array([[speaker in subset for speaker in range(LOCAL_SPEAKERS)] for subset in subsets])
+
+
+POWERSET = _powerset()
+"""Classes of the model to its speakers."""
+
+
+def _cut(audio: Audio, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """The windows that begin at frames ``starts``, with silence after the end of the audio: (windows, samples)."""
+    windows = np.zeros((len(starts), WINDOW_SAMPLES), dtype=np.float32)
+    for window, start in zip(windows, starts * FRAME_SAMPLES, strict=True):
+        samples = audio.float32(int(start), int(start) + WINDOW_SAMPLES)
+        window[: len(samples)] = samples
+    return windows

@@ -1,0 +1,143 @@
+"""Decodes recordings in processes of their own: see ``careca_gateway.decode_child`` for what runs there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from asyncio import StreamReader
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import structlog
+
+from careca.errors import CarecaError, InternalError, InvalidRecording, Overloaded
+from careca.types import SAMPLE_RATE, Digest
+
+_FAULT_BYTES = 8192
+"""How much of what a failed decoder writes about itself goes to the log."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What decoding one recording may take."""
+
+    memory_bytes: int
+    """Address space of the process."""
+    cpu_seconds: int
+    timeout_seconds: float
+    """Time on the clock."""
+    max_audio_seconds: float
+
+
+class Decoder:
+    """Turns any recording that FFmpeg reads into 16 kHz mono s16le PCM, a bounded number at a time."""
+
+    def __init__(self, limits: DecodeLimits, *, slots: int) -> None:
+        self._limits = limits
+        self._slots = asyncio.Semaphore(slots)
+
+    async def decode(self, recording: Path, audio: Path, emit: Callable[[float], None]) -> Digest:
+        """Decodes ``recording`` into the new file ``audio``, whose digest it gives; emits the fraction done.
+
+        Raises ``InvalidRecording`` with the reason NO_AUDIO, NOT_A_RECORDING, EMPTY_AUDIO, RECORDING_TOO_LONG or
+        DECODE_LIMIT_EXCEEDED, and ``Overloaded`` where the disk is full. Cancelling kills the process.
+        """
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._limits.timeout_seconds):
+                    return await self._run(recording, audio, emit)
+            except TimeoutError:
+                raise _limit_exceeded("time") from None
+
+    async def _run(self, recording: Path, audio: Path, emit: Callable[[float], None]) -> Digest:
+        process = await self._start(recording, audio)
+        try:
+            report, fault = await asyncio.gather(
+                _last_report(cast("StreamReader", process.stdout), emit), _fault(cast("StreamReader", process.stderr))
+            )
+            status = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if "sha256" not in report:
+            _refuse(report, status, fault)
+        if report["damaged_packets"]:
+            _log.warning("the recording is damaged in places", damaged_packets=report["damaged_packets"])
+        return Digest(report["sha256"], report["size_bytes"])
+
+    async def _start(self, recording: Path, audio: Path) -> Process:
+        """The process, with the recording as its input and nothing else of ours but the file to write to."""
+        with ExitStack() as files:
+            source = files.enter_context(await asyncio.to_thread(recording.open, "rb"))
+            target = files.enter_context(await asyncio.to_thread(audio.open, "wb"))
+            options = {
+                "output_fd": target.fileno(),
+                "memory_bytes": self._limits.memory_bytes,
+                "cpu_seconds": self._limits.cpu_seconds,
+                "max_samples": int(self._limits.max_audio_seconds * SAMPLE_RATE),
+            }
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-m", "careca_gateway.decode_child", json.dumps(options)),
+                stdin=source,
+                stdout=PIPE,
+                stderr=PIPE,
+                pass_fds=(target.fileno(),),
+                env={},
+                cwd="/",
+            )
+
+
+async def _last_report(output: StreamReader, emit: Callable[[float], None]) -> dict[str, Any]:
+    """What the process says last, empty if it says nothing; emits the fractions that come before."""
+    report: dict[str, Any] = {}
+    async for line in output:
+        report = json.loads(line)
+        if "fraction" in report:
+            emit(report["fraction"])
+    return report
+
+
+async def _fault(errors: StreamReader) -> str:
+    """The first of what the process writes about its own failure; the rest is read and dropped."""
+    fault = b""
+    while chunk := await errors.read(_FAULT_BYTES):
+        fault = (fault + chunk)[:_FAULT_BYTES]
+    return fault.decode(errors="replace")
+
+
+def _refuse(report: dict[str, Any], status: int, fault: str) -> NoReturn:
+    """Raises what the end of a process without a result means."""
+    if report.get("reason") == "STORE_FULL":
+        raise Overloaded(report["message"], reason="STORE_FULL", retry_after_seconds=60.0)
+    if "reason" in report:
+        raise InvalidRecording(report["message"], reason=report["reason"])
+    _log.warning("the decoder died", status=status, fault=fault)
+    raise _meaning_of_death(status)
+
+
+def _meaning_of_death(status: int) -> CarecaError:
+    """What it means that the process ended by itself (status > 0) or by a signal (status < 0)."""
+    if status in (-signal.SIGKILL, -signal.SIGXCPU):
+        return _limit_exceeded("processor time or memory")
+    if status < 0:
+        return InvalidRecording(
+            "the recording cannot be read: the decoder crashed on it; converting it to WAV or MP3 may help",
+            reason="NOT_A_RECORDING",
+        )
+    return InternalError(f"the decoder ended with status {status}")
+
+
+def _limit_exceeded(what: str) -> InvalidRecording:
+    return InvalidRecording(
+        f"decoding the recording takes more {what} than is allowed; send its sound alone, as WAV, MP3 or M4A",
+        reason="DECODE_LIMIT_EXCEEDED",
+    )

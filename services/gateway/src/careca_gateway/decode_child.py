@@ -1,0 +1,286 @@
+"""The process that decodes one recording: run by ``careca_gateway.decode``, never imported by the gateway.
+
+FFmpeg reads bytes that strangers made, so it runs here and not in the gateway: with hard limits on memory, processor
+time and output, without environment, and unable to open any file or socket from the moment it sees the first byte.
+
+The recording is standard input, the audio is written to the file descriptor that the arguments name, and each line of
+standard output is one JSON object: ``{"fraction": 0.25}`` any number of times, then either ``{"sha256": ...,
+"size_bytes": ..., "damaged_packets": ...}`` or ``{"reason": ..., "message": ...}``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO, NoReturn
+
+import av
+import av.audio.codeccontext
+import av.error
+import av.subtitles.codeccontext
+import av.subtitles.stream
+import av.video.codeccontext
+import av.video.stream
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+SAMPLE_RATE = 16_000
+SAMPLE_BYTES = 2
+
+GAP_SECONDS = 0.1
+"""A jump of the timestamps beyond this is a hole, which is filled with silence so that later times stay right."""
+
+LONGEST_GAP_SECONDS = 600.0
+"""A longer jump is a broken clock and not a hole; so is one back by more than a second."""
+
+LONGEST_OVERLAP_SECONDS = 1.0
+
+# PyAV imports the modules of each kind of track when it first meets one; here nothing can be opened any more by then,
+# so all of them are imported above.
+
+_BUFFER_BYTES = 1 << 20
+_PROGRESS_STEP = 0.01
+
+_REFERRING_FORMATS = frozenset(
+    ("concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub")
+)
+"""Formats that are lists of other files or addresses: what was uploaded must be the recording itself."""
+
+_ACCEPTED = "any file that FFmpeg reads is accepted, such as WAV, MP3, M4A, FLAC, OGG, WebM, MP4 or MKV"
+_UNREADABLE = f"the recording cannot be read: it is damaged, or no recording; {_ACCEPTED}"
+
+
+class Refusal(Exception):
+    """The recording cannot be used; ``reason`` is for programs, the message for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class PcmWriter:
+    """Writes frames of any shape as 16 kHz mono 16-bit PCM, and hashes them."""
+
+    def __init__(self, file: BinaryIO, max_samples: int) -> None:
+        self._file = file
+        self._max_samples = max_samples
+        self._hash = hashlib.sha256()
+        self._samples = 0
+        self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        self._shape: tuple[object, ...] = ()
+
+    def write(self, frame: AudioFrame) -> None:
+        """Appends ``frame``, resampled and mixed down; frames may change their shape on the way."""
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:
+            self._flush()
+            self._shape = shape
+        for resampled in self._resampler.resample(frame):
+            self._append(memoryview(resampled.planes[0])[: resampled.samples * SAMPLE_BYTES])
+
+    def pad(self, seconds: float) -> None:
+        """Appends silence up to ``seconds`` from the start."""
+        self._flush()
+        missing = round(seconds * SAMPLE_RATE) - self._samples
+        while missing > 0:
+            block = min(missing, _BUFFER_BYTES // SAMPLE_BYTES)
+            self._append(memoryview(bytes(block * SAMPLE_BYTES)))
+            missing -= block
+
+    def finish(self) -> tuple[str, int]:
+        """SHA-256 and size of all that was written."""
+        self._flush()
+        self._file.flush()
+        return self._hash.hexdigest(), self._samples * SAMPLE_BYTES
+
+    def _flush(self) -> None:
+        for resampled in self._resampler.resample(None):
+            self._append(memoryview(resampled.planes[0])[: resampled.samples * SAMPLE_BYTES])
+        self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+
+    def _append(self, pcm: memoryview) -> None:
+        self._samples += len(pcm) // SAMPLE_BYTES
+        if self._samples > self._max_samples:
+            limit = f"{self._max_samples / SAMPLE_RATE:g} seconds"
+            raise Refusal("RECORDING_TOO_LONG", f"the recording is longer than the {limit} accepted; cut it into parts")
+        self._hash.update(pcm)
+        self._file.write(pcm)
+
+
+class Timeline:
+    """Finds holes between frames by their timestamps. Times are seconds; ``origin`` is where the recording starts."""
+
+    def __init__(self, origin: float | None) -> None:
+        self._origin = origin
+
+    def gap(self, timestamp: float | None, position: float) -> float:
+        """Seconds of silence missing before a frame that says ``timestamp`` after ``position`` seconds of audio."""
+        if timestamp is None:
+            return 0.0
+        if self._origin is None:
+            self._origin = timestamp - position
+        gap = timestamp - self._origin - position
+        if not -LONGEST_OVERLAP_SECONDS <= gap <= LONGEST_GAP_SECONDS:
+            self._origin = timestamp - position
+            return 0.0
+        return gap if gap > GAP_SECONDS else 0.0
+
+
+class Progress:
+    """Says how far the work has come, where the length is known."""
+
+    def __init__(self, duration: float | None) -> None:
+        self._duration = duration or 0.0
+        self._next = _PROGRESS_STEP
+
+    def report(self, position: float) -> None:
+        """Says so where ``position`` seconds are a step further than what was said before."""
+        if self._duration and position >= self._next * self._duration:
+            fraction = min(position / self._duration, 1.0)
+            self._next = fraction + _PROGRESS_STEP
+            _say(fraction=round(fraction, 3))
+
+
+def main() -> None:
+    """Decodes standard input as the JSON object in the first argument says."""
+    options = json.loads(sys.argv[1])
+    restrict(options["memory_bytes"], options["cpu_seconds"], options["max_samples"] * SAMPLE_BYTES)
+    try:
+        with os.fdopen(options["output_fd"], "wb", buffering=_BUFFER_BYTES) as output:
+            writer = PcmWriter(output, options["max_samples"])
+            damaged = decode(os.fdopen(0, "rb", buffering=0), writer)
+            sha256, size_bytes = writer.finish()
+    except Refusal as refusal:
+        _say(reason=refusal.reason, message=str(refusal))
+    except MemoryError:
+        _say(reason="DECODE_LIMIT_EXCEEDED", message="decoding the recording takes more memory than is allowed")
+    except av.error.FFmpegError:
+        _say(reason="NOT_A_RECORDING", message=_UNREADABLE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _say(reason="STORE_FULL", message="there is no space left for the decoded audio")
+    else:
+        _say(sha256=sha256, size_bytes=size_bytes, damaged_packets=damaged)
+
+
+def restrict(memory_bytes: int, cpu_seconds: int, output_bytes: int) -> None:
+    """Sets the limits of this process; none can be raised again.
+
+    All of descriptors 0, 1 and 2 are in use, so with a limit of three nothing more can be opened: neither a file nor a
+    socket, by whichever way a demuxer tries.
+    """
+    limits = {
+        resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_CPU: cpu_seconds,
+        resource.RLIMIT_FSIZE: output_bytes + _BUFFER_BYTES,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 3,
+    }
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
+
+
+def decode(recording: BinaryIO, writer: PcmWriter) -> int:
+    """Decodes the first audio track of ``recording`` into ``writer``; gives the number of damaged packets left out.
+
+    Timestamps keep what follows a damaged or missing part in its place.
+    """
+    with open_recording(recording) as container:
+        stream = _audio_track(container)
+        timeline = Timeline(_seconds(container.start_time))
+        progress = Progress(_seconds(container.duration))
+        position, decoded, damaged = 0.0, 0, 0
+        for frame in _frames(container, stream):
+            if frame is None:
+                damaged += 1
+                continue
+            if gap := timeline.gap(_timestamp(frame), position):
+                position += gap
+                writer.pad(position)
+            writer.write(frame)
+            decoded += 1
+            position += frame.samples / frame.sample_rate
+            progress.report(position)
+    if damaged > decoded:
+        raise Refusal("NOT_A_RECORDING", _UNREADABLE)
+    if not decoded:
+        raise Refusal("EMPTY_AUDIO", "the recording's audio track is empty: it has no samples")
+    return damaged
+
+
+def open_recording(recording: BinaryIO) -> InputContainer:
+    """Opens ``recording`` as whatever container it is, forbidding formats that refer to anything outside it."""
+    formats = ",".join(sorted(av.formats_available - _REFERRING_FORMATS))
+    try:
+        return av.open(
+            recording,
+            mode="r",
+            container_options={"format_whitelist": formats, "protocol_whitelist": ""},
+            metadata_errors="replace",
+            buffer_size=_BUFFER_BYTES,
+            io_open=_refuse_reference,
+        )
+    except PermissionError:
+        raise Refusal("NOT_A_RECORDING", _UNREADABLE) from None
+
+
+def _refuse_reference(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    """Stands in for FFmpeg's own opening of what a file refers to."""
+    raise PermissionError(errno.EACCES, "a recording may not refer to other files")
+
+
+def _audio_track(container: InputContainer) -> AudioStream:
+    for stream in container.streams.audio:
+        if stream.codec_context is not None:
+            stream.codec_context.thread_count = 1
+            return stream
+    if container.streams.audio:
+        raise Refusal("NOT_A_RECORDING", f"the codec of the recording's audio track is not known; {_ACCEPTED}")
+    if container.streams.video:
+        raise Refusal("NO_AUDIO", "the recording has no audio track, only video; send one with sound")
+    raise Refusal("NOT_A_RECORDING", _UNREADABLE)
+
+
+def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame | None]:
+    """All frames of ``stream``, with ``None`` for each packet that is damaged; ends where the container breaks off."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except MemoryError:
+            raise
+        except (StopIteration, av.error.FFmpegError):
+            return
+        try:
+            yield from (frame if frame.sample_rate > 0 else None for frame in packet.decode())
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            yield None
+
+
+def _seconds(microseconds: int | None) -> float | None:
+    return None if microseconds is None else microseconds / av.time_base
+
+
+def _timestamp(frame: AudioFrame) -> float | None:
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return frame.pts * float(frame.time_base)
+
+
+def _say(**fields: object) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Forms for people and spreadsheets: text with one line for each utterance, and tab-separated values."""
+
+from __future__ import annotations
+
+from careca.types import Result
+from careca_gateway.formats.notice import notices
+
+_TSV_HEADER = "start\tend\tspeaker\ttext"
+
+
+def txt(result: Result, name: str) -> str:
+    """One line for each utterance: ``[start - end] speaker: text``, times as hours:minutes:seconds."""
+    lines = [f";; {notice}" for notice in notices(result)]
+    for utterance in result.utterances:
+        speaker = f"{utterance.speaker}: " if utterance.speaker else ""
+        times = f"[{_clock(utterance.start)} - {_clock(utterance.end)}]"
+        lines.append(f"{times} {speaker}{' '.join(utterance.text.split())}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def tsv(result: Result, name: str) -> str:
+    """A header and one line for each utterance: start and end in milliseconds, speaker, text."""
+    lines = [_TSV_HEADER]
+    for utterance in result.utterances:
+        start, end = round(utterance.start * 1000), round(utterance.end * 1000)
+        lines.append(f"{start}\t{end}\t{utterance.speaker or ''}\t{' '.join(utterance.text.split())}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _clock(seconds: float) -> str:
+    """``hh:mm:ss.mmm``."""
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds / 1000:06.3f}"

@@ -1,0 +1,72 @@
+"""JSON with everything in it that is known of the recording. Times are seconds, rounded to milliseconds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from careca.types import Digest, Result, StageState, Turn, Utterance, Word
+
+
+def json_text(result: Result, name: str) -> str:
+    """One JSON object. What tells about the request and not the recording, such as seconds taken, is left out."""
+    return json.dumps(_document(result, name), ensure_ascii=False) + "\n"
+
+
+def _document(result: Result, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "recording": _digest(result.recording),
+        "audio": _digest(result.audio),
+        "duration": _time(result.duration),
+        "language": result.language,
+        "language_probability": round(result.language_probability, 4),
+        "partial": result.partial,
+        "failures": [
+            {"stage": report.stage.value, "reason": report.error_reason, "message": report.error_message}
+            for report in result.stages
+            if report.state is StageState.FAILED
+        ],
+        "speakers": list(result.speakers),
+        "utterances": [_utterance(utterance) for utterance in result.utterances],
+        "turns": [_turn(turn) for turn in result.turns],
+        "exclusive_turns": [_turn(turn) for turn in result.exclusive_turns],
+        "speaker_count_candidates": [
+            {"speaker_count": candidate.speaker_count, "silhouette_score": candidate.silhouette_score}
+            for candidate in result.candidates
+        ],
+        "transcription_model": result.transcription_model,
+        "diarization_model": result.diarization_model,
+    }
+
+
+def _digest(digest: Digest) -> dict[str, Any]:
+    return {"sha256": digest.sha256, "size_bytes": digest.size_bytes}
+
+
+def _utterance(utterance: Utterance) -> dict[str, Any]:
+    return {
+        "start": _time(utterance.start),
+        "end": _time(utterance.end),
+        "speaker": utterance.speaker,
+        "text": utterance.text,
+        "words": [_word(word) for word in utterance.words],
+    }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {
+        "text": word.text,
+        "start": _time(word.start),
+        "end": _time(word.end),
+        "probability": None if word.probability is None else round(word.probability, 4),
+        "speaker": word.speaker,
+    }
+
+
+def _turn(turn: Turn) -> dict[str, Any]:
+    return {"start": _time(turn.start), "end": _time(turn.end), "speaker": turn.speaker}
+
+
+def _time(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

@@ -1,0 +1,244 @@
+"""The stages of one request: decode, then transcribe and diarize at the same time, then merge.
+
+The pipeline knows its stages by what they do and not by how they are reached: their results pass through it unopened.
+One model stage that fails does not take the other down; the result then says which one failed and why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from careca.errors import (
+    CarecaError,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    OutOfMemory,
+    Overloaded,
+    PreconditionFailed,
+    Unavailable,
+)
+from careca.types import DiarizationOptions, Progress, Stage, StageReport, StageState, TranscriptionOptions
+from careca_gateway.request import Completed, Deadline, Request, WorkEvent
+from careca_gateway.store import HeldRecording, StoredAudio
+from careca_gateway.telling import telling
+
+ANSWER_SECONDS = 0.5
+"""What model stages leave of the deadline, so that one stage's result still arrives if the other takes too long."""
+
+PROGRESS_STEP = 0.01
+"""Progress is told again when it has grown by this fraction."""
+
+_REFUSALS = (InvalidRequest, Overloaded)
+"""Failures of a stage that mean the whole request: it must be changed, or come back later."""
+
+_MOST_TELLING = (InvalidRequest, OutOfMemory, PreconditionFailed, Overloaded, DeadlineExceeded, Unavailable)
+"""What to tell first, where both model stages failed: what the caller or the operator can do most about."""
+
+Emit = Callable[[WorkEvent], None]
+
+O_contra = TypeVar("O_contra", contravariant=True)
+M_co = TypeVar("M_co", covariant=True)
+O = TypeVar("O")  # noqa: E741 - options
+M = TypeVar("M")
+T = TypeVar("T")
+D = TypeVar("D")
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Generic[M]):
+    """What a model stage found, and whether it had been found before."""
+
+    message: M
+    cached: bool
+
+
+class DecodeStage(Protocol):
+    """Recordings to audio."""
+
+    async def decode(self, recording: HeldRecording, emit: Callable[[float], None]) -> Finished[StoredAudio]:
+        """The audio of ``recording``; emits the fraction done. Raises ``InvalidRecording`` where there is none."""
+
+
+class ModelStage(Protocol[O_contra, M_co]):
+    """Audio to what a model finds in it."""
+
+    def run(
+        self, audio: StoredAudio, options: O_contra, *, skip_cache: bool, deadline: Deadline
+    ) -> AsyncGenerator[WorkEvent | Finished[M_co], None]:
+        """Progress and finished segments, lastly ``Finished``. Closing it stops the work. Raises ``CarecaError``."""
+
+
+class MergeStage(Protocol[T, D, A, R]):
+    """What the models found to a result, in two steps: all that does not depend on this request's course, and it."""
+
+    async def merge(
+        self, request: Request, audio: StoredAudio, found: Found[T, D], reports: tuple[StageReport, ...]
+    ) -> Finished[A]:
+        """Everything that is known of the recording; ``reports`` are those of the stages so far."""
+
+    def conclude(self, merged: A, reports: tuple[StageReport, ...]) -> R:
+        """The result, with the reports of all stages."""
+
+
+class StageObserver(Protocol):
+    """Told of stages that succeeded, for metrics."""
+
+    def observe_stage(self, stage: Stage, seconds: float, *, cached: bool) -> None:
+        """Counts one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T, D]):
+    """What the model stages found, ``None`` where one failed."""
+
+    transcript: T | None
+    diarization: D | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome(Generic[M]):
+    """What became of a model stage: its message or its error."""
+
+    report: StageReport
+    message: M | None = None
+    error: CarecaError | None = None
+
+
+class Pipeline(Generic[T, D, A, R]):
+    """Runs requests through the stages. Any number may run at once."""
+
+    def __init__(
+        self,
+        *,
+        decoder: DecodeStage,
+        transcriber: ModelStage[TranscriptionOptions, T],
+        diarizer: ModelStage[DiarizationOptions, D],
+        merger: MergeStage[T, D, A, R],
+        observer: StageObserver,
+    ) -> None:
+        self._decoder = decoder
+        self._transcriber = transcriber
+        self._diarizer = diarizer
+        self._merger = merger
+        self._observer = observer
+
+    async def run(
+        self, request: Request, recording: HeldRecording, deadline: Deadline
+    ) -> AsyncGenerator[WorkEvent | Completed[R], None]:
+        """Progress of all stages and finished segments, lastly the result. Closing it stops everything.
+
+        Raises ``InvalidRecording`` where the recording cannot be decoded, ``InvalidRequest`` and ``Overloaded`` where a
+        model stage refuses, and the more telling error where both fail.
+        """
+        async with aclosing(telling(lambda emit: self._run(request, recording, deadline, emit))) as events:
+            async for event in events:
+                yield event
+
+    async def _run(self, request: Request, recording: HeldRecording, deadline: Deadline, tell: Emit) -> Completed[R]:
+        emit = _Noticeable(tell)
+        clock = _Clock(Stage.DECODE, emit)
+        decoded = await self._decoder.decode(recording, lambda fraction: emit(Progress(Stage.DECODE, fraction)))
+        reports = [clock.succeeded(cached=decoded.cached)]
+        found, model_reports = await self._infer(request, decoded.message, deadline, emit)
+        reports += model_reports
+        clock = _Clock(Stage.MERGE, emit)
+        merged = await self._merger.merge(request, decoded.message, found, tuple(reports))
+        reports.append(clock.succeeded(cached=merged.cached))
+        for report in reports:
+            if report.state is StageState.SUCCEEDED:
+                self._observer.observe_stage(report.stage, report.seconds, cached=report.cached)
+        return Completed(self._merger.conclude(merged.message, tuple(reports)))
+
+    async def _infer(
+        self, request: Request, audio: StoredAudio, deadline: Deadline, emit: Emit
+    ) -> tuple[Found[T, D], tuple[StageReport, StageReport]]:
+        """Runs both model stages at once. Raises where a refusal of one, or both failing, leaves no result."""
+        within = deadline.earlier(ANSWER_SECONDS)
+        transcribing = self._transcriber.run(
+            audio, request.transcription, skip_cache=request.skip_cache, deadline=within
+        )
+        diarizing = self._diarizer.run(audio, request.diarization, skip_cache=request.skip_cache, deadline=within)
+        try:
+            async with asyncio.TaskGroup() as group:
+                first = group.create_task(_outcome(Stage.TRANSCRIBE, transcribing, emit))
+                second = group.create_task(_outcome(Stage.DIARIZE, diarizing, emit))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        transcription, diarization = first.result(), second.result()
+        if transcription.error and diarization.error:
+            raise min(transcription.error, diarization.error, key=_rank)
+        return Found(transcription.message, diarization.message), (transcription.report, diarization.report)
+
+
+async def _outcome(stage: Stage, events: AsyncGenerator[WorkEvent | Finished[M], None], emit: Emit) -> _Outcome[M]:
+    """Runs one model stage to its end. Raises only what means the whole request."""
+    clock = _Clock(stage, emit)
+    try:
+        finished = await _last(events, emit)
+    except _REFUSALS:
+        raise
+    except CarecaError as error:
+        return _Outcome(clock.failed(error), error=error)
+    return _Outcome(clock.succeeded(cached=finished.cached), finished.message)
+
+
+async def _last(events: AsyncGenerator[WorkEvent | Finished[M], None], emit: Emit) -> Finished[M]:
+    """Emits ``events`` up to the last, which it returns."""
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Finished):
+                return event
+            emit(event)
+    raise InternalError("a model service ended its answer without a result")
+
+
+def _rank(error: CarecaError) -> int:
+    """The place of ``error`` in the order of what to tell first."""
+    return next((rank for rank, kind in enumerate(_MOST_TELLING) if isinstance(error, kind)), len(_MOST_TELLING))
+
+
+class _Clock:
+    """Times one stage and tells that it began and that it is done."""
+
+    def __init__(self, stage: Stage, emit: Emit) -> None:
+        self._stage = stage
+        self._emit = emit
+        self._started = time.monotonic()
+        emit(Progress(stage, 0.0))
+
+    def succeeded(self, *, cached: bool) -> StageReport:
+        self._emit(Progress(self._stage, 1.0))
+        return StageReport(self._stage, StageState.SUCCEEDED, time.monotonic() - self._started, cached)
+
+    def failed(self, error: CarecaError) -> StageReport:
+        return StageReport(
+            self._stage,
+            StageState.FAILED,
+            time.monotonic() - self._started,
+            error_reason=error.reason,
+            error_message=error.message,
+        )
+
+
+class _Noticeable:
+    """Passes events on, and of progress only what has noticeably grown: it never goes back within a stage."""
+
+    def __init__(self, tell: Emit) -> None:
+        self._tell = tell
+        self._told: dict[Stage, float] = {}
+
+    def __call__(self, event: WorkEvent) -> None:
+        if isinstance(event, Progress):
+            told = self._told.get(event.stage, -1.0)
+            if event.fraction < told + PROGRESS_STEP and not told < event.fraction == 1.0:
+                return
+            self._told[event.stage] = event.fraction
+        self._tell(event)

@@ -1,0 +1,73 @@
+"""What a caller asks of the gateway, and what the gateway tells while it works on it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from careca.errors import DeadlineExceeded
+from careca.types import DiarizationOptions, Digest, OutputFormat, Progress, Segment, TranscriptionOptions
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One recording to be worked on."""
+
+    recording: Digest
+    display_name: str = ""
+    """The name to show in formats and logs; never used as a path."""
+    transcription: TranscriptionOptions = TranscriptionOptions()
+    diarization: DiarizationOptions = DiarizationOptions()
+    skip_cache: bool = False
+    formats: tuple[OutputFormat, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When the caller stops waiting, on the clock of ``time.monotonic``; ``None`` is never."""
+
+    at: float | None = None
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Deadline:
+        """The deadline that many seconds from now."""
+        return cls(None if seconds is None else time.monotonic() + seconds)
+
+    def remaining(self) -> float | None:
+        """Seconds left. Raises ``DeadlineExceeded`` where there are none."""
+        if self.at is None:
+            return None
+        seconds = self.at - time.monotonic()
+        if seconds <= 0:
+            raise DeadlineExceeded("the deadline passed")
+        return seconds
+
+    def earlier(self, seconds: float) -> Deadline:
+        """The deadline moved by ``seconds``, but by no more than a tenth of what is left."""
+        if self.at is None:
+            return self
+        return Deadline(self.at - min(seconds, max(self.at - time.monotonic(), 0.0) / 10))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingNeeded:
+    """The bytes of the recording are read from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingKnown:
+    """The recording is in the store already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed(Generic[R]):
+    """The result; the last thing that is told."""
+
+    result: R
+
+
+WorkEvent = Progress | Segment
+"""What is told while the work goes on."""

@@ -1,0 +1,289 @@
+"""Recordings and their decoded audio on disk, named by their content.
+
+    recordings/<sha256>         the bytes as they were uploaded
+    audio/<sha256>.s16          decoded audio: 16 kHz mono signed 16-bit little-endian PCM
+    decoded/<sha256>.json       which audio a recording decodes to
+    drafts/                     what is being written; moved into place when it is whole, removed at the next start
+
+Everything here blocks and is called from threads. The least recently used files go first once there are too many bytes;
+what a running request holds stays. One process uses a store at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from careca.errors import InvalidRecording, PreconditionFailed
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
+from careca_gateway.upload import Upload, disk_space, store_full
+
+FREE_BYTES = 64 * 1024 * 1024
+"""Space that an upload must leave on the disk, for decoding and for others."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAudio:
+    """Decoded audio in the store."""
+
+    digest: Digest
+    path: Path
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.digest.size_bytes / SAMPLE_BYTES / SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUsage:
+    """What the store holds."""
+
+    recordings: int
+    size_bytes: int
+    """Bytes of recordings and of decoded audio."""
+
+
+class Store:
+    """The store in the folder ``root``.
+
+    Args:
+        root: is made if it does not exist; only this user can read it.
+        max_bytes: bytes of recordings and audio to keep; files in use may exceed it.
+        retention_seconds: how long a file that nobody uses is kept.
+        max_recording_bytes: size of the largest recording that is accepted.
+    """
+
+    def __init__(self, root: Path, *, max_bytes: int, retention_seconds: float, max_recording_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._retention_seconds = retention_seconds
+        self._max_recording_bytes = max_recording_bytes
+        self.root = root
+        self.recordings = root / "recordings"
+        self.audio = root / "audio"
+        self.decoded = root / "decoded"
+        self.drafts = root / "drafts"
+        self._pins: Counter[Path] = Counter()
+        self._lock = threading.Lock()
+        self._owner: IO[bytes] | None = None
+
+    def open(self) -> None:
+        """Takes possession of the folder and removes what a crash left half written.
+
+        Raises ``PreconditionFailed`` where another process has it, or it cannot be written.
+        """
+        try:
+            for folder in (self.recordings, self.audio, self.decoded, self.drafts):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._owner = (self.root / "owner.lock").open("wb")
+            fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PreconditionFailed(
+                f"the store {self.root} is in use by another gateway; give each its own with CARECA_STORE_DIR",
+                reason="STORE_IN_USE",
+            ) from None
+        except OSError as error:
+            raise PreconditionFailed(
+                f"the store {self.root} cannot be used ({error.strerror}); choose another with CARECA_STORE_DIR",
+                reason="STORE_UNUSABLE",
+            ) from error
+        for draft in self.drafts.iterdir():
+            draft.unlink()
+
+    def close(self) -> None:
+        """Lets another process have the folder."""
+        if self._owner:
+            self._owner.close()
+
+    @contextmanager
+    def hold(self, recording: Digest) -> Iterator[HeldRecording]:
+        """Keeps ``recording`` and its audio from being swept away until the context ends."""
+        held = HeldRecording(self, recording)
+        try:
+            held.pin(held.path)
+            yield held
+        finally:
+            held.release()
+
+    def check_size(self, recording: Digest) -> None:
+        """Raises ``InvalidRecording`` for too many bytes or none, ``Overloaded`` where the disk has no space for them."""
+        if recording.size_bytes > self._max_recording_bytes:
+            raise InvalidRecording(
+                f"the recording has {recording.size_bytes} bytes; at most {self._max_recording_bytes} are accepted",
+                reason="RECORDING_TOO_LARGE",
+                field="config.recording.size_bytes",
+                metadata={"size_bytes": str(recording.size_bytes), "max_bytes": str(self._max_recording_bytes)},
+            )
+        if not recording.size_bytes:
+            raise InvalidRecording(
+                "the recording is empty: it has no bytes", reason="EMPTY_AUDIO", field="config.recording.size_bytes"
+            )
+        if shutil.disk_usage(self.root).free < recording.size_bytes + FREE_BYTES:
+            raise store_full()
+
+    def usage(self) -> StoreUsage:
+        """What the store holds now, drafts apart."""
+        recordings, audio = _files(self.recordings), _files(self.audio)
+        return StoreUsage(len(recordings), sum(status.st_size for _, status in (*recordings, *audio)))
+
+    def sweep(self) -> None:
+        """Removes what nobody used for the retention time, then the least recently used beyond the size."""
+        files = sorted((*_files(self.recordings), *_files(self.audio)), key=lambda file: file[1].st_mtime_ns)
+        excess = sum(status.st_size for _, status in files) - self._max_bytes
+        oldest = time.time() - self._retention_seconds
+        for path, status in files:
+            if (status.st_mtime < oldest or excess > 0) and self._remove(path):
+                excess -= status.st_size
+                _log.info("swept from the store", folder=path.parent.name, name=path.name, size_bytes=status.st_size)
+        for path, _ in _files(self.decoded):
+            audio = _read_decoded(path)
+            if audio is None or not self.audio_path(audio).exists():
+                path.unlink(missing_ok=True)
+
+    def audio_path(self, digest: Digest) -> Path:
+        """Where the audio of that digest is or would be."""
+        return self.audio / f"{digest.sha256}.s16"
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A new empty file to write to, removed in the end unless it was moved away."""
+        handle, name = tempfile.mkstemp(dir=self.drafts)
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def pin(self, path: Path) -> None:
+        """Keeps ``path`` from being removed until it is unpinned as often as it was pinned."""
+        with self._lock:
+            self._pins[path] += 1
+
+    def unpin(self, path: Path) -> None:
+        """Takes back one ``pin``."""
+        with self._lock:
+            self._pins[path] -= 1
+            if not self._pins[path]:
+                del self._pins[path]
+
+    def discard(self, path: Path) -> None:
+        """Removes ``path``, unless others hold it beside the caller."""
+        self._remove(path, pins=1)
+
+    def _remove(self, path: Path, pins: int = 0) -> bool:
+        with self._lock:
+            if self._pins[path] > pins:
+                return False
+            path.unlink(missing_ok=True)
+            return True
+
+
+class HeldRecording:
+    """One recording in the store, or to be stored, while a request works on it."""
+
+    def __init__(self, store: Store, digest: Digest) -> None:
+        self.digest = digest
+        self.path = store.recordings / digest.sha256
+        self._store = store
+        self._decoded = store.decoded / f"{digest.sha256}.json"
+        self._pinned: list[Path] = []
+
+    def pin(self, path: Path) -> None:
+        """Keeps ``path`` until ``release``."""
+        self._store.pin(path)
+        self._pinned.append(path)
+
+    def release(self) -> None:
+        """Lets go of everything."""
+        while self._pinned:
+            self._store.unpin(self._pinned.pop())
+
+    def known(self) -> bool:
+        """Whether the recording can be worked on without being sent; marks it as used now."""
+        return self.stored_audio() is not None or _touch(self.path, self.digest.size_bytes)
+
+    def stored_audio(self) -> StoredAudio | None:
+        """The audio that was decoded from this recording before, if the store still has it; marks it as used now."""
+        digest = _read_decoded(self._decoded)
+        if digest is None:
+            return None
+        audio = StoredAudio(digest, self._store.audio_path(digest))
+        self.pin(audio.path)
+        if not _touch(audio.path, digest.size_bytes):
+            return None
+        _touch(self.path, self.digest.size_bytes)
+        return audio
+
+    @contextmanager
+    def upload(self) -> Iterator[Upload]:
+        """Receives the recording's bytes. Raises as ``Store.check_size`` does, before the first one."""
+        self._store.check_size(self.digest)
+        with self._store.draft() as draft, Upload(draft, self.digest, self.path) as upload:
+            yield upload
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A new file for the decoded audio."""
+        with self._store.draft() as draft:
+            yield draft
+
+    def keep_audio(self, draft: Path, digest: Digest) -> StoredAudio:
+        """Takes ``draft``, whose digest is given, as what the recording decodes to."""
+        audio = StoredAudio(digest, self._store.audio_path(digest))
+        self.pin(audio.path)
+        with disk_space(), self._store.draft() as note:
+            draft.replace(audio.path)
+            note.write_text(json.dumps({"sha256": digest.sha256, "size_bytes": digest.size_bytes}))
+            note.replace(self._decoded)
+        return audio
+
+    def discard(self) -> None:
+        """Removes the recording, which proved to be unusable, unless another request works on it as well."""
+        self._store.discard(self.path)
+
+
+def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """The files in ``folder``, those that vanish meanwhile left out."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                found.append((Path(entry.path), entry.stat()))
+            except FileNotFoundError:
+                continue
+    return found
+
+
+def _touch(path: Path, size_bytes: int) -> bool:
+    """Marks ``path`` as used now; says whether it exists with that size."""
+    try:
+        if path.stat().st_size != size_bytes:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _read_decoded(path: Path) -> Digest | None:
+    """The digest of the audio in a note of the store, ``None`` where there is no such note."""
+    try:
+        note = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return Digest(note["sha256"], note["size_bytes"])

@@ -1,0 +1,28 @@
+"""The real stack, started once: a real Redis, three real processes, real models."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from careca_client import Client
+from demo import sample
+from stack import LocalStack
+
+
+@pytest.fixture(scope="session")
+def recording() -> Path:
+    """Thirty seconds of a phone call between Diane in New Jersey and Sheila in Texas."""
+    return sample()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    with LocalStack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: LocalStack) -> Iterator[Client]:
+    with Client(stack.gateway_target) as connected:
+        yield connected

@@ -1,0 +1,199 @@
+"""The main job on a real recording with the real stack: who said what, and when; a second time from the caches."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from careca.types import ClearScope, ModelServiceStats, OutputFormat, Stage, StageState
+from careca_client import Client, TranscriptionResult
+from stack import LocalStack
+
+MODEL_STAGES = {Stage.TRANSCRIBE, Stage.DIARIZE}
+
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture(scope="module")
+def first(stack: LocalStack, recording: Path) -> TranscriptionResult:
+    """The first answer, computed."""
+    with Client(stack.gateway_target) as client:
+        client.clear_cache(ClearScope.ALL)
+        return client.transcribe(recording, skip_cache=True, formats=list(OutputFormat))
+
+
+def speakers_of(result: TranscriptionResult, text: str) -> list[str | None]:
+    """The speaker of each utterance's word that contains ``text``."""
+    return [word.speaker for each in result.utterances for word in each.words if text in word.text]
+
+
+def cached_stages(result: TranscriptionResult) -> set[Stage]:
+    return {report.stage for report in result.stages if report.cached and report.stage in MODEL_STAGES}
+
+
+def stats_of(client: Client, stage: Stage) -> ModelServiceStats:
+    found = next(each.stats for each in client.stats().stages if each.stage is stage)
+    assert found is not None
+    return found
+
+
+def test_both_speakers_are_found(first: TranscriptionResult) -> None:
+    assert {utterance.speaker for utterance in first.utterances} == {"SPEAKER_00", "SPEAKER_01"}
+    assert {turn.speaker for turn in first.turns} == {"SPEAKER_00", "SPEAKER_01"}
+    assert not first.partial
+
+
+def test_the_words_that_tell_the_speakers_apart_have_the_right_speaker(first: TranscriptionResult) -> None:
+    new_jersey, texas = speakers_of(first, "Jersey"), speakers_of(first, "Texas")
+
+    assert len(new_jersey) == 3
+    assert len(texas) == 1
+    assert len(set(new_jersey)) == 1
+    assert new_jersey[0] != texas[0]
+    assert speakers_of(first, "Yankee") == texas
+
+
+def test_words_are_in_order_and_within_the_recording(first: TranscriptionResult) -> None:
+    words = [word for utterance in first.utterances for word in utterance.words]
+
+    assert len(words) > 60
+    assert all(word.start is not None and word.end is not None for word in words)
+    assert all(0 <= word.start <= word.end <= first.duration for word in words)  # type: ignore[operator]
+    assert [word.start for word in words] == sorted(word.start for word in words)  # type: ignore[type-var]
+
+
+def test_each_candidate_number_of_speakers_is_returned_with_its_score(first: TranscriptionResult) -> None:
+    scores = {each.speaker_count: each.silhouette_score for each in first.candidates}
+
+    assert {2, 3, 4, 5, 6} <= set(scores)
+    assert max((count for count in scores if scores[count] is not None), key=lambda n: scores[n] or -1) == 2
+
+
+def test_every_stage_reports_what_it_did(first: TranscriptionResult) -> None:
+    assert [report.stage for report in first.stages] == list(Stage)
+    assert {report.state for report in first.stages if report.stage is not Stage.DECODE} == {StageState.SUCCEEDED}
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        (OutputFormat.TXT, "SPEAKER_00"),
+        (OutputFormat.SRT, " --> "),
+        (OutputFormat.VTT, "<v SPEAKER_01>"),
+        (OutputFormat.TSV, "start\tend\tspeaker\ttext"),
+        (OutputFormat.RTTM, "SPEAKER sample 1 "),
+        (OutputFormat.STM, "sample 1 SPEAKER_0"),
+    ],
+)
+def test_the_result_comes_in_every_format(first: TranscriptionResult, form: OutputFormat, expected: str) -> None:
+    assert expected in first.formats[form]
+
+
+def test_the_json_format_holds_everything(first: TranscriptionResult) -> None:
+    document = json.loads(first.formats[OutputFormat.JSON])
+
+    assert len(document["utterances"]) == len(first.utterances)
+    assert document["utterances"][0]["words"]
+
+
+def test_a_second_request_is_answered_from_the_caches_without_sending_the_recording(
+    client: Client, first: TranscriptionResult, recording: Path
+) -> None:
+    second = client.transcribe(recording)
+
+    assert cached_stages(second) == MODEL_STAGES
+    assert second.uploaded_bytes == 0
+    assert second.utterances == first.utterances
+
+
+def test_another_number_of_speakers_does_not_transcribe_again(
+    client: Client, first: TranscriptionResult, recording: Path
+) -> None:
+    answer = client.transcribe(recording, speaker_count=3)
+
+    assert cached_stages(answer) == {Stage.TRANSCRIBE}
+    assert len({turn.speaker for turn in answer.turns}) == 3
+
+
+def test_clearing_the_cache_makes_the_next_request_compute_again(
+    client: Client, first: TranscriptionResult, recording: Path
+) -> None:
+    client.transcribe(recording)
+
+    cleared = client.clear_cache(ClearScope.ALL)
+    third = client.transcribe(recording)
+
+    assert all(each.cleared.removed_entries >= 1 for each in cleared)
+    assert cached_stages(third) == set()
+    assert third.utterances == first.utterances
+
+
+def test_releasing_memory_unloads_the_models_and_the_next_request_loads_them_again(
+    client: Client, stack: LocalStack, first: TranscriptionResult, recording: Path
+) -> None:
+    before = psutil.Process(stack.pids["diarizer"]).memory_info().rss
+
+    client.release_memory()
+
+    assert psutil.Process(stack.pids["diarizer"]).memory_info().rss < before
+    assert {stage: stats.models_loaded for stage, stats in client.stats().stages.items()} == dict.fromkeys(
+        MODEL_STAGES, False
+    )
+    assert client.transcribe(recording, skip_cache=True).utterances == first.utterances
+
+
+def test_a_stopped_redis_costs_the_cache_but_not_the_answer(
+    client: Client, stack: LocalStack, first: TranscriptionResult, recording: Path
+) -> None:
+    redis = psutil.Process(stack.pids["redis"])
+
+    redis.suspend()
+    try:
+        answer = client.transcribe(recording)
+    finally:
+        redis.resume()
+
+    assert cached_stages(answer) == set()
+    assert answer.utterances == first.utterances
+
+
+def test_statistics_count_what_the_caches_did(client: Client, first: TranscriptionResult, recording: Path) -> None:
+    client.transcribe(recording)
+    before = stats_of(client, Stage.DIARIZE).cache
+
+    client.transcribe(recording)
+
+    after = stats_of(client, Stage.DIARIZE).cache
+    assert after.hits == before.hits + 1
+    assert after.entries >= 1
+    assert after.size_bytes > 0
+    assert (after.max_entries, after.ttl_seconds) == (100, 24 * 3600)
+
+
+def test_the_command_line_writes_subtitles(stack: LocalStack, recording: Path, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("careca")), "transcribe", str(recording), "--format", "srt"]
+
+    done = subprocess.run(
+        [*command, "--gateway", stack.gateway_target, "--output-dir", str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Texas" in (tmp_path / "sample.srt").read_text()
+
+
+@pytest.mark.parametrize("service", ["gateway", "transcriber", "diarizer"])
+def test_every_service_exports_what_it_holds(stack: LocalStack, first: TranscriptionResult, service: str) -> None:
+    port = getattr(stack.ports, f"{service}_metrics")
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+
+    rss = next(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("careca_memory_rss_bytes"))
+    assert rss == pytest.approx(psutil.Process(stack.pids[service]).memory_info().rss, rel=0.3)

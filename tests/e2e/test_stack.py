@@ -1,0 +1,37 @@
+"""The one-machine stack starts whole or says what is missing, and ends cleanly."""
+
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stack import LocalStack, Ports, StackError
+
+pytestmark = pytest.mark.models
+
+
+def test_every_part_ends_when_the_stack_is_left(tmp_path: Path) -> None:
+    with LocalStack(tmp_path) as stack:
+        processes = [psutil.Process(pid) for pid in stack.pids.values()]
+
+    assert stack.exit_codes == {"redis": 0, "transcriber": 0, "diarizer": 0, "gateway": 0}
+    assert not any(process.is_running() for process in processes)
+
+
+def test_missing_weights_are_named_with_the_command_that_fetches_them(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StackError, match=r"careca models pull") as failed,
+        LocalStack(tmp_path / "root", environment={"CARECA_MODELS_DIR": str(tmp_path / "empty")}),
+    ):
+        pass
+
+    assert "Traceback" not in str(failed.value)
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    ports = Ports.free()
+
+    with socket.create_server(("127.0.0.1", ports.gateway)):  # noqa: SIM117
+        with pytest.raises(StackError, match=f"port {ports.gateway} is in use"), LocalStack(tmp_path, ports=ports):
+            pass

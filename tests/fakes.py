@@ -1,0 +1,193 @@
+"""Small working stand-ins: engines that follow a script instead of a model, and a cache that is a dictionary."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from careca.audio import Audio
+from careca.cache import CacheObserver, CacheOutcome, NoCache
+from careca.engine import CancelToken
+from careca.types import (
+    CacheClearance,
+    CacheStats,
+    ClearScope,
+    Diarization,
+    DiarizationOptions,
+    Digest,
+    Progress,
+    Segment,
+    Stage,
+    Transcript,
+    TranscriptionOptions,
+    Turn,
+    Word,
+)
+
+SEGMENTS = (
+    Segment(0.0, 1.0, "hello there", (Word("hello", 0.0, 0.5, 0.9), Word("there", 0.5, 1.0, 0.8))),
+    Segment(1.0, 2.0, "good morning", (Word("good", 1.0, 1.5, 0.9), Word("morning", 1.5, 2.0, 0.7))),
+)
+TURNS = (Turn(0.0, 1.0, "SPEAKER_00"), Turn(1.0, 2.0, "SPEAKER_01"))
+
+
+def pcm(seconds: float = 2.0, *, seed: int = 0) -> bytes:
+    """Bytes of 16 kHz mono PCM, different for each seed."""
+    return bytes([seed % 256, seed // 256]) * round(seconds * 16_000)
+
+
+def digest_of(data: bytes) -> Digest:
+    """The digest of ``data``."""
+    return Digest(hashlib.sha256(data).hexdigest(), len(data))
+
+
+async def chunks_of(data: bytes, size: int = 16_384) -> AsyncIterator[bytes]:
+    """``data`` in pieces, as a caller sends it."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+class FakeEngine:
+    """Takes ``steps`` steps of ``step_seconds`` each, asks to go on between them, and counts what is done to it.
+
+    ``failures`` are raised one per inference until there are none left. Clear ``may_go_on`` to hold an inference where
+    it is, until it is set again or the inference is cancelled; ``started`` is set once one has begun.
+    """
+
+    model = "fake@0123456789ab"
+    device = "cpu"
+
+    def __init__(
+        self,
+        *,
+        steps: int = 2,
+        step_seconds: float = 0.0,
+        failures: Sequence[Exception] = (),
+        load_failure: Exception | None = None,
+    ) -> None:
+        self.steps = steps
+        self.step_seconds = step_seconds
+        self.failures = list(failures)
+        self.load_failure = load_failure
+        self.loaded = False
+        self.loads = 0
+        self.inferences = 0
+        self.cancellations = 0
+        self.running = 0
+        self.started = threading.Event()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def load(self) -> None:
+        if self.load_failure:
+            raise self.load_failure
+        self.loads += not self.loaded
+        self.loaded = True
+
+    def unload(self) -> None:
+        assert not self.running, "unloaded under a running inference"
+        self.loaded = False
+
+    def gpu_memory(self) -> tuple[int, int]:
+        return (0, 0)
+
+    def release_gpu_cache(self) -> None:
+        pass
+
+    def _follow_script(self, stage: Stage, cancel: CancelToken, emit: Callable[[Progress], None]) -> None:
+        assert self.loaded
+        self.inferences += 1
+        self.running += 1
+        self.started.set()
+        try:
+            for step in range(self.steps):
+                self._wait_to_go_on(cancel)
+                time.sleep(self.step_seconds)
+                emit(Progress(stage, (step + 1) / self.steps))
+            self._wait_to_go_on(cancel)
+            if self.failures:
+                raise self.failures.pop(0)
+        finally:
+            self.running -= 1
+
+    def _wait_to_go_on(self, cancel: CancelToken) -> None:
+        while not self.may_go_on.wait(0.005):
+            self._raise_if_cancelled(cancel)
+        self._raise_if_cancelled(cancel)
+
+    def _raise_if_cancelled(self, cancel: CancelToken) -> None:
+        self.cancellations += cancel.cancelled
+        cancel.raise_if_cancelled()
+
+
+class FakeTranscriberEngine(FakeEngine):
+    """Hears the same segments in every audio."""
+
+    def __init__(self, segments: Sequence[Segment] = SEGMENTS, language: str = "en", **script: Any) -> None:
+        super().__init__(**script)
+        self.segments = tuple(segments)
+        self.language = language
+        self.options: list[TranscriptionOptions] = []
+
+    def transcribe(
+        self,
+        audio: Audio,
+        options: TranscriptionOptions,
+        cancel: CancelToken,
+        emit: Callable[[Segment | Progress], None],
+    ) -> Transcript:
+        self.options.append(options)
+        self._follow_script(Stage.TRANSCRIBE, cancel, emit)
+        for segment in self.segments:
+            emit(segment)
+        return Transcript(self.segments, options.language or self.language, 0.5, audio.duration, self.model)
+
+
+class FakeDiarizerEngine(FakeEngine):
+    """Hears the same turns in every audio."""
+
+    def __init__(self, turns: Sequence[Turn] = TURNS, **script: Any) -> None:
+        super().__init__(**script)
+        self.turns = tuple(turns)
+        self.options: list[DiarizationOptions] = []
+
+    def diarize(
+        self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
+    ) -> Diarization:
+        self.options.append(options)
+        self._follow_script(Stage.DIARIZE, cancel, emit)
+        return Diarization(self.turns, self.turns, audio.duration, self.model)
+
+
+class FakeCache(NoCache):
+    """Keeps results in a dictionary for as long as it lives."""
+
+    def __init__(self, observer: CacheObserver | None = None) -> None:
+        super().__init__(observer)
+        self.entries: dict[str, bytes] = {}
+        self.closed = False
+
+    async def get(self, key: str) -> bytes | None:
+        value = self.entries.get(key)
+        self._observer.cache_requested(CacheOutcome.MISS if value is None else CacheOutcome.HIT)
+        return value
+
+    async def put(self, key: str, value: bytes) -> None:
+        self.entries[key] = value
+        await super().put(key, value)
+
+    async def stats(self) -> CacheStats:
+        return CacheStats(available=True, entries=len(self.entries))
+
+    async def clear(self, scope: ClearScope) -> CacheClearance:
+        if scope is ClearScope.EXPIRED:
+            return CacheClearance(0, 0)
+        cleared = CacheClearance(len(self.entries), sum(map(len, self.entries.values())))
+        self.entries.clear()
+        return cleared
+
+    async def close(self) -> None:
+        self.closed = True

@@ -15,7 +15,7 @@ BENCH_READY := $(VENV)/.bench
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check format bench constraints clean
+.PHONY: help setup models proto demo up down test check format bench docs constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ test: $(TESTS_READY) proto models ## run all tests
 check: $(TESTS_READY) proto ## lint, types, import rules, protos
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy services client deploy/local bench tests
+	$(BIN)/mypy services client deploy/local bench docs tests
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(LAST_MAIN),subdir=protos'
@@ -54,6 +54,9 @@ format: $(TESTS_READY) ## format the code
 
 bench: $(BENCH_READY) models ## measure quality, speed and memory; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py all
+
+docs: $(SERVICES_READY) proto ## write the README's table of settings
+	@$(BIN)/python docs/settings_table.py
 
 constraints: $(BENCH_READY) ## write the versions installed in .venv to constraints.txt
 	@(echo "# Exact versions of everything, direct or not: the only place where versions stand. See 'make constraints'."; \

@@ -54,7 +54,8 @@ class FakeEngine:
     """Takes ``steps`` steps of ``step_seconds`` each, asks to go on between them, and counts what is done to it.
 
     ``failures`` are raised one per inference until there are none left. Clear ``may_go_on`` to hold an inference where
-    it is, until it is set again or the inference is cancelled; ``started`` is set once one has begun.
+    it is, until it is set again or the inference is cancelled. ``started`` is set once one has begun, ``unloaded`` once
+    the weights are gone.
     """
 
     model = "fake@0123456789ab"
@@ -78,6 +79,7 @@ class FakeEngine:
         self.cancellations = 0
         self.running = 0
         self.started = threading.Event()
+        self.unloaded = threading.Event()
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
@@ -86,10 +88,12 @@ class FakeEngine:
             raise self.load_failure
         self.loads += not self.loaded
         self.loaded = True
+        self.unloaded.clear()
 
     def unload(self) -> None:
         assert not self.running, "unloaded under a running inference"
         self.loaded = False
+        self.unloaded.set()
 
     def gpu_memory(self) -> tuple[int, int]:
         return (0, 0)

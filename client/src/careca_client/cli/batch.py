@@ -94,18 +94,23 @@ def _open_stdin() -> IO[bytes]:
 
 
 async def _transcribe_all(plan: Plan, jobs: Sequence[Job], stdin: IO[bytes] | None, display: Display) -> list[ExitCode]:
-    """Works on several recordings at once and delivers their results in order."""
+    """Works on several recordings at once. Files are written as results come, stdout is in the order of the jobs."""
     places = asyncio.Semaphore(plan.concurrency)
     async with AsyncClient(plan.gateway) as client:
 
-        async def work(job: Job) -> TranscriptionResult | Exception:
+        async def work(job: Job, previous: asyncio.Task[ExitCode] | None) -> ExitCode:
             source = stdin if job.argument == STDIN and stdin is not None else job.argument
             async with places:
-                return await _transcribe_one(plan, client, job, source, display)
+                outcome = await _transcribe_one(plan, client, job, source, display)
+            if previous is not None and not job.files:
+                await asyncio.wait([previous])
+            return _conclude(plan, job, outcome, display)
 
-        tasks = [asyncio.create_task(work(job)) for job in jobs]
+        tasks: list[asyncio.Task[ExitCode]] = []
+        for job in jobs:
+            tasks.append(asyncio.create_task(work(job, tasks[-1] if tasks else None)))
         try:
-            return [_conclude(plan, job, await task, display) for job, task in zip(jobs, tasks, strict=True)]
+            return await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
@@ -115,14 +120,12 @@ async def _transcribe_all(plan: Plan, jobs: Sequence[Job], stdin: IO[bytes] | No
 async def _transcribe_one(
     plan: Plan, client: AsyncClient, job: Job, source: str | IO[bytes], display: Display
 ) -> TranscriptionResult | Exception:
-    watcher = display.watch(job.name)
     options: TranscribeOptions = {**plan.options, "display_name": job.name if job.argument == STDIN else None}
-    try:
-        return await client.transcribe(source, timeout=plan.timeout, on_event=watcher, **options)
-    except Exception as error:  # noqa: BLE001 -- the other recordings go on; _conclude reports it
-        return error
-    finally:
-        display.finish(watcher)
+    with display.watching(job.name) as on_event:
+        try:
+            return await client.transcribe(source, timeout=plan.timeout, on_event=on_event, **options)
+        except Exception as error:  # noqa: BLE001 -- the other recordings go on; _conclude reports it
+            return error
 
 
 def _conclude(plan: Plan, job: Job, outcome: TranscriptionResult | Exception, display: Display) -> ExitCode:
@@ -130,10 +133,11 @@ def _conclude(plan: Plan, job: Job, outcome: TranscriptionResult | Exception, di
     if isinstance(outcome, Exception):
         return _report(plan, job, outcome, display)
     try:
-        _deliver(plan, job, outcome)
+        with display.aside():
+            _deliver(plan, job, outcome)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         return _report(plan, job, error, display)
     for report in outcome.stages:
         if report.state is StageState.FAILED:
@@ -157,9 +161,10 @@ def _deliver(plan: Plan, job: Job, result: TranscriptionResult) -> None:
         if len(plan.jobs) > 1:
             typer.echo(f"==> {job.name} <==")
         outputs.print_utterances(result, terminal.stdout())
-        return
-    text = result.formats[plan.formats[0]]
-    typer.echo(text, nl=not text.endswith("\n"))
+    else:
+        text = result.formats[plan.formats[0]]
+        typer.echo(text, nl=not text.endswith("\n"))
+    sys.stdout.flush()
 
 
 def _failure(report: StageReport) -> str:

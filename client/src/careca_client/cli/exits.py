@@ -59,7 +59,7 @@ def code_of(error: BaseException) -> ExitCode:
             return ExitCode.INTERRUPTED
         case Unavailable():
             return ExitCode.UNAVAILABLE
-        case InvalidRequest() | OSError():
+        case InvalidRequest() | FileNotFoundError() | FileExistsError() | IsADirectoryError() | PermissionError():
             return ExitCode.REFUSED
         case Overloaded() | DeadlineExceeded():
             return ExitCode.OVERLOADED

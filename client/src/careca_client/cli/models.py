@@ -152,13 +152,12 @@ def _narrator(console: Console) -> Callable[[PullProgress], None]:
 
 
 def _table(found: Sequence[ModelStatus]) -> Table:
-    table = tables.new("model", "there", "default", "kind", "size", "licence", "description")
+    table = tables.new("model", "there", "default", "kind", "size", "licence")
     for status in found:
         model = status.model
         there, default = ("yes" if flag else "no" for flag in (status.present, model.default))
-        table.add_row(
-            model.name, there, default, model.kind, decimal(model.size_bytes), model.licence, model.description
-        )
+        size = decimal(model.size_bytes)
+        table.add_row(model.name, there, default, model.kind, size, model.licence)
     return table
 
 

@@ -20,7 +20,9 @@ NONE = "-"
 
 def new(*headers: str) -> Table:
     """An empty table that loses nothing in a narrow terminal."""
-    return Table(*(Column(header, overflow="fold") for header in headers), box=SIMPLE_HEAD)
+    return Table(
+        *(Column(header, overflow="fold") for header in headers), box=SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
 
 
 def stats_table(stats: SystemStats) -> Table:

@@ -120,8 +120,8 @@ def _check_speakers(exact: int | None, least: int | None, most: int | None) -> N
 def _check_stdin(files: Sequence[str]) -> None:
     if files.count(STDIN) > 1:
         raise typer.BadParameter("- can be given once: there is one standard input")
-    if STDIN in files and sys.stdin.isatty():
-        raise typer.BadParameter("the standard input is a terminal: pipe a recording into it, or name a file")
+    if STDIN in files and (sys.stdin is None or sys.stdin.isatty()):
+        raise typer.BadParameter("the standard input is a terminal or closed: pipe a recording into it, or name a file")
 
 
 def _choose_formats(

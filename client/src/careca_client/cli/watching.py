@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, Self, TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import PurePath
+from typing import Protocol
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -12,39 +14,38 @@ from rich.text import Text
 
 from careca import types
 from careca_client.cli import terminal
-from careca_client.events import Event, Hashing, RecordingKnown, Retrying, Uploading
-
-Watcher: TypeAlias = Callable[[Event], None]
-"""Follows one recording."""
+from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
 
 
 class Display(Protocol):
-    """Shows how several recordings come on. Used with ``with``."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def watch(self, name: str) -> Watcher:
-        """Begins to follow a recording; what it returns takes the recording's events."""
-
-    def finish(self, watcher: Watcher) -> None:
-        """Ends it."""
-
-    def say(self, message: str, name: str) -> None:
-        """One line on a recording that is not about something wrong."""
+    """Shows how several recordings come on."""
 
     @property
     def console(self) -> Console:
         """Where lines on what went wrong can be printed without disturbing the rest."""
 
+    def watching(self, name: str) -> AbstractContextManager[EventCallback]:
+        """Follows one recording by its events until the end of the ``with`` block."""
 
-def open_display(*, quiet: bool) -> Display:
+    def say(self, message: str, name: str) -> None:
+        """One line on a recording that is not about something wrong."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Makes room for results on stdout, which may be the same terminal."""
+
+
+@contextmanager
+def open_display(*, quiet: bool) -> Iterator[Display]:
     """The display that fits the place where stderr goes."""
     console = terminal.stderr()
     if quiet:
-        return Silence(console)
-    return Bars(console) if console.is_terminal else Lines(console)
+        yield Silence(console)
+    elif not console.is_terminal:
+        yield Lines(console)
+    else:
+        bars = Bars(console)
+        with bars.showing():
+            yield bars
 
 
 class Silence:
@@ -53,29 +54,24 @@ class Silence:
     def __init__(self, console: Console) -> None:
         self.console = console
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-    def watch(self, name: str) -> Watcher:
+    def watching(self, name: str) -> AbstractContextManager[EventCallback]:
         """Nothing is shown of ``name``."""
-        return lambda _: None
-
-    def finish(self, watcher: Watcher) -> None:
-        """Nothing was shown."""
+        return nullcontext(lambda _: None)
 
     def say(self, message: str, name: str) -> None:
         """Nothing is said."""
 
+    def aside(self) -> AbstractContextManager[None]:
+        """Nothing is in the way."""
+        return nullcontext()
+
 
 class Lines(Silence):
-    """A line where something new begins and at each quarter of the model stages: for logs."""
+    """A line where something new begins and at each quarter of a stage: for logs."""
 
-    def watch(self, name: str) -> Watcher:
+    def watching(self, name: str) -> AbstractContextManager[EventCallback]:
         """Says what happens to ``name``."""
-        return _Narrator(lambda message: self.say(message, name))
+        return nullcontext(_Narrator(lambda message: self.say(message, name)))
 
     def say(self, message: str, name: str) -> None:
         """One line."""
@@ -94,7 +90,7 @@ class _Narrator:
             case Uploading(done_bytes=0):
                 self._say(f"uploading {decimal(event.total_bytes)}")
             case RecordingKnown():
-                self._say("the gateway has this recording already, nothing is uploaded")
+                self._say("the gateway has this recording already")
             case Retrying():
                 self._say(retry_sentence(event))
             case types.Progress():
@@ -121,37 +117,48 @@ class Bars(Silence):
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            # rich would send what is written to stdout, our results, to the console of the bars.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
+    def showing(self) -> AbstractContextManager[object]:
+        """Shows the bars until the end of the ``with`` block."""
+        return self._progress
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def watch(self, name: str) -> Watcher:
+    @contextmanager
+    def watching(self, name: str) -> Iterator[EventCallback]:
         """Shows the bars of ``name``."""
-        return _BarGroup(self._progress, lambda message: self.say(message, name), name)
-
-    def finish(self, watcher: Watcher) -> None:
-        """Takes the recording's bars away."""
-        if isinstance(watcher, _BarGroup):
-            watcher.remove()
+        group = _BarGroup(self._progress, lambda message: self.say(message, name), name)
+        try:
+            yield group
+        finally:
+            group.remove()
 
     def say(self, message: str, name: str) -> None:
         """One line above the bars."""
         self.console.print(Text(terminal.line(message, name), "dim"))
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Takes the bars off the screen for a moment."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+
 
 class _BarGroup:
-    """The bars of one recording."""
+    """The bars of one recording, together and in order whenever each appears."""
 
     def __init__(self, progress: Progress, say: Callable[[str], None], name: str) -> None:
         self._progress = progress
         self._say = say
-        self._name = name
-        self._bars: dict[str, TaskID] = {}
+        self._bars: dict[str, TaskID] = {
+            step: progress.add_task(f"{PurePath(name).name}  {step:10}", start=False, visible=False)
+            for step in ("hash", "upload", *types.Stage)
+        }
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -159,27 +166,27 @@ class _BarGroup:
                 self._show("hash", event.done_bytes, event.total_bytes)
             case Uploading():
                 self._show("upload", event.done_bytes, event.total_bytes)
-            case RecordingKnown():
-                self._show("upload", 1, 1)
             case types.Progress():
                 self._show(event.stage, event.fraction, 1)
+            case RecordingKnown():
+                self._say("the gateway has this recording already")
             case Retrying():
                 self._say(retry_sentence(event))
             case _:
                 pass
 
     def _show(self, step: str, done: float, total: float) -> None:
-        if step not in self._bars:
-            self._bars[step] = self._progress.add_task(f"{self._name}  {step:10}", total=total)
-        self._progress.update(self._bars[step], completed=done, total=total)
+        bar = self._bars[step]
+        self._progress.start_task(bar)
+        self._progress.update(bar, completed=done, total=total, visible=True)
 
     def remove(self) -> None:
         """Takes the bars away."""
         for bar in self._bars.values():
             self._progress.remove_task(bar)
-        self._bars.clear()
 
 
 def retry_sentence(event: Retrying) -> str:
     """Why and when all is asked again."""
-    return f"{event.error.message}; trying again in {event.delay_seconds:.1f} s (attempt {event.attempt})"
+    why = " ".join(event.error.message.split())
+    return f"{why}; trying again in {event.delay_seconds:.1f} s (attempt {event.attempt})"

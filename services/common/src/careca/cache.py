@@ -171,10 +171,10 @@ class NoCache(ResultCache):
     @asynccontextmanager
     async def flight(self, key: str, *, recompute: bool = False) -> AsyncIterator[Flight]:
         """One computation for all callers of this process."""
-        async with self._flights.board(key) as seat:
-            if seat.value is not None:
+        async with self._flights.board(key) as value:
+            if value is not None:
                 self._observer.cache_requested(CacheOutcome.COALESCED)
-            yield Flight(leader=seat.value is None, value=seat.value)
+            yield Flight(leader=value is None, value=value)
 
     async def close(self) -> None:
         """Does nothing."""

@@ -9,15 +9,15 @@ import threading
 from typing import Literal, Protocol
 
 import psutil
-import structlog
 
 from careca.engine import Engine
+from careca.logs import get_logger
 from careca.types import MemoryRelease, MemoryUsage
 
 MemoryKind = Literal["ram", "gpu"]
 CleanupLevel = Literal["task", "release"]
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class MemoryObserver(Protocol):

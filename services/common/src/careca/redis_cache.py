@@ -12,10 +12,9 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any, cast
 
-import structlog
-
 from careca.cache import CacheObserver, CacheOutcome, Flight, NoCache, Removal, ResultCache, Unobserved
 from careca.errors import Unavailable
+from careca.logs import get_logger
 from careca.redis_gate import RedisAwayError, RedisGate
 from careca.single_flight import SingleFlight
 from careca.types import CacheClearance, CacheStats, ClearScope
@@ -35,7 +34,7 @@ _ANY_TIME = -1
 _NEVER = 2**53
 """Past and future of every time in milliseconds."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 def create_cache(
@@ -176,8 +175,7 @@ class RedisResultCache(ResultCache):
         """
         operation = ("clear_all",) if scope is ClearScope.ALL else ("clear_expired", self._origin)
         try:
-            await self._gate.ask_again()
-            entries, size, locks, *left = await self._run(*operation)
+            entries, size, locks, *left = await self._run(*operation, insist=True)
         except RedisAwayError as error:
             raise Unavailable(
                 f"The cache of the {self._namespace} cannot be cleared because its Redis does not answer.",
@@ -191,7 +189,7 @@ class RedisResultCache(ResultCache):
     @asynccontextmanager
     async def flight(self, key: str, *, recompute: bool = False) -> AsyncIterator[Flight]:
         """One computation for all callers, of this process and of other replicas while Redis answers."""
-        async with self._flights.board(key) as seat, self._lead(key, seat.value, recompute=recompute) as value:
+        async with self._flights.board(key) as landed, self._lead(key, landed, recompute=recompute) as value:
             if value is not None:
                 await self._count_coalesced(looked=not recompute)
             yield Flight(leader=value is None, value=value)
@@ -200,13 +198,14 @@ class RedisResultCache(ResultCache):
         """Closes all connections and stops background tasks."""
         await self._gate.aclose()
 
-    async def _run(self, operation: str, *arguments: bytes | str | int) -> list[Any]:
+    async def _run(self, operation: str, *arguments: bytes | str | int, insist: bool = False) -> list[Any]:
         """What ``cache.lua`` answers to this operation. Raises ``RedisAwayError``."""
 
         async def command() -> list[Any]:
             return cast("list[Any]", await self._script(keys=[self._prefix], args=[operation, *arguments]))
 
-        expired, lru, cleared, *results = await self._gate.call(command)
+        ask = self._gate.insist if insist else self._gate.call
+        expired, lru, cleared, *results = await ask(command)
         for reason, entries in ((Removal.EXPIRED, expired), (Removal.LRU, lru), (Removal.CLEARED, cleared)):
             if entries:
                 self._observer.cache_removed(reason, entries)
@@ -240,9 +239,10 @@ class RedisResultCache(ResultCache):
         finally:
             if renewal:
                 renewal.cancel()
-            # Also after a wait that was broken off: the lock may have been granted in an answer that never came.
-            with contextlib.suppress(RedisAwayError):
-                await self._run("release", key, token)
+            if value is None:
+                # Also after a wait that was broken off: the lock may have been granted in an answer that never came.
+                with contextlib.suppress(RedisAwayError):
+                    await self._run("release", key, token)
 
     async def _acquire(self, key: str, token: str, *, recompute: bool) -> bytes | None:
         """Waits for the lock or for the result of its holder: ``None`` means that this caller is to compute.

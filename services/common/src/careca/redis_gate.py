@@ -7,17 +7,18 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from careca.logs import get_logger
+
 T = TypeVar("T")
 
 _MAX_CONNECTIONS = 32
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class RedisAwayError(Exception):
@@ -27,8 +28,8 @@ class RedisAwayError(Exception):
 class RedisGate:
     """One Redis, asked only while it answers.
 
-    The first failure opens the circuit: from then on calls fail at once, and only a background task goes on asking. Its
-    first answer closes the circuit again. Each change is logged once.
+    The first failure opens the circuit: from then on calls fail at once, and only a background task goes on asking. The
+    first answer that it gets closes the circuit again. Each change is logged once.
     """
 
     def __init__(
@@ -74,19 +75,14 @@ class RedisGate:
         """
         if self._probing:
             raise RedisAwayError("Redis did not answer a moment ago")
+        return await self.insist(command)
+
+    async def insist(self, command: Callable[[], Awaitable[T]]) -> T:
+        """What the command answers, asked even where the circuit is open. Raises ``RedisAwayError`` in time."""
         answer = await self._ask(command)
         if not self._probing:
             self._note(answers=True)
         return answer
-
-    async def ask_again(self) -> None:
-        """Closes the circuit if Redis answers by now, for callers who would rather wait than be turned away.
-
-        Raises ``RedisAwayError`` within the time limit where it does not.
-        """
-        if self._probing:
-            await self._ask(self._probe)
-            self._close()
 
     async def aclose(self) -> None:
         """Stops probing and closes all connections."""
@@ -114,13 +110,9 @@ class RedisGate:
             await asyncio.sleep(self._probe_seconds)
             with contextlib.suppress(RedisAwayError):
                 await self._ask(self._probe)
-                return self._close()
-
-    def _close(self) -> None:
-        if self._probing and self._probing is not asyncio.current_task():
-            self._probing.cancel()
-        self._probing = None
-        self._note(answers=True)
+                self._probing = None
+                self._note(answers=True)
+                return
 
     def _note(self, *, answers: bool, error: str = "") -> None:
         """Says once that Redis is away, that it is back, and at the first call which of the two."""

@@ -131,6 +131,8 @@ def variable_name(field: str) -> str:
 def _problems(error: ValidationError) -> list[str]:
     return [
         f"{variable_name(str(problem['loc'][0]))} is {problem['input']!r}: {problem['msg']}"
+        if problem["loc"]
+        else problem["msg"]  # of several settings that do not go together
         for problem in error.errors(include_url=False)
     ]
 

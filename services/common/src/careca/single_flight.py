@@ -9,15 +9,10 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Seat:
-    """What a caller holds of a flight: the result for those who waited, nothing yet for the one who is to compute."""
-
-    value: bytes | None = None
-
-
-@dataclass(slots=True)
 class _Flight:
-    landed: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by who computes; waiting for it is fair and survives cancellation."""
+    callers: int = 0
     value: bytes | None = None
 
 
@@ -28,30 +23,31 @@ class SingleFlight:
         self._flights: dict[str, _Flight] = {}
 
     @asynccontextmanager
-    async def board(self, key: str) -> AsyncIterator[Seat]:
-        """Enters at once with an empty seat where nobody flies, else waits for the result.
+    async def board(self, key: str) -> AsyncIterator[bytes | None]:
+        """Enters at once with ``None`` where nobody flies, to compute; else waits, and enters with the result.
 
-        A flight that ends without a result, by an exception or a cancellation, wakes all who wait: the first of them
-        starts a new one and the others wait again.
+        Where the one who computes leaves without a result, by an exception or a cancellation, the next one who waits
+        enters with ``None`` and the others wait on.
         """
-        while flying := self._flights.get(key):
-            await flying.landed.wait()
-            if flying.value is not None:
-                yield Seat(flying.value)
-                return
-        flight = self._flights[key] = _Flight()
+        flight = self._flights.setdefault(key, _Flight())
+        flight.callers += 1
         try:
-            yield Seat()
+            await flight.turn.acquire()
+            if flight.value is not None:
+                flight.turn.release()
+            try:
+                yield flight.value
+            finally:
+                if flight.value is None:
+                    flight.turn.release()
         finally:
-            self._end(key, flight)
+            flight.callers -= 1
+            if not flight.callers and self._flights.get(key) is flight:
+                del self._flights[key]
 
     def land(self, key: str, value: bytes) -> None:
         """Gives everybody who waits for the key its result. Who comes later starts anew."""
-        if flight := self._flights.get(key):
+        if flight := self._flights.pop(key, None):
             flight.value = value
-            self._end(key, flight)
-
-    def _end(self, key: str, flight: _Flight) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-        flight.landed.set()
+            if flight.turn.locked():
+                flight.turn.release()

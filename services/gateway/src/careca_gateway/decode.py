@@ -8,21 +8,20 @@ import signal
 import sys
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-import structlog
-
 from careca.errors import CarecaError, InternalError, InvalidRecording, Overloaded
+from careca.logs import get_logger
 from careca.types import SAMPLE_RATE, Digest
 
 _FAULT_BYTES = 8192
 """How much of what a failed decoder writes about itself goes to the log."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,12 @@ class Decoder:
     def __init__(self, limits: DecodeLimits, *, slots: int) -> None:
         self._limits = limits
         self._slots = asyncio.Semaphore(slots)
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """Recordings that wait for a slot."""
+        return self._waiting
 
     async def decode(self, recording: Path, audio: Path, emit: Callable[[float], None]) -> Digest:
         """Decodes ``recording`` into the new file ``audio``, whose digest it gives; emits the fraction done.
@@ -50,12 +55,24 @@ class Decoder:
         Raises ``InvalidRecording`` with the reason NO_AUDIO, NOT_A_RECORDING, EMPTY_AUDIO, RECORDING_TOO_LONG or
         DECODE_LIMIT_EXCEEDED, and ``Overloaded`` where the disk is full. Cancelling kills the process.
         """
-        async with self._slots:
+        async with self._slot():
             try:
                 async with asyncio.timeout(self._limits.timeout_seconds):
                     return await self._run(recording, audio, emit)
             except TimeoutError:
                 raise _limit_exceeded("time") from None
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _run(self, recording: Path, audio: Path, emit: Callable[[float], None]) -> Digest:
         process = await self._start(recording, audio)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -44,7 +44,7 @@ Emit = Callable[[WorkEvent], None]
 
 O_contra = TypeVar("O_contra", contravariant=True)
 M_co = TypeVar("M_co", covariant=True)
-O = TypeVar("O")  # noqa: E741 - options
+R_co = TypeVar("R_co", covariant=True)
 M = TypeVar("M")
 T = TypeVar("T")
 D = TypeVar("D")
@@ -53,10 +53,10 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Finished(Generic[M]):
+class Finished(Generic[M_co]):
     """What a model stage found, and whether it had been found before."""
 
-    message: M
+    message: M_co
     cached: bool
 
 
@@ -76,7 +76,7 @@ class ModelStage(Protocol[O_contra, M_co]):
         """Progress and finished segments, lastly ``Finished``. Closing it stops the work. Raises ``CarecaError``."""
 
 
-class MergeStage(Protocol[T, D, A, R]):
+class MergeStage(Protocol[T, D, A, R_co]):
     """What the models found to a result, in two steps: all that does not depend on this request's course, and it."""
 
     async def merge(
@@ -84,7 +84,7 @@ class MergeStage(Protocol[T, D, A, R]):
     ) -> Finished[A]:
         """Everything that is known of the recording; ``reports`` are those of the stages so far."""
 
-    def conclude(self, merged: A, reports: tuple[StageReport, ...]) -> R:
+    def conclude(self, merged: A, reports: tuple[StageReport, ...]) -> R_co:
         """The result, with the reports of all stages."""
 
 
@@ -138,7 +138,11 @@ class Pipeline(Generic[T, D, A, R]):
         Raises ``InvalidRecording`` where the recording cannot be decoded, ``InvalidRequest`` and ``Overloaded`` where a
         model stage refuses, and the more telling error where both fail.
         """
-        async with aclosing(telling(lambda emit: self._run(request, recording, deadline, emit))) as events:
+
+        async def work(tell: Emit) -> Completed[R]:
+            return await self._run(request, recording, deadline, tell)
+
+        async with aclosing(telling(work)) as events:
             async for event in events:
                 yield event
 
@@ -155,7 +159,7 @@ class Pipeline(Generic[T, D, A, R]):
         for report in reports:
             if report.state is StageState.SUCCEEDED:
                 self._observer.observe_stage(report.stage, report.seconds, cached=report.cached)
-        return Completed(self._merger.conclude(merged.message, tuple(reports)))
+        return Completed(self._merger.conclude(merged.message, tuple(reports)), tuple(reports))
 
     async def _infer(
         self, request: Request, audio: StoredAudio, deadline: Deadline, emit: Emit

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from careca.errors import DeadlineExceeded
-from careca.types import DiarizationOptions, Digest, OutputFormat, Progress, Segment, TranscriptionOptions
+from careca.types import DiarizationOptions, Digest, OutputFormat, Progress, Segment, StageReport, TranscriptionOptions
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Request:
     recording: Digest
     display_name: str = ""
     """The name to show in formats and logs; never used as a path."""
-    transcription: TranscriptionOptions = TranscriptionOptions()
-    diarization: DiarizationOptions = DiarizationOptions()
+    transcription: TranscriptionOptions = field(default_factory=TranscriptionOptions)
+    diarization: DiarizationOptions = field(default_factory=DiarizationOptions)
     skip_cache: bool = False
     formats: tuple[OutputFormat, ...] = ()
 
@@ -45,6 +45,11 @@ class Deadline:
             raise DeadlineExceeded("the deadline passed")
         return seconds
 
+    def within(self, seconds: float) -> Deadline:
+        """This deadline, or the one in ``seconds`` if that is sooner."""
+        at = time.monotonic() + seconds
+        return Deadline(at if self.at is None else min(self.at, at))
+
     def earlier(self, seconds: float) -> Deadline:
         """The deadline moved by ``seconds``, but by no more than a tenth of what is left."""
         if self.at is None:
@@ -63,10 +68,11 @@ class RecordingKnown:
 
 
 @dataclass(frozen=True, slots=True)
-class Completed(Generic[R]):
+class Completed(Generic[R_co]):
     """The result; the last thing that is told."""
 
-    result: R
+    result: R_co
+    reports: tuple[StageReport, ...]
 
 
 WorkEvent = Progress | Segment

@@ -25,16 +25,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import structlog
-
 from careca.errors import InvalidRecording, PreconditionFailed
+from careca.logs import get_logger
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
 from careca_gateway.upload import Upload, disk_space, store_full
 
 FREE_BYTES = 64 * 1024 * 1024
 """Space that an upload must leave on the disk, for decoding and for others."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class Store:
             held.release()
 
     def check_size(self, recording: Digest) -> None:
-        """Raises ``InvalidRecording`` for too many bytes or none, ``Overloaded`` where the disk has no space for them."""
+        """Raises ``InvalidRecording`` for too many bytes or none, ``Overloaded`` where the disk has no space."""
         if recording.size_bytes > self._max_recording_bytes:
             raise InvalidRecording(
                 f"the recording has {recording.size_bytes} bytes; at most {self._max_recording_bytes} are accepted",

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
 
 E = TypeVar("E")
 R = TypeVar("R")
 
 
-async def telling(work: Callable[[Callable[[E], None]], Awaitable[R]]) -> AsyncGenerator[E | R, None]:
+async def telling(work: Callable[[Callable[[E], None]], Coroutine[Any, Any, R]]) -> AsyncGenerator[E | R, None]:
     """Runs ``work`` in a task and yields what it tells as it tells it, lastly what it returns.
 
     Closing the generator or cancelling its consumer cancels the task and waits for its end. Raises what ``work``
     raises.
     """
-    told: asyncio.Queue[E] = asyncio.Queue()
-    task = asyncio.ensure_future(work(told.put_nowait))
-    next_told: asyncio.Task[E] | None = None
+    told: asyncio.Queue[E | None] = asyncio.Queue()
+    task = asyncio.create_task(work(told.put_nowait))
+    task.add_done_callback(lambda _: told.put_nowait(None))
     try:
-        while not task.done():
-            next_told = asyncio.create_task(told.get())
-            await asyncio.wait((task, next_told), return_when=asyncio.FIRST_COMPLETED)
-            if next_told.done():
-                yield next_told.result()
-        ...
+        while (event := await told.get()) is not None:
+            yield event
+        yield task.result()
     finally:
-        ...
+        task.cancel()
+        await asyncio.wait((task,))

@@ -1,0 +1,141 @@
+"""The merge stage: the model services' messages to the gateway's result, with the textual forms that were asked for.
+
+What does not depend on the course of one request is remembered, serialized, for the last few recordings: answering the
+same question again then costs no more than copying bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from careca import codec
+from careca.types import Diarization, Result, StageReport, Transcript
+from careca.v1 import audio_pb2, gateway_pb2
+from careca_gateway.formats import render
+from careca_gateway.merge import merge
+from careca_gateway.pipeline import Finished, Found
+from careca_gateway.request import Request
+from careca_gateway.store import StoredAudio
+
+MEMO_ENTRIES = 16
+"""How many results are remembered."""
+
+MEMO_BYTES = 16 * 1024 * 1024
+"""How many bytes of results are remembered; recordings of many hours have results of several megabytes."""
+
+Messages = Found[audio_pb2.Transcript, audio_pb2.Diarization]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A result but for the reports of its stages."""
+
+    outline: Result
+    """What is known without the models."""
+    content: bytes
+    """A serialized ``TranscribeResult`` with the rest."""
+
+
+class Assembler:
+    """Makes results. The work is done in threads."""
+
+    def __init__(self) -> None:
+        self._memo: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    async def merge(
+        self, request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]
+    ) -> Finished[Merged]:
+        """Everything that is known of the recording."""
+        merged, cached = await asyncio.to_thread(self._merge, request, audio, found, reports)
+        return Finished(Merged(_outline(request, audio), merged), cached)
+
+    def conclude(self, merged: Merged, reports: tuple[StageReport, ...]) -> gateway_pb2.TranscribeResult:
+        """The result with the reports of all stages."""
+        message = codec.encode_result(replace(merged.outline, stages=reports))
+        message.MergeFromString(merged.content)
+        return message
+
+    def clear(self) -> None:
+        """Forgets all results."""
+        with self._lock:
+            self._memo.clear()
+
+    def _merge(
+        self, request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]
+    ) -> tuple[bytes, bool]:
+        """The content of the result, and whether it was remembered. Runs in a thread."""
+        if found.transcript is None or found.diarization is None:
+            return _content(request, audio, found, reports), False
+        key = _key(request, found.transcript, found.diarization)
+        if (remembered := self._recall(key)) is not None:
+            return remembered, True
+        content = _content(request, audio, found, reports)
+        self._remember(key, content)
+        return content, False
+
+    def _recall(self, key: str) -> bytes | None:
+        with self._lock:
+            if key in self._memo:
+                self._memo.move_to_end(key)
+            return self._memo.get(key)
+
+    def _remember(self, key: str, merged: bytes) -> None:
+        with self._lock:
+            self._memo[key] = merged
+            while len(self._memo) > MEMO_ENTRIES or sum(map(len, self._memo.values())) > MEMO_BYTES:
+                self._memo.popitem(last=False)
+
+
+def _key(request: Request, transcript: audio_pb2.Transcript, diarization: audio_pb2.Diarization) -> str:
+    """Names a result by everything that it depends on."""
+    digest = hashlib.sha256()
+    for part in (
+        transcript.SerializeToString(deterministic=True),
+        diarization.SerializeToString(deterministic=True),
+        repr((request.recording, request.display_name, request.formats)).encode(),
+    ):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def _content(request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]) -> bytes:
+    """A serialized ``TranscribeResult`` with its textual forms, which tell of the ``reports`` that a stage failed."""
+    transcript = None if found.transcript is None else codec.decode_transcript(found.transcript)
+    diarization = None if found.diarization is None else codec.decode_diarization(found.diarization)
+    result = replace(_outline(request, audio), stages=reports)
+    result = _with_diarization(_with_transcript(result, transcript, diarization), diarization)
+    forms = {form: render(result, form, request.display_name) for form in request.formats}
+    return codec.encode_result(replace(result, stages=(), formats=forms)).SerializeToString()
+
+
+def _outline(request: Request, audio: StoredAudio) -> Result:
+    return Result(recording=request.recording, audio=audio.digest, duration=audio.duration, stages=())
+
+
+def _with_transcript(result: Result, transcript: Transcript | None, diarization: Diarization | None) -> Result:
+    if transcript is None:
+        return result
+    return replace(
+        result,
+        language=transcript.language,
+        language_probability=transcript.language_probability,
+        utterances=merge(transcript, diarization),
+        transcription_model=transcript.model,
+    )
+
+
+def _with_diarization(result: Result, diarization: Diarization | None) -> Result:
+    if diarization is None:
+        return result
+    return replace(
+        result,
+        turns=diarization.turns,
+        exclusive_turns=diarization.exclusive_turns,
+        candidates=diarization.candidates,
+        diarization_model=diarization.model,
+    )

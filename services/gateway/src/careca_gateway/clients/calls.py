@@ -1,0 +1,176 @@
+"""How the gateway calls model services: offers audio by its digest, tries again, tells its own errors from a caller's.
+
+A service that cannot be reached is tried again for some seconds, as one that restarts is back by then, but never once
+it has begun to answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import grpc.aio
+
+from careca import request_id
+from careca.errors import InternalError, InvalidRecording, InvalidRequest, Unavailable
+from careca.statuses import translated_errors
+from careca_gateway.request import Deadline
+
+CHUNK_BYTES = 1024 * 1024
+"""Audio is sent in chunks of this size, with which gRPC is fastest."""
+
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
+"""Pauses between attempts to reach a service."""
+
+_OPTIONS = "config.options"
+"""The path of what a caller may ask in the requests of both model services."""
+
+
+class AudioResponse(Protocol):
+    """A message of a model service's half of the stream."""
+
+    def HasField(self, field_name: Any) -> bool:  # noqa: N802 - protobuf's name
+        """Whether the field of that name is set."""
+
+
+Q = TypeVar("Q")
+S = TypeVar("S", bound=AudioResponse)
+
+
+class AudioCall(Generic[Q, S]):
+    """One question about audio to a model service.
+
+    Args:
+        method: the stub's method.
+        config: the first message.
+        chunk: makes the message that carries some of the audio.
+        audio: the file that is sent if the service asks for it.
+        options_field: the path of the options in the gateway's own request, for errors.
+    """
+
+    def __init__(
+        self,
+        method: grpc.aio.StreamStreamMultiCallable[Q, S],
+        *,
+        config: Q,
+        chunk: Callable[[bytes], Q],
+        audio: Path,
+        options_field: str,
+    ) -> None:
+        self._method = method
+        self._config = config
+        self._chunk = chunk
+        self._audio = audio
+        self._options_field = options_field
+
+    async def responses(self, deadline: Deadline) -> AsyncGenerator[S, None]:
+        """What the service answers, its asking for the audio apart. Closing it cancels the call.
+
+        Raises ``CarecaError`` as the service did; what it refuses is named as the gateway's callers know it.
+        """
+        pauses = iter(RETRY_SECONDS)
+        begun = ended = False
+        while not ended:
+            try:
+                with _own_terms(self._options_field):
+                    async with aclosing(self._attempt(deadline)) as responses:
+                        async for response in responses:
+                            begun = True
+                            if not response.HasField("audio_needed"):
+                                yield response
+                ended = True
+            except Unavailable:
+                pause = next(pauses, None)
+                if begun or pause is None:
+                    raise
+                await asyncio.sleep(pause)
+
+    async def _attempt(self, deadline: Deadline) -> AsyncGenerator[S, None]:
+        """Everything that one call answers."""
+        sending = _Sending(self._config, self._chunk, self._audio)
+        call = self._method(sending.messages(), timeout=deadline.remaining(), metadata=request_id.outgoing())
+        try:
+            with _not_cancelled_by_us(sending), translated_errors():
+                async for response in call:
+                    if response.HasField("audio_needed"):
+                        sending.begin()
+                    yield response
+        finally:
+            call.cancel()
+            sending.end()
+
+
+class _Sending(Generic[Q]):
+    """The gateway's half of the stream: the config, then the audio once it is asked for."""
+
+    def __init__(self, config: Q, chunk: Callable[[bytes], Q], audio: Path) -> None:
+        self._config = config
+        self._chunk = chunk
+        self._audio = audio
+        self._needed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.failure: OSError | None = None
+        """Why the audio could not be read."""
+
+    def begin(self) -> None:
+        """Has the audio sent."""
+        if not self._needed.done():
+            self._needed.set_result(True)
+
+    def end(self) -> None:
+        """Has nothing sent that was not sent yet."""
+        if not self._needed.done():
+            self._needed.set_result(False)
+
+    async def messages(self) -> AsyncIterator[Q]:
+        """The messages, as gRPC asks for them."""
+        yield self._config
+        if not await self._needed:
+            return
+        try:
+            with await asyncio.to_thread(self._audio.open, "rb") as file:
+                while data := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                    yield self._chunk(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+@contextmanager
+def _not_cancelled_by_us(sending: _Sending[Any]) -> Iterator[None]:
+    """Tells a call that gRPC or the service cancelled from a task of ours that is being cancelled.
+
+    gRPC raises ``CancelledError`` for both, and also where the audio could not be read.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        if sending.failure:
+            raise InternalError("the stored audio cannot be read") from sending.failure
+        raise Unavailable("the model service cancelled the call") from None
+
+
+@contextmanager
+def _own_terms(options_field: str) -> Iterator[None]:
+    """Names what a model service refuses as the gateway's callers know it."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if error.reason == "AUDIO_TOO_LONG":
+            raise InvalidRecording(error.message, reason="RECORDING_TOO_LONG", metadata=error.metadata) from error
+        if not error.field.startswith(_OPTIONS):
+            raise InternalError(f"a model service refused what the gateway sent: {error.message}") from error
+        error.field = options_field + error.field.removeprefix(_OPTIONS)
+        error.message = error.message.replace(_OPTIONS, options_field)
+        raise
+
+
+async def ask(method: grpc.aio.UnaryUnaryMultiCallable[Q, S], request: Q, deadline: Deadline) -> S:
+    """The answer to one request that takes no audio. Raises ``CarecaError``."""
+    with translated_errors():
+        return await method(request, timeout=deadline.remaining(), metadata=request_id.outgoing())

@@ -1,0 +1,139 @@
+"""One request from its first word to its last: admission, the recording, the pipeline, the log line, cleaning up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Generic, Protocol, TypeVar
+
+from careca.errors import CarecaError, Overloaded
+from careca.logs import get_logger
+from careca.types import StageReport
+from careca_gateway.intake import Intake
+from careca_gateway.request import Completed, Deadline, RecordingKnown, RecordingNeeded, Request, WorkEvent
+from careca_gateway.store import HeldRecording, Store
+
+_RETRY_SECONDS = 5.0
+
+_log = get_logger(__name__)
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+class Work(Protocol[R_co]):
+    """What is done with a recording once the store has it."""
+
+    def run(
+        self, request: Request, recording: HeldRecording, deadline: Deadline
+    ) -> AsyncGenerator[WorkEvent | Completed[R_co], None]:
+        """Progress and finished segments, lastly ``Completed``."""
+
+
+class Gateway(Generic[R]):
+    """Takes requests, a bounded number at a time.
+
+    Args:
+        store: where recordings are.
+        intake: receives them.
+        work: what is done with them.
+        max_requests: how many requests may be worked on at once.
+        request_ended: called after each request, to give back what it held.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        intake: Intake,
+        work: Work[R],
+        max_requests: int,
+        request_ended: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._intake = intake
+        self._work = work
+        self._max_requests = max_requests
+        self._request_ended = request_ended
+        self._in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being worked on."""
+        return self._in_flight
+
+    async def transcribe(
+        self, request: Request, chunks: AsyncIterator[bytes], deadline: Deadline
+    ) -> AsyncGenerator[RecordingNeeded | RecordingKnown | WorkEvent | Completed[R], None]:
+        """First whether the recording is needed, then what the work tells; lastly ``Completed``.
+
+        ``chunks`` are read only after ``RecordingNeeded``. Closing the generator stops everything.
+        """
+        with self._admitted(), _RequestLog(request) as log, self._store.hold(request.recording) as recording:
+            if await asyncio.to_thread(recording.known):
+                yield RecordingKnown()
+            else:
+                with recording.upload() as upload:
+                    yield RecordingNeeded()
+                    await self._intake.receive(upload, chunks)
+            async with aclosing(self._work.run(request, recording, deadline)) as events:
+                async for event in events:
+                    if isinstance(event, Completed):
+                        log.reports = event.reports
+                    yield event
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._in_flight >= self._max_requests:
+            raise Overloaded(
+                f"the gateway works on {self._in_flight} requests, which is all that it takes: try again later",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            self._request_ended()
+
+
+class _RequestLog:
+    """Logs one line when it is left, however the request ended."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._started = time.monotonic()
+        self.reports: tuple[StageReport, ...] = ()
+        """What the stages did, once there is a result."""
+
+    def __enter__(self) -> _RequestLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        _log.info(
+            "request finished",
+            outcome=self._outcome(error),
+            recording=self._request.recording.sha256,
+            recording_bytes=self._request.recording.size_bytes,
+            name=self._request.display_name,
+            seconds=round(time.monotonic() - self._started, 3),
+            stages={report.stage.value: _summary(report) for report in self.reports},
+        )
+
+    def _outcome(self, error: BaseException | None) -> str:
+        if self.reports:
+            return "SUCCEEDED"
+        return error.reason if isinstance(error, CarecaError) else "CANCELLED" if not _is_fault(error) else "INTERNAL"
+
+
+def _is_fault(error: BaseException | None) -> bool:
+    """Whether ``error`` is one that nobody expected; being cancelled or closed is none."""
+    return isinstance(error, Exception)
+
+
+def _summary(report: StageReport) -> str:
+    if report.error_reason:
+        return f"{report.error_reason} after {report.seconds:.3f} s"
+    return f"{report.seconds:.3f} s" + (", cached" if report.cached else "")

@@ -1,0 +1,67 @@
+"""What the gateway does between requests: gives memory back and keeps the store within its bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from careca.logs import get_logger
+from careca.memory import MemoryKeeper
+from careca_gateway.store import Store, StoreUsage
+
+SWEEP_SECONDS = 300.0
+"""How often the store is swept when there are no requests, for what gets too old."""
+
+_log = get_logger(__name__)
+
+
+class Housekeeper:
+    """Cleans up in the background after requests; several that end at once are cleaned up after together.
+
+    Args:
+        store: is swept.
+        memory: is asked to give memory back.
+        report: is told what the store holds then.
+    """
+
+    def __init__(self, store: Store, memory: MemoryKeeper, report: Callable[[StoreUsage], None]) -> None:
+        self._store = store
+        self._memory = memory
+        self._report = report
+        self._request_ended = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def request_ended(self) -> None:
+        """Has the cleanup done soon, without waiting for it."""
+        self._request_ended.set()
+
+    async def start(self) -> None:
+        """Begins, with the store as it was left."""
+        await asyncio.to_thread(self._sweep)
+        self._task = asyncio.create_task(self._keep_house())
+
+    async def close(self) -> None:
+        """Ends."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _keep_house(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await self._request_ended.wait()
+            if self._request_ended.is_set():
+                self._request_ended.clear()
+                await asyncio.to_thread(self._memory.clean_up)
+            await asyncio.to_thread(self._sweep)
+
+    def _sweep(self) -> None:
+        try:
+            self._store.sweep()
+            self._report(self._store.usage())
+        except OSError as error:
+            # The next sweep may do better, and requests do not depend on it.
+            _log.exception("the store could not be swept", exc_info=error)

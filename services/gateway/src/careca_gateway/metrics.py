@@ -1,0 +1,35 @@
+"""What the gateway counts beside what every service does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import Gauge
+
+from careca.metrics import Metrics
+from careca.types import Stage
+from careca_gateway.store import StoreUsage
+
+
+class GatewayMetrics(Metrics):
+    """Requests, recordings waiting to be decoded, and the store."""
+
+    def __init__(self) -> None:
+        super().__init__(tuple(Stage))
+        self._in_flight = self._gauge("careca_work_in_flight", "Requests that are worked on.")
+        self._waiting = self._gauge("careca_work_waiting", "Recordings that wait for a decoder.")
+        self._recordings = self._gauge("careca_store_recordings", "Recordings in the store.")
+        self._store_size = self._gauge("careca_store_size_bytes", "Bytes in the store, decoded audio included.")
+
+    def watch_work(self, *, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Takes where to ask for the work, whenever the metrics are read."""
+        self._in_flight.set_function(in_flight)
+        self._waiting.set_function(waiting)
+
+    def store_used(self, usage: StoreUsage) -> None:
+        """Takes what the store holds."""
+        self._recordings.set(usage.recordings)
+        self._store_size.set(usage.size_bytes)
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(name, documentation, registry=self.registry)

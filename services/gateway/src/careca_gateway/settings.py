@@ -1,0 +1,72 @@
+"""The gateway's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from careca.settings import ExpandedPath, ServiceSettings
+from careca_gateway.decode import DecodeLimits
+
+_MIB = 1024 * 1024
+_GIB = 1024 * _MIB
+
+
+class GatewaySettings(ServiceSettings):
+    """What the gateway needs to run."""
+
+    port: int = Field(default=50051, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free one.")
+    metrics_port: int = Field(
+        default=9101, ge=-1, le=65535, description="Port for Prometheus metrics; 0 takes any free one, -1 serves none."
+    )
+    transcriber_target: str = Field(
+        default="127.0.0.1:50052",
+        description="Where the transcriber is: host:port, or dns:///name:port for all addresses of a name.",
+    )
+    diarizer_target: str = Field(
+        default="127.0.0.1:50053",
+        description="Where the diarizer is: host:port, or dns:///name:port for all addresses of a name.",
+    )
+    store_dir: ExpandedPath = Field(
+        default=Path("~/.cache/careca/store"),
+        description="Folder for recordings and their decoded audio; one gateway process uses it at a time.",
+    )
+    store_max_bytes: int = Field(
+        default=50 * _GIB, ge=0, description="Bytes to keep in the store; the least recently used goes first."
+    )
+    store_retention_seconds: float = Field(
+        default=7 * 86_400.0, ge=0, description="Seconds after its last use that a recording stays in the store."
+    )
+    max_requests: int = Field(
+        default=16, ge=1, description="Requests worked on at once; further ones are refused with a time to retry."
+    )
+    max_recording_bytes: int = Field(
+        default=4 * _GIB, gt=0, description="Size of the largest recording that is accepted, in bytes."
+    )
+    max_audio_seconds: float = Field(
+        default=43_200.0, gt=0, description="Length of the longest audio that is accepted, in seconds."
+    )
+    upload_idle_seconds: float = Field(
+        default=60.0, gt=0, description="Seconds that an upload may stand still before the call is ended."
+    )
+    decoders: int = Field(default=2, ge=1, description="Recordings decoded at once, each in a process of its own.")
+    decode_memory_bytes: int = Field(
+        default=_GIB, ge=256 * _MIB, description="Address space that decoding one recording may take, in bytes."
+    )
+    decode_cpu_seconds: int = Field(
+        default=900, ge=1, description="Processor time that decoding one recording may take, in seconds."
+    )
+    decode_timeout_seconds: float = Field(
+        default=1_800.0, gt=0, description="Time that decoding one recording may take, in seconds."
+    )
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        """What decoding one recording may take."""
+        return DecodeLimits(
+            memory_bytes=self.decode_memory_bytes,
+            cpu_seconds=self.decode_cpu_seconds,
+            timeout_seconds=self.decode_timeout_seconds,
+            max_audio_seconds=self.max_audio_seconds,
+        )

@@ -1,0 +1,122 @@
+"""The gateway's own messages to values and back. What comes from a caller is checked here."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from careca import codec
+from careca.errors import CarecaError, InvalidRequest
+from careca.types import CacheClearance, MemoryRelease, Progress, Segment, Stage
+from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
+from careca_gateway.admin import SystemStats
+from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request, WorkEvent
+
+MAX_NAME_CHARACTERS = 255
+"""Greatest length of a display name."""
+
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories of characters that are no part of a name: controls, surrogates, line and paragraph separators."""
+
+Event = RecordingNeeded | RecordingKnown | WorkEvent | Completed[gateway_pb2.TranscribeResult]
+
+
+def decode_request(config: gateway_pb2.TranscribeRequest.Config) -> Request:
+    """What ``config`` asks for. Raises ``InvalidRequest`` with the path of the field at fault."""
+    _check_name(config.display_name)
+    formats = (codec.decode_format(number, f"config.formats[{index}]") for index, number in enumerate(config.formats))
+    return Request(
+        recording=codec.decode_digest(config.recording, "config.recording"),
+        display_name=config.display_name,
+        transcription=codec.decode_transcription_options(config.transcription, "config.transcription"),
+        diarization=codec.decode_diarization_options(config.diarization, "config.diarization"),
+        skip_cache=config.cache_control.skip_cache,
+        formats=tuple(dict.fromkeys(formats)),
+    )
+
+
+def encode_event(event: Event) -> gateway_pb2.TranscribeResponse:
+    """The message that tells ``event``."""
+    response = gateway_pb2.TranscribeResponse
+    match event:
+        case RecordingNeeded():
+            return response(recording_needed=response.RecordingNeeded())
+        case RecordingKnown():
+            return response(recording_known=response.RecordingKnown())
+        case Progress():
+            return response(progress=codec.encode_progress(event))
+        case Segment():
+            return response(segment=codec.encode_segment(event))
+        case Completed():
+            return response(result=event.result)
+
+
+def decode_stages(numbers: Sequence[audio_pb2.Stage.ValueType], known: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages named, once each; all of ``known`` where none is. Raises ``InvalidRequest`` for any other stage."""
+    stages = tuple(codec.decode_stage(number, f"stages[{index}]") for index, number in enumerate(numbers))
+    for index, stage in enumerate(stages):
+        if stage not in known:
+            raise InvalidRequest(
+                f"the stage {stage} has no service of its own; accepted are {' and '.join(known)}",
+                field=f"stages[{index}]",
+                metadata={"value": stage},
+            )
+    return tuple(dict.fromkeys(stages)) or tuple(known)
+
+
+def encode_stats(stats: SystemStats) -> admin_pb2.StatsResponse:
+    """The message of the state of all services."""
+    return admin_pb2.StatsResponse(
+        stages=[
+            admin_pb2.StatsResponse.StageStats(stage=codec.encode_stage(stage), error_message=service.message)
+            if isinstance(service, CarecaError)
+            else admin_pb2.StatsResponse.StageStats(
+                stage=codec.encode_stage(stage), stats=codec.encode_model_service_stats(service)
+            )
+            for stage, service in stats.services.items()
+        ],
+        gateway_memory=codec.encode_memory_usage(stats.memory),
+        stored_recordings=stats.store.recordings,
+        stored_bytes=stats.store.size_bytes,
+    )
+
+
+def encode_clearances(
+    clearances: Iterable[tuple[Stage, tuple[CacheClearance, MemoryRelease]]],
+) -> admin_pb2.ClearCacheResponse:
+    """The message of what was cleared."""
+    return admin_pb2.ClearCacheResponse(
+        stages=[
+            admin_pb2.ClearCacheResponse.StageClearance(
+                stage=codec.encode_stage(stage), clearance=codec.encode_clearance(clearance, release)
+            )
+            for stage, (clearance, release) in clearances
+        ]
+    )
+
+
+def encode_releases(
+    releases: Iterable[tuple[Stage, MemoryRelease]], gateway: MemoryRelease
+) -> admin_pb2.ReleaseMemoryResponse:
+    """The message of the memory that came back."""
+    return admin_pb2.ReleaseMemoryResponse(
+        stages=[
+            admin_pb2.ReleaseMemoryResponse.StageRelease(
+                stage=codec.encode_stage(stage), memory=codec.encode_memory_release(release)
+            )
+            for stage, release in releases
+        ],
+        gateway=codec.encode_memory_release(gateway),
+    )
+
+
+def _check_name(name: str) -> None:
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise InvalidRequest(
+            f"config.display_name has {len(name)} characters; at most {MAX_NAME_CHARACTERS} are accepted",
+            field="config.display_name",
+        )
+    if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in name):
+        raise InvalidRequest(
+            "config.display_name must not contain control characters or line breaks", field="config.display_name"
+        )

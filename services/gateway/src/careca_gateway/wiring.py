@@ -1,0 +1,89 @@
+"""Puts the gateway together: the one place where its parts are made and meet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import grpc.aio
+
+from careca.channel import create_channel
+from careca.memory import MemoryKeeper
+from careca.types import Stage
+from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
+from careca_gateway.admin import Administration
+from careca_gateway.assemble import Assembler
+from careca_gateway.clients import DiarizerClient, TranscriberClient
+from careca_gateway.decode import Decoder
+from careca_gateway.gateway import Gateway
+from careca_gateway.housekeeping import Housekeeper
+from careca_gateway.intake import Intake
+from careca_gateway.metrics import GatewayMetrics
+from careca_gateway.pipeline import Pipeline
+from careca_gateway.service import AdminServicer, GatewayServicer
+from careca_gateway.settings import GatewaySettings
+from careca_gateway.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What ``careca.server`` needs to run the gateway."""
+
+    add_services: Callable[[grpc.aio.Server], Sequence[str]]
+    metrics: GatewayMetrics
+    warm_up: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+
+
+def wire(settings: GatewaySettings) -> Wiring:
+    """The gateway that ``settings`` ask for. To be called in the event loop that it will run in."""
+    metrics = GatewayMetrics()
+    memory = MemoryKeeper(observer=metrics)
+    store = Store(
+        settings.store_dir,
+        max_bytes=settings.store_max_bytes,
+        retention_seconds=settings.store_retention_seconds,
+        max_recording_bytes=settings.max_recording_bytes,
+    )
+    channels = {
+        Stage.TRANSCRIBE: create_channel(settings.transcriber_target),
+        Stage.DIARIZE: create_channel(settings.diarizer_target),
+    }
+    transcriber, diarizer = TranscriberClient(channels[Stage.TRANSCRIBE]), DiarizerClient(channels[Stage.DIARIZE])
+    decoder = Decoder(settings.decode_limits, slots=settings.decoders)
+    intake = Intake(decoder, idle_seconds=settings.upload_idle_seconds)
+    assembler = Assembler()
+    pipeline = Pipeline(decoder=intake, transcriber=transcriber, diarizer=diarizer, merger=assembler, observer=metrics)
+    housekeeper = Housekeeper(store, memory, metrics.store_used)
+    gateway = Gateway(
+        store=store,
+        intake=intake,
+        work=pipeline,
+        max_requests=settings.max_requests,
+        request_ended=housekeeper.request_ended,
+    )
+    administration = Administration(
+        {Stage.TRANSCRIBE: transcriber, Stage.DIARIZE: diarizer}, store=store, memo=assembler, memory=memory
+    )
+    metrics.watch_work(in_flight=lambda: gateway.in_flight, waiting=lambda: decoder.waiting)
+
+    def add_services(server: grpc.aio.Server) -> Sequence[str]:
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateway), server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(administration), server)
+        return (
+            gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
+            admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+        )
+
+    async def warm_up() -> None:
+        await asyncio.to_thread(store.open)
+        await housekeeper.start()
+
+    async def close() -> None:
+        await housekeeper.close()
+        for channel in channels.values():
+            await channel.close()
+        await asyncio.to_thread(store.close)
+
+    return Wiring(add_services, metrics, warm_up, close)

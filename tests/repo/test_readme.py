@@ -1,0 +1,68 @@
+"""What the README says is true: its settings are the services', its commands exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import settings_table
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines() if line.strip()]
+
+
+def test_the_table_of_settings_is_current() -> None:
+    assert settings_table.with_table(README) == README, "run `make docs`"
+
+
+def test_every_setting_has_a_sentence() -> None:
+    rows = settings_table.table().splitlines()[2:]
+
+    assert len(rows) > 20
+    assert [row for row in rows if not row.rstrip(" |").endswith(".")] == []
+
+
+def test_the_two_commands_stand_before_anything_else_to_type() -> None:
+    assert COMMANDS[:2] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("make ")])
+def test_every_make_target_exists(command: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", *command.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(".venv/bin/careca ")])
+def test_every_option_of_the_command_line_exists(command: str) -> None:
+    words = command.split()[1:]
+
+    usage = subprocess.run(
+        [sys.executable, "-m", "careca_client", words[0], "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "200", "NO_COLOR": "1", "PATH": ""},
+    ).stdout
+
+    assert words[0] in usage
+    assert [word for word in words if word.startswith("--") and word not in usage] == []
+
+
+def test_the_python_example_compiles_and_names_what_the_library_has() -> None:
+    example = next(block for language, block in BLOCKS if language == "python")
+    import careca_client
+
+    compile(example, "README.md", "exec")
+    assert set(re.findall(r"from careca_client import (\w+)", example)) <= set(dir(careca_client))
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([a-z][^)#]*)\)", README))))
+def test_every_link_leads_somewhere(path: str) -> None:
+    assert (ROOT / path).exists()

@@ -1,0 +1,188 @@
+"""Memory is measured as it is, and given back for real."""
+
+import ctypes
+import random
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from structlog.testing import capture_logs
+
+from careca.memory import CleanupLevel, MemoryKeeper, MemoryKind, MemoryObserver, measure
+
+MEGABYTE = 1_000_000
+
+needs_malloc_trim = pytest.mark.skipif(
+    not (sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim")), reason="this C library cannot trim"
+)
+
+
+class Witness(MemoryObserver):
+    def __init__(self) -> None:
+        self.given_back: Counter[tuple[MemoryKind, CleanupLevel]] = Counter()
+
+    def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
+        self.given_back[kind, level] += size_bytes
+
+
+class GpuEngine:
+    """An engine that holds 300 MB on its device, 100 of them in a cache, until they are given back."""
+
+    model = "fake@0"
+    device = "cuda:0"
+
+    def __init__(self) -> None:
+        self.loaded = True
+        self.cached = 100 * MEGABYTE
+        self.calls: list[str] = []
+
+    def load(self) -> None:
+        self.calls.append("load")
+        self.loaded = True
+
+    def unload(self) -> None:
+        self.calls.append("unload")
+        self.loaded = False
+        self.cached += 200 * MEGABYTE
+
+    def gpu_memory(self) -> tuple[int, int]:
+        live = 200 * MEGABYTE if self.loaded else 0
+        return live, live + self.cached
+
+    def release_gpu_cache(self) -> None:
+        self.calls.append("release_gpu_cache")
+        self.cached = 0
+
+
+def churn() -> list[bytes]:
+    """Allocates and frees some hundred MB of small buffers in threads, as work does; what survives pins the heaps."""
+
+    def work(seed: int) -> list[bytes]:
+        pick = random.Random(seed)
+        buffers = [bytes(pick.randrange(600, 6000)) for _ in range(20_000)]
+        return buffers[::500]
+
+    with ThreadPoolExecutor(4) as threads:
+        return [survivor for survivors in threads.map(work, range(4)) for survivor in survivors]
+
+
+def test_a_process_holds_memory_and_without_an_engine_none_on_a_gpu() -> None:
+    usage = measure()
+
+    assert usage.rss_bytes >= usage.uss_bytes > MEGABYTE
+    assert (usage.gpu_allocated_bytes, usage.gpu_reserved_bytes) == (0, 0)
+
+
+def test_what_the_process_allocates_is_seen() -> None:
+    before = measure()
+
+    block = bytearray(b"x" * 50 * MEGABYTE)
+
+    assert measure().uss_bytes - before.uss_bytes > 40 * MEGABYTE
+    assert block
+
+
+@needs_malloc_trim
+def test_after_a_task_the_memory_that_threads_freed_goes_back_to_the_system() -> None:
+    witness = Witness()
+    at_start = measure()
+    survivors = churn()
+
+    release = MemoryKeeper(observer=witness).clean_up()
+
+    given_back = release.before.rss_bytes - release.after.rss_bytes
+    assert release.before.rss_bytes - at_start.rss_bytes > 150 * MEGABYTE, "freed, and yet held by the process"
+    assert given_back > 150 * MEGABYTE
+    assert witness.given_back["ram", "task"] == given_back
+    assert survivors
+
+
+def test_after_a_task_cyclic_garbage_is_collected() -> None:
+    class Node:
+        def __init__(self) -> None:
+            self.itself = self
+            self.block = bytearray(b"x" * 50 * MEGABYTE)
+
+    Node()
+
+    release = MemoryKeeper().clean_up()
+
+    assert release.before.uss_bytes - release.after.uss_bytes > 40 * MEGABYTE
+
+
+def test_after_a_task_cached_gpu_memory_goes_back_and_the_models_stay() -> None:
+    engine, witness = GpuEngine(), Witness()
+
+    release = MemoryKeeper(engine, witness).clean_up()
+
+    assert engine.calls == ["release_gpu_cache"]
+    assert not release.models_unloaded
+    assert release.before.gpu_reserved_bytes == 300 * MEGABYTE
+    assert release.after.gpu_reserved_bytes == release.after.gpu_allocated_bytes == 200 * MEGABYTE
+    assert witness.given_back["gpu", "task"] == 100 * MEGABYTE
+
+
+def test_releasing_unloads_the_models_and_gives_back_all_gpu_memory() -> None:
+    engine, witness = GpuEngine(), Witness()
+
+    release = MemoryKeeper(engine, witness).release()
+
+    assert engine.calls == ["unload", "release_gpu_cache"]
+    assert release.models_unloaded
+    assert release.after.gpu_reserved_bytes == 0
+    assert witness.given_back["gpu", "release"] == 300 * MEGABYTE
+    assert ("gpu", "task") not in witness.given_back
+
+
+def test_releasing_twice_unloads_once() -> None:
+    engine = GpuEngine()
+    keeper = MemoryKeeper(engine)
+
+    first, second = keeper.release(), keeper.release()
+
+    assert (first.models_unloaded, second.models_unloaded) == (True, False)
+    assert engine.calls.count("unload") == 1
+
+
+def test_a_process_without_an_engine_can_release_too() -> None:
+    assert not MemoryKeeper().release().models_unloaded
+
+
+def test_growth_during_a_cleanup_is_never_counted_as_given_back() -> None:
+    class Growing(GpuEngine):
+        def release_gpu_cache(self) -> None:
+            self.cached += MEGABYTE
+
+    witness = Witness()
+
+    MemoryKeeper(Growing(), witness).clean_up()
+
+    assert witness.given_back["gpu", "task"] == 0
+
+
+def test_each_cleanup_says_in_the_log_what_was_held_before_and_after_and_what_it_was_for() -> None:
+    with capture_logs() as logs:
+        MemoryKeeper(GpuEngine()).clean_up(audio="digest")
+
+    (line,) = (line for line in logs if line["event"] == "memory given back")
+    assert (line["level"], line["audio"]) == ("task", "digest")
+    assert (line["gpu_before_mb"], line["gpu_after_mb"]) == (300, 200)
+    assert line["ram_before_mb"] > 1
+    assert line["ram_after_mb"] > 1
+
+
+def test_cleanups_from_many_threads_do_not_count_the_same_memory_twice() -> None:
+    engine, witness = GpuEngine(), Witness()
+    keeper = MemoryKeeper(engine, witness)
+    together = threading.Barrier(8)
+
+    def clean_up() -> None:
+        together.wait()
+        keeper.clean_up()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: clean_up(), range(8)))
+
+    assert witness.given_back["gpu", "task"] == 100 * MEGABYTE

@@ -87,4 +87,5 @@ $(GENERATED)/.stamp: $(PROTOS) $(SERVICES_READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 	  --python_out=services/common/src --grpc_python_out=services/common/src \
 	  --mypy_out=quiet:services/common/src --mypy_grpc_out=quiet:services/common/src $(PROTOS)
+	@touch $(GENERATED)/__init__.py
 	@touch $@

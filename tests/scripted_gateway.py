@@ -101,7 +101,7 @@ class Script:
     """Bytes received, for each call that sent any."""
     recordings: dict[str, bytes] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    """Set when a call ends because its caller went away."""
+    """Set when a call ends without its result, as it does when its caller goes away."""
     deadlines: list[float | None] = field(default_factory=list)
     cleared: list[tuple[ClearScope, tuple[Stage, ...]]] = field(default_factory=list)
 
@@ -121,6 +121,8 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         script, config = self.script, next(request_iterator).config
         script.configs.append(config)
         script.deadlines.append(context.time_remaining())
+        delivered = threading.Event()
+        context.add_callback(lambda: None if delivered.is_set() else script.cancelled.set())
         if script.failures:
             abort(context, script.failures.pop(0))
         if script.replies is not None:
@@ -133,6 +135,7 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
             yield gateway_pb2.TranscribeResponse(recording_needed=gateway_pb2.TranscribeResponse.RecordingNeeded())
             self._receive(request_iterator, config, context)
         yield from self._work(config, context, cached=known and not config.cache_control.skip_cache)
+        delivered.set()
 
     def _receive(self, requests: Any, config: Config, context: Any) -> None:
         script, received = self.script, b""
@@ -154,7 +157,6 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
             yield gateway_pb2.TranscribeResponse(segment=codec.encode_segment(Segment(0.0, 1.0, "Hello.")))
         while self.script.hold is not None and not self.script.hold.wait(0.01):
             if not context.is_active():
-                self.script.cancelled.set()
                 return
         result = result_for(config, cached=cached, failed=self.script.failed_stage)
         yield gateway_pb2.TranscribeResponse(result=codec.encode_result(result))

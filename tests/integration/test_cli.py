@@ -456,6 +456,7 @@ def test_a_reader_that_has_seen_enough_causes_no_noise(gateway: GatewayFixture, 
 
 
 def test_in_a_terminal_bars_are_shown_and_stdout_stays_pure(gateway: GatewayFixture, call: Path) -> None:
+    gateway.script.hold = threading.Event()
     controller, terminal = pty.openpty()
     with subprocess.Popen(
         [*CARECA, "transcribe", str(call), "-f", "txt", "--gateway", gateway.target],
@@ -464,9 +465,12 @@ def test_in_a_terminal_bars_are_shown_and_stdout_stays_pure(gateway: GatewayFixt
         env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
     ) as process:
         os.close(terminal)
-        shown = read_all(controller)
+        shown = read_until(controller, b"merge")
+        gateway.script.hold.set()
+        shown += read_until(controller, None)
         assert process.stdout is not None
         assert process.stdout.read() == b"txt of call.wav\n"
+    os.close(controller)
 
     assert process.returncode == ExitCode.OK
     for step in (b"upload", b"decode", b"transcribe", b"diarize", b"merge"):
@@ -474,18 +478,18 @@ def test_in_a_terminal_bars_are_shown_and_stdout_stays_pure(gateway: GatewayFixt
     assert b"\x1b[" in shown
 
 
-def read_all(descriptor: int) -> bytes:
-    """All that is written to a terminal until it is closed, which Linux reports as an error."""
+def read_until(terminal: int, wanted: bytes | None) -> bytes:
+    """What is written to a terminal until ``wanted`` comes or it is closed, which Linux reports as an error."""
     shown = b""
-    while True:
+    while wanted is None or wanted not in shown:
         try:
-            part = os.read(descriptor, 65536)
+            part = os.read(terminal, 65536)
         except OSError:
-            part = b""
+            break
         if not part:
-            os.close(descriptor)
-            return shown
+            break
         shown += part
+    return shown
 
 
 def test_statistics_are_a_table_for_people_and_json_for_programs(careca: Careca) -> None:

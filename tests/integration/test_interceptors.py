@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from careca import errors, request_id
@@ -253,6 +254,21 @@ async def test_every_call_leaves_one_line_and_one_count(shape, echo, channel):
     assert lines[0]["seconds"] >= 0
     assert lines[0]["peer"].startswith("ipv4:127.0.0.1:")
     assert echo.count(shape, "OK") == 1
+
+
+async def test_the_line_of_a_refused_call_says_why(echo, channel):
+    async def behave(request, context):
+        raise InvalidRequest("too wide", reason="TOO_WIDE")
+
+    echo.behave = behave
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(channel, "unary_unary", metadata=request_id.outgoing("caller-1"))
+        await until(lambda: logs)
+
+    (line,) = logs
+    assert (line["event"], line["code"], line["request_id"]) == ("call served", "INVALID_ARGUMENT", "caller-1")
+    assert (line["reason"], line["error"]) == ("TOO_WIDE", "too wide")
 
 
 async def until(condition):

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from careca.errors import DeadlineExceeded, InternalError, InvalidRecording, Inv
 from careca.types import Digest, OutputFormat, Progress, Result, Segment, Stage, StageReport, StageState, Utterance
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_client.conversation import Attempts, Conversation, build_config
+from careca_client.digests import SETTLED_SECONDS, DigestMemory
 from careca_client.events import RecordingKnown, Uploading
 from careca_client.recording import CHUNK_BYTES, Recording, open_recording
 from careca_client.result import TranscriptionResult
@@ -380,3 +382,60 @@ def test_a_file_name_that_is_no_unicode_or_too_long_can_be_shown(tmp_path: Path)
     with open_recording(path) as recording:
         assert recording.name == "talk-?.wav"
         audio_pb2.TranscriptionOptions(initial_prompt=recording.name)
+
+
+class LaterNow:
+    """A clock by which every file was last changed a good while ago."""
+
+    def __call__(self) -> int:
+        return time.time_ns() + int(2 * SETTLED_SECONDS * 1e9)
+
+
+def steps_to_hash(memory: DigestMemory, path: Path) -> int:
+    with open_recording(path) as recording:
+        steps = list(memory.hash(recording))
+        assert recording.digest.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    return len(steps)
+
+
+def test_a_file_that_has_not_changed_is_hashed_once(tmp_path: Path) -> None:
+    path, memory = tmp_path / "talk.wav", DigestMemory(now_ns=LaterNow())
+    path.write_bytes(DATA)
+
+    assert steps_to_hash(memory, path) == 3
+    assert steps_to_hash(memory, path) == 0
+    assert steps_to_hash(DigestMemory(), path) == 3
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+def test_a_file_that_was_written_to_is_hashed_again(tmp_path: Path, keep_times: bool) -> None:
+    path, memory = tmp_path / "talk.wav", DigestMemory(now_ns=LaterNow())
+    path.write_bytes(DATA)
+    os.utime(path, ns=(0, 0))
+    steps_to_hash(memory, path)
+    before = path.stat()
+
+    path.write_bytes(DATA[::-1])
+    if keep_times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert steps_to_hash(memory, path) == 3
+
+
+def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
+    path, memory = tmp_path / "talk.wav", DigestMemory()
+    path.write_bytes(DATA)
+
+    assert steps_to_hash(memory, path) == 3
+    assert steps_to_hash(memory, path) == 3
+
+
+def test_a_file_object_that_is_not_read_from_its_start_is_not_remembered(tmp_path: Path) -> None:
+    path, memory = tmp_path / "talk.wav", DigestMemory(now_ns=LaterNow())
+    path.write_bytes(DATA)
+    for _ in range(2):
+        with path.open("rb") as file:
+            file.seek(4)
+            with open_recording(file) as recording:
+                assert len(list(memory.hash(recording))) == 2
+                assert recording.digest.size_bytes == len(DATA) - 4

@@ -167,7 +167,7 @@ def test_each_cleanup_says_in_the_log_what_was_held_before_and_after_and_what_it
         MemoryKeeper(GpuEngine()).clean_up(audio="digest")
 
     (line,) = (line for line in logs if line["event"] == "memory given back")
-    assert (line["level"], line["audio"]) == ("task", "digest")
+    assert (line["cleanup"], line["audio"]) == ("task", "digest")
     assert (line["gpu_before_mb"], line["gpu_after_mb"]) == (300, 200)
     assert line["ram_before_mb"] > 1
     assert line["ram_after_mb"] > 1

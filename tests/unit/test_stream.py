@@ -1,8 +1,10 @@
 """The caller's half of an upload stream."""
 
+import asyncio
+
 import pytest
 
-from careca.errors import InvalidRequest
+from careca.errors import DeadlineExceeded, InvalidRequest
 from careca.stream import MAX_CHUNK_BYTES, open_upload
 from careca.v1 import diarizer_pb2, gateway_pb2
 
@@ -77,3 +79,20 @@ async def test_the_gateways_stream_names_its_chunks_otherwise():
 
     assert config.display_name == "call.wav"
     assert [chunk async for chunk in chunks] == [b"1"]
+
+
+@pytest.mark.parametrize("sent", [(), (CONFIG,), (CONFIG, audio(b"1"))], ids=["nothing", "config", "a chunk"])
+async def test_a_caller_that_falls_silent_does_not_hold_its_place_for_ever(sent):
+    async def caller():
+        for message in sent:
+            yield message
+        await asyncio.Event().wait()
+
+    async def receive():
+        _, chunks = await open_upload(caller(), stall_seconds=0.05)
+        return [chunk async for chunk in chunks]
+
+    with pytest.raises(DeadlineExceeded) as refusal:
+        await receive()
+
+    assert refusal.value.reason == "UPLOAD_STALLED"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from grpc_health.v1 import health_pb2
-
 from careca import codec
 from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats, Stage
 from careca.v1 import admin_pb2
@@ -108,10 +106,3 @@ def decode_release(message: admin_pb2.ReleaseMemoryResponse) -> SystemRelease:
 def _decode_stage_stats(entry: admin_pb2.StatsResponse.StageStats) -> StageStats:
     stats = codec.decode_model_service_stats(entry.stats) if entry.HasField("stats") else None
     return StageStats(codec.decode_stage(entry.stage), stats, entry.error_message)
-
-
-def decode_health(service: str, response: health_pb2.HealthCheckResponse | None) -> Health:
-    """The health of ``service``; ``None`` is the answer of a server that has no such service."""
-    if response is None:
-        return Health(service, "SERVICE_UNKNOWN")
-    return Health(service, health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))

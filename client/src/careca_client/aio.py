@@ -17,6 +17,7 @@ from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 from careca_client import admin
 from careca_client.client import ADMIN_TIMEOUT_SECONDS, DEFAULT_TARGET, HEALTH_TIMEOUT_SECONDS
 from careca_client.conversation import Attempts, Conversation, TranscribeOptions, build_config
+from careca_client.digests import DigestMemory
 from careca_client.events import Event, EventCallback, Hashing
 from careca_client.recording import Source, open_recording
 from careca_client.result import TranscriptionResult
@@ -38,6 +39,7 @@ class AsyncClient:
         """Opens nothing yet. ``retries``: further attempts of ``transcribe`` where the gateway is unavailable."""
         self._target = target
         self._retries = retries
+        self._digests = DigestMemory()
         self._channel = create_channel(target)
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
@@ -62,14 +64,15 @@ class AsyncClient:
     ) -> TranscriptionResult:
         """Who said what, and when. ``TranscribeOptions`` lists the options.
 
-        The recording is hashed first and uploaded only if the gateway does not have it. ``timeout`` limits all of it,
-        in seconds. ``on_event`` is called, on the event loop, with what happens.
+        The recording is hashed first, a file only if it changed since this client last did, and uploaded only if the
+        gateway does not have it. ``timeout`` limits all of it, in seconds. ``on_event`` is called, on the event loop,
+        with what happens; what it raises ends the call.
         """
         attempts = Attempts(retries=self._retries, timeout=timeout)
         config = build_config(options)
         emit = on_event or _ignore
         with await asyncio.to_thread(open_recording, recording, options.get("display_name")) as source:
-            async for done in _in_threads(source.hash()):
+            async for done in _in_threads(self._digests.hash(source)):
                 emit(Hashing(done, source.total_bytes))
             while True:
                 conversation = Conversation(config, source)
@@ -98,14 +101,15 @@ class AsyncClient:
                         upload.decide(call)
                     if (event := conversation.event_of(response)) is not None:
                         emit(event)
-            return conversation.finish()
         except (CarecaError, asyncio.CancelledError):
-            if upload.error is not None and not _being_cancelled():
-                raise upload.error from None
-            raise
+            if upload.error is None or _being_cancelled():
+                raise
         finally:
             upload.stop()
             call.cancel()
+        if upload.error is not None:
+            raise upload.error
+        return conversation.finish()
 
     async def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:  # noqa: ASYNC109
         """The live state of the services behind the gateway."""
@@ -149,8 +153,8 @@ class AsyncClient:
                 with translated_errors():
                     response = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
             except NotFound:
-                response = None
-        return admin.decode_health(service, response)
+                return admin.Health(service, "SERVICE_UNKNOWN")
+        return admin.Health(service, health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
 class _Upload:

@@ -17,6 +17,7 @@ from careca.types import ClearScope, Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 from careca_client import admin
 from careca_client.conversation import Attempts, Conversation, TranscribeOptions, build_config
+from careca_client.digests import DigestMemory
 from careca_client.events import Event, EventCallback, Hashing
 from careca_client.recording import Source, open_recording
 from careca_client.result import TranscriptionResult
@@ -48,6 +49,7 @@ class Client:
         """Opens nothing yet. ``retries``: further attempts of ``transcribe`` where the gateway is unavailable."""
         self._target = target
         self._retries = retries
+        self._digests = DigestMemory()
         self._channel = create_sync_channel(target)
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
@@ -72,14 +74,15 @@ class Client:
     ) -> TranscriptionResult:
         """Who said what, and when. ``TranscribeOptions`` lists the options.
 
-        The recording is hashed first and uploaded only if the gateway does not have it. ``timeout`` limits all of it,
-        in seconds. ``on_event`` is called with what happens, partly from another thread, never concurrently.
+        The recording is hashed first, a file only if it changed since this client last did, and uploaded only if the
+        gateway does not have it. ``timeout`` limits all of it, in seconds. ``on_event`` is called with what happens,
+        partly from another thread, never concurrently; what it raises ends the call.
         """
         attempts = Attempts(retries=self._retries, timeout=timeout)
         config = build_config(options)
         emit = _one_at_a_time(on_event)
         with open_recording(recording, options.get("display_name")) as source:
-            for done in source.hash():
+            for done in self._digests.hash(source):
                 emit(Hashing(done, source.total_bytes))
             while True:
                 conversation = Conversation(config, source)
@@ -105,14 +108,15 @@ class Client:
                         upload.decide(call)
                     if (event := conversation.event_of(response)) is not None:
                         emit(event)
-            return conversation.finish()
         except CarecaError:
-            if upload.error is not None:
-                raise upload.error from None
-            raise
+            if upload.error is None:
+                raise
         finally:
             upload.stop()
             call.cancel()
+        if upload.error is not None:
+            raise upload.error
+        return conversation.finish()
 
     def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
         """The live state of the services behind the gateway."""
@@ -144,8 +148,8 @@ class Client:
                 with translated_errors():
                     response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
             except NotFound:
-                response = None
-        return admin.decode_health(service, response)
+                return admin.Health(service, "SERVICE_UNKNOWN")
+        return admin.Health(service, health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
 class _Upload:

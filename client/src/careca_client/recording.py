@@ -9,11 +9,12 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TypeAlias, cast
+from typing import IO, NamedTuple, TypeAlias, cast
 
 from careca.errors import InvalidRecording
 from careca.types import Digest
@@ -26,6 +27,21 @@ MAX_NAME_CHARACTERS = 255
 
 Source: TypeAlias = str | os.PathLike[str] | IO[bytes] | bytes | bytearray | memoryview
 """A path, a binary file object (read from its position on), or the bytes themselves."""
+
+
+class Identity(NamedTuple):
+    """A file as it is at one moment: what is written to it changes this, and much else does too."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    status_changed_ns: int
+
+    @property
+    def changed_ns(self) -> int:
+        """The later of both times of change."""
+        return max(self.modified_ns, self.status_changed_ns)
 
 
 class Recording:
@@ -62,10 +78,21 @@ class Recording:
 
     @property
     def digest(self) -> Digest:
-        """SHA-256 and length of the bytes. Known once ``hash`` is through."""
+        """SHA-256 and length of the bytes. Known once ``hash`` is through, or once set by who remembers it."""
         if self._digest is None:
             raise RuntimeError("the recording has not been hashed yet")
         return self._digest
+
+    @digest.setter
+    def digest(self, digest: Digest) -> None:
+        self._digest = digest
+
+    def identity(self) -> Identity | None:
+        """What the file is now, or ``None`` where this is no whole file on disk."""
+        status = self._status()
+        if status is None or self._start or not stat.S_ISREG(status.st_mode):
+            return None
+        return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def hash(self) -> Iterator[int]:
         """Finds the digest in steps: yields the bytes done after each chunk."""
@@ -103,11 +130,14 @@ class Recording:
 
     def _current_stamp(self) -> tuple[int, int] | None:
         """Size and time of the last write, or ``None`` for a file that is not on disk."""
+        status = self._status()
+        return None if status is None else (status.st_size, status.st_mtime_ns)
+
+    def _status(self) -> os.stat_result | None:
         try:
-            status = os.fstat(self._file.fileno())
+            return os.fstat(self._file.fileno())
         except (OSError, AttributeError):  # an object in memory, without a descriptor
             return None
-        return status.st_size, status.st_mtime_ns
 
 
 def changed(name: str) -> InvalidRecording:

@@ -194,12 +194,11 @@ function operations.acquire(key, origin, token, lease, since)
   return answer('granted', now)
 end
 
--- Keeps a lock for another lease: {1}, or {0} where another took it over.
+-- Keeps a lock for another lease: {1}, or {0} where it is not this holder's any more. Never takes a free lock: this may
+-- arrive after the holder gave it back.
 function operations.renew(key, token, lease)
-  local holder = redis.call('HGET', holders, key)
-  if holder and holder ~= token then return answer(0) end
+  if redis.call('HGET', holders, key) ~= token then return answer(0) end
   redis.call('ZADD', locks, now + lease, key)
-  redis.call('HSET', holders, key, token)
   return answer(1)
 end
 

@@ -7,19 +7,16 @@ import json
 import grpc
 import grpc.aio
 
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-"""Largest message sent or received: a result of many hours fits, a recording travels in chunks of 1 MiB."""
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+"""Largest message that a server takes. Chunks are smaller by contract, so that a larger one gets a proper refusal."""
+
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+"""Largest message that a client takes: the result of the longest recording in all formats fits."""
 
 KEEPALIVE_SECONDS = 30
 """How often a silent connection is probed: it notices within a minute that the other machine is gone."""
 
 Options = list[tuple[str, str | int]]
-
-MESSAGE_OPTIONS: Options = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-]
-"""For channels and servers alike; gRPC's own limit is 4 MiB."""
 
 KEEPALIVE_OPTIONS: Options = [
     ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
@@ -34,11 +31,12 @@ KEEPALIVE_OPTIONS: Options = [
 _SERVICE_CONFIG = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
 
 CHANNEL_OPTIONS: Options = [
-    *MESSAGE_OPTIONS,
     *KEEPALIVE_OPTIONS,
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.enable_http_proxy", 0),  # a proxy meant for the web would swallow calls between services
 ]
 """What both kinds of channel are created with."""
 

@@ -13,7 +13,7 @@
     ├── Cancelled                 CANCELLED
     └── InternalError             INTERNAL             a fault of ours; its details are in the log only
 
-``careca.interceptors`` turns these into statuses with google.rpc details, and back, in one place each.
+``careca.statuses`` turns these into statuses with google.rpc details, and back.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any, Never
 
 import grpc
 import grpc.aio
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from careca import request_id
 from careca.errors import CarecaError, DeadlineExceeded, InternalError, Unavailable
@@ -101,6 +101,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         infrastructure = method.startswith(_INFRASTRUCTURE)
         call_id = request_id.accepted(context.invocation_metadata())
         started = time.monotonic()
+        cancelled: grpc.StatusCode | None = None
         with bound_contextvars(request_id=call_id):
             try:
                 async with self._answering_errors(method, context, call_id):
@@ -108,12 +109,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                         _refuse_passed_deadline(context)
                         yield request_id.outgoing(call_id)
             except asyncio.CancelledError:
-                self._report(method, _cancellation_code(context), started, context.peer(), quiet=infrastructure)
+                cancelled = _cancellation_code(context)
                 raise
-            except BaseException:
-                self._report(method, context.code(), started, context.peer(), quiet=infrastructure)
-                raise
-            self._report(method, context.code(), started, context.peer(), quiet=infrastructure)
+            finally:
+                self._report(method, cancelled or context.code(), started, context.peer(), quiet=infrastructure)
 
     @asynccontextmanager
     async def _answering_errors(self, method: str, context: Context, call_id: str) -> AsyncIterator[None]:
@@ -159,6 +158,7 @@ def _refusal(error: Exception, method: str, call_id: str) -> CarecaError:
 
 
 async def _abort(context: Context, error: CarecaError, call_id: str) -> Never:
+    bind_contextvars(reason=error.reason, error=error.message)  # for the call's line in the log
     status = to_status(error)
     details = (DETAILS_KEY, status.SerializeToString())
     await context.abort(status_code(error), status.message, trailing_metadata=(details, (request_id.KEY, call_id)))

@@ -46,10 +46,11 @@ def configure(settings: ServiceSettings) -> None:
 
 
 def _formatter(*, console: bool) -> logging.Formatter:
+    """Tracebacks come without the values of local variables: those hold whole recordings, and perhaps secrets."""
     rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,

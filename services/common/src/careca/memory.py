@@ -79,7 +79,7 @@ class MemoryKeeper:
             self._observer.memory_released("gpu", level, max(0, before.gpu_reserved_bytes - after.gpu_reserved_bytes))
         _log.info(
             "memory given back",
-            level=level,
+            cleanup=level,
             models_unloaded=release.models_unloaded,
             ram_before_mb=_megabytes(before.rss_bytes),
             ram_after_mb=_megabytes(after.rss_bytes),

@@ -107,7 +107,9 @@ class ModelServiceMetrics(Metrics, CacheObserver):
         self._cache_size = self._gauge("careca_cache_size_bytes", "Compressed bytes in the cache, of all replicas.")
         self._cache_available = self._gauge("careca_cache_available", "Whether the cache's store answers.")
         self._gauge("careca_work_in_flight", "Tasks that compute.").set_function(lambda: worker.in_flight)
-        self._gauge("careca_work_waiting", "Tasks that wait for a slot.").set_function(lambda: worker.waiting)
+        self._gauge("careca_work_waiting", "Tasks admitted that do not compute yet.").set_function(
+            lambda: worker.waiting
+        )
         self._gauge("careca_model_loaded", "Whether the models are in memory.").set_function(lambda: engine.loaded)
         for outcome in CacheOutcome:
             self._cache_requests.labels(outcome)

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import re
 import secrets
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any, cast
 
 from careca.cache import CacheObserver, CacheOutcome, Flight, NoCache, Removal, ResultCache, Unobserved
+from careca.envelope import Envelope, seal
 from careca.errors import Unavailable
 from careca.logs import get_logger
 from careca.redis_gate import RedisAwayError, RedisGate
@@ -21,11 +21,6 @@ from careca.types import CacheClearance, CacheStats, ClearScope
 
 LAYOUT = 1
 """Version of how entries are stored. Entries of another one are never read, and cleared as expired."""
-
-_CODEC = b"zlib"
-_COMPRESSION_LEVEL = 6
-_INLINE_BYTES = 64 * 1024
-"""What is compressed on the event loop; more goes to a thread."""
 
 _POLL_SECONDS = 0.1
 _PROBE_SECONDS = 0.5
@@ -134,15 +129,14 @@ class RedisResultCache(ResultCache):
     async def put(self, key: str, value: bytes) -> None:
         """Hands the result to everybody who waits, and stores it unless it is too large or Redis is away."""
         self._flights.land(key, value)
-        payload = await _compress(value)
-        if len(payload) > self._max_entry_bytes:
-            _log.warning("result too large to cache", size_bytes=len(payload), max_entry_bytes=self._max_entry_bytes)
+        envelope = await seal(value)
+        size_bytes = len(envelope.payload)
+        if size_bytes > self._max_entry_bytes:
+            _log.warning("result too large to cache", size_bytes=size_bytes, max_entry_bytes=self._max_entry_bytes)
             return
-        checksum = _checksum(payload)
         limits = (_milliseconds(self._ttl_seconds), self._max_entries)
         with contextlib.suppress(RedisAwayError):
-            entries, size = await self._run("put", key, self._origin, _CODEC, checksum, payload, *limits)
-            self._observer.cache_sized(entries, size)
+            self._observer.cache_sized(*await self._run("put", key, self._origin, *envelope, *limits))
 
     async def stats(self) -> CacheStats:
         """The live state; where Redis is away only the limits are set."""
@@ -215,10 +209,10 @@ class RedisResultCache(ResultCache):
         if not (entry := await self._run("get", key, self._origin)):
             return None
         try:
-            return _decompress(*entry)
+            return Envelope(*entry).open()
         except ValueError as error:
             _log.warning("damaged cache entry removed", key=key, error=str(error))
-            await self._run("discard", key, entry[1])
+            await self._run("discard", key, Envelope(*entry).checksum)
             return None
 
     @asynccontextmanager
@@ -261,7 +255,7 @@ class RedisResultCache(ResultCache):
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
                 try:
-                    return _decompress(*entry)
+                    return Envelope(*entry).open()
                 except ValueError as error:
                     _log.warning("damaged cache entry ignored", key=key, error=str(error))
                     since = now
@@ -274,7 +268,7 @@ class RedisResultCache(ResultCache):
             with contextlib.suppress(RedisAwayError):
                 (kept,) = await self._run("renew", key, token, _milliseconds(self._lease_seconds))
                 if not kept:
-                    _log.warning("another replica took over this computation", key=key)
+                    _log.warning("lost the lock of a computation, which another replica may do as well", key=key)
                     return
 
     async def _count_coalesced(self, *, looked: bool) -> None:
@@ -305,25 +299,3 @@ def _script() -> str:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _checksum(payload: bytes) -> bytes:
-    return b"%08x" % zlib.crc32(payload)
-
-
-async def _compress(value: bytes) -> bytes:
-    if len(value) <= _INLINE_BYTES:
-        return zlib.compress(value, _COMPRESSION_LEVEL)
-    return await asyncio.to_thread(zlib.compress, value, _COMPRESSION_LEVEL)
-
-
-def _decompress(codec: bytes, checksum: bytes, payload: bytes) -> bytes:
-    """The result in an entry. Raises ``ValueError`` where the entry is damaged."""
-    if codec != _CODEC:
-        raise ValueError(f"unknown codec {codec!r}")
-    if checksum != _checksum(payload):
-        raise ValueError("checksum does not match")
-    try:
-        return zlib.decompress(payload)
-    except zlib.error as error:
-        raise ValueError(str(error)) from error

@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from careca.channel import KEEPALIVE_OPTIONS, KEEPALIVE_SECONDS, MESSAGE_OPTIONS, Options
+from careca.channel import KEEPALIVE_OPTIONS, KEEPALIVE_SECONDS, MAX_REQUEST_BYTES, Options
 from careca.errors import CarecaError, PreconditionFailed
 from careca.gate import CallGate
 from careca.interceptors import CallInterceptor
@@ -39,8 +39,8 @@ _STOP_GRACE_SECONDS = 0.2
 _CANCEL_GRACE_SECONDS = 10.0
 
 _SERVER_OPTIONS: Options = [
-    *MESSAGE_OPTIONS,
     *KEEPALIVE_OPTIONS,
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 2),
     # Clients look for new replicas only when a connection ends. Its calls may finish: there is no grace on purpose.
     ("grpc.max_connection_age_ms", 300_000),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, Literal, Protocol, TypeVar
 
-from careca.errors import InvalidRequest
+from careca.errors import DeadlineExceeded, InvalidRequest
 
 MAX_CHUNK_BYTES = 3 * 1024 * 1024
 """Largest chunk of an upload."""
+
+STALL_SECONDS = 60.0
+"""Longest silence of a caller who is to send something: until then it holds a place that others could have."""
 
 ChunkField = Literal["audio_chunk", "recording_chunk"]
 
@@ -27,23 +31,29 @@ class UploadRequest(Protocol[C_co]):
 
 
 async def open_upload(
-    requests: AsyncIterable[UploadRequest[C_co]], chunk_field: ChunkField = "audio_chunk"
+    requests: AsyncIterable[UploadRequest[C_co]],
+    chunk_field: ChunkField = "audio_chunk",
+    *,
+    stall_seconds: float = STALL_SECONDS,
 ) -> tuple[C_co, AsyncIterator[bytes]]:
     """The config, once it has come, and the chunks, which are read as they are asked for.
 
     Raises ``InvalidRequest`` where the first message carries no config; the iterator raises it for a second config and
-    for a chunk that is too large. Chunks without a byte are passed over. Whether the chunks are what the config
-    announced is for their consumer to check.
+    for a chunk that is too large. Both raise ``DeadlineExceeded`` where the caller sends nothing for ``stall_seconds``.
+    Chunks without a byte are passed over. Whether the chunks are what the config announced is for their consumer to
+    check.
     """
     messages = aiter(requests)
-    first = await anext(messages, None)
+    first = await _next(messages, stall_seconds)
     if first is None or first.WhichOneof("message") != "config":
         raise InvalidRequest("the first message of the stream must carry config", field="config")
-    return first.config, _chunks(messages, chunk_field)
+    return first.config, _chunks(messages, chunk_field, stall_seconds)
 
 
-async def _chunks(messages: AsyncIterator[UploadRequest[C_co]], chunk_field: ChunkField) -> AsyncIterator[bytes]:
-    async for message in messages:
+async def _chunks(
+    messages: AsyncIterator[UploadRequest[C_co]], chunk_field: ChunkField, stall_seconds: float
+) -> AsyncIterator[bytes]:
+    while (message := await _next(messages, stall_seconds)) is not None:
         if message.WhichOneof("message") != chunk_field:
             raise InvalidRequest(f"after config every message must carry {chunk_field}", field=chunk_field)
         chunk: bytes = getattr(message, chunk_field)
@@ -56,3 +66,16 @@ async def _chunks(messages: AsyncIterator[UploadRequest[C_co]], chunk_field: Chu
             )
         if chunk:
             yield chunk
+
+
+async def _next(messages: AsyncIterator[UploadRequest[C_co]], stall_seconds: float) -> UploadRequest[C_co] | None:
+    """The next message, ``None`` at the end."""
+    try:
+        async with asyncio.timeout(stall_seconds):
+            return await anext(messages, None)
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"nothing was sent for {stall_seconds:g} seconds",
+            reason="UPLOAD_STALLED",
+            metadata={"stall_seconds": str(stall_seconds)},
+        ) from None

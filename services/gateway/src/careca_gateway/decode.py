@@ -18,6 +18,9 @@ from careca.errors import CarecaError, InternalError, InvalidRecording, Overload
 from careca.logs import get_logger
 from careca.types import SAMPLE_RATE, Digest
 
+CHILD = ("-I", "-m", "careca_gateway.decode_child")
+"""What the Python of the process is told to run: isolated from paths and settings of this one."""
+
 _FAULT_BYTES = 8192
 """How much of what a failed decoder writes about itself goes to the log."""
 
@@ -103,7 +106,7 @@ class Decoder:
                 "max_samples": int(self._limits.max_audio_seconds * SAMPLE_RATE),
             }
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-m", "careca_gateway.decode_child", json.dumps(options)),
+                *(sys.executable, *CHILD, json.dumps(options)),
                 stdin=source,
                 stdout=PIPE,
                 stderr=PIPE,

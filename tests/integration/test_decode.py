@@ -1,0 +1,372 @@
+"""The decoder: real FFmpeg in a process of its own, on recordings of all kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from media import endless_silence, recording, silent_film, tone, wav
+
+from careca.errors import InternalError, InvalidRecording, Overloaded
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
+from careca_gateway import decode as decode_module
+from careca_gateway import decode_child
+from careca_gateway.decode import DecodeLimits, Decoder
+
+LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0, max_audio_seconds=3600.0)
+RATE = 16_000
+BOMB = endless_silence(hours=20)
+
+
+class Bench:
+    """Decodes bytes in a folder and looks at what comes out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.progress: list[float] = []
+        self.audio = folder / "audio.s16"
+
+    async def digest(self, data: bytes, limits: DecodeLimits = LIMITS) -> Digest:
+        source = self.folder / "recording"
+        source.write_bytes(data)
+        return await Decoder(limits, slots=1).decode(source, self.audio, self.progress.append)
+
+    async def samples(self, data: bytes, limits: DecodeLimits = LIMITS) -> np.ndarray:
+        digest = await self.digest(data, limits)
+        pcm = self.audio.read_bytes()
+        assert digest == Digest(hashlib.sha256(pcm).hexdigest(), len(pcm))
+        return np.frombuffer(pcm, "<i2").astype(np.float64)
+
+    async def refusal(self, data: bytes, limits: DecodeLimits = LIMITS) -> InvalidRecording:
+        with pytest.raises(InvalidRecording) as caught:
+            await self.digest(data, limits)
+        assert children() == []
+        return caught.value
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "decode_child" in " ".join(child.cmdline())]
+
+
+def loudness(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
+
+
+async def test_a_wav_of_the_right_shape_comes_out_as_it_went_in(bench: Bench) -> None:
+    samples = tone(2.0)
+
+    assert np.array_equal(await bench.samples(wav(samples)), samples[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "rate", "channels"),
+    [
+        ("mp3", "libmp3lame", 44_100, 2),
+        ("adts", "aac", 44_100, 2),
+        ("mp4", "aac", 48_000, 1),
+        ("ogg", "libopus", 48_000, 2),
+        ("webm", "libopus", 48_000, 1),
+        ("matroska", "flac", 16_000, 1),
+        ("flac", "flac", 96_000, 2),
+        ("wav", "pcm_mulaw", 8_000, 1),
+        ("aiff", "pcm_s16be", 22_050, 2),
+        ("mpegts", "mp2", 48_000, 2),
+        ("avi", "libmp3lame", 44_100, 1),
+        ("mov", "alac", 44_100, 2),
+    ],
+)
+async def test_any_container_and_codec_comes_out_with_its_length_and_sound(
+    bench: Bench, container: str, codec: str, rate: int, channels: int
+) -> None:
+    samples = await bench.samples(recording(container, codec, 3.0, rate=rate, channels=channels))
+
+    assert len(samples) / RATE == pytest.approx(3.0, abs=0.1)
+    middle = samples[RATE : 2 * RATE]
+    spectrum = np.abs(np.fft.rfft(middle))
+    assert np.argmax(spectrum) == pytest.approx(440, abs=2)
+    assert loudness(middle) == pytest.approx(12_000 / 2**0.5, rel=0.15)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6, 12])
+async def test_all_channels_are_mixed_into_one_without_clipping(bench: Bench, channels: int) -> None:
+    samples = await bench.samples(wav(tone(1.0, 44_100, channels=channels), 44_100))
+
+    assert len(samples) == RATE
+    assert 4_000 < loudness(samples) < 9_500
+    assert np.abs(samples).max() < 32_000
+
+
+async def test_a_video_gives_its_first_audio_track(bench: Bench) -> None:
+    samples = await bench.samples(recording("mp4", "aac", 2.0, rate=48_000, video=True))
+
+    assert len(samples) / RATE == pytest.approx(2.0, abs=0.1)
+
+
+async def test_sound_that_begins_after_the_picture_keeps_its_place(bench: Bench) -> None:
+    samples = await bench.samples(recording("matroska", "flac", 2.0, video=True, start=1.5))
+
+    assert loudness(samples[: int(1.4 * RATE)]) == 0
+    assert loudness(samples[int(1.6 * RATE) : 3 * RATE]) > 5_000
+    assert len(samples) / RATE == pytest.approx(3.5, abs=0.1)
+
+
+async def test_a_hole_in_the_recording_is_filled_with_silence_so_that_what_follows_keeps_its_time(bench: Bench) -> None:
+    samples = await bench.samples(recording("matroska", "flac", 6.0, hole=(2.0, 4.0)))
+
+    assert len(samples) / RATE == pytest.approx(6.0, abs=0.15)
+    assert loudness(samples[int(2.3 * RATE) : int(3.8 * RATE)]) == 0
+    assert loudness(samples[int(4.2 * RATE) :]) > 5_000
+
+
+async def test_damage_in_the_middle_is_left_out_and_the_rest_keeps_its_time(bench: Bench) -> None:
+    data = bytearray(recording("matroska", "flac", 20.0))
+    middle = len(data) // 2
+    data[middle : middle + 3000] = random.Random(1).randbytes(3000)
+
+    samples = await bench.samples(bytes(data))
+
+    assert len(samples) / RATE == pytest.approx(20.0, abs=0.3)
+    assert loudness(samples[-4 * RATE :]) > 5_000
+
+
+async def test_a_recording_that_breaks_off_is_used_as_far_as_it_goes(bench: Bench) -> None:
+    data = recording("mp3", "libmp3lame", 10.0, rate=44_100)
+
+    samples = await bench.samples(data[: len(data) // 2])
+
+    assert 4.0 < len(samples) / RATE < 6.0
+
+
+async def test_progress_is_told_and_never_goes_back(bench: Bench) -> None:
+    await bench.digest(recording("mp3", "libmp3lame", 30.0, rate=44_100))
+
+    assert len(bench.progress) > 10
+    assert bench.progress == sorted(bench.progress)
+    assert 0 < bench.progress[0] < bench.progress[-1] <= 1
+
+
+async def test_a_video_without_sound_is_refused_as_such(bench: Bench) -> None:
+    error = await bench.refusal(silent_film())
+
+    assert error.reason == "NO_AUDIO"
+    assert "no audio track" in error.message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        random.Random(0).randbytes(200_000),
+        b"\0" * 200_000,
+        b"This is a letter and not a recording.\n" * 1000,
+        b"%PDF-1.7\n" + random.Random(1).randbytes(50_000),
+        b"PK\x03\x04" + random.Random(2).randbytes(50_000),
+        b"x",
+        b"\xff\xfb\x90\x64" * 10_000,
+        recording("mp4", "aac", 5.0)[:2_000],
+    ],
+    ids=["random", "zeros", "letter", "pdf", "zip", "one byte", "false mp3", "mp4 without its index"],
+)
+async def test_junk_is_refused_and_told_what_is_accepted(bench: Bench, data: bytes) -> None:
+    error = await bench.refusal(data)
+
+    assert error.reason == "NOT_A_RECORDING"
+    assert "MP3" in error.message
+
+
+async def test_a_recording_of_which_most_is_damaged_is_none(bench: Bench) -> None:
+    data = bytearray(recording("mp3", "libmp3lame", 20.0, rate=48_000))
+    noise = random.Random(3)
+    for first in range(2_000, len(data), 1_300):
+        data[first : first + 1_250] = noise.randbytes(min(1_250, len(data) - first))
+
+    assert (await bench.refusal(bytes(data))).reason == "NOT_A_RECORDING"
+
+
+async def test_a_recording_without_samples_is_refused_as_empty(bench: Bench) -> None:
+    assert (await bench.refusal(wav(tone(0.0)))).reason == "EMPTY_AUDIO"
+
+
+async def test_a_recording_that_is_too_long_is_refused_with_the_limit(bench: Bench) -> None:
+    limits = replace(LIMITS, max_audio_seconds=5.0)
+
+    assert (await bench.refusal(wav(tone(5.1)), limits)).reason == "RECORDING_TOO_LONG"
+    assert "5 seconds" in (await bench.refusal(wav(tone(5.1)), limits)).message
+    assert len(await bench.samples(wav(tone(5.0)), limits)) == 5 * RATE
+
+
+async def test_a_small_file_that_unpacks_to_hours_stops_at_the_limit_of_the_output(bench: Bench) -> None:
+    assert len(BOMB) < 10_000_000
+
+    assert (await bench.refusal(BOMB)).reason == "RECORDING_TOO_LONG"
+    assert bench.audio.stat().st_size <= LIMITS.max_audio_seconds * RATE * 2
+
+
+async def test_a_clock_that_jumps_by_days_adds_no_silence(bench: Bench) -> None:
+    samples = await bench.samples(recording("matroska", "flac", 2.0, video=True, start=2_000.0))
+
+    assert len(samples) / RATE == pytest.approx(2.0, abs=0.1)
+
+
+async def test_decoding_that_takes_too_much_processor_time_is_ended(bench: Bench) -> None:
+    error = await bench.refusal(BOMB, replace(LIMITS, cpu_seconds=1, max_audio_seconds=1e6))
+
+    assert error.reason == "DECODE_LIMIT_EXCEEDED"
+
+
+async def test_decoding_that_takes_too_long_is_ended(bench: Bench) -> None:
+    error = await bench.refusal(BOMB, replace(LIMITS, timeout_seconds=0.5, max_audio_seconds=1e6))
+
+    assert error.reason == "DECODE_LIMIT_EXCEEDED"
+
+
+async def test_decoding_that_takes_too_much_memory_is_ended(bench: Bench) -> None:
+    error = await bench.refusal(wav(tone(1.0)), replace(LIMITS, memory_bytes=1 << 20))
+
+    assert error.reason == "DECODE_LIMIT_EXCEEDED"
+    assert "memory" in error.message
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXTINF:2.0,\n{path}\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:2.0,\nfile://{path}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{path}'\n",
+        "ffconcat version 1.0\nfile {name}\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet '
+        'mimeType="audio/mp4"><Representation id="1"><BaseURL>{path}</BaseURL></Representation></AdaptationSet>'
+        "</Period></MPD>",
+    ],
+    ids=["hls", "hls file url", "concat", "concat relative", "sdp", "dash"],
+)
+async def test_a_list_of_other_files_reads_none_of_them(bench: Bench, playlist: str) -> None:
+    secret = bench.folder / "secret.wav"
+    secret.write_bytes(wav(tone(2.0)))
+
+    error = await bench.refusal(playlist.format(path=secret, name=secret.name).encode())
+
+    assert error.reason == "NOT_A_RECORDING"
+
+
+async def test_the_decoder_can_open_nothing_once_it_sees_the_recording(tmp_path: Path) -> None:
+    code = (
+        "import socket, sys\n"
+        "from careca_gateway import decode_child\n"
+        "decode_child.restrict(1 << 30, 10, 1000)\n"
+        "for attempt in (lambda: open('/etc/hostname'), lambda: socket.socket(), lambda: open('new', 'w')):\n"
+        "    try:\n"
+        "        attempt()\n"
+        "    except OSError as error:\n"
+        "        print(error.errno)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["24", "24", "24"]
+
+
+async def test_the_decoder_sees_nothing_of_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARECA_SECRET", "swordfish")
+    source = bench.folder / "recording"
+    source.write_bytes(BOMB)
+    limits = replace(LIMITS, max_audio_seconds=1e6)
+    decoding = asyncio.create_task(Decoder(limits, slots=1).decode(source, bench.audio, bench.progress.append))
+    while not bench.progress:
+        await asyncio.sleep(0.01)
+
+    (child,) = children()
+
+    assert "CARECA_SECRET" not in child.environ()
+    assert child.cwd() == "/"
+    decoding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await decoding
+
+
+async def test_cancelling_kills_the_process(bench: Bench) -> None:
+    source = bench.folder / "recording"
+    source.write_bytes(BOMB)
+    limits = replace(LIMITS, max_audio_seconds=1e6)
+    decoding = asyncio.create_task(Decoder(limits, slots=1).decode(source, bench.audio, bench.progress.append))
+    while not bench.progress:
+        await asyncio.sleep(0.01)
+
+    decoding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await decoding
+
+    assert children() == []
+
+
+async def test_only_so_many_recordings_are_decoded_at_once(bench: Bench) -> None:
+    source = bench.folder / "recording"
+    source.write_bytes(recording("mp3", "libmp3lame", 60.0, rate=44_100))
+    decoder = Decoder(LIMITS, slots=1)
+    most = 0
+
+    def look(_: float) -> None:
+        nonlocal most
+        most = max(most, len(children()))
+
+    digests = await asyncio.gather(
+        *(decoder.decode(source, bench.folder / f"{number}.s16", look) for number in range(3))
+    )
+
+    assert most == 1
+    assert decoder.waiting == 0
+    assert len(set(digests)) == 1
+
+
+async def test_a_decoder_that_crashes_on_a_recording_refuses_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode_module, "CHILD", ("-c", "import os; os.abort()"))
+
+    assert (await bench.refusal(wav(tone(1.0)))).reason == "NOT_A_RECORDING"
+
+
+async def test_a_decoder_that_cannot_even_start_is_our_fault(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_module, "CHILD", ("-c", "raise SystemExit(3)"))
+
+    with pytest.raises(InternalError):
+        await bench.digest(wav(tone(1.0)))
+
+
+async def test_a_full_disk_asks_to_come_back_later(bench: Bench) -> None:
+    bench.audio = Path("/dev/full")
+    if not os.path.exists(bench.audio):
+        pytest.skip("this system has no /dev/full")
+
+    with pytest.raises(Overloaded) as caught:
+        await bench.digest(wav(tone(5.0)))
+
+    assert caught.value.reason == "STORE_FULL"
+    assert caught.value.retry_after_seconds
+
+
+def test_the_decoder_makes_audio_of_the_shape_that_all_services_expect() -> None:
+    assert (decode_child.SAMPLE_RATE, decode_child.SAMPLE_BYTES) == (SAMPLE_RATE, SAMPLE_BYTES)
+
+
+def test_the_decoder_starts_light() -> None:
+    code = "import careca_gateway.decode_child, sys, json; print(json.dumps(sorted(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+
+    assert not {"numpy", "grpc", "asyncio", "pydantic", "careca"} & set(json.loads(done.stdout))

@@ -1,0 +1,112 @@
+"""Recordings made on the spot: any codec and container, with video, with holes, with nothing in them."""
+
+from __future__ import annotations
+
+import io
+import wave
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+
+
+def tone(seconds: float, rate: int = 16_000, *, channels: int = 1, hertz: float = 440.0) -> np.ndarray:
+    """A sine, shape (samples, channels), int16."""
+    time = np.arange(round(seconds * rate)) / rate
+    return np.repeat((np.sin(2 * np.pi * hertz * time) * 12_000).astype(np.int16)[:, None], channels, axis=1)
+
+
+def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
+    """A WAV file of ``samples``, shape (samples, channels)."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(samples.shape[1])
+        writer.setsampwidth(2)
+        writer.setframerate(rate)
+        writer.writeframes(samples.astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def recording(
+    container: str,
+    codec: str,
+    seconds: float = 2.0,
+    *,
+    rate: int = 16_000,
+    channels: int = 1,
+    video: bool = False,
+    start: float = 0.0,
+    hole: tuple[float, float] | None = None,
+    hertz: float = 440.0,
+) -> bytes:
+    """A tone in any container and codec.
+
+    With ``video`` there is a picture from time zero, while the sound begins at ``start``. ``hole`` is a stretch, from and
+    to in seconds, for which there is no sound although the clock goes on.
+    """
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        picture = _add_picture(output) if video else None
+        stream = output.add_stream(codec, rate=rate, layout="stereo" if channels == 2 else "mono")
+        assert isinstance(stream, AudioStream)
+        if picture is not None:
+            for index in range(int(seconds + start) * 5 + 5):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), index % 255, np.uint8), format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, 5)
+                output.mux(picture.encode(frame))
+        _write_sound(output, stream, tone(seconds, rate, channels=channels, hertz=hertz), rate, start, hole)
+        if picture is not None:
+            output.mux(picture.encode(None))
+    return file.getvalue()
+
+
+def endless_silence(hours: float) -> bytes:
+    """Hours of silence in a few megabytes: one frame of AAC at 8 kHz, again and again."""
+    frames = recording("adts", "aac", 1.0, rate=8_000, hertz=0.0)
+    length = ((frames[3] & 3) << 11) | (frames[4] << 3) | (frames[5] >> 5)
+    first = frames[length:]
+    length = ((first[3] & 3) << 11) | (first[4] << 3) | (first[5] >> 5)
+    return first[:length] * round(hours * 3600 * 8_000 / 1024)
+
+
+def silent_film(seconds: int = 2) -> bytes:
+    """A video without an audio track."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        picture = _add_picture(output)
+        for index in range(seconds * 5):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), index, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 5)
+            output.mux(picture.encode(frame))
+        output.mux(picture.encode(None))
+    return file.getvalue()
+
+
+def _add_picture(output: OutputContainer) -> av.VideoStream:
+    picture = output.add_stream("mpeg4", rate=5)
+    assert isinstance(picture, av.VideoStream)
+    picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+    return picture
+
+
+def _write_sound(
+    output: OutputContainer,
+    stream: AudioStream,
+    samples: np.ndarray,
+    rate: int,
+    start: float,
+    hole: tuple[float, float] | None,
+) -> None:
+    block = rate // 10
+    for first in range(0, len(samples), block):
+        if hole and hole[0] * rate <= first < hole[1] * rate:
+            continue
+        part = samples[first : first + block]
+        layout = "stereo" if samples.shape[1] == 2 else "mono"
+        frame = av.AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout=layout)
+        frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+        frame.pts = first + round(start * rate)
+        output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))

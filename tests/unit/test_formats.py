@@ -1,0 +1,287 @@
+"""The textual forms of a result, read back by the tools that they are made for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+
+import meeteval
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyannote.database.util import load_rttm
+
+from careca.types import (
+    Digest,
+    OutputFormat,
+    Result,
+    SpeakerCountCandidate,
+    Stage,
+    StageReport,
+    StageState,
+    Turn,
+    Utterance,
+    Word,
+)
+from careca_gateway.formats import render
+from careca_gateway.formats.nist import file_id
+from careca_gateway.formats.subtitles import CUE_LINES, CUE_SECONDS, LINE_COLUMNS, cues
+from careca_gateway.words import columns
+
+A, B = "SPEAKER_00", "SPEAKER_01"
+EMPTY = Result(recording=Digest("a" * 64, 10), audio=Digest("b" * 64, 64_000), duration=2.0, stages=())
+
+
+def utterance(text: str, start: float, end: float, speaker: str | None = A) -> Utterance:
+    step = (end - start) / len(text.split())
+    words = tuple(
+        Word(word, start + index * step, start + (index + 1) * step, 0.9, speaker)
+        for index, word in enumerate(text.split())
+    )
+    return Utterance(start, end, text, speaker, words)
+
+
+CALL = replace(
+    EMPTY,
+    duration=3723.5,
+    stages=tuple(StageReport(stage, StageState.SUCCEEDED, 1.0) for stage in Stage),
+    language="en",
+    language_probability=0.987654,
+    utterances=(utterance("Hello there.", 0.5, 1.25), utterance("Good morning!", 3722.0, 3723.5, B)),
+    turns=(Turn(0.4, 1.3, A), Turn(1.1, 1.9, B), Turn(3721.9, 3723.5, B)),
+    exclusive_turns=(Turn(0.4, 1.3, A), Turn(1.3, 1.9, B), Turn(3721.9, 3723.5, B)),
+    candidates=(SpeakerCountCandidate(1, None), SpeakerCountCandidate(2, 0.5)),
+    transcription_model="whisper@1",
+    diarization_model="segmentation@2",
+)
+
+PARTIAL = replace(
+    CALL,
+    utterances=(utterance("Hello there.", 0.5, 1.25, None),),
+    turns=(),
+    exclusive_turns=(),
+    stages=(
+        StageReport(Stage.TRANSCRIBE, StageState.SUCCEEDED, 1.0),
+        StageReport(Stage.DIARIZE, StageState.FAILED, 1.0, False, "OUT_OF_MEMORY", "too little\nmemory --> <here>"),
+    ),
+)
+
+
+def test_text_has_a_line_for_each_utterance() -> None:
+    assert render(CALL, OutputFormat.TXT, "call.wav") == (
+        "[00:00:00.500 - 00:00:01.250] SPEAKER_00: Hello there.\n"
+        "[01:02:02.000 - 01:02:03.500] SPEAKER_01: Good morning!\n"
+    )
+
+
+def test_subrip_numbers_its_cues_and_names_the_speaker() -> None:
+    assert render(CALL, OutputFormat.SRT, "call.wav") == (
+        "1\n00:00:00,500 --> 00:00:01,250\nSPEAKER_00: Hello there.\n\n"
+        "2\n01:02:02,000 --> 01:02:03,500\nSPEAKER_01: Good morning!\n"
+    )
+
+
+def test_webvtt_has_voice_tags() -> None:
+    assert render(CALL, OutputFormat.VTT, "call.wav") == (
+        "WEBVTT\n\n"
+        "00:00:00.500 --> 00:00:01.250\n<v SPEAKER_00>Hello there.</v>\n\n"
+        "01:02:02.000 --> 01:02:03.500\n<v SPEAKER_01>Good morning!</v>\n"
+    )
+
+
+def test_webvtt_escapes_what_would_be_markup() -> None:
+    result = replace(CALL, utterances=(utterance("a < b && c --> d", 0.0, 2.0),))
+
+    assert "<v SPEAKER_00>a &lt; b &amp;&amp; c --&gt; d</v>\n" in render(result, OutputFormat.VTT, "call.wav")
+
+
+def test_tab_separated_values_are_read_back_as_they_are() -> None:
+    result = replace(CALL, utterances=(utterance("one\ttwo\nthree", 0.5, 1.25), utterance("who", 2.0, 3.0, None)))
+
+    rows = list(csv.reader(io.StringIO(render(result, OutputFormat.TSV, "call.wav")), delimiter="\t"))
+
+    assert rows == [
+        ["start", "end", "speaker", "text"],
+        ["500", "1250", "SPEAKER_00", "one two three"],
+        ["2000", "3000", "", "who"],
+    ]
+
+
+def test_json_has_everything_in_it() -> None:
+    document = json.loads(render(CALL, OutputFormat.JSON, "call.wav"))
+
+    assert document["name"] == "call.wav"
+    assert document["recording"] == {"sha256": "a" * 64, "size_bytes": 10}
+    assert document["speakers"] == [A, B]
+    assert document["partial"] is False
+    assert document["utterances"][0] == {
+        "start": 0.5,
+        "end": 1.25,
+        "speaker": A,
+        "text": "Hello there.",
+        "words": [
+            {"text": "Hello", "start": 0.5, "end": 0.875, "probability": 0.9, "speaker": A},
+            {"text": "there.", "start": 0.875, "end": 1.25, "probability": 0.9, "speaker": A},
+        ],
+    }
+    assert document["turns"][1] == {"start": 1.1, "end": 1.9, "speaker": B}
+    assert document["exclusive_turns"][1] == {"start": 1.3, "end": 1.9, "speaker": B}
+    assert document["speaker_count_candidates"][0] == {"speaker_count": 1, "silhouette_score": None}
+    assert (document["language"], document["language_probability"]) == ("en", 0.9877)
+    assert (document["transcription_model"], document["diarization_model"]) == ("whisper@1", "segmentation@2")
+
+
+def test_rttm_is_read_by_the_scoring_tools_with_its_overlaps(tmp_path) -> None:
+    text = render(CALL, OutputFormat.RTTM, "the call.wav")
+    path = tmp_path / "call.rttm"
+    path.write_text(text)
+
+    (annotation,) = load_rttm(path).values()
+    lines = meeteval.io.RTTM.parse(text)
+
+    assert annotation.uri == "the_call"
+    assert sorted(annotation.labels()) == [A, B]
+    assert [(round(turn.start, 3), round(turn.end, 3)) for turn in annotation.get_timeline()] == [
+        (0.4, 1.3),
+        (1.1, 1.9),
+        (3721.9, 3723.5),
+    ]
+    assert [(line.filename, line.speaker_id) for line in lines] == [("the_call", A), ("the_call", B), ("the_call", B)]
+
+
+def test_stm_is_read_by_the_scoring_tools() -> None:
+    lines = meeteval.io.STM.parse(render(CALL, OutputFormat.STM, "a/b/the call.wav"))
+
+    assert [(line.filename, line.speaker_id, line.transcript) for line in lines] == [
+        ("the_call", A, "Hello there."),
+        ("the_call", B, "Good morning!"),
+    ]
+    assert [(float(line.begin_time), float(line.end_time)) for line in lines] == [(0.5, 1.25), (3722.0, 3723.5)]
+
+
+def test_stm_scores_no_error_against_itself() -> None:
+    lines = meeteval.io.STM.parse(render(CALL, OutputFormat.STM, "call.wav"))
+
+    assert meeteval.wer.combine_error_rates(meeteval.wer.cpwer(lines, lines)).error_rate == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("meeting one.final.mp3", "meeting_one.final"),
+        ("C:\\calls\\Ann & Bob.m4a", "Ann_Bob"),
+        ("../../etc/passwd", "passwd"),
+        ("você.ogg", "você"),
+        ("", "recording"),
+        ("???.wav", "recording"),
+        (";; x.wav", "x"),
+    ],
+)
+def test_the_file_id_is_one_field_whatever_the_name(name: str, expected: str) -> None:
+    assert file_id(name) == expected
+
+
+def test_a_partial_result_says_so_where_there_is_room() -> None:
+    notice = "partial result: the stage diarize failed: too little memory --> <here>"
+
+    assert render(PARTIAL, OutputFormat.TXT, "x").splitlines()[0] == f";; {notice}"
+    assert render(PARTIAL, OutputFormat.STM, "x").splitlines()[0] == f";; {notice}"
+    assert "\nNOTE partial result: the stage diarize failed: too little memory --&gt; &lt;here&gt;\n" in render(
+        PARTIAL, OutputFormat.VTT, "x"
+    )
+    document = json.loads(render(PARTIAL, OutputFormat.JSON, "x"))
+    assert document["partial"] is True
+    assert document["failures"] == [
+        {"stage": "diarize", "reason": "OUT_OF_MEMORY", "message": "too little\nmemory --> <here>"}
+    ]
+
+
+def test_words_of_nobody_are_written_without_a_speaker() -> None:
+    assert render(PARTIAL, OutputFormat.TXT, "x").splitlines()[1] == "[00:00:00.500 - 00:00:01.250] Hello there."
+    assert render(PARTIAL, OutputFormat.SRT, "x") == "1\n00:00:00,500 --> 00:00:01,250\nHello there.\n"
+    assert "\nHello there.\n" in render(PARTIAL, OutputFormat.VTT, "x")
+    assert meeteval.io.STM.parse(render(PARTIAL, OutputFormat.STM, "x"))[0].speaker_id == "UNKNOWN"
+
+
+def test_an_empty_result_gives_valid_empty_files() -> None:
+    assert {form: render(EMPTY, form, "x") for form in OutputFormat if form is not OutputFormat.JSON} == {
+        OutputFormat.TXT: "",
+        OutputFormat.SRT: "",
+        OutputFormat.VTT: "WEBVTT\n",
+        OutputFormat.TSV: "start\tend\tspeaker\ttext\n",
+        OutputFormat.RTTM: "",
+        OutputFormat.STM: "",
+    }
+    assert json.loads(render(EMPTY, OutputFormat.JSON, "x"))["utterances"] == []
+
+
+def test_turns_that_round_to_no_time_are_left_out_of_rttm() -> None:
+    assert render(replace(EMPTY, turns=(Turn(1.0, 1.0004, A),)), OutputFormat.RTTM, "x") == ""
+
+
+def test_long_utterances_become_cues_that_can_be_read() -> None:
+    text = " ".join(["these are words that somebody says for quite a while"] * 20) + "."
+    result = replace(CALL, utterances=(utterance(text, 0.0, 80.0),))
+
+    found = cues(result, prefixed=True)
+
+    assert len(found) > 10
+    assert all(cue.end - cue.start <= CUE_SECONDS for cue in found)
+    assert all(len(cue.lines) <= CUE_LINES and max(map(columns, cue.lines)) <= LINE_COLUMNS for cue in found)
+    assert all(cue.lines[0].startswith("SPEAKER_00: ") for cue in found)
+    assert " ".join(line.removeprefix("SPEAKER_00: ") for cue in found for line in cue.lines) == text
+
+
+def test_a_cue_ends_at_a_pause() -> None:
+    words = (*utterance("one two", 0.0, 1.0).words, *utterance("three", 2.5, 3.0).words)
+    result = replace(CALL, utterances=(Utterance(0.0, 3.0, "one two three", A, words),))
+
+    assert [cue.lines for cue in cues(result, prefixed=False)] == [("one two",), ("three",)]
+
+
+def test_a_cue_ends_where_the_next_begins() -> None:
+    result = replace(CALL, utterances=(utterance("one two", 0.0, 2.0), utterance("three", 1.5, 3.0, B)))
+
+    assert [(cue.start, cue.end) for cue in cues(result, prefixed=False)] == [(0.0, 1.5), (1.5, 3.0)]
+
+
+def test_wide_characters_count_twice_and_get_no_spaces() -> None:
+    words = tuple(Word("你好", index * 0.2, index * 0.2 + 0.2) for index in range(30))
+    result = replace(CALL, utterances=(Utterance(0.0, 6.0, "你好" * 30, A, words),))
+
+    found = cues(result, prefixed=False)
+
+    assert [len(cue.lines) for cue in found] == [2, 1]
+    assert [len(line) for cue in found for line in cue.lines] == [20, 20, 20]
+
+
+def test_an_utterance_without_words_is_split_by_its_text() -> None:
+    result = replace(CALL, utterances=(Utterance(0.0, 2.0, "one two three four", A),))
+
+    assert [cue.lines for cue in cues(result, prefixed=False)] == [("one two three four",)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 100), st.floats(0, 30), st.text(st.characters(codec="utf-8"), min_size=1, max_size=80)),
+        max_size=6,
+    )
+)
+@settings(deadline=None)
+def test_subtitles_are_well_formed_whatever_is_said(said: list[tuple[float, float, str]]) -> None:
+    utterances = tuple(
+        Utterance(start, start + length, " ".join(text.split()), A, tuple(map(Word, text.split())))
+        for start, length, text in sorted(said)
+        if text.split()
+    )
+    result = replace(EMPTY, utterances=utterances)
+
+    subrip, webvtt = render(result, OutputFormat.SRT, "x"), render(result, OutputFormat.VTT, "x")
+
+    times = re.compile(r"^(\d\d:\d\d:\d\d[,.]\d{3}) --> (\d\d:\d\d:\d\d[,.]\d{3})$", re.MULTILINE)
+    assert len(times.findall(subrip)) == len(times.findall(webvtt)) or not utterances
+    assert all(start < end for start, end in times.findall(subrip) + times.findall(webvtt))
+    assert webvtt.startswith("WEBVTT\n")

@@ -1,0 +1,321 @@
+"""Recordings and audio on disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import digest_of
+
+from careca.errors import InvalidRecording, InvalidRequest, Overloaded, PreconditionFailed
+from careca.types import Digest
+from careca_gateway import store as store_module
+from careca_gateway.store import Store
+
+DATA = b"a recording" * 100
+AUDIO = b"\1\2" * 1600
+
+
+def make(root: Path, **limits: float) -> Store:
+    bounds = {"max_bytes": 10**9, "retention_seconds": 3600.0, "max_recording_bytes": 10**6} | limits
+    store = Store(root / "store", **bounds)  # type: ignore[arg-type]
+    store.open()
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = make(tmp_path)
+    yield store
+    store.close()
+
+
+def put(store: Store, data: bytes, *, age: float = 0.0) -> Digest:
+    """Stores ``data`` as if it had last been used ``age`` seconds ago."""
+    digest = digest_of(data)
+    with store.hold(digest) as recording:
+        with recording.upload() as upload:
+            upload.write(data)
+            upload.finish()
+        os.utime(recording.path, (time.time() - age,) * 2)
+    return digest
+
+
+def put_audio(store: Store, recording: Digest, pcm: bytes, *, age: float = 0.0) -> Path:
+    with store.hold(recording) as held, held.draft() as draft:
+        draft.write_bytes(pcm)
+        audio = held.keep_audio(draft, digest_of(pcm))
+        os.utime(audio.path, (time.time() - age,) * 2)
+        return audio.path
+
+
+def known(store: Store, digest: Digest) -> bool:
+    with store.hold(digest) as recording:
+        return recording.known()
+
+
+def drafts(store: Store) -> list[Path]:
+    return list(store.drafts.iterdir())
+
+
+def test_what_was_sent_is_known_afterwards_and_reads_back(store: Store) -> None:
+    digest = digest_of(DATA)
+
+    with store.hold(digest) as recording:
+        assert not recording.known()
+        with recording.upload() as upload:
+            for first in range(0, len(DATA), 100):
+                upload.write(DATA[first : first + 100])
+            assert not recording.known()
+            upload.finish()
+        assert recording.known()
+        assert recording.path.read_bytes() == DATA
+    assert drafts(store) == []
+    assert (store.usage().recordings, store.usage().size_bytes) == (1, len(DATA))
+
+
+def test_a_recording_survives_a_restart(tmp_path: Path) -> None:
+    first = make(tmp_path)
+    digest = put(first, DATA)
+    path = put_audio(first, digest, AUDIO)
+    first.close()
+
+    second = make(tmp_path)
+
+    with second.hold(digest) as recording:
+        audio = recording.stored_audio()
+    assert audio is not None
+    assert (audio.path, audio.digest, audio.duration) == (path, digest_of(AUDIO), 0.1)
+
+
+def test_only_this_user_can_read_what_is_stored(store: Store) -> None:
+    put(store, DATA)
+
+    assert [oct(folder.stat().st_mode & 0o077) for folder in store.root.iterdir() if folder.is_dir()] == ["0o0"] * 4
+
+
+def test_bytes_that_are_not_what_was_announced_leave_nothing_behind(store: Store) -> None:
+    announced = Digest(digest_of(DATA).sha256, len(DATA))
+
+    for sent, field in ((DATA[:-1], "size_bytes"), (DATA + b"x", "size_bytes"), (DATA[:-1] + b"x", "sha256")):
+        with store.hold(announced) as recording, recording.upload() as upload:
+            with pytest.raises(InvalidRequest) as caught:
+                upload.write(sent)
+                upload.finish()
+            assert caught.value.reason == "DIGEST_MISMATCH"
+            assert caught.value.field == f"config.recording.{field}"
+    assert not known(store, announced)
+    assert drafts(store) == []
+
+
+def test_too_many_bytes_are_noticed_before_the_last_has_come(store: Store) -> None:
+    with store.hold(Digest("a" * 64, 10)) as recording, recording.upload() as upload:
+        upload.write(b"x" * 8)
+        with pytest.raises(InvalidRequest):
+            upload.write(b"x" * 8)
+
+
+@pytest.mark.parametrize(("size", "reason"), [(10**6 + 1, "RECORDING_TOO_LARGE"), (0, "EMPTY_AUDIO")])
+def test_a_size_that_cannot_be_is_refused_before_the_first_byte(store: Store, size: int, reason: str) -> None:
+    with store.hold(Digest("a" * 64, size)) as recording, pytest.raises(InvalidRecording) as caught:
+        with recording.upload():
+            pytest.fail("the upload began")
+    assert caught.value.reason == reason
+    assert caught.value.field == "config.recording.size_bytes"
+
+
+def test_a_recording_of_the_same_name_and_another_size_is_not_known(store: Store) -> None:
+    digest = put(store, DATA)
+
+    assert not known(store, Digest(digest.sha256, digest.size_bytes + 1))
+
+
+def test_identical_uploads_at_once_are_both_accepted(store: Store) -> None:
+    digest = digest_of(DATA)
+
+    with store.hold(digest) as first, store.hold(digest) as second:
+        with first.upload() as one, second.upload() as other:
+            one.write(DATA)
+            other.write(DATA)
+            one.finish()
+            other.finish()
+        assert first.known()
+        assert second.known()
+    assert store.usage().recordings == 1
+
+
+def test_an_upload_is_not_closed_under_a_thread_that_writes(store: Store) -> None:
+    data = b"x" * 900_000
+    with store.hold(digest_of(data)) as recording, recording.upload() as upload:
+        thread = threading.Thread(target=lambda: [upload.write(data[:10_000]) for _ in range(90)])
+        thread.start()
+        with pytest.raises(ValueError, match="closed"):
+            upload.__exit__(None, None, None)
+            while True:
+                upload.write(b"")
+        thread.join()
+
+
+def test_the_audio_of_a_recording_is_found_again_even_without_the_recording(store: Store) -> None:
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    (store.recordings / digest.sha256).unlink()
+
+    with store.hold(digest) as recording:
+        assert recording.known()
+        audio = recording.stored_audio()
+
+    assert audio is not None
+    assert audio.path.read_bytes() == AUDIO
+
+
+def test_two_recordings_of_the_same_sound_share_their_audio(store: Store) -> None:
+    first, second = put(store, DATA), put(store, DATA + b"in another container")
+
+    assert put_audio(store, first, AUDIO) == put_audio(store, second, AUDIO)
+    assert store.usage().size_bytes == 2 * len(DATA) + len(b"in another container") + len(AUDIO)
+
+
+def test_audio_that_was_cut_short_on_disk_is_not_used(store: Store) -> None:
+    digest = put(store, DATA)
+    path = put_audio(store, digest, AUDIO)
+    path.write_bytes(AUDIO[:-2])
+
+    with store.hold(digest) as recording:
+        assert recording.stored_audio() is None
+        assert recording.known()
+
+
+def test_a_damaged_note_counts_as_none(store: Store) -> None:
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    (store.decoded / f"{digest.sha256}.json").write_text('{"sha2')
+
+    with store.hold(digest) as recording:
+        assert recording.stored_audio() is None
+
+
+def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=3 * len(DATA))
+    digests = [put(store, DATA[:-1] + bytes([number]), age=100 - number) for number in range(5)]
+    assert known(store, digests[0])  # used now, so that it is the youngest
+
+    store.sweep()
+
+    assert [known(store, digest) for digest in digests] == [True, False, False, True, True]
+
+
+def test_what_nobody_used_for_long_goes(tmp_path: Path) -> None:
+    store = make(tmp_path, retention_seconds=60.0)
+    old, young = put(store, DATA, age=61), put(store, DATA + b"x", age=59)
+    put_audio(store, old, AUDIO, age=61)
+
+    store.sweep()
+
+    assert not known(store, old)
+    assert known(store, young)
+    assert store.usage().size_bytes == len(DATA) + 1
+    assert list(store.decoded.iterdir()) == []
+
+
+def test_what_a_request_holds_stays(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=0)
+    digest = put(store, DATA, age=10_000)
+    path = put_audio(store, digest, AUDIO, age=10_000)
+
+    with store.hold(digest) as recording:
+        assert recording.stored_audio()
+        store.sweep()
+        assert recording.path.exists()
+        assert path.exists()
+    store.sweep()
+
+    assert not known(store, digest)
+    assert not path.exists()
+
+
+def test_what_two_requests_hold_stays_until_both_have_gone(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=0)
+    digest = put(store, DATA)
+
+    with store.hold(digest):
+        with store.hold(digest):
+            pass
+        store.sweep()
+        assert known(store, digest)
+
+
+def test_a_recording_that_proved_unusable_is_removed(store: Store) -> None:
+    digest = put(store, DATA)
+
+    with store.hold(digest) as recording:
+        recording.discard()
+
+    assert not known(store, digest)
+
+
+def test_a_recording_that_another_request_works_on_is_not_removed_under_it(store: Store) -> None:
+    digest = put(store, DATA)
+
+    with store.hold(digest) as other:
+        with store.hold(digest) as recording:
+            recording.discard()
+        assert other.path.exists()
+
+
+def test_what_a_crash_left_half_written_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    crashed = make(tmp_path)
+    with crashed.hold(digest_of(DATA)) as recording:
+        upload = recording.upload()
+        upload.__enter__().write(b"half")
+        crashed.close()
+        assert len(drafts(crashed)) == 1
+
+        again = make(tmp_path)
+
+        assert drafts(again) == []
+        assert again.usage().size_bytes == 0
+
+
+def test_a_store_belongs_to_one_gateway(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(PreconditionFailed) as caught:
+        make(tmp_path)
+    assert caught.value.reason == "STORE_IN_USE"
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file is in the way")
+
+    with pytest.raises(PreconditionFailed) as caught:
+        make(tmp_path)
+    assert caught.value.reason == "STORE_UNUSABLE"
+
+
+def test_a_disk_without_space_refuses_before_the_first_byte(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "FREE_BYTES", 10**18)
+
+    with store.hold(digest_of(DATA)) as recording, pytest.raises(Overloaded) as caught, recording.upload():
+        pytest.fail("the upload began")
+    assert caught.value.reason == "STORE_FULL"
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(store: Store) -> None:
+    class Full:
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+        def close(self) -> None:
+            pass
+
+    with store.hold(digest_of(DATA)) as recording, pytest.raises(Overloaded) as caught, recording.upload() as upload:
+        upload._file.close()
+        upload._file = Full()  # type: ignore[assignment]
+        upload.write(DATA)
+
+    assert caught.value.reason == "STORE_FULL"
+    assert drafts(store) == []

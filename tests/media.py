@@ -43,8 +43,8 @@ def recording(
 ) -> bytes:
     """A tone in any container and codec.
 
-    With ``video`` there is a picture from time zero, while the sound begins at ``start``. ``hole`` is a stretch, from and
-    to in seconds, for which there is no sound although the clock goes on.
+    With ``video`` there is a picture from time zero, while the sound begins at ``start``. ``hole`` is a stretch, from
+    and to in seconds, for which there is no sound although the clock goes on.
     """
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import meeteval
 import pytest
@@ -134,12 +135,12 @@ def test_json_has_everything_in_it() -> None:
     assert (document["transcription_model"], document["diarization_model"]) == ("whisper@1", "segmentation@2")
 
 
-def test_rttm_is_read_by_the_scoring_tools_with_its_overlaps(tmp_path) -> None:
+def test_rttm_is_read_by_the_scoring_tools_with_its_overlaps(tmp_path: Path) -> None:
     text = render(CALL, OutputFormat.RTTM, "the call.wav")
     path = tmp_path / "call.rttm"
     path.write_text(text)
 
-    (annotation,) = load_rttm(path).values()
+    (annotation,) = load_rttm(path).values()  # type: ignore[no-untyped-call]
     lines = meeteval.io.RTTM.parse(text)
 
     assert annotation.uri == "the_call"

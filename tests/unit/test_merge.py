@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -138,9 +139,9 @@ def test_a_sentence_without_a_clear_majority_is_left_alone() -> None:
 
 
 def test_an_interruption_of_some_words_is_no_stray() -> None:
-    interruption = MAX_STRAY_WORDS + 1
     text = " ".join(["word"] * 20)
-    turns = diarization(Turn(0.0, 4.0, A), Turn(4.0, 4.0 + interruption * 0.5, B), Turn(4.0 + interruption * 0.5, 10, A))
+    end = 4.0 + (MAX_STRAY_WORDS + 1) * 0.5
+    turns = diarization(Turn(0.0, 4.0, A), Turn(4.0, end, B), Turn(end, 10.0, A))
 
     assert [speaker for speaker, _ in told(merge(transcript(segment(words(text))), turns))] == [A, B, A]
 
@@ -214,7 +215,7 @@ def transcripts(draw: st.DrawFn) -> Transcript:
     bounds = sorted(draw(st.lists(times, min_size=0, max_size=12)))
     segments = [
         Segment(start, end, " ".join(word.text for word in said), said)
-        for start, end in zip(bounds, bounds[1:], strict=False)
+        for start, end in pairwise(bounds)
         if (said := tuple(draw(st.lists(spoken_words, min_size=1, max_size=8))))
     ]
     return transcript(*segments)

@@ -3,7 +3,7 @@
 -- KEYS[1] is the prefix of a namespace, careca:{NAMESPACE}. All keys begin with it, and its braces keep them on one
 -- cluster node; entries that have to go are known only here, so their keys cannot be listed by the caller.
 --
---   PREFIX:entry:KEY  hash   origin, created, expires, codec, checksum, payload; Redis removes it at the end of its time
+--   PREFIX:entry:KEY  hash   origin, created, expires, codec, checksum, payload; ends by itself in time
 --   PREFIX:used       zset   KEY by last use, as a count of uses: no two are equal and clocks do not matter
 --   PREFIX:created    zset   KEY by time of storing, in milliseconds
 --   PREFIX:expires    zset   KEY by end of its time, in milliseconds
@@ -12,7 +12,7 @@
 --   PREFIX:holders    hash   KEY to token of the lock's holder
 --   PREFIX:counters   hash   hits, misses, stores, evictions, expiries, uses
 --
--- Every operation answers {expired, lru, cleared, ...}: the entries that it removed, by reason, and then its own results.
+-- Every operation answers {expired, lru, cleared, ...}: how many entries it removed and why, then its own results.
 -- All times are of the Redis server, so that replicas need not agree on the time.
 
 local prefix = KEYS[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
+import logging
 import threading
 from typing import Literal, Protocol
 
@@ -77,7 +78,9 @@ class MemoryKeeper:
         if self._observer:
             self._observer.memory_released("ram", level, max(0, before.rss_bytes - after.rss_bytes))
             self._observer.memory_released("gpu", level, max(0, before.gpu_reserved_bytes - after.gpu_reserved_bytes))
-        _log.info(
+        # A task's own log line carries these figures too.
+        _log.log(
+            logging.DEBUG if level == "task" else logging.INFO,
             "memory given back",
             cleanup=level,
             models_unloaded=release.models_unloaded,

@@ -1,10 +1,11 @@
 """The flow of both model services: look the result up by digest, else ask for the audio, compute once, store, clean up.
 
-    digest -> cache -> place -> flight -> audio -> slot -> load, infer, clean up -> cache -> result
-              hit: result       shared: result
+    digest -> cache -> flight -> place -> audio -> slot -> load, infer, clean up -> cache -> result
+              hit: result
+                       shared: result
 
-A place bounds how many callers may wait, a flight makes identical callers wait for one of them, a slot is a share of
-the device. Whoever waits for another's result holds a place but no slot, and is not asked for audio.
+A flight makes identical callers wait for one of them, a place bounds how many others may wait, a slot is a share of the
+device. Whoever waits for another's result holds neither place nor slot, and is not asked for audio.
 """
 
 from __future__ import annotations
@@ -131,11 +132,11 @@ class CachedStage(Generic[O, R, M]):
                 yield self._finished(task, value, CacheOutcome.HIT)
                 return
             task.cache = CacheOutcome.BYPASS if skip_cache else CacheOutcome.MISS
-            with self._worker.admit():
-                async with self._cache.flight(key, recompute=skip_cache) as flight:
-                    if flight.value is not None:
-                        yield self._finished(task, flight.value, CacheOutcome.COALESCED)
-                        return
+            async with self._cache.flight(key, recompute=skip_cache) as flight:
+                if flight.value is not None:
+                    yield self._finished(task, flight.value, CacheOutcome.COALESCED)
+                    return
+                with self._worker.admit():
                     async with aclosing(self._compute(audio, options, chunks, task)) as events:
                         async for event in events:
                             if isinstance(event, Done):
@@ -180,6 +181,7 @@ class CachedStage(Generic[O, R, M]):
     async def start(self) -> None:
         """Warms up and, where the settings say so, begins to give memory back after idle times."""
         await self.warm_up()
+        await self._cache.stats()  # so that the metrics say what the cache holds before the first call
         if self._settings.idle_release_seconds:
             self._idle_release = asyncio.create_task(self._release_when_idle(self._settings.idle_release_seconds))
 

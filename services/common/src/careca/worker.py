@@ -58,7 +58,7 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Tasks admitted that do not compute: they send audio, wait for a slot or for an identical task."""
+        """Tasks admitted that do not compute: they send audio or wait for a slot."""
         return max(0, self._admitted - self._in_flight)
 
     @contextmanager

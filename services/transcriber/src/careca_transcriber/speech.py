@@ -1,13 +1,12 @@
-"""Where speech is in a recording, and how to cut it into the clips that Whisper reads.
+"""Where speech is in a recording.
 
-Whisper reads 30 s at a time, so that speech has to be cut, and invents words where there is none, so that the rest has
-to be left out. Missing speech costs words for good while a clip that is a little too long costs nothing: thresholds are
-low, pauses stay inside a clip, and doubtful places are looked at twice.
+Missed speech costs words for good, while a little too much of it costs nothing: thresholds are low, quiet audio is made
+louder, and places without speech are listened to twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,15 +20,6 @@ from careca.types import SAMPLE_RATE
 FRAME_SAMPLES = 512
 """Samples per frame of the voice activity detector: 32 ms."""
 
-GRID_SAMPLES = 160
-"""Clips start and end on the hops of Whisper's spectrogram, 10 ms, so that times within a clip are exact."""
-
-CLIP_SAMPLES = 30 * SAMPLE_RATE
-"""The longest clip: what Whisper's encoder takes in."""
-
-VERSION = 1
-"""Part of the engine's model id: raised whenever a change below changes transcripts."""
-
 FloatArray = npt.NDArray[np.float32]
 
 Detector = Callable[[FloatArray], FloatArray]
@@ -37,29 +27,30 @@ Detector = Callable[[FloatArray], FloatArray]
 
 _FRAMES_PER_SECOND = SAMPLE_RATE / FRAME_SAMPLES
 _WINDOW_FRAMES = round(60 * _FRAMES_PER_SECOND)
-_WARM_UP_FRAMES = round(2 * _FRAMES_PER_SECOND)
-_QUIET_PEAK = 0.2
-_GREATEST_GAIN = 30.0
-_SILENT_PEAK = 1e-4
+_RUN_UP_FRAMES = round(2 * _FRAMES_PER_SECOND)
 _SECOND_LOOK_FRAMES = round(2 * _FRAMES_PER_SECOND)
 _JOIN_FRAMES = round(0.5 * _FRAMES_PER_SECOND)
 _LEAST_FRAMES = 3
-_PAD_SAMPLES = round(0.4 * SAMPLE_RATE)
-_LONGEST_PAUSE_SAMPLES = 3 * SAMPLE_RATE
-_CUT_SMOOTHING_FRAMES = 11
-_CUT_SPEECH_DECIBELS = 30.0
+_USUAL_PEAK = 0.2
+_GREATEST_GAIN = 30.0
+_SILENT_PEAK = 1e-4
 _FLOOR_DECIBELS = -100.0
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Samples ``start`` up to and without ``end``."""
+    """Samples of a recording, from ``start`` up to and without ``end``."""
 
     start: int
     end: int
 
     def __len__(self) -> int:
         return self.end - self.start
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Start and end in seconds."""
+        return self.start / SAMPLE_RATE, self.end / SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +61,13 @@ class Activity:
     """Probability of speech, from 0 to 1."""
     level: FloatArray
     """Level in decibels, 0 at full scale and never below -100."""
+    threshold: float
+    """The probability from which on a frame counts as speech."""
 
-    def speech_seconds(self, span: Span, threshold: float) -> float:
-        """Seconds within ``span`` whose probability of speech reaches ``threshold``."""
-        frames = self.speech[span.start // FRAME_SAMPLES : -(-span.end // FRAME_SAMPLES)]
-        return float(np.count_nonzero(frames >= threshold) / _FRAMES_PER_SECOND)
+    def speech_seconds(self, start: float, end: float) -> float:
+        """Seconds of speech from second ``start`` to ``end``, counted generously: half the threshold will do."""
+        first, last = int(max(0.0, start) * _FRAMES_PER_SECOND), int(np.ceil(max(0.0, end) * _FRAMES_PER_SECOND))
+        return float(np.count_nonzero(self.speech[first:last] >= self.threshold / 2) / _FRAMES_PER_SECOND)
 
 
 def listen(
@@ -86,126 +79,82 @@ def listen(
     cancel: CancelToken,
     progress: Callable[[float], None],
 ) -> Activity:
-    """Runs ``detect`` over ``audio`` a minute at a time, in ``threads`` threads, telling ``progress`` the fraction done.
+    """Runs ``detect`` over ``audio`` a minute at a time, in ``threads`` threads, and tells ``progress`` the share done.
 
     Raises ``Cancelled`` within a minute of audio of ``cancel``.
     """
     frames = -(-len(audio.samples) // FRAME_SAMPLES)
     starts = range(0, frames, _WINDOW_FRAMES)
 
-    def window(start: int) -> Activity:
+    def listen_from(start: int) -> Activity:
         cancel.raise_if_cancelled()
-        return _listen_to_window(audio, start, min(start + _WINDOW_FRAMES, frames), detect, threshold)
+        return _listen_to_window(audio, Span(start, min(start + _WINDOW_FRAMES, frames)), detect, threshold)
 
-    heard: list[Activity] = []
+    windows: list[Activity] = []
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="careca-vad") as pool:
-        for activity in pool.map(window, starts):
-            heard.append(activity)
-            progress(len(heard) / len(starts))
-    empty = [np.zeros(0, np.float32)]
+        for window in pool.map(listen_from, starts):
+            windows.append(window)
+            progress(len(windows) / len(starts))
+    nothing = np.zeros(0, np.float32)
     return Activity(
-        speech=np.concatenate([activity.speech for activity in heard] or empty),
-        level=np.concatenate([activity.level for activity in heard] or empty),
+        speech=np.concatenate([nothing, *(window.speech for window in windows)]),
+        level=np.concatenate([nothing, *(window.level for window in windows)]),
+        threshold=threshold,
     )
 
 
-def find_speech(activity: Activity, threshold: float) -> list[Span]:
-    """Stretches of speech by start, in samples on whole frames.
+def find_speech(activity: Activity) -> list[Span]:
+    """Stretches of speech by start, of whole frames.
 
-    A stretch reaches ``threshold`` somewhere and half of it all along, but for pauses of up to half a second.
+    A stretch reaches the threshold somewhere and half of it all along, but for pauses of up to half a second.
     """
-    loud = activity.speech >= threshold / 2
-    edges = np.flatnonzero(np.diff(loud, prepend=False, append=False))
+    return [Span(start * FRAME_SAMPLES, end * FRAME_SAMPLES) for start, end in _stretches(activity)]
+
+
+def _stretches(activity: Activity) -> Iterator[tuple[int, int]]:
+    audible = activity.speech >= activity.threshold / 2
+    edges = np.flatnonzero(np.diff(audible, prepend=False, append=False)).tolist()
     joined: list[tuple[int, int]] = []
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if joined and start - joined[-1][1] <= _JOIN_FRAMES:
-            start = joined.pop()[0]  # noqa: PLW2901
-        joined.append((start, end))
-    return [
-        Span(start * FRAME_SAMPLES, end * FRAME_SAMPLES)
-        for start, end in joined
-        if end - start >= _LEAST_FRAMES and activity.speech[start:end].max() >= threshold
-    ]
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        near = bool(joined) and start - joined[-1][1] <= _JOIN_FRAMES
+        joined.append((joined.pop()[0] if near else start, end))
+    for start, end in joined:
+        if end - start >= _LEAST_FRAMES and activity.speech[start:end].max() >= activity.threshold:
+            yield start, end
 
 
-def cut_clips(speech: list[Span], activity: Activity, total_samples: int) -> list[Span]:
-    """Clips of at most 30 s that cover ``speech``, by start and without overlap, within ``total_samples``.
+def _listen_to_window(audio: Audio, frames: Span, detect: Detector, threshold: float) -> Activity:
+    """What is heard in ``frames``; the detector gets the two seconds before as a run-up.
 
-    Pauses of up to 3 s stay inside a clip, so that a time in the recording is the clip's start plus the time in the
-    clip. What is longer than 30 s is cut where it is quietest, between its 15th and its 30th second.
+    Long stretches without speech are listened to once more on their own: the detector is recurrent, and now and then
+    stays deaf to a voice for many seconds until it starts afresh.
     """
-    clips: list[Span] = []
-    for stretch in _padded_stretches(speech, total_samples):
-        rest = stretch
-        while len(rest) > CLIP_SAMPLES:
-            cut = _quietest(activity, Span(rest.start + CLIP_SAMPLES // 2, rest.start + CLIP_SAMPLES))
-            clips.append(Span(rest.start, cut))
-            rest = Span(cut, rest.end)
-        clips.append(rest)
-    return clips
-
-
-def _padded_stretches(speech: list[Span], total_samples: int) -> Iterator[Span]:
-    """Speech with pauses of up to 3 s, padded so that no first or last word is cut, on the grid."""
-    stretches: list[Span] = []
-    for span in speech:
-        if stretches and span.start - stretches[-1].end <= _LONGEST_PAUSE_SAMPLES:
-            span = Span(stretches.pop().start, span.end)  # noqa: PLW2901
-        stretches.append(span)
-    for span in stretches:
-        start = max(0, span.start - _PAD_SAMPLES) // GRID_SAMPLES * GRID_SAMPLES
-        end = -(-(span.end + _PAD_SAMPLES) // GRID_SAMPLES) * GRID_SAMPLES
-        yield Span(start, min(end, total_samples))
-
-
-def _quietest(activity: Activity, within: Span) -> int:
-    """The sample on the grid, in ``within``, around which the least is heard for a third of a second.
-
-    The level counts beside the probability of speech, since the detector is sometimes deaf to a voice.
-    """
-    first, last = within.start // FRAME_SAMPLES, within.end // FRAME_SAMPLES
-    loudness = activity.level[first:last] + _CUT_SPEECH_DECIBELS * activity.speech[first:last]
-    smooth = np.convolve(loudness, np.ones(_CUT_SMOOTHING_FRAMES) / _CUT_SMOOTHING_FRAMES, mode="valid")
-    frame = first + int(np.argmin(smooth)) + _CUT_SMOOTHING_FRAMES // 2
-    return frame * FRAME_SAMPLES // GRID_SAMPLES * GRID_SAMPLES
-
-
-def _listen_to_window(audio: Audio, start: int, end: int, detect: Detector, threshold: float) -> Activity:
-    """What is heard from frame ``start`` to ``end``, with the two seconds before as a run-up for the detector.
-
-    Quiet audio is made louder first, and long stretches without speech are looked at a second time on their own: the
-    detector is recurrent, and at times stays deaf to a voice for many seconds until it starts afresh.
-    """
-    run_up = min(start, _WARM_UP_FRAMES)
-    samples = audio.float32((start - run_up) * FRAME_SAMPLES, end * FRAME_SAMPLES)
+    run_up = min(frames.start, _RUN_UP_FRAMES)
+    samples = audio.float32((frames.start - run_up) * FRAME_SAMPLES, frames.end * FRAME_SAMPLES)
     samples = np.pad(samples, (0, -len(samples) % FRAME_SAMPLES))  # shape (frames * FRAME_SAMPLES,)
     level = _decibels(samples)[run_up:]
     louder = _make_louder(samples)
     speech = detect(louder)[run_up:].copy()
     louder = louder[run_up * FRAME_SAMPLES :]
-    for gap in _gaps(find_speech(Activity(speech, level), threshold), len(louder)):
-        inside = louder[gap.start : gap.end]
-        if len(inside) >= _SECOND_LOOK_FRAMES * FRAME_SAMPLES and np.abs(inside).max() > _SILENT_PEAK:
-            frames = slice(gap.start // FRAME_SAMPLES, gap.end // FRAME_SAMPLES)
-            speech[frames] = np.maximum(speech[frames], detect(inside))
-    return Activity(speech, level)
+    for start, end in _gaps(list(_stretches(Activity(speech, level, threshold))), len(speech)):
+        inside = louder[start * FRAME_SAMPLES : end * FRAME_SAMPLES]
+        if end - start >= _SECOND_LOOK_FRAMES and np.abs(inside).max() > _SILENT_PEAK:
+            speech[start:end] = np.maximum(speech[start:end], detect(inside))
+    return Activity(speech, level, threshold)
 
 
-def _gaps(spans: list[Span], total_samples: int) -> Iterator[Span]:
-    """What lies before, between and after ``spans``."""
-    position = 0
-    for span in spans:
-        yield Span(position, span.start)
-        position = span.end
-    yield Span(position, total_samples)
+def _gaps(stretches: Sequence[tuple[int, int]], frames: int) -> Iterator[tuple[int, int]]:
+    """What lies before, between and after ``stretches``."""
+    edges = [0, *(edge for stretch in stretches for edge in stretch), frames]
+    return zip(edges[::2], edges[1::2], strict=True)
 
 
 def _make_louder(samples: FloatArray) -> FloatArray:
-    """Quiet samples brought to a usual level by one gain of at most 30 dB; all others unchanged."""
+    """Quiet samples with a usual peak, by one gain of at most 30; others as they are."""
     peak = float(np.percentile(np.abs(samples), 99.9))
-    if peak >= _QUIET_PEAK or peak < _SILENT_PEAK:
+    if peak >= _USUAL_PEAK or peak <= _SILENT_PEAK:
         return samples
-    return np.clip(samples * np.float32(min(_QUIET_PEAK / peak, _GREATEST_GAIN)), -1.0, 1.0)
+    return np.clip(samples * np.float32(min(_USUAL_PEAK / peak, _GREATEST_GAIN)), -1.0, 1.0)
 
 
 def _decibels(samples: FloatArray) -> FloatArray:

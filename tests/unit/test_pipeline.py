@@ -1,0 +1,339 @@
+"""The stages of one request, with stages that do what a test tells them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from careca.errors import (
+    CarecaError,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRecording,
+    InvalidRequest,
+    OutOfMemory,
+    Overloaded,
+    Unavailable,
+)
+from careca.types import (
+    DiarizationOptions,
+    Digest,
+    Progress,
+    Segment,
+    Stage,
+    StageReport,
+    StageState,
+    TranscriptionOptions,
+)
+from careca_gateway.pipeline import Finished, Found, Pipeline
+from careca_gateway.request import Completed, Deadline, Request
+from careca_gateway.store import HeldRecording, StoredAudio
+
+RECORDING = cast("HeldRecording", object())
+AUDIO = StoredAudio(Digest("b" * 64, 64_000), Path("audio.s16"))
+REQUEST = Request(
+    recording=Digest("a" * 64, 1000),
+    transcription=TranscriptionOptions(language="en"),
+    diarization=DiarizationOptions(speaker_count=2),
+    skip_cache=True,
+)
+SEGMENT = Segment(0.0, 1.0, "hello")
+
+
+class Decode:
+    """Tells half and gives ``AUDIO``, or fails."""
+
+    def __init__(self, failure: Exception | None = None, *, cached: bool = False) -> None:
+        self.failure = failure
+        self.cached = cached
+
+    async def decode(self, recording: HeldRecording, emit: Callable[[float], None]) -> Finished[StoredAudio]:
+        assert recording is RECORDING
+        emit(0.5)
+        if self.failure:
+            raise self.failure
+        return Finished(AUDIO, self.cached)
+
+
+class Model:
+    """Tells ``events``, then gives its message or fails; waits for ``may_end`` before that."""
+
+    def __init__(
+        self, message: str | None, *events: Progress | Segment, failure: Exception | None = None, cached: bool = False
+    ) -> None:
+        self.message = message
+        self.events = events
+        self.failure = failure
+        self.cached = cached
+        self.began = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        self.stopped = False
+        self.asked: list[tuple[StoredAudio, Any, bool, Deadline]] = []
+
+    async def run(
+        self, audio: StoredAudio, options: Any, *, skip_cache: bool, deadline: Deadline
+    ) -> AsyncGenerator[Progress | Segment | Finished[str], None]:
+        self.asked.append((audio, options, skip_cache, deadline))
+        self.began.set()
+        try:
+            for event in self.events:
+                yield event
+            await self.may_end.wait()
+            if self.failure:
+                raise self.failure
+            if self.message:
+                yield Finished(self.message, self.cached)
+        except (asyncio.CancelledError, GeneratorExit):
+            self.stopped = True
+            raise
+
+
+class Merge:
+    """Joins what was found."""
+
+    async def merge(
+        self, request: Request, audio: StoredAudio, found: Found[str, str], reports: tuple[StageReport, ...]
+    ) -> Finished[str]:
+        assert request is REQUEST
+        assert audio is AUDIO
+        return Finished(f"{found.transcript} + {found.diarization}", cached=False)
+
+    def conclude(self, merged: str, reports: tuple[StageReport, ...]) -> str:
+        return merged
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.stages: list[tuple[Stage, bool]] = []
+
+    def observe_stage(self, stage: Stage, seconds: float, *, cached: bool) -> None:
+        assert seconds >= 0
+        self.stages.append((stage, cached))
+
+
+class Course:
+    """One run of the pipeline and what it told."""
+
+    def __init__(
+        self, transcriber: Model | None = None, diarizer: Model | None = None, decoder: Decode | None = None
+    ) -> None:
+        self.transcriber = transcriber or Model("words")
+        self.diarizer = diarizer or Model("turns")
+        self.counts = Counts()
+        self.pipeline = Pipeline(
+            decoder=decoder or Decode(),
+            transcriber=self.transcriber,
+            diarizer=self.diarizer,
+            merger=Merge(),
+            observer=self.counts,
+        )
+        self.events: list[Progress | Segment | Completed[str]] = []
+
+    async def run(self) -> Completed[str]:
+        async with aclosing(self.pipeline.run(REQUEST, RECORDING, Deadline())) as events:
+            async for event in events:
+                self.events.append(event)
+        assert isinstance(self.events[-1], Completed)
+        return self.events[-1]
+
+    def progress(self, stage: Stage) -> list[float]:
+        return [event.fraction for event in self.events if isinstance(event, Progress) and event.stage is stage]
+
+
+def states(completed: Completed[str]) -> dict[Stage, StageState]:
+    return {report.stage: report.state for report in completed.reports}
+
+
+async def test_both_models_are_asked_as_the_caller_asked_and_their_answers_merged() -> None:
+    course = Course()
+
+    completed = await course.run()
+
+    assert completed.result == "words + turns"
+    assert states(completed) == dict.fromkeys(Stage, StageState.SUCCEEDED)
+    (asked,) = course.transcriber.asked
+    assert asked == (AUDIO, REQUEST.transcription, True, Deadline())
+    (asked,) = course.diarizer.asked
+    assert asked == (AUDIO, REQUEST.diarization, True, Deadline())
+    assert sorted(course.counts.stages) == sorted((stage, False) for stage in Stage)
+
+
+async def test_both_models_run_at_the_same_time() -> None:
+    course = Course()
+    course.transcriber.may_end = course.diarizer.began
+    course.diarizer.may_end = course.transcriber.began
+
+    assert (await course.run()).result == "words + turns"
+
+
+async def test_progress_of_every_stage_and_finished_segments_are_told() -> None:
+    course = Course(Model("words", Progress(Stage.TRANSCRIBE, 0.4), SEGMENT))
+
+    await course.run()
+
+    assert course.progress(Stage.DECODE) == [0.0, 0.5, 1.0]
+    assert course.progress(Stage.TRANSCRIBE) == [0.0, 0.4, 1.0]
+    assert course.progress(Stage.DIARIZE) == [0.0, 1.0]
+    assert course.progress(Stage.MERGE) == [0.0, 1.0]
+    assert SEGMENT in course.events
+
+
+async def test_progress_never_goes_back_and_is_told_only_when_it_has_grown() -> None:
+    steps = [Progress(Stage.DIARIZE, fraction) for fraction in (0.2, 0.201, 0.1, 0.5, 0.999, 1.0, 1.0)]
+    course = Course(diarizer=Model("turns", *steps))
+
+    await course.run()
+
+    assert course.progress(Stage.DIARIZE) == [0.0, 0.2, 0.5, 0.999, 1.0]
+
+
+async def test_what_came_from_a_cache_is_reported() -> None:
+    course = Course(Model("words", cached=True), decoder=Decode(cached=True))
+
+    completed = await course.run()
+
+    assert {report.stage: report.cached for report in completed.reports} == {
+        Stage.DECODE: True,
+        Stage.TRANSCRIBE: True,
+        Stage.DIARIZE: False,
+        Stage.MERGE: False,
+    }
+    assert (Stage.TRANSCRIBE, True) in course.counts.stages
+
+
+@pytest.mark.parametrize(
+    "failure", [OutOfMemory("too little memory"), Unavailable("gone"), DeadlineExceeded("late"), InternalError("bug")]
+)
+async def test_a_model_that_fails_does_not_take_the_other_down(failure: CarecaError) -> None:
+    course = Course(diarizer=Model(None, failure=failure))
+
+    completed = await course.run()
+
+    assert completed.result == "words + None"
+    assert states(completed)[Stage.DIARIZE] is StageState.FAILED
+    report = completed.reports[2]
+    assert (report.error_reason, report.error_message) == (failure.reason, failure.message)
+    assert Stage.DIARIZE not in dict(course.counts.stages)
+    assert course.progress(Stage.DIARIZE) == [0.0]
+
+
+async def test_the_other_model_may_fail_too() -> None:
+    completed = await Course(Model(None, failure=OutOfMemory("too little memory"))).run()
+
+    assert completed.result == "None + turns"
+    assert states(completed)[Stage.TRANSCRIBE] is StageState.FAILED
+
+
+async def test_the_result_waits_for_the_model_that_has_not_failed() -> None:
+    course = Course(Model(None, failure=Unavailable("gone")))
+    course.diarizer.may_end.clear()
+    running = asyncio.create_task(course.run())
+    await course.diarizer.began.wait()
+    await asyncio.sleep(0)
+    assert not running.done()
+
+    course.diarizer.may_end.set()
+
+    assert (await running).result == "None + turns"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (OutOfMemory("m"), Unavailable("u")),
+        (OutOfMemory("m"), DeadlineExceeded("d")),
+        (DeadlineExceeded("d"), Unavailable("u")),
+        (Unavailable("u"), InternalError("i")),
+    ],
+)
+async def test_where_both_fail_the_more_telling_error_is_raised(first: CarecaError, second: CarecaError) -> None:
+    for transcriber, diarizer in ((first, second), (second, first)):
+        with pytest.raises(CarecaError) as caught:
+            await Course(Model(None, failure=transcriber), Model(None, failure=diarizer)).run()
+        assert caught.value is first
+
+
+@pytest.mark.parametrize("refusal", [InvalidRequest("no such language", field="x"), Overloaded("full")])
+async def test_a_refusal_of_one_model_is_that_of_the_request_and_stops_the_other(refusal: CarecaError) -> None:
+    course = Course(Model(None, failure=refusal))
+    course.diarizer.may_end.clear()
+
+    with pytest.raises(CarecaError) as caught:
+        await course.run()
+
+    assert caught.value is refusal
+    assert course.diarizer.stopped
+
+
+async def test_a_recording_that_cannot_be_decoded_reaches_no_model() -> None:
+    course = Course(decoder=Decode(InvalidRecording("junk", reason="NOT_A_RECORDING")))
+
+    with pytest.raises(InvalidRecording):
+        await course.run()
+
+    assert course.transcriber.asked == course.diarizer.asked == []
+
+
+async def test_a_model_that_ends_without_a_result_has_failed() -> None:
+    completed = await Course(Model(None)).run()
+
+    assert completed.reports[1].error_reason == "INTERNAL"
+
+
+async def test_a_fault_of_ours_is_not_hidden_in_a_partial_result() -> None:
+    course = Course(Model(None, failure=ZeroDivisionError("a bug")))
+    course.diarizer.may_end.clear()
+
+    with pytest.raises(ZeroDivisionError):
+        await course.run()
+
+    assert course.diarizer.stopped
+
+
+async def test_models_get_a_little_less_time_than_there_is_so_that_an_answer_can_be_given() -> None:
+    course = Course()
+    deadline = Deadline.after(100.0)
+
+    async with aclosing(course.pipeline.run(REQUEST, RECORDING, deadline)) as events:
+        assert [event async for event in events]
+
+    given = course.transcriber.asked[0][3].at
+    assert given is not None
+    assert deadline.at is not None
+    assert 0 < deadline.at - given <= 1
+
+
+async def test_cancelling_stops_both_models() -> None:
+    course = Course(Model("words", SEGMENT))
+    course.transcriber.may_end.clear()
+    course.diarizer.may_end.clear()
+    running = asyncio.create_task(course.run())
+    await course.transcriber.began.wait()
+    await course.diarizer.began.wait()
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert course.transcriber.stopped
+    assert course.diarizer.stopped
+
+
+async def test_a_caller_that_stops_listening_stops_both_models() -> None:
+    course = Course(Model("words", SEGMENT))
+    course.transcriber.may_end.clear()
+    course.diarizer.may_end.clear()
+
+    async with aclosing(course.pipeline.run(REQUEST, RECORDING, Deadline())) as events:
+        async for event in events:
+            if event is SEGMENT:
+                break
+
+    assert course.transcriber.stopped
+    assert course.diarizer.stopped

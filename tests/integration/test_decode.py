@@ -152,9 +152,9 @@ async def test_a_recording_that_breaks_off_is_used_as_far_as_it_goes(bench: Benc
 
 
 async def test_progress_is_told_and_never_goes_back(bench: Bench) -> None:
-    await bench.digest(recording("mp3", "libmp3lame", 30.0, rate=44_100))
+    await bench.digest(BOMB, replace(LIMITS, max_audio_seconds=1e6))
 
-    assert len(bench.progress) > 10
+    assert len(bench.progress) > 3
     assert bench.progress == sorted(bench.progress)
     assert 0 < bench.progress[0] < bench.progress[-1] <= 1
 

@@ -26,6 +26,11 @@ _FLOOR = torch.finfo(torch.float32).eps
 """Least energy of a band, so that its logarithm exists in digital silence."""
 
 
+def count_frames(samples: int) -> int:
+    """Whole frames in ``samples``."""
+    return max(0, 1 + (samples - FRAME_SAMPLES) // FRAME_STEP_SAMPLES)
+
+
 class FilterBank:
     """Samples to log mel energies on one device."""
 

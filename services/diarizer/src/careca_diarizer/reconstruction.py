@@ -1,91 +1,117 @@
-"""Reconstruction: from who speaks in each window, and which cluster that is, to turns through the whole recording. Pure.
-
-Source: the overlap-add of Bredin, "pyannote.audio 2.1 speaker diarization pipeline", Interspeech 2023. F is the number
-of frames of the recording, K that of speakers.
-"""
+"""Reconstruction: from runs of speech, and whose voice their pieces are, to turns. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
-import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
 
 from careca.types import Turn
-from careca_diarizer.windows import FRAMES_PER_SECOND, LocalSpeakers, frame_start_seconds
-
-NOBODY = -1
-"""The cluster of a local speaker who is not given to any."""
+from careca_diarizer.clustering import Clustering
+from careca_diarizer.stitching import Piece, Run
+from careca_diarizer.windows import frame_seconds
 
 _LONGEST_GAP_SECONDS = 0.4
-"""A pause up to this long within one speaker's speech does not end the turn: people count it as part of it."""
+"""A pause up to this long does not end a turn: people do not hear it as one."""
 
 _SHORTEST_TURN_SECONDS = 0.15
-"""Anything shorter is an artefact and no speech."""
+"""What is shorter is an artefact and no speech."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
-    """Turns by start, once as people talk and once with one speaker at each moment."""
+class _Span:
+    """A part of a run whose voice is that of ``piece``, from frame ``start`` up to and without frame ``end``."""
 
-    inclusive: tuple[Turn, ...]
-    exclusive: tuple[Turn, ...]
+    start: int
+    end: int
+    piece: int
 
 
 def reconstruct(
-    local: LocalSpeakers, clusters: npt.NDArray[np.int64], duration: float, *, keep_all: bool = False
-) -> Turns:
-    """The turns of a recording of ``duration`` seconds.
+    runs: Sequence[Run], pieces: Sequence[Piece], clustering: Clustering, duration: float
+) -> tuple[Turn, ...]:
+    """Turns by start within ``duration`` seconds; they overlap where people talk at once.
 
-    ``clusters`` has the cluster of each local speaker, or ``NOBODY``: shape (windows, speakers). ``keep_all`` sees to it
-    that each cluster speaks at least once, also where other windows outvote it, as far as there are frames for it.
+    Each moment of a run is spoken by the voice of the nearest piece of its track; tracks at the same time have different
+    voices as far as there are enough. A track too short to have a piece is left out.
     """
-    speakers = int(clusters.max(initial=NOBODY)) + 1
-    if speakers == 0:
-        return Turns((), ())
-    votes, speaking = _overlap_add(local, clusters, speakers)
-    active = _smooth(_loudest(votes, speaking))
-    if keep_all:
-        _give_each_a_turn(active, votes)
-    order = _order_of_first_speech(active)
-    exclusive = _exclusive(active, votes)
-    return Turns(_turns(active, order, duration), _turns(exclusive, order, duration))
+    spoken: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for start, end, together in _moments(_spans(runs, pieces)):
+        for speaker in _speakers(together, clustering):
+            spoken[speaker].append((frame_seconds(start), min(frame_seconds(end), duration)))
+    turns = [
+        Turn(start, end, str(speaker))
+        for speaker, times in spoken.items()
+        for start, end in _join(times)
+        if end - start >= _SHORTEST_TURN_SECONDS
+    ]
+    return name_speakers(turns)
 
 
-def _overlap_add(
-    local: LocalSpeakers, clusters: npt.NDArray[np.int64], speakers: int
-) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-    """Windows that hear each speaker in each frame, (F, K), and the number of speakers they hear on average, (F,)."""
-    votes = np.zeros((local.frames, speakers), dtype=np.uint16)
-    heard = np.zeros(local.frames, dtype=np.uint16)
-    windows = np.zeros(local.frames, dtype=np.uint16)
-    for start, active, names in zip(local.starts, local.active, clusters, strict=True):
-        span = slice(start, start + len(active))
-        named = names != NOBODY
-        for name in np.unique(names[named]):
-            votes[span, name] += active[:, names == name].any(axis=1)
-            heard[span] += active[:, names == name].any(axis=1)
-        windows[span] += 1
-    return votes, ((2 * heard + windows) // (2 * np.maximum(windows, 1))).astype(np.uint8)
+def name_speakers(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """The turns by start, their speakers named ``SPEAKER_00``, ``SPEAKER_01`` ... in order of first speech."""
+    ordered = sorted(turns, key=attrgetter("start", "end", "speaker"))
+    names: dict[str, str] = {}
+    for turn in ordered:
+        names.setdefault(turn.speaker, f"SPEAKER_{len(names):02d}")
+    return tuple(replace(turn, speaker=names[turn.speaker]) for turn in ordered)
 
 
-def _loudest(votes: npt.NDArray[np.uint16], speaking: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """The ``speaking`` speakers with the most votes in each frame; the lower number wins a tie: (F, K)."""
-    rank = np.argsort(np.argsort(-votes.astype(np.int32), axis=1, kind="stable"), axis=1, kind="stable")
-    active: npt.NDArray[np.bool_] = (rank < speaking[:, None]) & (votes > 0)
-    return active
+def exclusive_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """The turns by start without overlap: who began first keeps the floor; of two who begin together, who goes on longer.
+
+    Who only speaks while another one has the floor is left out.
+    """
+    exclusive: list[Turn] = []
+    taken_until = 0.0
+    for turn in sorted(turns, key=lambda turn: (turn.start, -turn.end, turn.speaker)):
+        if turn.end > taken_until:
+            exclusive.append(replace(turn, start=max(turn.start, taken_until)))
+            taken_until = turn.end
+    return tuple(exclusive)
 
 
-def _smooth(active: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The same with short pauses filled and then short turns dropped: (F, K)."""
-    smooth = active.copy()
-    for column in smooth.T:
-        ends, starts = [end for _, end in _runs(column)], [start for start, _ in _runs(column)]
-        for end, start in zip(ends[:-1], starts[1:], strict=True):
-            if start - end <= _LONGEST_GAP_SECONDS * FRAMES_PER_SECOND:
-                column[end:start] = True
-        for start, end in _runs(column):
-            if end - start < _SHORTEST_TURN_SECONDS * FRAMES_PER_SECOND:
-                column[start:end] = False
-    return smooth
+def _spans(runs: Iterable[Run], pieces: Sequence[Piece]) -> Iterator[_Span]:
+    """The runs, cut halfway between neighbouring pieces of their track."""
+    of_track: dict[int, list[int]] = defaultdict(list)
+    for index, piece in enumerate(pieces):
+        of_track[piece.track].append(index)
+    for run in runs:
+        own = of_track.get(run.track, [])
+        halfway = [(pieces[one].end + pieces[next_one].start) // 2 for one, next_one in zip(own, own[1:], strict=False)]
+        for index, start, end in zip(own, [run.start, *halfway], [*halfway, run.end], strict=True) if own else ():
+            if max(start, run.start) < min(end, run.end):
+                yield _Span(max(start, run.start), min(end, run.end), index)
+
+
+def _moments(spans: Iterable[_Span]) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Stretches in which the same pieces' voices speak: from, up to and without, and which pieces."""
+    edges = sorted((edge for span in spans for edge in ((span.start, True, span.piece), (span.end, False, span.piece))))
+    speaking: list[int] = []
+    for (frame, begins, piece), (following, _, _) in zip(edges, edges[1:], strict=False):
+        speaking.append(piece) if begins else speaking.remove(piece)
+        if speaking and frame < following:
+            yield frame, following, tuple(sorted(speaking))
+
+
+def _speakers(pieces: tuple[int, ...], clustering: Clustering) -> Iterable[int]:
+    """Who speaks when the voices of ``pieces`` sound at once: each another one, such that they fit best together."""
+    if len(pieces) == 1:
+        return (int(clustering.labels[pieces[0]]),)
+    _, speakers = linear_sum_assignment(clustering.similarity[np.array(pieces)], maximize=True)
+    return speakers.tolist()  # type: ignore[no-any-return]
+
+
+def _join(times: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """The times by start, joined where they meet or the pause between them is short."""
+    joined: list[tuple[float, float]] = []
+    for start, end in sorted(times):
+        if joined and start - joined[-1][1] <= _LONGEST_GAP_SECONDS:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return iter(joined)

@@ -22,6 +22,7 @@ from careca_diarizer.windows import (
     WINDOW_FRAMES,
     WINDOW_SAMPLES,
     LocalSpeakers,
+    frames_within,
     window_starts,
 )
 
@@ -48,7 +49,13 @@ class Segmenter:
             batch = slice(first, first + self._batch_size)
             active[batch] = POWERSET[self._classes(_cut(audio, starts[batch]))]
             progress(min(1.0, batch.stop / len(starts)))
+        if len(starts):
+            active[-1, frames_within(len(audio.samples)) - starts[-1] :] = False  # nobody speaks after the end
         return LocalSpeakers(starts, active)
+
+    def warm_up(self) -> None:
+        """Computes once, so that the first audio does not wait for the device to get ready."""
+        self._classes(np.zeros((1, WINDOW_SAMPLES), dtype=np.float32))
 
     @torch.inference_mode()
     def _classes(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -54,11 +54,12 @@ class Assembler:
         merged, cached = await asyncio.to_thread(self._merge, request, audio, found, reports)
         return Finished(Merged(_outline(request, audio), merged), cached)
 
-    def conclude(self, merged: Merged, reports: tuple[StageReport, ...]) -> gateway_pb2.TranscribeResult:
-        """The result with the reports of all stages."""
-        message = codec.encode_result(replace(merged.outline, stages=reports))
-        message.MergeFromString(merged.content)
-        return message
+    def conclude(self, merged: Merged, reports: tuple[StageReport, ...]) -> gateway_pb2.TranscribeResponse:
+        """The result with the reports of all stages, in the message that carries it: it is too large to be copied."""
+        outline = codec.encode_result(replace(merged.outline, stages=reports))
+        response = gateway_pb2.TranscribeResponse(result=outline)
+        response.result.MergeFromString(merged.content)
+        return response
 
     def clear(self) -> None:
         """Forgets all results."""

@@ -16,6 +16,7 @@ import json
 import os
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from typing import BinaryIO, NoReturn
 
@@ -47,7 +48,7 @@ LONGEST_OVERLAP_SECONDS = 1.0
 # so all of them are imported above.
 
 _BUFFER_BYTES = 1 << 20
-_PROGRESS_STEP = 0.01
+_PROGRESS_SECONDS = 0.1
 
 _REFERRING_FORMATS = frozenset(
     ("concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub")
@@ -138,15 +139,15 @@ class Progress:
     """Says how far the work has come, where the length is known."""
 
     def __init__(self, duration: float | None) -> None:
-        self._duration = duration or 0.0
-        self._next = _PROGRESS_STEP
+        self._duration = duration
+        self._next = time.monotonic() + _PROGRESS_SECONDS
 
     def report(self, position: float) -> None:
-        """Says so where ``position`` seconds are a step further than what was said before."""
-        if self._duration and position >= self._next * self._duration:
-            fraction = min(position / self._duration, 1.0)
-            self._next = fraction + _PROGRESS_STEP
-            _say(fraction=round(fraction, 3))
+        """Says that ``position`` seconds are done, unless it said something a moment ago."""
+        now = time.monotonic()
+        if self._duration and now >= self._next:
+            self._next = now + _PROGRESS_SECONDS
+            _say(fraction=min(round(position / self._duration, 3), 1.0))
 
 
 def main() -> None:

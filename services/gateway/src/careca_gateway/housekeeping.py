@@ -10,6 +10,9 @@ from careca.logs import get_logger
 from careca.memory import MemoryKeeper
 from careca_gateway.store import Store, StoreUsage
 
+QUIET_SECONDS = 1.0
+"""How long after a request its memory is given back, so that requests that follow each other closely do not wait."""
+
 SWEEP_SECONDS = 300.0
 """How often the store is swept when there are no requests, for what gets too old."""
 
@@ -54,9 +57,18 @@ class Housekeeper:
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await self._request_ended.wait()
             if self._request_ended.is_set():
+                await asyncio.sleep(QUIET_SECONDS)
                 self._request_ended.clear()
-                await asyncio.to_thread(self._memory.clean_up)
+                await asyncio.to_thread(self._clean_up)
             await asyncio.to_thread(self._sweep)
+
+    def _clean_up(self) -> None:
+        release = self._memory.clean_up()
+        _log.info(
+            "memory given back after requests",
+            rss_before_bytes=release.before.rss_bytes,
+            rss_after_bytes=release.after.rss_bytes,
+        )
 
     def _sweep(self) -> None:
         try:

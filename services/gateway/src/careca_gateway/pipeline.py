@@ -28,7 +28,7 @@ from careca_gateway.request import Completed, Deadline, Request, WorkEvent
 from careca_gateway.store import HeldRecording, StoredAudio
 from careca_gateway.telling import telling
 
-ANSWER_SECONDS = 0.5
+ANSWER_SECONDS = 1.0
 """What model stages leave of the deadline, so that one stage's result still arrives if the other takes too long."""
 
 PROGRESS_STEP = 0.01

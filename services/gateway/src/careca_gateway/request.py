@@ -51,10 +51,10 @@ class Deadline:
         return Deadline(at if self.at is None else min(self.at, at))
 
     def earlier(self, seconds: float) -> Deadline:
-        """The deadline moved by ``seconds``, but by no more than a tenth of what is left."""
+        """The deadline moved by ``seconds``, but by no more than a fifth of what is left."""
         if self.at is None:
             return self
-        return Deadline(self.at - min(seconds, max(self.at - time.monotonic(), 0.0) / 10))
+        return Deadline(self.at - min(seconds, max(self.at - time.monotonic(), 0.0) / 5))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """A recording in, who said what and when out."""
 
-    def __init__(self, gateway: Gateway[gateway_pb2.TranscribeResult]) -> None:
+    def __init__(self, gateway: Gateway[gateway_pb2.TranscribeResponse]) -> None:
         self._gateway = gateway
 
     async def Transcribe(

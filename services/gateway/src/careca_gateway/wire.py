@@ -18,7 +18,7 @@ MAX_NAME_CHARACTERS = 255
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories of characters that are no part of a name: controls, surrogates, line and paragraph separators."""
 
-Event = RecordingNeeded | RecordingKnown | WorkEvent | Completed[gateway_pb2.TranscribeResult]
+Event = RecordingNeeded | RecordingKnown | WorkEvent | Completed[gateway_pb2.TranscribeResponse]
 
 
 def decode_request(config: gateway_pb2.TranscribeRequest.Config) -> Request:
@@ -48,7 +48,7 @@ def encode_event(event: Event) -> gateway_pb2.TranscribeResponse:
         case Segment():
             return response(segment=codec.encode_segment(event))
         case Completed():
-            return response(result=event.result)
+            return event.result
 
 
 def decode_stages(numbers: Sequence[audio_pb2.Stage.ValueType], known: Sequence[Stage]) -> tuple[Stage, ...]:

@@ -22,7 +22,9 @@ def fit_context(hotwords: Sequence[str], prompt: str, tokens_of: Callable[[str],
 
     ``tokens_of`` counts the tokens of a text. Hotwords go first: they are few, and each was chosen.
     """
-    kept = _longest([", ".join(hotwords[:count]) for count in range(len(hotwords), 0, -1)], MAX_CONTEXT_TOKENS, tokens_of)
+    kept = _longest(
+        [", ".join(hotwords[:count]) for count in range(len(hotwords), 0, -1)], MAX_CONTEXT_TOKENS, tokens_of
+    )
     left = MAX_CONTEXT_TOKENS - (tokens_of(kept) if kept else 0)
     words = prompt.split()
     return Context(kept, _longest([" ".join(words[first:]) for first in range(len(words))], left, tokens_of))

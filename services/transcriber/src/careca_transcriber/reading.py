@@ -90,7 +90,9 @@ def put_in_order(segments: Sequence[Segment], start: float, end: float) -> tuple
 
     Times of words come from the model's attention and not from a clock: they cross each other at times.
     """
-    timed = [(w.start, w.end) for segment in segments for w in segment.words if w.start is not None and w.end is not None]
+    timed = [
+        (w.start, w.end) for segment in segments for w in segment.words if w.start is not None and w.end is not None
+    ]
     starts = list(accumulate((min(max(word_start, start), end) for word_start, _ in timed), max))
     limits = [*starts[1:], end]
     ends = [max(first, min(word_end, limit)) for first, (_, word_end), limit in zip(starts, timed, limits, strict=True)]

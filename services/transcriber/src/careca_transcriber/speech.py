@@ -154,9 +154,11 @@ def _make_louder(samples: FloatArray) -> FloatArray:
     peak = float(np.percentile(np.abs(samples), 99.9))
     if peak >= _USUAL_PEAK or peak <= _SILENT_PEAK:
         return samples
-    return np.clip(samples * np.float32(min(_USUAL_PEAK / peak, _GREATEST_GAIN)), -1.0, 1.0)
+    louder: FloatArray = np.clip(samples * np.float32(min(_USUAL_PEAK / peak, _GREATEST_GAIN)), -1.0, 1.0)
+    return louder
 
 
 def _decibels(samples: FloatArray) -> FloatArray:
     power = np.mean(np.square(samples.reshape(-1, FRAME_SAMPLES)), axis=1)  # shape (frames,)
-    return (10 * np.log10(np.maximum(power, 10 ** (_FLOOR_DECIBELS / 10)))).astype(np.float32)
+    level: FloatArray = 10 * np.log10(np.maximum(power, np.float32(10 ** (_FLOOR_DECIBELS / 10))))
+    return level

@@ -1,0 +1,101 @@
+"""Embedding: what each piece of speech sounds like, by CAM++."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from careca.audio import Audio
+from careca.engine import CancelToken
+from careca.types import SAMPLE_RATE
+from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, load_campplus
+from careca_diarizer.clustering import Floats, Voices
+from careca_diarizer.fbank import FilterBank, count_frames
+from careca_diarizer.stitching import Piece
+from careca_diarizer.windows import frame_sample
+
+_LENGTH_STEP_FRAMES = 50
+"""Pieces are made as long as the nearest multiple of half a second: pieces of the same length share a batch, padding
+would change how they sound to the network, and few lengths keep the memory for prepared computations small."""
+
+
+class Embedder:
+    """The speaker embedding network on one device."""
+
+    def __init__(self, weights: Path, device: torch.device, *, batch_size: int) -> None:
+        self._network = load_campplus(weights).to(device)
+        self._filter_bank = FilterBank(MEL_BINS, device)
+        self._device = device
+        self._batch_size = batch_size
+
+    def __call__(
+        self, audio: Audio, pieces: Sequence[Piece], cancel: CancelToken, progress: Callable[[float], None]
+    ) -> Voices:
+        """The voices of the pieces, in their order. Each piece is cut out before the network hears it."""
+        embeddings = np.zeros((len(pieces), EMBEDDING_SIZE), dtype=np.float32)
+        done = 0
+        for length, batch in _batches(pieces, self._batch_size):
+            cancel.raise_if_cancelled()
+            embeddings[batch] = self._embed([self._samples(audio, pieces[index]) for index in batch], length)
+            done += len(batch)
+            progress(done / len(pieces))
+        return Voices(
+            embeddings=embeddings,
+            seconds=np.array([piece.seconds for piece in pieces], dtype=np.float64),
+            clean=np.array([piece.clean for piece in pieces], dtype=np.bool_),
+        )
+
+    def warm_up(self) -> None:
+        """Computes once, so that the first audio does not wait for the device to get ready."""
+        self._embed([torch.zeros(SAMPLE_RATE, device=self._device)], _LENGTH_STEP_FRAMES)
+
+    @torch.inference_mode()
+    def _embed(self, cuts: Sequence[Tensor], length: int) -> Floats:
+        """Unit-length embeddings of cuts of about ``length`` frames, each of shape (samples,): (cuts, 192)."""
+        features = torch.stack([_fit(self._features(cut), length) for cut in cuts])  # (cuts, length, 80)
+        embeddings: Floats = functional.normalize(self._network(features), dim=1).cpu().numpy()
+        return embeddings
+
+    def _features(self, samples: Tensor) -> Tensor:
+        """Filter banks whose mean over the cut is zero: (samples,) -> (frames, 80)."""
+        features = self._filter_bank(samples)
+        return features - features.mean(dim=0)
+
+    def _samples(self, audio: Audio, piece: Piece) -> Tensor:
+        start, end = _sample_range(piece)
+        return torch.from_numpy(audio.float32(start, end)).to(self._device)
+
+
+def _sample_range(piece: Piece) -> tuple[int, int]:
+    return frame_sample(piece.start), frame_sample(piece.end)
+
+
+def _batches(pieces: Sequence[Piece], most: int) -> Iterator[tuple[int, list[int]]]:
+    """Indices of pieces to compute together, with the frames to compute them at.
+
+    Batches have ``most`` pieces or a half, a quarter ... of it, so that few sizes occur.
+    """
+    of_length: dict[int, list[int]] = defaultdict(list)
+    for index, piece in enumerate(pieces):
+        start, end = _sample_range(piece)
+        steps = round(count_frames(end - start) / _LENGTH_STEP_FRAMES)
+        of_length[max(1, steps) * _LENGTH_STEP_FRAMES].append(index)
+    for length in sorted(of_length):
+        rest = of_length[length]
+        while rest:
+            size = most
+            while size > len(rest):
+                size //= 2
+            yield length, rest[:size]
+            rest = rest[size:]
+
+
+def _fit(features: Tensor, length: int) -> Tensor:
+    """The first ``length`` frames; where there are fewer, they are repeated from the start."""
+    return features[torch.arange(length, device=features.device) % len(features)]

@@ -1,0 +1,182 @@
+"""Stitching: from speakers who are numbered anew in each window to tracks through the recording, and pieces of them. Pure.
+
+Windows overlap, so that a speaker of one is recognised in the next by speaking at the same time. Such a track lasts as
+long as somebody does not pause for most of a window; who it is, and which tracks are the same person, is found later by
+voice, piece by piece: a wrong link costs nothing but the place of a cut.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from careca_diarizer.windows import FRAMES_PER_SECOND, LocalSpeakers
+
+_SILENT = -1
+
+_LONGEST_PIECE_SECONDS = 3.0
+"""Long enough to know a voice by, short enough to hold one voice where the segmentation missed a change of speaker."""
+
+_PIECE_SLACK = 0.2
+"""By how much of its length a piece may be longer rather than be cut in two."""
+
+_SHORTEST_PIECE_SECONDS = 0.25
+"""Less speech than this says nothing about a voice."""
+
+_BLOCK_FRAMES = 1 << 16
+"""Frames ranked at once, which bounds the memory for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Speech of one track without a pause, from frame ``start`` up to and without frame ``end``."""
+
+    track: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a run to know a voice by. ``clean`` where nobody else speaks at the same time."""
+
+    track: int
+    start: int
+    end: int
+    clean: bool
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return (self.end - self.start) / FRAMES_PER_SECOND
+
+
+def stitch(local: LocalSpeakers) -> tuple[Run, ...]:
+    """The speech of each track, by track and start.
+
+    In each frame as many tracks speak as windows hear speakers on average, and these are the ones that most windows hear.
+    """
+    tracks = _link(local)
+    spans = _spans(local, tracks)
+    lanes = _lanes(spans)
+    active = _loudest(*_overlap_add(local, tracks, lanes))
+    return tuple(
+        Run(track, start + begin, start + finish)
+        for track, (start, end) in enumerate(spans)
+        for begin, finish in runs_of(active[start:end, lanes[track]])
+    )
+
+
+def cut_pieces(runs: Sequence[Run]) -> tuple[Piece, ...]:
+    """Pieces of at most some 3 s to know the voices by, by track and start.
+
+    They are cut from where one track speaks alone. Of a track that never does, they are cut from all its speech.
+    """
+    depth = np.zeros(max((run.end for run in runs), default=0), dtype=np.uint8)
+    for run in runs:
+        depth[run.start : run.end] += 1
+    of_track: dict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        of_track[run.track].append(run)
+    return tuple(piece for own in of_track.values() for piece in _clean_pieces(own, depth) or _all_pieces(own))
+
+
+def runs_of(active: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Where ``active``, of shape (frames,), is true without a break: from, and up to and without."""
+    edges = np.flatnonzero(np.diff(active, prepend=False, append=False))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+def _link(local: LocalSpeakers) -> npt.NDArray[np.int64]:
+    """The track of each local speaker, or ``_SILENT``: shape (windows, speakers)."""
+    windows, frames, speakers = local.active.shape
+    tracks = np.full((windows, speakers), _SILENT, dtype=np.int64)
+    known = 0
+    for window, (start, active) in enumerate(zip(local.starts, local.active, strict=True)):
+        if window:
+            shift = int(start - local.starts[window - 1])
+            together = active[: frames - shift].T.astype(np.int64) @ local.active[window - 1, shift:].astype(np.int64)
+            for speaker, before in zip(*linear_sum_assignment(together, maximize=True), strict=True):
+                if together[speaker, before]:
+                    tracks[window, speaker] = tracks[window - 1, before]
+        new = np.flatnonzero(active.any(axis=0) & (tracks[window] == _SILENT))
+        tracks[window, new] = np.arange(known, known + len(new))
+        known += len(new)
+    return tracks
+
+
+def _spans(local: LocalSpeakers, tracks: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """First frame, and the one after the last, of the windows that hear each track."""
+    spans: dict[int, tuple[int, int]] = {}
+    for start, named in zip(local.starts.tolist(), tracks.tolist(), strict=True):
+        for track in named:
+            if track != _SILENT:
+                spans[track] = (spans.get(track, (start, 0))[0], start + local.active.shape[1])
+    return [spans[track] for track in range(len(spans))]
+
+
+def _lanes(spans: Sequence[tuple[int, int]]) -> list[int]:
+    """A column for each track, shared only by tracks whose spans do not meet, so that memory does not grow with tracks."""
+    lanes: list[int] = []
+    free_from: list[int] = []
+    for start, end in spans:
+        lane = next((lane for lane, frame in enumerate(free_from) if frame <= start), len(free_from))
+        free_from[lane : lane + 1] = [end]
+        lanes.append(lane)
+    return lanes
+
+
+def _overlap_add(
+    local: LocalSpeakers, tracks: npt.NDArray[np.int64], lanes: Sequence[int]
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """Windows that hear each lane in each frame, (frames, lanes), and how many speakers they hear on average, (frames,)."""
+    votes = np.zeros((local.frames, max(lanes, default=-1) + 1), dtype=np.uint16)
+    windows = np.zeros(local.frames, dtype=np.uint16)
+    for start, active, named in zip(local.starts, local.active, tracks, strict=True):
+        span = slice(start, start + len(active))
+        windows[span] += 1
+        for speaker in np.flatnonzero(named != _SILENT):
+            votes[span, lanes[named[speaker]]] += active[:, speaker]
+    heard = votes.sum(axis=1, dtype=np.uint16)
+    return votes, (2 * heard + windows) // (2 * windows)  # rounded half up; a window covers every frame
+
+
+def _loudest(votes: npt.NDArray[np.uint16], speaking: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
+    """Whether a lane is among the ``speaking`` ones with the most votes; the first wins a tie: (frames, lanes)."""
+    active = np.zeros(votes.shape, dtype=np.bool_)
+    for first in range(0, len(votes), _BLOCK_FRAMES):
+        block = slice(first, first + _BLOCK_FRAMES)
+        order = np.argsort(-votes[block].astype(np.int32), axis=1, kind="stable")
+        chosen = np.arange(votes.shape[1]) < speaking[block, None]
+        np.put_along_axis(active[block], order, chosen, axis=1)
+    active &= votes > 0
+    return active
+
+
+def _clean_pieces(runs: Iterable[Run], depth: npt.NDArray[np.uint8]) -> list[Piece]:
+    return [
+        piece
+        for run in runs
+        for start, end in runs_of(depth[run.start : run.end] == 1)
+        for piece in _cut(run.track, run.start + start, run.start + end, clean=True)
+    ]
+
+
+def _all_pieces(runs: Iterable[Run]) -> list[Piece]:
+    return [piece for run in runs for piece in _cut(run.track, run.start, run.end, clean=False)]
+
+
+def _cut(track: int, start: int, end: int, *, clean: bool) -> Iterator[Piece]:
+    """Equal pieces that are neither too long nor too short; none of what is too short itself."""
+    seconds = (end - start) / FRAMES_PER_SECOND
+    if seconds < _SHORTEST_PIECE_SECONDS:
+        return
+    count = max(1, int(np.ceil(seconds / _LONGEST_PIECE_SECONDS - _PIECE_SLACK)))
+    edges = np.linspace(start, end, count + 1).astype(int).tolist()
+    for begin, finish in zip(edges[:-1], edges[1:], strict=True):
+        yield Piece(track, begin, finish, clean)

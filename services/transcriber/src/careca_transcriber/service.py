@@ -1,0 +1,78 @@
+"""The transcriber's gRPC service: translation only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import grpc.aio
+
+from careca import codec
+from careca.stage import AudioNeeded, CachedStage, Finished
+from careca.stream import open_upload
+from careca.types import Progress, Segment, Transcript, TranscriptionOptions
+from careca.v1 import audio_pb2, transcriber_pb2, transcriber_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+TranscribeStage = CachedStage[TranscriptionOptions, Transcript, audio_pb2.Transcript]
+Event = AudioNeeded | Progress | Segment | Finished[audio_pb2.Transcript]
+
+
+class TranscriberServicer(transcriber_pb2_grpc.TranscriberServiceServicer):
+    """Audio in, words with times out."""
+
+    def __init__(self, stage: TranscribeStage, *, default_beam_size: int) -> None:
+        self._stage = stage
+        self._default_beam_size = default_beam_size
+
+    async def Transcribe(
+        self, request_iterator: AsyncIterator[transcriber_pb2.TranscriberServiceTranscribeRequest], context: Context
+    ) -> AsyncIterator[transcriber_pb2.TranscriberServiceTranscribeResponse]:
+        """Answers one call: see transcriber.proto."""
+        config, chunks = await open_upload(request_iterator)
+        audio, options = codec.decode_digest(config.audio, "config.audio"), self._decode_options(config.options)
+        skip_cache = config.cache_control.skip_cache
+        async with aclosing(self._stage.run(audio, options, skip_cache=skip_cache, chunks=chunks)) as events:
+            async for event in events:
+                yield encode_event(event)
+
+    async def Stats(
+        self, request: transcriber_pb2.TranscriberServiceStatsRequest, context: Context
+    ) -> transcriber_pb2.TranscriberServiceStatsResponse:
+        """The live state."""
+        stats = codec.encode_model_service_stats(await self._stage.stats())
+        return transcriber_pb2.TranscriberServiceStatsResponse(stats=stats)
+
+    async def ClearCache(
+        self, request: transcriber_pb2.TranscriberServiceClearCacheRequest, context: Context
+    ) -> transcriber_pb2.TranscriberServiceClearCacheResponse:
+        """Clears the cache."""
+        clearance, memory = await self._stage.clear_cache(codec.decode_clear_scope(request.scope))
+        return transcriber_pb2.TranscriberServiceClearCacheResponse(clearance=codec.encode_clearance(clearance, memory))
+
+    async def ReleaseMemory(
+        self, request: transcriber_pb2.TranscriberServiceReleaseMemoryRequest, context: Context
+    ) -> transcriber_pb2.TranscriberServiceReleaseMemoryResponse:
+        """Gives memory back."""
+        memory = codec.encode_memory_release(await self._stage.release_memory())
+        return transcriber_pb2.TranscriberServiceReleaseMemoryResponse(memory=memory)
+
+    def _decode_options(self, message: audio_pb2.TranscriptionOptions) -> TranscriptionOptions:
+        options = codec.decode_transcription_options(message)
+        return options if message.HasField("beam_size") else replace(options, beam_size=self._default_beam_size)
+
+
+def encode_event(event: Event) -> transcriber_pb2.TranscriberServiceTranscribeResponse:
+    """The message of whatever the stage tells."""
+    response = transcriber_pb2.TranscriberServiceTranscribeResponse
+    match event:
+        case Segment():
+            return response(segment=codec.encode_segment(event))
+        case Progress():
+            return response(progress=codec.encode_progress(event))
+        case Finished():
+            return response(result=response.Result(transcript=event.message, cached=event.cached))
+        case AudioNeeded():
+            return response(audio_needed=response.AudioNeeded())

@@ -1,0 +1,319 @@
+"""Whisper through faster-whisper and CTranslate2: the only module that imports them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ctranslate2
+import numpy as np
+import pynvml
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+from faster_whisper.vad import get_vad_model
+
+from careca.audio import Audio
+from careca.engine import CancelToken
+from careca.errors import InvalidRequest, PreconditionFailed
+from careca.logs import get_logger
+from careca.models import ModelStore
+from careca.processors import usable_processors
+from careca.types import SAMPLE_RATE, Progress, Segment, Stage, Transcript, TranscriptionOptions, Word
+from careca_transcriber.clips import CLIP_SAMPLES, cut_clips, spread
+from careca_transcriber.context import fit_context
+from careca_transcriber.device_errors import named_device_errors
+from careca_transcriber.engine import TranscriberEngine
+from careca_transcriber.gpu import GpuMemoryMeter
+from careca_transcriber.reading import Reading, put_in_order, read_in_order
+from careca_transcriber.settings import TranscriberSettings
+from careca_transcriber.speech import Activity, FloatArray, Span, find_speech, listen
+
+VERSION = 1
+"""Part of the model's id, and so of cache keys: raised with every change of this service that changes transcripts."""
+
+MAX_NEW_TOKENS = 224
+"""Tokens that Whisper may write for one clip: half of its text, as in its reference implementation."""
+
+_CLIP_SECONDS = CLIP_SAMPLES // SAMPLE_RATE
+_LEAST_CLIP_SECONDS = 1.0
+_LANGUAGE_CLIPS = 4
+_LISTENING_SHARE = 0.1
+
+_log = get_logger(__name__)
+
+
+class WhisperEngine(TranscriberEngine):
+    """One Whisper model on one device."""
+
+    def __init__(self, settings: TranscriberSettings, store: ModelStore) -> None:
+        """Loads nothing. Raises ``NotFound`` or ``PreconditionFailed`` for a model that is unknown or not pulled."""
+        self._settings = settings
+        self._store = store
+        self._id = store.resolve_whisper(settings.whisper_model).id
+        self._cuda = settings.device == "cuda" or (settings.device == "auto" and _gpu_count() > settings.device_index)
+        self._compute_type = _resolve_compute_type(settings, cuda=self._cuda)
+        self._threads = max(1, (settings.threads or usable_processors()) // settings.slots)
+        self._lock = threading.Lock()
+        self._whisper: WhisperModel | None = None
+        self._meter: GpuMemoryMeter | None = None
+
+    @property
+    def model(self) -> str:
+        """Id of the model and whatever else changes transcripts."""
+        return f"{self._id}/{self._compute_type}/speech{self._settings.speech_threshold:g}/v{VERSION}"
+
+    @property
+    def device(self) -> str:
+        """The device that computes."""
+        return f"cuda:{self._settings.device_index}" if self._cuda else "cpu"
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return self._whisper is not None
+
+    def load(self) -> None:
+        """See ``Engine.load``."""
+        self._load()
+
+    def unload(self) -> None:
+        """Drops the weights by dropping the model: CTranslate2's own unloading silently does nothing at times."""
+        with self._lock:
+            self._whisper = None
+
+    def gpu_memory(self) -> tuple[int, int]:
+        """Bytes held on the GPU, as its driver counts them, while the weights are loaded and in any case."""
+        if self._meter is None:
+            return (0, 0)
+        held = self._meter.process_bytes()
+        return (held if self.loaded else 0, held)
+
+    def release_gpu_cache(self) -> None:
+        """Does nothing: CTranslate2 empties its cache only when the weights go."""
+
+    def transcribe(
+        self,
+        audio: Audio,
+        options: TranscriptionOptions,
+        cancel: CancelToken,
+        emit: Callable[[Segment | Progress], None],
+    ) -> Transcript:
+        """See ``TranscriberEngine.transcribe``. The same audio and options give the same transcript."""
+        whisper = self._load()
+        _check_options(whisper, options, self._settings.whisper_model)
+
+        def progress(fraction: float) -> None:
+            emit(Progress(Stage.TRANSCRIBE, fraction))
+
+        with named_device_errors(self.device):
+            activity = self._listen(audio, cancel, lambda fraction: progress(_LISTENING_SHARE * fraction))
+            clips = cut_clips(find_speech(activity), activity, len(audio.samples))
+            request = _Request(whisper, audio, options, cancel)
+            language, probability = request.find_language(clips, activity)
+            segments: list[Segment] = []
+            for certain, reached in read_in_order(clips, request.read, activity, self._settings.whisper_batch_size):
+                for segment in certain:
+                    emit(segment)
+                segments += certain
+                progress(_LISTENING_SHARE + (1 - _LISTENING_SHARE) * reached / len(audio.samples))
+        return Transcript(
+            segments=tuple(segments),
+            language=language if segments else "",
+            language_probability=probability if segments else 0.0,
+            duration=audio.duration,
+            model=self.model,
+        )
+
+    def _listen(self, audio: Audio, cancel: CancelToken, progress: Callable[[float], None]) -> Activity:
+        return listen(
+            audio,
+            lambda samples: get_vad_model()(samples).reshape(-1),
+            threshold=self._settings.speech_threshold,
+            threads=self._threads,
+            cancel=cancel,
+            progress=progress,
+        )
+
+    def _load(self) -> WhisperModel:
+        with self._lock:
+            if self._whisper is None:
+                folder = self._store.verify(self._settings.whisper_model)
+                self._check_device()
+                whisper = self._open(str(folder))
+                _warm_up(whisper)
+                self._whisper = whisper
+            return self._whisper
+
+    def _check_device(self) -> None:
+        """Raises ``PreconditionFailed`` where the device is not there or cannot compute as the settings say."""
+        if not self._cuda:
+            supported = ctranslate2.get_supported_compute_types("cpu")
+        elif _gpu_count() > self._settings.device_index:
+            supported = ctranslate2.get_supported_compute_types("cuda", self._settings.device_index)
+            self._meter = self._meter or _new_meter()
+        else:
+            raise PreconditionFailed(
+                f"there is no GPU {self.device}: CTranslate2 sees {_gpu_count()}", reason="NO_SUCH_DEVICE"
+            )
+        if self._compute_type not in supported:
+            raise PreconditionFailed(
+                f"{self.device} cannot compute in {self._compute_type}, only in {', '.join(sorted(supported))}",
+                reason="COMPUTE_TYPE_NOT_SUPPORTED",
+            )
+
+    def _open(self, folder: str) -> WhisperModel:
+        with named_device_errors(self.device):
+            return WhisperModel(
+                folder,
+                device="cuda" if self._cuda else "cpu",
+                device_index=self._settings.device_index if self._cuda else 0,
+                compute_type=self._compute_type,
+                cpu_threads=self._threads,
+                num_workers=self._settings.slots,
+                local_files_only=True,
+            )
+
+
+class _Request:
+    """One audio being read with one set of options. The pipeline holds state: each request has its own."""
+
+    def __init__(self, whisper: WhisperModel, audio: Audio, options: TranscriptionOptions, cancel: CancelToken) -> None:
+        self._whisper = whisper
+        self._pipeline = BatchedInferencePipeline(whisper)
+        self._audio = audio
+        self._options = options
+        self._cancel = cancel
+        self._language = options.language or ("" if whisper.model.is_multilingual else "en")
+        self._context = fit_context(options.hotwords, options.initial_prompt, self._count_tokens)
+
+    def find_language(self, clips: Sequence[Span], activity: Activity) -> tuple[str, float]:
+        """The language to read in, with its probability: the one chosen, or the likeliest over the whole recording."""
+        if not self._language and clips:
+            probabilities: Counter[str] = Counter()
+            chosen = spread(clips, activity, _LANGUAGE_CLIPS)
+            for clip in chosen:
+                self._cancel.raise_if_cancelled()
+                samples = self._audio.float32(clip.start, clip.end)
+                _, _, likely = self._whisper.detect_language(audio=samples)
+                probabilities.update({code: probability / len(chosen) for code, probability in likely})
+            self._language, probability = probabilities.most_common(1)[0]
+            return self._language, probability
+        return self._language, 1.0
+
+    def read(self, clips: Sequence[Span]) -> list[Reading]:
+        """What Whisper reads in each of ``clips``, together in one batch."""
+        self._cancel.raise_if_cancelled()
+        samples, places = self._lay_out(clips)
+        found: list[list[Any]] = [[] for _ in clips]
+        passages, _ = self._pipeline.transcribe(
+            samples,
+            clip_timestamps=places,
+            batch_size=len(clips),
+            vad_filter=False,
+            language=self._language,
+            task="translate" if self._options.translate else "transcribe",
+            beam_size=self._options.beam_size,
+            temperature=0.0,
+            initial_prompt=self._context.prompt,
+            hotwords=self._context.hotwords,
+            max_new_tokens=MAX_NEW_TOKENS,
+            without_timestamps=False,
+            word_timestamps=True,
+        )
+        for passage in passages:
+            found[round(passage.seek / self._whisper.frames_per_second) // _CLIP_SECONDS].append(passage)
+        return [
+            _to_reading(clip, clip.start / SAMPLE_RATE - place["start"], passages_of_clip)
+            for clip, place, passages_of_clip in zip(clips, places, found, strict=True)
+        ]
+
+    def _lay_out(self, clips: Sequence[Span]) -> tuple[FloatArray, list[dict[str, float]]]:
+        """The clips' samples, shape (len(clips) * CLIP_SAMPLES,), each from a multiple of 30 s on, and their places.
+
+        So memory is bounded however far apart the clips are, and the place of a clip says which it is.
+        """
+        samples = np.zeros(len(clips) * CLIP_SAMPLES, dtype=np.float32)
+        places = []
+        for index, clip in enumerate(clips):
+            samples[index * CLIP_SAMPLES : index * CLIP_SAMPLES + len(clip)] = self._audio.float32(clip.start, clip.end)
+            start = float(index * _CLIP_SECONDS)
+            places.append({"start": start, "end": start + max(len(clip) / SAMPLE_RATE, _LEAST_CLIP_SECONDS)})
+        return samples, places
+
+    def _count_tokens(self, text: str) -> int:
+        return len(self._whisper.hf_tokenizer.encode(f" {text}", add_special_tokens=False).ids)
+
+
+def _to_reading(clip: Span, offset: float, passages: Sequence[Any]) -> Reading:
+    """faster-whisper's segments of one clip in the recording's time, which is ``offset`` after theirs."""
+    start, end = clip.seconds
+    segments = [
+        Segment(p.start + offset, p.end + offset, p.text.strip(), tuple(_to_words(p, offset)))
+        for p in passages
+        if p.text.strip()
+    ]
+    return Reading(
+        clip=clip,
+        segments=put_in_order(segments, start, end),
+        log_probability=min((float(p.avg_logprob) for p in passages), default=0.0),
+        no_speech_probability=max((float(p.no_speech_prob) for p in passages), default=1.0),
+    )
+
+
+def _to_words(passage: Any, offset: float) -> Iterator[Word]:
+    """The words with times, or without where the alignment found none."""
+    for word in passage.words:
+        if text := word.word.strip():
+            yield Word(text, float(word.start) + offset, float(word.end) + offset, float(word.probability))
+    if not passage.words:
+        yield from (Word(text) for text in passage.text.split())
+
+
+def _warm_up(whisper: WhisperModel) -> None:
+    """Reads a second of silence: the first inference on a device is slow."""
+    audio = Audio(np.zeros(SAMPLE_RATE, dtype=np.int16))
+    _Request(whisper, audio, TranscriptionOptions(language="en"), CancelToken()).read([Span(0, SAMPLE_RATE)])
+
+
+def _check_options(whisper: WhisperModel, options: TranscriptionOptions, model: str) -> None:
+    """Raises ``InvalidRequest`` for what the model cannot do."""
+    if not whisper.model.is_multilingual and options.translate:
+        raise InvalidRequest(
+            f"{model} knows only English and cannot translate: leave translate out or run a multilingual model",
+            reason="TRANSLATION_NOT_SUPPORTED",
+            field="config.options.translate",
+            metadata={"model": model},
+        )
+    known = [code for code in whisper.supported_languages if _knows(whisper, code)]
+    if options.language and options.language not in known:
+        raise InvalidRequest(
+            f"{model} does not know the language {options.language!r}; it knows {', '.join(sorted(known))}",
+            reason="LANGUAGE_NOT_SUPPORTED",
+            field="config.options.language_code",
+            metadata={"model": model, "language_code": options.language},
+        )
+
+
+def _knows(whisper: WhisperModel, code: str) -> bool:
+    """Whether the model has a token for the language: not all multilingual models know all languages."""
+    return not whisper.model.is_multilingual or whisper.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
+
+
+def _gpu_count() -> int:
+    count: int = ctranslate2.get_cuda_device_count()
+    return count
+
+
+def _resolve_compute_type(settings: TranscriberSettings, *, cuda: bool) -> str:
+    if settings.whisper_compute_type != "auto":
+        return settings.whisper_compute_type
+    return "float16" if cuda else "int8"
+
+
+def _new_meter() -> GpuMemoryMeter | None:
+    try:
+        return GpuMemoryMeter()
+    except pynvml.NVMLError as error:
+        _log.warning("the GPU's memory cannot be measured", error=str(error))
+        return None

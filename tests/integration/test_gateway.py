@@ -1,0 +1,688 @@
+"""The gateway between a caller and two model services: real servers and real decoding, engines that follow a script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from careca import codec
+from careca.channel import create_channel
+from careca.errors import (
+    DeadlineExceeded,
+    InternalError,
+    InvalidRecording,
+    InvalidRequest,
+    OutOfMemory,
+    Overloaded,
+    PreconditionFailed,
+    Unavailable,
+)
+from careca.statuses import translated_errors
+from careca.types import Digest, OutputFormat, Stage, StageReport, StageState, TranscriptionOptions
+from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
+from careca_gateway.clients import TranscriberClient, calls
+from careca_gateway.request import Deadline
+from careca_gateway.store import StoredAudio
+from conftest import RedisServer
+from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
+from media import endless_silence, recording, silent_film, tone, wav
+from stack import Answer, Caller, ModelService, Stack, config_for
+
+RECORDING = wav(tone(2.0))
+
+
+@pytest.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def caller(stack: Stack) -> AsyncIterator[Caller]:
+    async with stack.caller() as caller:
+        yield caller
+
+
+def engines(stack: Stack) -> tuple[FakeTranscriberEngine, FakeDiarizerEngine]:
+    transcriber, diarizer = stack.transcriber.engine, stack.diarizer.engine
+    assert isinstance(transcriber, FakeTranscriberEngine)
+    assert isinstance(diarizer, FakeDiarizerEngine)
+    return transcriber, diarizer
+
+
+def inferences(stack: Stack) -> list[int]:
+    return [engine.inferences for engine in engines(stack)]
+
+
+def reports(answer: Answer) -> dict[Stage, StageReport]:
+    return {report.stage: report for report in answer.result.stages}
+
+
+def hold(stack: Stack) -> None:
+    """Has both engines wait in the middle of their work."""
+    for engine in engines(stack):
+        engine.may_go_on.clear()
+
+
+def let_go(stack: Stack) -> None:
+    for engine in engines(stack):
+        engine.may_go_on.set()
+
+
+async def both_compute(stack: Stack) -> None:
+    for engine in engines(stack):
+        assert await asyncio.to_thread(engine.started.wait, 10)
+
+
+async def until(condition: Any) -> None:
+    """Returns once ``condition`` holds; the test's own time limit bounds it."""
+    while not condition():  # noqa: ASYNC110 - threads and other servers change what it looks at
+        await asyncio.sleep(0.005)
+
+
+async def test_a_new_recording_is_sent_decoded_transcribed_diarized_and_merged(stack: Stack, caller: Caller) -> None:
+    answer = await caller.transcribe(RECORDING, display_name="call.wav")
+
+    assert answer.kinds[0] == "recording_needed"
+    assert answer.kinds[-1] == "result"
+    result = answer.result
+    assert [(utterance.speaker, utterance.text) for utterance in result.utterances] == [
+        ("SPEAKER_00", "hello there"),
+        ("SPEAKER_01", "good morning"),
+    ]
+    assert (result.recording, result.duration, result.language) == (digest_of(RECORDING), 2.0, "en")
+    assert result.audio == digest_of(RECORDING[44:])
+    assert result.speakers == ("SPEAKER_00", "SPEAKER_01")
+    assert not result.partial
+    assert [report.stage for report in result.stages] == list(Stage)
+    assert {report.state for report in result.stages} == {StageState.SUCCEEDED}
+    assert not any(report.cached for report in result.stages)
+
+
+async def test_progress_of_every_stage_and_finished_segments_stream_back(stack: Stack, caller: Caller) -> None:
+    answer = await caller.transcribe(RECORDING)
+
+    for stage in Stage:
+        told = answer.progress(stage)
+        assert (told[0], told[-1]) == (0.0, 1.0)
+        assert told == sorted(told)
+    assert [segment.text for segment in answer.segments] == ["hello there", "good morning"]
+    assert all(word.speaker is None for segment in answer.segments for word in segment.words)
+
+
+async def test_the_same_recording_again_is_answered_without_bytes_and_without_computing(
+    stack: Stack, caller: Caller
+) -> None:
+    first = await caller.transcribe(RECORDING)
+
+    second = await caller.transcribe(RECORDING)
+
+    assert second.kinds[0] == "recording_known"
+    assert second.segments == []
+    assert all(report.cached for report in second.result.stages)
+    assert second.result.utterances == first.result.utterances
+    assert inferences(stack) == [1, 1]
+
+
+async def test_the_same_sound_in_another_container_is_not_computed_again(stack: Stack, caller: Caller) -> None:
+    first = await caller.transcribe(RECORDING)
+
+    second = await caller.transcribe(recording("matroska", "flac", 2.0))
+
+    assert second.kinds[0] == "recording_needed"
+    assert second.result.audio == first.result.audio
+    assert second.result.recording != first.result.recording
+    assert inferences(stack) == [1, 1]
+
+
+async def test_other_speaker_options_never_transcribe_again(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+
+    await caller.transcribe(RECORDING, diarization=audio_pb2.DiarizationOptions(speaker_count=3))
+
+    assert inferences(stack) == [1, 2]
+    assert engines(stack)[1].options[-1].speaker_count == 3
+
+
+async def test_options_reach_the_models(stack: Stack, caller: Caller) -> None:
+    options = audio_pb2.TranscriptionOptions(language_code="pt", hotwords=["Careca"], beam_size=1)
+
+    answer = await caller.transcribe(RECORDING, transcription=options)
+
+    assert answer.result.language == "pt"
+    assert codec.encode_transcription_options(engines(stack)[0].options[0]) == options
+
+
+async def test_skipping_the_cache_computes_anew_but_needs_no_bytes(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+
+    again = await caller.transcribe(RECORDING, cache_control=audio_pb2.CacheControl(skip_cache=True))
+
+    assert again.kinds[0] == "recording_known"
+    assert not reports(again)[Stage.TRANSCRIBE].cached
+    assert inferences(stack) == [2, 2]
+
+
+async def test_the_forms_that_were_asked_for_come_with_the_result(stack: Stack, caller: Caller) -> None:
+    numbers = [codec.encode_format(form) for form in OutputFormat]
+
+    forms = (await caller.transcribe(RECORDING, display_name="call.wav", formats=numbers)).result.formats
+
+    assert list(forms) == list(OutputFormat)
+    assert forms[OutputFormat.STM].splitlines()[0] == "call 1 SPEAKER_00 0.000 1.000 hello there"
+    assert json.loads(forms[OutputFormat.JSON])["speakers"] == ["SPEAKER_00", "SPEAKER_01"]
+    assert (await caller.transcribe(RECORDING)).result.formats == {}
+
+
+async def test_identical_requests_at_once_are_all_answered_and_computed_once(stack: Stack, caller: Caller) -> None:
+    answers = await asyncio.gather(*(caller.transcribe(RECORDING) for _ in range(5)))
+
+    assert len({answer.result.utterances for answer in answers}) == 1
+    assert inferences(stack) == [1, 1]
+
+
+async def test_a_video_is_taken_by_its_sound(stack: Stack, caller: Caller) -> None:
+    film = recording("mp4", "aac", 3.0, rate=48_000, channels=2, video=True)
+
+    assert (await caller.transcribe(film)).result.duration == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (silent_film(), "NO_AUDIO"),
+        (b"no recording at all " * 100, "NOT_A_RECORDING"),
+        (wav(tone(0.0)), "EMPTY_AUDIO"),
+        (b"", "EMPTY_AUDIO"),
+    ],
+    ids=["no audio", "junk", "no samples", "no bytes"],
+)
+async def test_what_is_no_usable_recording_is_refused_and_forgotten(
+    stack: Stack, caller: Caller, data: bytes, reason: str
+) -> None:
+    for _ in range(2):  # the second time it must be sent again
+        with pytest.raises(InvalidRecording) as caught:
+            await caller.transcribe(data)
+        assert caught.value.reason == reason
+    assert inferences(stack) == [0, 0]
+    assert [file for file in stack.store.rglob("*") if file.is_file() and file.name != "owner.lock"] == []
+
+
+async def test_limits_of_the_gateway_are_those_of_its_settings(tmp_path: Path) -> None:
+    limits = {"max_recording_bytes": 100_000, "max_audio_seconds": 1.0}
+    async with Stack(tmp_path, gateway_settings=limits) as stack, stack.caller() as caller:
+        with pytest.raises(InvalidRecording) as caught:
+            await caller.converse([config_for(b"x" * 100_001)], [])
+        assert caught.value.reason == "RECORDING_TOO_LARGE"
+        assert caught.value.field == "config.recording.size_bytes"
+        with pytest.raises(InvalidRecording) as caught:
+            await caller.transcribe(RECORDING)
+        assert caught.value.reason == "RECORDING_TOO_LONG"
+
+
+@pytest.mark.parametrize(
+    ("opening", "chunks", "field"),
+    [
+        ([], [], "config"),
+        ([gateway_pb2.TranscribeRequest(recording_chunk=b"x")], [], "config"),
+        ([config_for(RECORDING), config_for(RECORDING)], [], "recording_chunk"),
+        ([config_for(RECORDING)], [b"x" * (3 * 1024 * 1024 + 1)], "recording_chunk"),
+        ([config_for(RECORDING)], [RECORDING, b"x"], "config.recording.size_bytes"),
+        ([config_for(RECORDING)], [RECORDING[:-1]], "config.recording.size_bytes"),
+        ([config_for(RECORDING)], [RECORDING[:-1] + b"x"], "config.recording.sha256"),
+        ([config_for(RECORDING, display_name="two\nlines")], [], "config.display_name"),
+        (
+            [config_for(RECORDING, diarization=audio_pb2.DiarizationOptions(speaker_count=0))],
+            [],
+            "config.diarization.speaker_count",
+        ),
+    ],
+    ids=["nothing", "no config", "two configs", "chunk", "too many", "too few", "other bytes", "name", "option"],
+)
+async def test_a_stream_that_breaks_its_rules_is_refused_by_the_field(
+    stack: Stack, caller: Caller, opening: list[gateway_pb2.TranscribeRequest], chunks: list[bytes], field: str
+) -> None:
+    calling = caller.converse(opening, chunks) if opening else _only_closing(caller)
+    with pytest.raises(InvalidRequest) as caught:
+        await calling
+    assert caught.value.field == field
+    assert list((stack.store / "drafts").iterdir()) == []
+    assert list((stack.store / "recordings").iterdir()) == []
+
+
+async def _only_closing(caller: Caller) -> None:
+    call = caller.stub.Transcribe(timeout=10)
+    with translated_errors():
+        await call.done_writing()
+        await call.read()
+
+
+async def test_an_upload_that_stands_still_is_ended(tmp_path: Path) -> None:
+    async with Stack(tmp_path, gateway_settings={"upload_idle_seconds": 0.2}) as stack, stack.caller() as caller:
+        call = await caller.begin_upload(RECORDING)
+        with pytest.raises(DeadlineExceeded) as caught, translated_errors():
+            await call.read()
+        assert caught.value.reason == "UPLOAD_STALLED"
+
+
+async def test_what_a_model_refuses_is_named_as_the_caller_knows_it(stack: Stack, caller: Caller) -> None:
+    engines(stack)[0].failures = [
+        InvalidRequest("config.options.language_code is none", field="config.options.language_code")
+    ]
+
+    with pytest.raises(InvalidRequest) as caught:
+        await caller.transcribe(RECORDING)
+
+    assert caught.value.field == "config.transcription.language_code"
+    assert caught.value.message == "config.transcription.language_code is none"
+
+
+async def test_audio_that_is_too_long_for_a_model_is_a_recording_that_is_too_long(tmp_path: Path) -> None:
+    transcriber = ModelService(FakeTranscriberEngine(), max_audio_seconds=1.0)
+    async with Stack(tmp_path, transcriber=transcriber) as stack, stack.caller() as caller:
+        with pytest.raises(InvalidRecording) as caught:
+            await caller.transcribe(RECORDING)
+        assert caught.value.reason == "RECORDING_TOO_LONG"
+
+
+async def test_a_model_that_fails_leaves_the_other_ones_result(stack: Stack, caller: Caller) -> None:
+    engines(stack)[1].failures = [OutOfMemory("the device has too little memory")]
+    forms = [codec.encode_format(OutputFormat.TXT)]
+
+    answer = await caller.transcribe(RECORDING, formats=forms)
+
+    assert answer.result.partial
+    assert [(utterance.speaker, utterance.text) for utterance in answer.result.utterances] == [
+        (None, "hello there"),
+        (None, "good morning"),
+    ]
+    report = reports(answer)[Stage.DIARIZE]
+    assert (report.state, report.error_reason) == (StageState.FAILED, "OUT_OF_MEMORY")
+    assert report.error_message == "the device has too little memory"
+    assert answer.result.formats[OutputFormat.TXT].startswith(";; partial result: the stage diarize failed")
+
+    whole = await caller.transcribe(RECORDING, formats=forms)
+
+    assert not whole.result.partial
+    assert inferences(stack) == [1, 2]
+
+
+async def test_turns_are_delivered_where_the_transcription_failed(stack: Stack, caller: Caller) -> None:
+    engines(stack)[0].failures = [OutOfMemory("the device has too little memory")]
+
+    answer = await caller.transcribe(RECORDING, formats=[codec.encode_format(OutputFormat.RTTM)])
+
+    assert answer.result.partial
+    assert answer.result.utterances == ()
+    assert len(answer.result.turns) == 2
+    assert len(answer.result.formats[OutputFormat.RTTM].splitlines()) == 2
+
+
+async def test_a_fault_of_a_model_service_tells_nothing_of_its_inside(stack: Stack, caller: Caller) -> None:
+    engines(stack)[0].failures = [RuntimeError("secret path /opt/models")]
+
+    report = reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE]
+
+    assert report.error_reason == "INTERNAL"
+    assert "secret" not in report.error_message
+
+
+async def test_where_both_models_fail_the_more_telling_error_comes_back(stack: Stack, caller: Caller) -> None:
+    engines(stack)[0].failures = [OutOfMemory("the device has too little memory")]
+    engines(stack)[1].failures = [PreconditionFailed("weights are missing")]
+
+    with pytest.raises(OutOfMemory):
+        await caller.transcribe(RECORDING)
+
+
+async def test_a_service_that_is_away_leaves_a_partial_result_until_it_is_back(
+    stack: Stack, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "RETRY_SECONDS", (0.01,))
+    await stack.diarizer.stop()
+
+    assert reports(await caller.transcribe(RECORDING))[Stage.DIARIZE].error_reason == "UNAVAILABLE"
+
+    monkeypatch.undo()
+    await stack.diarizer.start()
+    answer = await caller.transcribe(RECORDING)
+    assert not answer.result.partial
+    assert reports(answer)[Stage.TRANSCRIBE].cached
+
+
+async def test_a_service_that_restarts_is_waited_for(stack: Stack, caller: Caller) -> None:
+    await stack.transcriber.stop()
+    await stack.diarizer.stop()
+    calling = asyncio.create_task(caller.transcribe(RECORDING))
+    await asyncio.sleep(0.5)
+
+    await stack.transcriber.start()
+    await stack.diarizer.start()
+
+    assert not (await calling).result.partial
+
+
+async def test_without_any_model_service_the_gateway_is_unavailable(
+    stack: Stack, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "RETRY_SECONDS", ())
+    await stack.transcriber.stop()
+    await stack.diarizer.stop()
+
+    with pytest.raises(Unavailable):
+        await caller.transcribe(RECORDING)
+
+
+async def test_cancelling_a_call_stops_both_models(stack: Stack, caller: Caller) -> None:
+    hold(stack)
+    calling = asyncio.create_task(caller.transcribe(RECORDING))
+    await both_compute(stack)
+
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+    await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
+    await until(lambda: stack.gateway is not None and not stack.gateway.calls_in_flight)
+    let_go(stack)
+    assert not (await caller.transcribe(RECORDING)).result.partial
+
+
+async def test_cancelling_a_call_while_it_uploads_leaves_nothing_half_written(stack: Stack, caller: Caller) -> None:
+    call = await caller.begin_upload(RECORDING)
+    await call.write(gateway_pb2.TranscribeRequest(recording_chunk=RECORDING[:1000]))
+    await until(lambda: any(draft.stat().st_size for draft in (stack.store / "drafts").iterdir()))
+
+    call.cancel()
+
+    await until(lambda: not list((stack.store / "drafts").iterdir()))
+    assert list((stack.store / "recordings").iterdir()) == []
+
+
+async def test_cancelling_a_call_while_it_decodes_ends_the_decoder(stack: Stack, caller: Caller) -> None:
+    data = endless_silence(hours=11)
+    chunks = [data[first : first + 1_000_000] for first in range(0, len(data), 1_000_000)]
+    decoding = asyncio.Event()
+
+    def look(response: gateway_pb2.TranscribeResponse) -> None:
+        if response.progress.fraction > 0:
+            decoding.set()
+
+    calling = asyncio.create_task(caller.converse([config_for(data)], chunks, on_response=look))
+    await decoding.wait()
+
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+    await until(lambda: not list((stack.store / "drafts").iterdir()))
+    assert list((stack.store / "audio").iterdir()) == []
+    assert inferences(stack) == [0, 0]
+
+
+async def test_a_model_that_takes_too_long_leaves_the_other_ones_result_before_the_deadline(
+    stack: Stack, caller: Caller
+) -> None:
+    engines(stack)[1].may_go_on.clear()
+
+    answer = await caller.transcribe(RECORDING, within=4.0)
+
+    assert reports(answer)[Stage.DIARIZE].error_reason == "DEADLINE_EXCEEDED"
+    assert len(answer.result.utterances) == 2
+    await until(lambda: engines(stack)[1].cancellations)
+
+
+async def test_a_deadline_that_passes_stops_both_models(stack: Stack, caller: Caller) -> None:
+    hold(stack)
+
+    with pytest.raises(DeadlineExceeded):
+        await caller.transcribe(RECORDING, within=1.0)
+
+    await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
+
+
+async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_is_not(tmp_path: Path) -> None:
+    async with Stack(tmp_path, gateway_settings={"max_requests": 1}) as stack, stack.caller() as caller:
+        hold(stack)
+        first = asyncio.create_task(caller.transcribe(RECORDING))
+        await both_compute(stack)
+
+        with pytest.raises(Overloaded) as caught:
+            await caller.transcribe(RECORDING)
+
+        assert caught.value.retry_after_seconds
+        assert stack.metrics.registry.get_sample_value("careca_work_in_flight") == 1
+        async with create_channel(stack.target) as channel:
+            health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        let_go(stack)
+        assert not (await first).result.partial
+        assert (await caller.transcribe(RECORDING)).kinds[0] == "recording_known"
+
+
+async def test_a_model_service_that_is_full_makes_the_caller_come_back_later(tmp_path: Path) -> None:
+    diarizer = ModelService(FakeDiarizerEngine(), max_waiting=0)
+    async with Stack(tmp_path, diarizer=diarizer) as stack, stack.caller() as caller:
+        hold(stack)
+        first = asyncio.create_task(caller.transcribe(RECORDING))
+        await both_compute(stack)
+
+        with pytest.raises(Overloaded) as caught:
+            await caller.transcribe(wav(tone(1.0)))
+
+        assert caught.value.retry_after_seconds
+        let_go(stack)
+        assert not (await first).result.partial
+
+
+async def test_draining_finishes_calls_in_flight_and_refuses_new_ones(stack: Stack, caller: Caller) -> None:
+    hold(stack)
+    first = asyncio.create_task(caller.transcribe(RECORDING))
+    await both_compute(stack)
+
+    stopping = asyncio.create_task(stack.stop_gateway())
+    await asyncio.sleep(0.1)
+    with pytest.raises(Unavailable):
+        await caller.transcribe(RECORDING)
+    let_go(stack)
+
+    assert not (await first).result.partial
+    await stopping
+
+
+async def test_a_gateway_that_starts_again_knows_what_it_was_sent(stack: Stack, caller: Caller) -> None:
+    first = await caller.transcribe(RECORDING)
+    await stack.stop_gateway()
+    await stack.start_gateway()
+
+    async with stack.caller() as again:
+        answer = await again.transcribe(RECORDING)
+
+    assert answer.kinds[0] == "recording_known"
+    assert reports(answer)[Stage.DECODE].cached
+    assert answer.result.utterances == first.result.utterances
+
+
+async def test_a_gateway_that_lost_the_audio_decodes_the_recording_again(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+    for audio in (stack.store / "audio").iterdir():
+        audio.unlink()
+
+    answer = await caller.transcribe(RECORDING)
+
+    assert answer.kinds[0] == "recording_known"
+    assert not reports(answer)[Stage.DECODE].cached
+    assert inferences(stack) == [1, 1]
+
+
+@pytest.mark.parametrize("content", [None, b"other bytes"], ids=["missing", "changed"])
+async def test_stored_audio_that_cannot_be_sent_is_our_fault_and_not_the_callers(
+    stack: Stack, tmp_path: Path, content: bytes | None
+) -> None:
+    audio = StoredAudio(Digest("a" * 64, 64_000), tmp_path / "audio.s16")
+    if content:
+        audio.path.write_bytes(content)
+    async with create_channel(f"127.0.0.1:{stack.transcriber.port}") as channel:
+        client = TranscriberClient(channel)
+
+        with pytest.raises(InternalError):
+            async for _ in client.run(audio, TranscriptionOptions(), skip_cache=False, deadline=Deadline.after(30)):
+                pass
+
+
+@pytest.fixture
+async def cached_stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
+    transcriber = ModelService(FakeTranscriberEngine(), redis_url=redis_server.url)
+    diarizer = ModelService(FakeDiarizerEngine(), redis_url=redis_server.url)
+    async with Stack(tmp_path, transcriber, diarizer) as stack:
+        yield stack
+
+
+async def test_a_redis_that_stops_and_starts_again_never_fails_a_request(
+    cached_stack: Stack, redis_server: RedisServer
+) -> None:
+    async with cached_stack.caller() as caller:
+        await caller.transcribe(RECORDING)
+        assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
+        redis_server.stop()
+
+        without = await caller.transcribe(RECORDING)
+
+        assert not without.result.partial
+        assert not reports(without)[Stage.TRANSCRIBE].cached
+        redis_server.start()
+        while not reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE].cached:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def test_results_outlive_the_model_services(cached_stack: Stack) -> None:
+    async with cached_stack.caller() as caller:
+        await caller.transcribe(RECORDING)
+        for service in (cached_stack.transcriber, cached_stack.diarizer):
+            await service.stop()
+            await service.start()
+
+        assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
+
+
+async def test_statistics_cover_both_services_and_the_gateway(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+
+    stats = await caller.admin.Stats(admin_pb2.StatsRequest())
+
+    assert [entry.stage for entry in stats.stages] == [audio_pb2.STAGE_TRANSCRIBE, audio_pb2.STAGE_DIARIZE]
+    assert [entry.stats.cache.entries for entry in stats.stages] == [1, 1]
+    assert [entry.error_message for entry in stats.stages] == ["", ""]
+    assert all(entry.stats.models_loaded for entry in stats.stages)
+    assert stats.gateway_memory.rss_bytes > 0
+    assert stats.stored_recordings == 1
+    assert stats.stored_bytes == len(RECORDING) + len(RECORDING) - 44
+
+
+async def test_statistics_say_which_service_cannot_be_reached(stack: Stack, caller: Caller) -> None:
+    await stack.diarizer.stop()
+
+    stats = await caller.admin.Stats(admin_pb2.StatsRequest())
+
+    assert stats.stages[0].HasField("stats")
+    assert not stats.stages[1].HasField("stats")
+    assert stats.stages[1].error_message
+
+
+async def test_clearing_everything_makes_the_next_request_compute_again(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+
+    cleared = await caller.admin.ClearCache(admin_pb2.ClearCacheRequest(scope=admin_pb2.CLEAR_SCOPE_ALL))
+
+    assert [entry.clearance.removed_entries for entry in cleared.stages] == [1, 1]
+    assert all(entry.clearance.memory.models_unloaded for entry in cleared.stages)
+    assert not any(engine.loaded for engine in engines(stack))
+    again = await caller.transcribe(RECORDING)
+    assert {stage: report.cached for stage, report in reports(again).items()} == {
+        Stage.DECODE: True,
+        Stage.TRANSCRIBE: False,
+        Stage.DIARIZE: False,
+        Stage.MERGE: False,
+    }
+    assert inferences(stack) == [2, 2]
+
+
+async def test_one_cache_can_be_cleared_alone(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+    request = admin_pb2.ClearCacheRequest(scope=admin_pb2.CLEAR_SCOPE_ALL, stages=[audio_pb2.STAGE_DIARIZE])
+
+    cleared = await caller.admin.ClearCache(request)
+
+    assert [entry.stage for entry in cleared.stages] == [audio_pb2.STAGE_DIARIZE]
+    await caller.transcribe(RECORDING)
+    assert inferences(stack) == [1, 2]
+
+
+async def test_clearing_what_is_expired_unloads_nothing(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+
+    await caller.admin.ClearCache(admin_pb2.ClearCacheRequest(scope=admin_pb2.CLEAR_SCOPE_EXPIRED))
+
+    assert all(engine.loaded for engine in engines(stack))
+    await caller.transcribe(RECORDING)
+    assert inferences(stack) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (admin_pb2.ClearCacheRequest(), "scope"),
+        (
+            admin_pb2.ClearCacheRequest(scope=admin_pb2.CLEAR_SCOPE_ALL, stages=[audio_pb2.STAGE_MERGE]),
+            "stages[0]",
+        ),
+    ],
+)
+async def test_clearing_without_saying_what_clears_nothing(
+    stack: Stack, caller: Caller, request_: admin_pb2.ClearCacheRequest, field: str
+) -> None:
+    await caller.transcribe(RECORDING)
+
+    with pytest.raises(InvalidRequest) as caught, translated_errors():
+        await caller.admin.ClearCache(request_)
+
+    assert caught.value.field == field
+    await caller.transcribe(RECORDING)
+    assert inferences(stack) == [1, 1]
+
+
+async def test_clearing_says_what_was_cleared_where_a_service_is_away(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+    await stack.diarizer.stop()
+
+    with pytest.raises(Unavailable, match=r"cleared: transcribe; diarize failed: .+"), translated_errors():
+        await caller.admin.ClearCache(admin_pb2.ClearCacheRequest(scope=admin_pb2.CLEAR_SCOPE_ALL))
+
+
+async def test_releasing_memory_unloads_the_models_until_the_next_request(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+
+    released = await caller.admin.ReleaseMemory(admin_pb2.ReleaseMemoryRequest())
+
+    assert [entry.memory.models_unloaded for entry in released.stages] == [True, True]
+    assert released.gateway.after.rss_bytes > 0
+    assert not any(engine.loaded for engine in engines(stack))
+    assert (await caller.transcribe(wav(tone(1.0)))).kinds[-1] == "result"
+
+
+async def test_stages_are_counted_in_the_metrics(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+    await caller.transcribe(RECORDING)
+
+    for stage in Stage:
+        for cached in ("false", "true"):
+            labels = {"stage": stage.value, "cached": cached}
+            assert stack.metrics.registry.get_sample_value("careca_stage_seconds_count", labels) == 1
+    await until(lambda: stack.metrics.registry.get_sample_value("careca_store_recordings") == 1)
+    assert stack.metrics.registry.get_sample_value("careca_store_size_bytes") == 2 * len(RECORDING) - 44

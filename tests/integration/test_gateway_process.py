@@ -1,0 +1,86 @@
+"""The gateway as a process of its own: what it weighs, and what a large upload adds to it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from careca.channel import create_channel
+from careca.errors import InvalidRecording
+from careca.types import Digest
+from conftest import free_port
+from stack import Caller, config_for
+
+MIB = 1024 * 1024
+IDLE_BYTES = 120_000_000
+UPLOAD_CHUNKS = 200
+UPLOAD_GROWTH_BYTES = 32 * MIB
+
+
+class GatewayProcess:
+    """``python -m careca_gateway`` with no model services behind it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        environment = {
+            **os.environ,
+            "CARECA_PORT": str(self.port),
+            "CARECA_METRICS_PORT": "-1",
+            "CARECA_STORE_DIR": str(folder / "store"),
+        }
+        with (folder / "gateway.log").open("wb") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "careca_gateway"], env=environment, stderr=log)
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            grpc.channel_ready_future(channel).result(60)
+
+    @property
+    def rss_bytes(self) -> int:
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
+    gateway = GatewayProcess(tmp_path)
+    yield gateway
+    gateway.process.kill()
+    gateway.process.wait()
+
+
+def test_an_idle_gateway_is_small_and_ends_on_sigterm(gateway: GatewayProcess) -> None:
+    assert gateway.rss_bytes < IDLE_BYTES
+    assert gateway.stop() == 0
+
+
+async def test_a_large_upload_hardly_grows_the_process(gateway: GatewayProcess) -> None:
+    block = os.urandom(MIB)
+    whole = hashlib.sha256()
+    for _ in range(UPLOAD_CHUNKS):
+        whole.update(block)
+    digest = Digest(whole.hexdigest(), UPLOAD_CHUNKS * MIB)
+    sizes = [gateway.rss_bytes]
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(UPLOAD_CHUNKS):
+            yield block
+            sizes.append(gateway.rss_bytes)
+
+    async with create_channel(f"127.0.0.1:{gateway.port}") as channel:
+        with pytest.raises(InvalidRecording) as caught:
+            await Caller(channel).converse([config_for(b"", digest=digest)], chunks())
+
+    assert caught.value.reason == "NOT_A_RECORDING"
+    assert len(sizes) > UPLOAD_CHUNKS
+    assert max(sizes) - sizes[0] < UPLOAD_GROWTH_BYTES

@@ -1,0 +1,268 @@
+"""Three real servers in one process, with engines that follow a script: gateway, transcriber and diarizer.
+
+async with Stack(folder) as stack, stack.caller() as caller:
+    result = await caller.transcribe(recording)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import grpc.aio
+
+from careca import codec
+from careca.cache import ResultCache
+from careca.channel import create_channel
+from careca.memory import MemoryKeeper
+from careca.metrics import ModelServiceMetrics
+from careca.redis_cache import RedisResultCache
+from careca.server import ServiceServer
+from careca.settings import ModelServiceSettings
+from careca.stage import CachedStage
+from careca.statuses import translated_errors
+from careca.types import Digest, Result, Segment, Stage
+from careca.v1 import (
+    admin_pb2_grpc,
+    audio_pb2,
+    diarizer_pb2_grpc,
+    gateway_pb2,
+    gateway_pb2_grpc,
+    transcriber_pb2_grpc,
+)
+from careca.worker import Worker
+from careca_gateway.settings import GatewaySettings
+from careca_gateway.wiring import wire
+from fakes import FakeCache, FakeDiarizerEngine, FakeTranscriberEngine, digest_of
+from tmp_servicers import DiarizerServicer, TranscriberServicer
+
+LOCAL: dict[str, Any] = {"host": "127.0.0.1", "metrics_port": -1, "drain_seconds": 5.0}
+
+Config = gateway_pb2.TranscribeRequest.Config
+Response = gateway_pb2.TranscribeResponse
+Engine = FakeTranscriberEngine | FakeDiarizerEngine
+
+
+class ModelService:
+    """A transcriber or a diarizer on a port that it keeps when it is stopped and started again."""
+
+    def __init__(self, engine: Engine, *, redis_url: str = "", **settings: Any) -> None:
+        self.engine = engine
+        self._redis_url = redis_url
+        self._settings = settings
+        self._server: ServiceServer | None = None
+        self._cache: ResultCache = FakeCache()
+        self.port = 0
+
+    async def start(self) -> None:
+        """Returns once it serves."""
+        settings = ModelServiceSettings(**LOCAL, port=self.port, **self._settings)
+        worker = Worker(slots=settings.slots, max_waiting=settings.max_waiting)
+        stage = Stage.TRANSCRIBE if isinstance(self.engine, FakeTranscriberEngine) else Stage.DIARIZE
+        metrics = ModelServiceMetrics(stage, self.engine, worker)
+        if self._redis_url:
+            self._cache = RedisResultCache(
+                self._redis_url, namespace=stage.value, model=self.engine.model, observer=metrics
+            )
+        common: dict[str, Any] = {
+            "stage": stage,
+            "engine": self.engine,
+            "cache": self._cache,
+            "worker": worker,
+            "memory": MemoryKeeper(self.engine, metrics),
+            "metrics": metrics,
+            "settings": settings,
+        }
+        flow, add_services = _servicer(self.engine, common)
+        self._server = ServiceServer(
+            settings=settings, add_services=add_services, metrics=metrics, warm_up=flow.start, close=flow.close
+        )
+        await self._server.start()
+        self.port = self._server.port
+
+    async def stop(self) -> None:
+        """Drains and stops; results in a cache of its own stay."""
+        if self._server:
+            self.engine.may_go_on.set()
+            await self._server.stop()
+            self._server = None
+
+
+def _servicer(
+    engine: Engine, common: dict[str, Any]
+) -> tuple[CachedStage[Any, Any, Any], Callable[[grpc.aio.Server], Sequence[str]]]:
+    """The flow of the engine's service, and what adds it to a server."""
+    flow: CachedStage[Any, Any, Any]
+    if isinstance(engine, FakeTranscriberEngine):
+        flow = CachedStage(
+            infer=engine.transcribe, encode=codec.encode_transcript, message_type=audio_pb2.Transcript, **common
+        )
+
+        def add(server: grpc.aio.Server) -> Sequence[str]:
+            transcriber_pb2_grpc.add_TranscriberServiceServicer_to_server(TranscriberServicer(flow), server)
+            return ("careca.v1.TranscriberService",)
+
+        return flow, add
+    flow = CachedStage(
+        infer=engine.diarize, encode=codec.encode_diarization, message_type=audio_pb2.Diarization, **common
+    )
+
+    def add_diarizer(server: grpc.aio.Server) -> Sequence[str]:
+        diarizer_pb2_grpc.add_DiarizerServiceServicer_to_server(DiarizerServicer(flow), server)
+        return ("careca.v1.DiarizerService",)
+
+    return flow, add_diarizer
+
+
+@dataclass
+class Stack:
+    """All three. ``gateway_settings`` are what the tests change of the gateway's."""
+
+    folder: Path
+    transcriber: ModelService = field(default_factory=lambda: ModelService(FakeTranscriberEngine()))
+    diarizer: ModelService = field(default_factory=lambda: ModelService(FakeDiarizerEngine()))
+    gateway_settings: dict[str, Any] = field(default_factory=dict)
+    target: str = ""
+    metrics: Any = None
+    gateway: ServiceServer | None = None
+
+    @property
+    def store(self) -> Path:
+        """The gateway's store."""
+        return self.folder / "store"
+
+    async def __aenter__(self) -> Self:
+        await self.transcriber.start()
+        await self.diarizer.start()
+        await self.start_gateway()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop_gateway()
+        await self.diarizer.stop()
+        await self.transcriber.stop()
+
+    async def start_gateway(self) -> None:
+        """Starts a gateway with the store that is there."""
+        settings = GatewaySettings(
+            **LOCAL,
+            port=0,
+            store_dir=self.store,
+            transcriber_target=f"127.0.0.1:{self.transcriber.port}",
+            diarizer_target=f"127.0.0.1:{self.diarizer.port}",
+            **self.gateway_settings,
+        )
+        wiring = wire(settings)
+        self.metrics = wiring.metrics
+        self.gateway = ServiceServer(
+            settings=settings,
+            add_services=wiring.add_services,
+            metrics=wiring.metrics,
+            warm_up=wiring.warm_up,
+            close=wiring.close,
+        )
+        await self.gateway.start()
+        self.target = f"127.0.0.1:{self.gateway.port}"
+
+    async def stop_gateway(self) -> None:
+        """Drains and stops the gateway."""
+        if self.gateway:
+            await self.gateway.stop()
+            self.gateway = None
+
+    @asynccontextmanager
+    async def caller(self) -> AsyncIterator[Caller]:
+        """Somebody who calls the gateway."""
+        async with create_channel(self.target) as channel:
+            yield Caller(channel)
+
+
+@dataclass
+class Answer:
+    """What a call was told, in order."""
+
+    responses: list[Response]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kind of each message."""
+        return [str(response.WhichOneof("message")) for response in self.responses]
+
+    @property
+    def result(self) -> Result:
+        """The last message, which must be the only result."""
+        assert self.kinds.count("result") == 1
+        return codec.decode_result(self.responses[-1].result)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The finished segments."""
+        return [codec.decode_segment(response.segment) for response in self.responses if response.HasField("segment")]
+
+    def progress(self, stage: Stage) -> list[float]:
+        """The fractions told of one stage."""
+        told = [response.progress for response in self.responses if response.HasField("progress")]
+        return [progress.fraction for progress in map(codec.decode_progress, told) if progress.stage is stage]
+
+
+class Caller:
+    """Plain gRPC, as any client in any language would call."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+        self.admin = admin_pb2_grpc.AdminServiceStub(channel)
+
+    async def transcribe(self, data: bytes, *, within: float | None = 60.0, **config: Any) -> Answer:
+        """The whole conversation about ``data``. Raises ``CarecaError``."""
+        return await self.converse([config_for(data, **config)], [data], within=within)
+
+    async def begin_upload(self, data: bytes) -> grpc.aio.StreamStreamCall[gateway_pb2.TranscribeRequest, Response]:
+        """A call whose next message must be a chunk of ``data``."""
+        call = self.stub.Transcribe(timeout=60.0)
+        await call.write(config_for(data))
+        response = await call.read()
+        assert isinstance(response, Response)
+        assert response.HasField("recording_needed")
+        return call
+
+    async def converse(
+        self,
+        opening: Sequence[gateway_pb2.TranscribeRequest],
+        chunks: Iterable[bytes],
+        *,
+        within: float | None = 60.0,
+        on_response: Callable[[Response], None] = lambda _: None,
+    ) -> Answer:
+        """Sends ``opening``, then ``chunks`` if the recording is needed. Raises ``CarecaError``."""
+        needed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        async def requests() -> AsyncIterator[gateway_pb2.TranscribeRequest]:
+            for message in opening:
+                yield message
+            if await needed:
+                for chunk in chunks:
+                    yield gateway_pb2.TranscribeRequest(recording_chunk=chunk)
+
+        responses = []
+        with translated_errors():
+            call = self.stub.Transcribe(requests(), timeout=within)
+            try:
+                async for response in call:
+                    if not needed.done():
+                        needed.set_result(response.HasField("recording_needed"))
+                    responses.append(response)
+                    on_response(response)
+            finally:
+                call.cancel()
+                needed.cancel()
+        return Answer(responses)
+
+
+def config_for(data: bytes, *, digest: Digest | None = None, **config: Any) -> gateway_pb2.TranscribeRequest:
+    """The first message of a conversation about ``data``."""
+    recording = codec.encode_digest(digest or digest_of(data))
+    return gateway_pb2.TranscribeRequest(config=Config(recording=recording, **config))

@@ -1,0 +1,98 @@
+"""What the gateway accepts and refuses of a caller's config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from careca.errors import InvalidRequest
+from careca.types import DiarizationOptions, Digest, OutputFormat, Progress, Segment, Stage, TranscriptionOptions
+from careca.v1 import audio_pb2, gateway_pb2
+from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request
+from careca_gateway.wire import MAX_NAME_CHARACTERS, decode_request, decode_stages, encode_event
+
+DIGEST = audio_pb2.Digest(sha256="a" * 64, size_bytes=1000)
+
+
+def config(**fields: Any) -> gateway_pb2.TranscribeRequest.Config:
+    return gateway_pb2.TranscribeRequest.Config(**{"recording": DIGEST, **fields})
+
+
+def test_a_digest_alone_asks_for_the_defaults() -> None:
+    assert decode_request(config()) == Request(recording=Digest("a" * 64, 1000))
+
+
+def test_everything_that_can_be_asked_is_taken_over() -> None:
+    asked = config(
+        display_name="Reunião de segunda 🎙️.m4a",
+        transcription=audio_pb2.TranscriptionOptions(language_code="pt", hotwords=["Careca"]),
+        diarization=audio_pb2.DiarizationOptions(min_speaker_count=2, max_speaker_count=4),
+        cache_control=audio_pb2.CacheControl(skip_cache=True),
+        formats=[gateway_pb2.OUTPUT_FORMAT_SRT, gateway_pb2.OUTPUT_FORMAT_JSON, gateway_pb2.OUTPUT_FORMAT_SRT],
+    )
+
+    assert decode_request(asked) == Request(
+        recording=Digest("a" * 64, 1000),
+        display_name="Reunião de segunda 🎙️.m4a",
+        transcription=TranscriptionOptions(language="pt", hotwords=("Careca",)),
+        diarization=DiarizationOptions(min_speaker_count=2, max_speaker_count=4),
+        skip_cache=True,
+        formats=(OutputFormat.SRT, OutputFormat.JSON),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"recording": audio_pb2.Digest(sha256="A" * 64)}, "config.recording.sha256"),
+        ({"recording": audio_pb2.Digest(sha256="a" * 64, size_bytes=-1)}, "config.recording.size_bytes"),
+        ({"display_name": "x" * (MAX_NAME_CHARACTERS + 1)}, "config.display_name"),
+        ({"display_name": "two\nlines"}, "config.display_name"),
+        ({"display_name": "bell\x07"}, "config.display_name"),
+        ({"display_name": "separator\u2028"}, "config.display_name"),
+        ({"transcription": audio_pb2.TranscriptionOptions(beam_size=0)}, "config.transcription.beam_size"),
+        ({"transcription": audio_pb2.TranscriptionOptions(language_code="E!")}, "config.transcription.language_code"),
+        ({"diarization": audio_pb2.DiarizationOptions(speaker_count=51)}, "config.diarization.speaker_count"),
+        (
+            {"diarization": audio_pb2.DiarizationOptions(min_speaker_count=5, max_speaker_count=2)},
+            "config.diarization.min_speaker_count",
+        ),
+        ({"formats": [gateway_pb2.OUTPUT_FORMAT_TXT, gateway_pb2.OUTPUT_FORMAT_UNSPECIFIED]}, "config.formats[1]"),
+        ({"formats": [99]}, "config.formats[0]"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused_by_its_field(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decode_request(config(**fields))
+    assert caught.value.field == field
+
+
+def test_every_event_has_its_message() -> None:
+    result = gateway_pb2.TranscribeResponse(result=gateway_pb2.TranscribeResult(partial=True))
+    events = (
+        RecordingNeeded(),
+        RecordingKnown(),
+        Progress(Stage.MERGE, 0.5),
+        Segment(0.0, 1.0, "hello"),
+        Completed(result, ()),
+    )
+
+    kinds = [encode_event(event).WhichOneof("message") for event in events]
+
+    assert kinds == ["recording_needed", "recording_known", "progress", "segment", "result"]
+    assert encode_event(events[-1]) is result
+
+
+def test_no_stage_named_means_all_that_there_are() -> None:
+    known = (Stage.TRANSCRIBE, Stage.DIARIZE)
+
+    assert decode_stages([], known) == known
+    assert decode_stages([audio_pb2.STAGE_DIARIZE, audio_pb2.STAGE_DIARIZE], known) == (Stage.DIARIZE,)
+
+
+@pytest.mark.parametrize("number", [audio_pb2.STAGE_UNSPECIFIED, audio_pb2.STAGE_DECODE, audio_pb2.STAGE_MERGE])
+def test_a_stage_without_a_cache_is_refused(number: audio_pb2.Stage.ValueType) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decode_stages([audio_pb2.STAGE_DIARIZE, number], (Stage.TRANSCRIBE, Stage.DIARIZE))
+    assert caught.value.field == "stages[1]"

@@ -1,28 +1,19 @@
-"""Both engines in one process without any service: what the gateway path is compared with.
-
-Run as a program it answers, for each line of JSON on standard input (a path), with a line of JSON on standard output.
-It is started with the environment of the services, so that settings, threads and allocator are theirs.
-"""
+"""Both engines called directly, in a process beside the stack: what the gateway path is compared with."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO
-
-from audio import decode
-from careca.audio import Audio
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of the two engines, computing at the same time, and until both were through."""
+    """Seconds of each engine, computing at the same time, and until both were through."""
 
     whole: float
     transcribe: float
@@ -30,19 +21,25 @@ class Timing:
 
 
 class DirectEngines:
-    """A process that holds both engines. ``with`` waits until they are loaded and ends the process."""
+    """The process that holds both engines: `direct_process.py`, with the ``environment`` of the services.
+
+    It is one process, and not this one, so that settings and allocator are those that the services were started with.
+    Entering waits until the models are loaded, leaving ends the process.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {**environment, "CARECA_LOG_LEVEL": "warning"}
+
+    def __enter__(self) -> DirectEngines:
+        program = Path(__file__).with_name("direct_process.py")
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            env=dict(environment),
+            [sys.executable, str(program)],
+            env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-
-    def __enter__(self) -> DirectEngines:
-        self._read()
+        self._ask({})
         return self
 
     def __exit__(
@@ -53,31 +50,15 @@ class DirectEngines:
 
     def compute(self, recording: Path) -> Timing:
         """Transcribes and diarizes ``recording``; its decoding is not in the times."""
-        self._pipe(self._process.stdin).write(json.dumps(str(recording)) + "\n")
-        self._pipe(self._process.stdin).flush()
-        return Timing(**json.loads(self._read()))
+        return Timing(**self._ask({"recording": str(recording)}))
 
-    def _read(self) -> str:
-        line = self._pipe(self._process.stdout).readline()
-        if not line:
+    def _ask(self, request: Mapping[str, str]) -> dict[str, float]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
             raise RuntimeError("the process with both engines ended; its messages are above")
-        return line
-
-    @staticmethod
-    def _pipe(pipe: IO[str] | None) -> IO[str]:
-        assert pipe is not None
-        return pipe
-
-
-def main() -> None:
-    """Loads both engines, says so, and answers until standard input ends."""
-    with os.fdopen(os.dup(1), "w", buffering=1) as answers:
-        os.dup2(2, 1)  # what libraries print must not end up among the answers
-        compute = _load_engines()
-        answers.write("ready\n")
-        for line in sys.stdin:
-            answers.write(json.dumps(asdict(compute(Audio(decode(Path(json.loads(line))))))) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        timing: dict[str, float] = json.loads(answer)
+        return timing

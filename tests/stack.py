@@ -16,29 +16,19 @@ from typing import Any, Self
 import grpc.aio
 
 from careca import codec
-from careca.cache import ResultCache
 from careca.channel import create_channel
-from careca.memory import MemoryKeeper
-from careca.metrics import ModelServiceMetrics
-from careca.redis_cache import RedisResultCache
 from careca.server import ServiceServer
-from careca.settings import ModelServiceSettings
-from careca.stage import CachedStage
+from careca.settings import ServiceSettings
 from careca.statuses import translated_errors
 from careca.types import Digest, Result, Segment, Stage
-from careca.v1 import (
-    admin_pb2_grpc,
-    audio_pb2,
-    diarizer_pb2_grpc,
-    gateway_pb2,
-    gateway_pb2_grpc,
-    transcriber_pb2_grpc,
-)
-from careca.worker import Worker
+from careca.v1 import admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
+from careca_diarizer.settings import DiarizerSettings
+from careca_diarizer.wiring import wire as wire_diarizer
 from careca_gateway.settings import GatewaySettings
-from careca_gateway.wiring import wire
-from fakes import FakeCache, FakeDiarizerEngine, FakeTranscriberEngine, digest_of
-from tmp_servicers import DiarizerServicer, TranscriberServicer
+from careca_gateway.wiring import wire as wire_gateway
+from careca_transcriber.settings import TranscriberSettings
+from careca_transcriber.wiring import wire as wire_transcriber
+from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 
 LOCAL: dict[str, Any] = {"host": "127.0.0.1", "metrics_port": -1, "drain_seconds": 5.0}
 
@@ -50,79 +40,49 @@ Engine = FakeTranscriberEngine | FakeDiarizerEngine
 class ModelService:
     """A transcriber or a diarizer on a port that it keeps when it is stopped and started again."""
 
-    def __init__(self, engine: Engine, *, redis_url: str = "", **settings: Any) -> None:
+    def __init__(self, engine: Engine, **settings: Any) -> None:
         self.engine = engine
-        self._redis_url = redis_url
+        self.port = 0
         self._settings = settings
         self._server: ServiceServer | None = None
-        self._cache: ResultCache = FakeCache()
-        self.port = 0
 
-    async def start(self) -> None:
+    async def start(self, redis_url: str) -> None:
         """Returns once it serves."""
-        settings = ModelServiceSettings(**LOCAL, port=self.port, **self._settings)
-        worker = Worker(slots=settings.slots, max_waiting=settings.max_waiting)
-        stage = Stage.TRANSCRIBE if isinstance(self.engine, FakeTranscriberEngine) else Stage.DIARIZE
-        metrics = ModelServiceMetrics(stage, self.engine, worker)
-        if self._redis_url:
-            self._cache = RedisResultCache(
-                self._redis_url, namespace=stage.value, model=self.engine.model, observer=metrics
-            )
-        common: dict[str, Any] = {
-            "stage": stage,
-            "engine": self.engine,
-            "cache": self._cache,
-            "worker": worker,
-            "memory": MemoryKeeper(self.engine, metrics),
-            "metrics": metrics,
-            "settings": settings,
-        }
-        flow, add_services = _servicer(self.engine, common)
-        self._server = ServiceServer(
-            settings=settings, add_services=add_services, metrics=metrics, warm_up=flow.start, close=flow.close
-        )
+        common = LOCAL | {"port": self.port, "redis_url": redis_url} | self._settings
+        if isinstance(self.engine, FakeTranscriberEngine):
+            transcriber_settings = TranscriberSettings(**common)
+            self._server = _server(transcriber_settings, wire_transcriber(transcriber_settings, self.engine))
+        else:
+            diarizer_settings = DiarizerSettings(**common)
+            self._server = _server(diarizer_settings, wire_diarizer(diarizer_settings, self.engine))
         await self._server.start()
         self.port = self._server.port
 
     async def stop(self) -> None:
-        """Drains and stops; results in a cache of its own stay."""
+        """Drains and stops."""
         if self._server:
             self.engine.may_go_on.set()
             await self._server.stop()
             self._server = None
 
 
-def _servicer(
-    engine: Engine, common: dict[str, Any]
-) -> tuple[CachedStage[Any, Any, Any], Callable[[grpc.aio.Server], Sequence[str]]]:
-    """The flow of the engine's service, and what adds it to a server."""
-    flow: CachedStage[Any, Any, Any]
-    if isinstance(engine, FakeTranscriberEngine):
-        flow = CachedStage(
-            infer=engine.transcribe, encode=codec.encode_transcript, message_type=audio_pb2.Transcript, **common
-        )
-
-        def add(server: grpc.aio.Server) -> Sequence[str]:
-            transcriber_pb2_grpc.add_TranscriberServiceServicer_to_server(TranscriberServicer(flow), server)
-            return ("careca.v1.TranscriberService",)
-
-        return flow, add
-    flow = CachedStage(
-        infer=engine.diarize, encode=codec.encode_diarization, message_type=audio_pb2.Diarization, **common
+def _server(settings: ServiceSettings, wiring: Any) -> ServiceServer:
+    """The server of a service that was wired."""
+    return ServiceServer(
+        settings=settings,
+        add_services=wiring.add_services,
+        metrics=wiring.metrics,
+        warm_up=wiring.warm_up,
+        close=wiring.close,
     )
-
-    def add_diarizer(server: grpc.aio.Server) -> Sequence[str]:
-        diarizer_pb2_grpc.add_DiarizerServiceServicer_to_server(DiarizerServicer(flow), server)
-        return ("careca.v1.DiarizerService",)
-
-    return flow, add_diarizer
 
 
 @dataclass
 class Stack:
-    """All three. ``gateway_settings`` are what the tests change of the gateway's."""
+    """All three. ``gateway_settings`` are what a test changes of the gateway's."""
 
     folder: Path
+    redis_url: str
     transcriber: ModelService = field(default_factory=lambda: ModelService(FakeTranscriberEngine()))
     diarizer: ModelService = field(default_factory=lambda: ModelService(FakeDiarizerEngine()))
     gateway_settings: dict[str, Any] = field(default_factory=dict)
@@ -131,20 +91,25 @@ class Stack:
     gateway: ServiceServer | None = None
 
     @property
+    def model_services(self) -> tuple[ModelService, ModelService]:
+        """The two behind the gateway."""
+        return self.transcriber, self.diarizer
+
+    @property
     def store(self) -> Path:
         """The gateway's store."""
         return self.folder / "store"
 
     async def __aenter__(self) -> Self:
-        await self.transcriber.start()
-        await self.diarizer.start()
+        for service in self.model_services:
+            await service.start(self.redis_url)
         await self.start_gateway()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop_gateway()
-        await self.diarizer.stop()
-        await self.transcriber.stop()
+        for service in self.model_services:
+            await service.stop()
 
     async def start_gateway(self) -> None:
         """Starts a gateway with the store that is there."""
@@ -156,15 +121,9 @@ class Stack:
             diarizer_target=f"127.0.0.1:{self.diarizer.port}",
             **self.gateway_settings,
         )
-        wiring = wire(settings)
+        wiring = wire_gateway(settings)
         self.metrics = wiring.metrics
-        self.gateway = ServiceServer(
-            settings=settings,
-            add_services=wiring.add_services,
-            metrics=wiring.metrics,
-            warm_up=wiring.warm_up,
-            close=wiring.close,
-        )
+        self.gateway = _server(settings, wiring)
         await self.gateway.start()
         self.target = f"127.0.0.1:{self.gateway.port}"
 

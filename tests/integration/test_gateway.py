@@ -35,11 +35,12 @@ from media import endless_silence, recording, silent_film, tone, wav
 from stack import Answer, Caller, ModelService, Stack, config_for
 
 RECORDING = wav(tone(2.0))
+NO_REDIS = ""
 
 
 @pytest.fixture
-async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
-    async with Stack(tmp_path) as stack:
+async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, redis_server.url) as stack:
         yield stack
 
 
@@ -216,7 +217,7 @@ async def test_what_is_no_usable_recording_is_refused_and_forgotten(
 
 async def test_limits_of_the_gateway_are_those_of_its_settings(tmp_path: Path) -> None:
     limits = {"max_recording_bytes": 100_000, "max_audio_seconds": 1.0}
-    async with Stack(tmp_path, gateway_settings=limits) as stack, stack.caller() as caller:
+    async with Stack(tmp_path, NO_REDIS, gateway_settings=limits) as stack, stack.caller() as caller:
         with pytest.raises(InvalidRecording) as caught:
             await caller.converse([config_for(b"x" * 100_001)], [])
         assert caught.value.reason == "RECORDING_TOO_LARGE"
@@ -264,7 +265,10 @@ async def _only_closing(caller: Caller) -> None:
 
 
 async def test_an_upload_that_stands_still_is_ended(tmp_path: Path) -> None:
-    async with Stack(tmp_path, gateway_settings={"upload_idle_seconds": 0.2}) as stack, stack.caller() as caller:
+    async with (
+        Stack(tmp_path, NO_REDIS, gateway_settings={"upload_idle_seconds": 0.2}) as stack,
+        stack.caller() as caller,
+    ):
         call = await caller.begin_upload(RECORDING)
         with pytest.raises(DeadlineExceeded) as caught, translated_errors():
             await call.read()
@@ -285,7 +289,7 @@ async def test_what_a_model_refuses_is_named_as_the_caller_knows_it(stack: Stack
 
 async def test_audio_that_is_too_long_for_a_model_is_a_recording_that_is_too_long(tmp_path: Path) -> None:
     transcriber = ModelService(FakeTranscriberEngine(), max_audio_seconds=1.0)
-    async with Stack(tmp_path, transcriber=transcriber) as stack, stack.caller() as caller:
+    async with Stack(tmp_path, NO_REDIS, transcriber=transcriber) as stack, stack.caller() as caller:
         with pytest.raises(InvalidRecording) as caught:
             await caller.transcribe(RECORDING)
         assert caught.value.reason == "RECORDING_TOO_LONG"
@@ -350,7 +354,7 @@ async def test_a_service_that_is_away_leaves_a_partial_result_until_it_is_back(
     assert reports(await caller.transcribe(RECORDING))[Stage.DIARIZE].error_reason == "UNAVAILABLE"
 
     monkeypatch.undo()
-    await stack.diarizer.start()
+    await stack.diarizer.start(stack.redis_url)
     answer = await caller.transcribe(RECORDING)
     assert not answer.result.partial
     assert reports(answer)[Stage.TRANSCRIBE].cached
@@ -362,8 +366,8 @@ async def test_a_service_that_restarts_is_waited_for(stack: Stack, caller: Calle
     calling = asyncio.create_task(caller.transcribe(RECORDING))
     await asyncio.sleep(0.5)
 
-    await stack.transcriber.start()
-    await stack.diarizer.start()
+    await stack.transcriber.start(stack.redis_url)
+    await stack.diarizer.start(stack.redis_url)
 
     assert not (await calling).result.partial
 
@@ -448,7 +452,7 @@ async def test_a_deadline_that_passes_stops_both_models(stack: Stack, caller: Ca
 
 
 async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_is_not(tmp_path: Path) -> None:
-    async with Stack(tmp_path, gateway_settings={"max_requests": 1}) as stack, stack.caller() as caller:
+    async with Stack(tmp_path, NO_REDIS, gateway_settings={"max_requests": 1}) as stack, stack.caller() as caller:
         hold(stack)
         first = asyncio.create_task(caller.transcribe(RECORDING))
         await both_compute(stack)
@@ -468,7 +472,7 @@ async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_
 
 async def test_a_model_service_that_is_full_makes_the_caller_come_back_later(tmp_path: Path) -> None:
     diarizer = ModelService(FakeDiarizerEngine(), max_waiting=0)
-    async with Stack(tmp_path, diarizer=diarizer) as stack, stack.caller() as caller:
+    async with Stack(tmp_path, NO_REDIS, diarizer=diarizer) as stack, stack.caller() as caller:
         hold(stack)
         first = asyncio.create_task(caller.transcribe(RECORDING))
         await both_compute(stack)
@@ -536,39 +540,29 @@ async def test_stored_audio_that_cannot_be_sent_is_our_fault_and_not_the_callers
                 pass
 
 
-@pytest.fixture
-async def cached_stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    transcriber = ModelService(FakeTranscriberEngine(), redis_url=redis_server.url)
-    diarizer = ModelService(FakeDiarizerEngine(), redis_url=redis_server.url)
-    async with Stack(tmp_path, transcriber, diarizer) as stack:
-        yield stack
-
-
 async def test_a_redis_that_stops_and_starts_again_never_fails_a_request(
-    cached_stack: Stack, redis_server: RedisServer
+    stack: Stack, caller: Caller, redis_server: RedisServer
 ) -> None:
-    async with cached_stack.caller() as caller:
-        await caller.transcribe(RECORDING)
-        assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
-        redis_server.stop()
+    await caller.transcribe(RECORDING)
+    assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
+    redis_server.stop()
 
-        without = await caller.transcribe(RECORDING)
+    without = await caller.transcribe(RECORDING)
 
-        assert not without.result.partial
-        assert not reports(without)[Stage.TRANSCRIBE].cached
-        redis_server.start()
-        while not reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE].cached:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+    assert not without.result.partial
+    assert not reports(without)[Stage.TRANSCRIBE].cached
+    redis_server.start()
+    while not reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE].cached:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
 
 
-async def test_results_outlive_the_model_services(cached_stack: Stack) -> None:
-    async with cached_stack.caller() as caller:
-        await caller.transcribe(RECORDING)
-        for service in (cached_stack.transcriber, cached_stack.diarizer):
-            await service.stop()
-            await service.start()
+async def test_results_outlive_the_model_services(stack: Stack, caller: Caller) -> None:
+    await caller.transcribe(RECORDING)
+    for service in stack.model_services:
+        await service.stop()
+        await service.start(stack.redis_url)
 
-        assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
+    assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
 
 
 async def test_statistics_cover_both_services_and_the_gateway(stack: Stack, caller: Caller) -> None:
@@ -676,11 +670,11 @@ async def test_releasing_memory_unloads_the_models_until_the_next_request(stack:
     assert (await caller.transcribe(wav(tone(1.0)))).kinds[-1] == "result"
 
 
-async def test_stages_are_counted_in_the_metrics(stack: Stack, caller: Caller) -> None:
+async def test_the_gateways_own_stages_and_its_store_are_counted_in_the_metrics(stack: Stack, caller: Caller) -> None:
     await caller.transcribe(RECORDING)
     await caller.transcribe(RECORDING)
 
-    for stage in Stage:
+    for stage in (Stage.DECODE, Stage.MERGE):
         for cached in ("false", "true"):
             labels = {"stage": stage.value, "cached": cached}
             assert stack.metrics.registry.get_sample_value("careca_stage_seconds_count", labels) == 1

@@ -271,6 +271,19 @@ def test_what_two_requests_hold_stays_until_both_have_gone(tmp_path: Path) -> No
         assert known(store, digest)
 
 
+def test_a_thread_that_outlives_its_request_holds_nothing(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=0)
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    with store.hold(digest) as recording:
+        pass
+
+    assert recording.stored_audio()
+    store.sweep()
+
+    assert store.usage().size_bytes == 0
+
+
 def test_a_recording_that_proved_unusable_is_removed(store: Store) -> None:
     digest = put(store, DATA)
 

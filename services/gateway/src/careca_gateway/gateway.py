@@ -125,12 +125,9 @@ class _RequestLog:
     def _outcome(self, error: BaseException | None) -> str:
         if self.reports:
             return "SUCCEEDED"
-        return error.reason if isinstance(error, CarecaError) else "CANCELLED" if not _is_fault(error) else "INTERNAL"
-
-
-def _is_fault(error: BaseException | None) -> bool:
-    """Whether ``error`` is one that nobody expected; being cancelled or closed is none."""
-    return isinstance(error, Exception)
+        if isinstance(error, CarecaError):
+            return error.reason
+        return "INTERNAL" if isinstance(error, Exception) else "CANCELLED"
 
 
 def _summary(report: StageReport) -> str:

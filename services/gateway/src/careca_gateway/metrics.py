@@ -15,7 +15,7 @@ class GatewayMetrics(Metrics):
     """Requests, recordings waiting to be decoded, and the store."""
 
     def __init__(self) -> None:
-        super().__init__(tuple(Stage))
+        super().__init__((Stage.DECODE, Stage.MERGE))
         self._in_flight = self._gauge("careca_work_in_flight", "Requests that are worked on.")
         self._waiting = self._gauge("careca_work_waiting", "Recordings that wait for a decoder.")
         self._recordings = self._gauge("careca_store_recordings", "Recordings in the store.")

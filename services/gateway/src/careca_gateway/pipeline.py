@@ -54,7 +54,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[M_co]):
-    """What a model stage found, and whether it had been found before."""
+    """What a stage found, and whether it had been found before."""
 
     message: M_co
     cached: bool
@@ -89,10 +89,13 @@ class MergeStage(Protocol[T, D, A, R_co]):
 
 
 class StageObserver(Protocol):
-    """Told of stages that succeeded, for metrics."""
+    """Told what the gateway's own stages did, for metrics; model services count theirs."""
 
     def observe_stage(self, stage: Stage, seconds: float, *, cached: bool) -> None:
-        """Counts one."""
+        """Counts a stage that succeeded."""
+
+    def count_audio(self, stage: Stage, seconds: float) -> None:
+        """Counts audio that a stage worked on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +154,19 @@ class Pipeline(Generic[T, D, A, R]):
         clock = _Clock(Stage.DECODE, emit)
         decoded = await self._decoder.decode(recording, lambda fraction: emit(Progress(Stage.DECODE, fraction)))
         reports = [clock.succeeded(cached=decoded.cached)]
+        self._count(reports[0], decoded.message)
         found, model_reports = await self._infer(request, decoded.message, deadline, emit)
         reports += model_reports
         clock = _Clock(Stage.MERGE, emit)
         merged = await self._merger.merge(request, decoded.message, found, tuple(reports))
         reports.append(clock.succeeded(cached=merged.cached))
-        for report in reports:
-            if report.state is StageState.SUCCEEDED:
-                self._observer.observe_stage(report.stage, report.seconds, cached=report.cached)
+        self._count(reports[-1], decoded.message)
         return Completed(self._merger.conclude(merged.message, tuple(reports)), tuple(reports))
+
+    def _count(self, report: StageReport, audio: StoredAudio) -> None:
+        self._observer.observe_stage(report.stage, report.seconds, cached=report.cached)
+        if not report.cached:
+            self._observer.count_audio(report.stage, audio.duration)
 
     async def _infer(
         self, request: Request, audio: StoredAudio, deadline: Deadline, emit: Emit

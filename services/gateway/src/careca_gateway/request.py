@@ -45,6 +45,10 @@ class Deadline:
             raise DeadlineExceeded("the deadline passed")
         return seconds
 
+    def allows(self, seconds: float) -> bool:
+        """Whether more than ``seconds`` are left."""
+        return self.at is None or self.at - time.monotonic() > seconds
+
     def within(self, seconds: float) -> Deadline:
         """This deadline, or the one in ``seconds`` if that is sooner."""
         at = time.monotonic() + seconds

@@ -201,16 +201,23 @@ class HeldRecording:
         self._store = store
         self._decoded = store.decoded / f"{digest.sha256}.json"
         self._pinned: list[Path] = []
+        self._released = False
+        # A cancelled request leaves while a thread that it started may still work on the recording.
+        self._lock = threading.Lock()
 
     def pin(self, path: Path) -> None:
-        """Keeps ``path`` until ``release``."""
-        self._store.pin(path)
-        self._pinned.append(path)
+        """Keeps ``path`` until ``release``; does nothing after it."""
+        with self._lock:
+            if not self._released:
+                self._store.pin(path)
+                self._pinned.append(path)
 
     def release(self) -> None:
-        """Lets go of everything."""
-        while self._pinned:
-            self._store.unpin(self._pinned.pop())
+        """Lets go of everything for good."""
+        with self._lock:
+            self._released = True
+            while self._pinned:
+                self._store.unpin(self._pinned.pop())
 
     def known(self) -> bool:
         """Whether the recording can be worked on without being sent; marks it as used now."""

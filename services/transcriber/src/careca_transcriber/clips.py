@@ -44,8 +44,9 @@ def cut_clips(speech: Sequence[Span], activity: Activity, total_samples: int) ->
 
 def spread(clips: Sequence[Span], activity: Activity, count: int) -> list[Span]:
     """Up to ``count`` clips from all over the recording, of each part of it the one with the most speech."""
-    parts = np.array_split(np.arange(len(clips)), min(count, len(clips)))
-    return [max((clips[i] for i in part), key=lambda clip: activity.speech_seconds(*clip.seconds)) for part in parts]
+    count = min(count, len(clips))
+    parts = (clips[len(clips) * part // count : len(clips) * (part + 1) // count] for part in range(count))
+    return [max(part, key=lambda clip: activity.speech_seconds(*clip.seconds)) for part in parts]
 
 
 def _padded_stretches(speech: Sequence[Span], total_samples: int) -> Iterator[Span]:

@@ -94,7 +94,7 @@ def put_in_order(segments: Sequence[Segment], start: float, end: float) -> tuple
         (w.start, w.end) for segment in segments for w in segment.words if w.start is not None and w.end is not None
     ]
     starts = list(accumulate((min(max(word_start, start), end) for word_start, _ in timed), max))
-    limits = [*starts[1:], end]
+    limits = [*starts, end][1:]
     ends = [max(first, min(word_end, limit)) for first, (_, word_end), limit in zip(starts, timed, limits, strict=True)]
     times = zip(starts, ends, strict=True)
     return tuple(_with_times(segment, times, start, end) for segment in segments)
@@ -111,8 +111,10 @@ def _with_times(segment: Segment, times: Iterator[tuple[float, float]], start: f
             words.append(word)
     return replace(
         segment,
-        start=min((word.start for word in words if word.start is not None), default=max(segment.start, start)),
-        end=max((word.end for word in words if word.end is not None), default=min(segment.end, end)),
+        start=min(
+            (word.start for word in words if word.start is not None), default=min(max(segment.start, start), end)
+        ),
+        end=max((word.end for word in words if word.end is not None), default=min(max(segment.end, start), end)),
         words=tuple(words),
     )
 

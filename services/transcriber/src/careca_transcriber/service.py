@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import grpc.aio
@@ -23,16 +22,16 @@ Event = AudioNeeded | Progress | Segment | Finished[audio_pb2.Transcript]
 class TranscriberServicer(transcriber_pb2_grpc.TranscriberServiceServicer):
     """Audio in, words with times out."""
 
-    def __init__(self, stage: TranscribeStage, *, default_beam_size: int) -> None:
+    def __init__(self, stage: TranscribeStage) -> None:
         self._stage = stage
-        self._default_beam_size = default_beam_size
 
     async def Transcribe(
         self, request_iterator: AsyncIterator[transcriber_pb2.TranscriberServiceTranscribeRequest], context: Context
     ) -> AsyncIterator[transcriber_pb2.TranscriberServiceTranscribeResponse]:
         """Answers one call: see transcriber.proto."""
         config, chunks = await open_upload(request_iterator)
-        audio, options = codec.decode_digest(config.audio, "config.audio"), self._decode_options(config.options)
+        audio = codec.decode_digest(config.audio, "config.audio")
+        options = codec.decode_transcription_options(config.options)
         skip_cache = config.cache_control.skip_cache
         async with aclosing(self._stage.run(audio, options, skip_cache=skip_cache, chunks=chunks)) as events:
             async for event in events:
@@ -58,10 +57,6 @@ class TranscriberServicer(transcriber_pb2_grpc.TranscriberServiceServicer):
         """Gives memory back."""
         memory = codec.encode_memory_release(await self._stage.release_memory())
         return transcriber_pb2.TranscriberServiceReleaseMemoryResponse(memory=memory)
-
-    def _decode_options(self, message: audio_pb2.TranscriptionOptions) -> TranscriptionOptions:
-        options = codec.decode_transcription_options(message)
-        return options if message.HasField("beam_size") else replace(options, beam_size=self._default_beam_size)
 
 
 def encode_event(event: Event) -> transcriber_pb2.TranscriberServiceTranscribeResponse:

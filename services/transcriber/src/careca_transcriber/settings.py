@@ -8,7 +8,9 @@ from pydantic import Field
 
 from careca.settings import ModelServiceSettings
 
-ComputeType = Literal["auto", "int8", "int8_float16", "int8_bfloat16", "float16", "bfloat16", "float32"]
+ComputeType = Literal[
+    "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
+]
 
 
 class TranscriberSettings(ModelServiceSettings):
@@ -25,17 +27,11 @@ class TranscriberSettings(ModelServiceSettings):
     )
     whisper_compute_type: ComputeType = Field(
         default="auto",
-        description="Type of number to compute with: int8, int8_float16, int8_bfloat16, float16, bfloat16, float32, or "
-        "auto, which is float16 on a GPU and int8 on a CPU.",
+        description="Type of number to compute with, such as int8, int8_float16, float16 or float32; auto is float16 "
+        "on a GPU and int8 on a CPU.",
     )
     whisper_batch_size: int = Field(
         default=8, ge=1, le=128, description="Clips of up to 30 s that are read at once; more take more memory."
-    )
-    whisper_beam_size: int = Field(
-        default=5,
-        ge=1,
-        le=20,
-        description="Width of the beam search where a request does not say it; 1 is greedy and fastest.",
     )
     speech_threshold: float = Field(
         default=0.3,

@@ -95,6 +95,7 @@ def listen(
         for window in pool.map(listen_from, starts):
             windows.append(window)
             progress(len(windows) / len(starts))
+            cancel.raise_if_cancelled()
     nothing = np.zeros(0, np.float32)
     return Activity(
         speech=np.concatenate([nothing, *(window.speech for window in windows)]),

@@ -140,8 +140,9 @@ class WhisperEngine(TranscriberEngine):
             if self._whisper is None:
                 folder = self._store.verify(self._settings.whisper_model)
                 self._check_device()
-                whisper = self._open(str(folder))
-                _warm_up(whisper)
+                with named_device_errors(self.device):
+                    whisper = self._open(str(folder))
+                    _warm_up(whisper)
                 self._whisper = whisper
             return self._whisper
 
@@ -163,16 +164,15 @@ class WhisperEngine(TranscriberEngine):
             )
 
     def _open(self, folder: str) -> WhisperModel:
-        with named_device_errors(self.device):
-            return WhisperModel(
-                folder,
-                device="cuda" if self._cuda else "cpu",
-                device_index=self._settings.device_index if self._cuda else 0,
-                compute_type=self._compute_type,
-                cpu_threads=self._threads,
-                num_workers=self._settings.slots,
-                local_files_only=True,
-            )
+        return WhisperModel(
+            folder,
+            device="cuda" if self._cuda else "cpu",
+            device_index=self._settings.device_index if self._cuda else 0,
+            compute_type=self._compute_type,
+            cpu_threads=self._threads,
+            num_workers=self._settings.slots,
+            local_files_only=True,
+        )
 
 
 class _Request:

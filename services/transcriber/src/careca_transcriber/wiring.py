@@ -62,8 +62,7 @@ def wire(settings: TranscriberSettings, engine: TranscriberEngine) -> Wiring:
     )
 
     def add_services(server: grpc.aio.Server) -> Sequence[str]:
-        servicer = TranscriberServicer(stage, default_beam_size=settings.whisper_beam_size)
-        transcriber_pb2_grpc.add_TranscriberServiceServicer_to_server(servicer, server)
+        transcriber_pb2_grpc.add_TranscriberServiceServicer_to_server(TranscriberServicer(stage), server)
         return (transcriber_pb2.DESCRIPTOR.services_by_name["TranscriberService"].full_name,)
 
     return Wiring(add_services, metrics, warm_up=stage.start, close=stage.close)

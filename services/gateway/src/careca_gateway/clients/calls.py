@@ -22,7 +22,7 @@ from careca_gateway.request import Deadline
 CHUNK_BYTES = 1024 * 1024
 """Audio is sent in chunks of this size, with which gRPC is fastest."""
 
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Pauses between attempts to reach a service."""
 
 _OPTIONS = "config.options"
@@ -84,7 +84,7 @@ class AudioCall(Generic[Q, S]):
                 ended = True
             except Unavailable:
                 pause = next(pauses, None)
-                if begun or pause is None:
+                if begun or pause is None or not deadline.allows(pause):
                     raise
                 await asyncio.sleep(pause)
 

@@ -1,0 +1,73 @@
+"""The diarizer's gRPC service: translation only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc.aio
+
+from careca import codec
+from careca.stage import AudioNeeded, CachedStage, Finished
+from careca.stream import open_upload
+from careca.types import Diarization, DiarizationOptions, Progress, Segment
+from careca.v1 import audio_pb2, diarizer_pb2, diarizer_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+DiarizeStage = CachedStage[DiarizationOptions, Diarization, audio_pb2.Diarization]
+Event = AudioNeeded | Progress | Segment | Finished[audio_pb2.Diarization]
+
+
+class DiarizerServicer(diarizer_pb2_grpc.DiarizerServiceServicer):
+    """Audio in, turns with speakers out."""
+
+    def __init__(self, stage: DiarizeStage) -> None:
+        self._stage = stage
+
+    async def Diarize(
+        self, request_iterator: AsyncIterator[diarizer_pb2.DiarizeRequest], context: Context
+    ) -> AsyncIterator[diarizer_pb2.DiarizeResponse]:
+        """Answers one call: see diarizer.proto."""
+        config, chunks = await open_upload(request_iterator)
+        audio = codec.decode_digest(config.audio, "config.audio")
+        options = codec.decode_diarization_options(config.options)
+        skip_cache = config.cache_control.skip_cache
+        async with aclosing(self._stage.run(audio, options, skip_cache=skip_cache, chunks=chunks)) as events:
+            async for event in events:
+                yield encode_event(event)
+
+    async def Stats(
+        self, request: diarizer_pb2.DiarizerServiceStatsRequest, context: Context
+    ) -> diarizer_pb2.DiarizerServiceStatsResponse:
+        """The live state."""
+        stats = codec.encode_model_service_stats(await self._stage.stats())
+        return diarizer_pb2.DiarizerServiceStatsResponse(stats=stats)
+
+    async def ClearCache(
+        self, request: diarizer_pb2.DiarizerServiceClearCacheRequest, context: Context
+    ) -> diarizer_pb2.DiarizerServiceClearCacheResponse:
+        """Clears the cache."""
+        clearance, memory = await self._stage.clear_cache(codec.decode_clear_scope(request.scope))
+        return diarizer_pb2.DiarizerServiceClearCacheResponse(clearance=codec.encode_clearance(clearance, memory))
+
+    async def ReleaseMemory(
+        self, request: diarizer_pb2.DiarizerServiceReleaseMemoryRequest, context: Context
+    ) -> diarizer_pb2.DiarizerServiceReleaseMemoryResponse:
+        """Gives memory back."""
+        memory = codec.encode_memory_release(await self._stage.release_memory())
+        return diarizer_pb2.DiarizerServiceReleaseMemoryResponse(memory=memory)
+
+
+def encode_event(event: Event) -> diarizer_pb2.DiarizeResponse:
+    """The message of whatever the stage tells."""
+    response = diarizer_pb2.DiarizeResponse
+    match event:
+        case Progress():
+            return response(progress=codec.encode_progress(event))
+        case Finished():
+            return response(result=response.Result(diarization=event.message, cached=event.cached))
+        case AudioNeeded():
+            return response(audio_needed=response.AudioNeeded())
+        case Segment():
+            raise TypeError("a diarizer tells no segments")

@@ -1,0 +1,34 @@
+"""What of hotwords and prompt is given to Whisper."""
+
+from careca_transcriber.context import MAX_CONTEXT_TOKENS, Context, fit_context
+
+
+def words(text):
+    return len(text.replace(",", " ,").split())
+
+
+def test_nothing_asked_for_is_nothing_given():
+    assert fit_context((), "", words) == Context(hotwords=None, prompt=None)
+    assert fit_context((), "   ", words) == Context(hotwords=None, prompt=None)
+
+
+def test_hotwords_are_joined_and_the_prompt_is_given_whole_where_they_fit():
+    context = fit_context(("Careca", "New Jersey"), "A call about football.", words)
+
+    assert context == Context(hotwords="Careca, New Jersey", prompt="A call about football.")
+
+
+def test_of_too_many_hotwords_the_first_ones_are_given():
+    context = fit_context([f"word{i}" for i in range(200)], "", words)
+
+    assert context.hotwords.startswith("word0, word1")
+    assert words(context.hotwords) <= MAX_CONTEXT_TOKENS
+    assert words(context.hotwords) >= MAX_CONTEXT_TOKENS - 2
+
+
+def test_of_too_long_a_prompt_the_end_is_given_as_far_as_the_hotwords_leave_room():
+    context = fit_context(("alpha", "beta"), " ".join(map(str, range(1000))), words)
+
+    assert context.hotwords == "alpha, beta"
+    assert context.prompt.endswith("998 999")
+    assert words(context.hotwords) + words(context.prompt) == MAX_CONTEXT_TOKENS

@@ -30,7 +30,6 @@ class BothEngines:
     """Both engines, loaded, with the settings that the services have."""
 
     def __init__(self, transcribing: TranscriberSettings, diarizing: DiarizerSettings) -> None:
-        self._options = TranscriptionOptions(beam_size=transcribing.whisper_beam_size)
         self._transcriber = WhisperEngine(transcribing, ModelStore(transcribing.models_dir))
         self._diarizer = PyannoteEngine(diarizing, ModelStore(diarizing.models_dir))
         self._transcriber.load()
@@ -46,7 +45,7 @@ class BothEngines:
         return {"whole": time.perf_counter() - started, **parts}
 
     def _transcribe(self, audio: Audio) -> object:
-        return self._transcriber.transcribe(audio, self._options, CancelToken(), _ignore)
+        return self._transcriber.transcribe(audio, TranscriptionOptions(), CancelToken(), _ignore)
 
     def _diarize(self, audio: Audio) -> object:
         return self._diarizer.diarize(audio, DiarizationOptions(), CancelToken(), _ignore)

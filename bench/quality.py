@@ -57,13 +57,13 @@ def score(recording: Recording, result: TranscriptionResult, request: Request) -
 
 
 def by_folder(scores: Sequence[Score]) -> tuple[QualityRow, ...]:
-    """A row for each folder, and one for all of them."""
-    return _rows(scores, lambda each: each.recording.folder)
+    """Conversations: a row for each folder, and one for all of them."""
+    return _rows(scores, lambda each: each.recording.folder, "all conversations")
 
 
 def by_language(scores: Sequence[Score]) -> tuple[QualityRow, ...]:
-    """A row for each folder and language, and one for all of them."""
-    return _rows(scores, lambda each: f"{each.recording.folder} {each.recording.language}")
+    """Read speech: a row for each language, and one for all of them."""
+    return _rows(scores, lambda each: f"{each.recording.folder} {each.recording.language}", "all read speech")
 
 
 def single(scores: Sequence[Score]) -> tuple[QualityRow, ...]:
@@ -112,10 +112,10 @@ def _word_rates(errors: WordErrors) -> WordRates:
     )
 
 
-def _rows(scores: Sequence[Score], key: Callable[[Score], str]) -> tuple[QualityRow, ...]:
+def _rows(scores: Sequence[Score], key: Callable[[Score], str], name_of_all: str) -> tuple[QualityRow, ...]:
     groups = dict.fromkeys(key(each) for each in scores)
     rows = [row(group, [each for each in scores if key(each) == group]) for group in groups]
-    return (*rows, row("all", scores)) if rows else ()
+    return (*rows, row(name_of_all, scores)) if rows else ()
 
 
 def _total(errors: Iterable[_Errors | None], zero: _Errors) -> _Errors | None:

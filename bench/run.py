@@ -24,13 +24,14 @@ from results import Footprint, Quality, Speed
 from tables import splice
 
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
-RESULTS = REPOSITORY / "bench" / "results"
+LATEST = REPOSITORY / "bench" / "results" / "latest.json"
+QUICK = REPOSITORY / "build" / "bench-quick.json"
 
 
 def main() -> int:
     """Runs the parts asked for and stores each as soon as it is done, so that a later failure loses nothing."""
     arguments = parse_arguments()
-    path: Path = arguments.out or RESULTS / ("quick.json" if arguments.quick else "latest.json")
+    path: Path = arguments.out or (QUICK if arguments.quick else LATEST)
     try:
         recordings = dataset.load(arguments.data)
         results.read(path)  # now, and not after an hour of measuring
@@ -70,11 +71,12 @@ def measure_speed(recordings: Sequence[Recording], quick: bool) -> Speed:
         samples = audio.join(clips, plan.short_seconds)
         audio.write_flac(samples, short)
         audio.write_flac(audio.join(clips, plan.long_seconds), long)
-        both = tuple(speed.first_and_second(bench.client, each, announce) for each in (short, long))
-        repeats = speed.repeat(bench.client, long, plan.repeats, announce)
+        short_twice = speed.first_and_second(bench.client, short, announce)
         overhead = speed.overhead(bench.client, samples, bench.folder, plan.pairs, bench.environment, announce)
+        long_twice = speed.first_and_second(bench.client, long, announce)
+        repeats = speed.repeat(bench.client, long, plan.repeats, announce)
         run = describe_run(bench.client, started, quick=quick)
-        return Speed(run=run, recordings=both, overhead=overhead, repeats=repeats)
+        return Speed(run=run, recordings=(short_twice, long_twice), overhead=overhead, repeats=repeats)
 
 
 def measure_memory(recordings: Sequence[Recording], quick: bool) -> Footprint:

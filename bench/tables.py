@@ -52,7 +52,9 @@ def milliseconds(value: float) -> str:
 
 
 def minutes(value: float) -> str:
-    """Seconds of audio as minutes."""
+    """Seconds as minutes: of audio, of waiting."""
+    if value < 60:
+        return f"{value:.0f} s"
     return f"{value / 60:g} min" if value % 60 == 0 else f"{value / 60:.1f} min"
 
 

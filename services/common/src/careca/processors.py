@@ -1,4 +1,4 @@
-"""How many processors this process may use."""
+"""The processors that this process may use, and how its threads share them with others."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ def usable_processors(cpu_max: Path = CPU_MAX) -> int:
     share = _share(cpu_max)
     allowed = len(os.sched_getaffinity(0))
     return allowed if share is None else max(1, min(allowed, math.ceil(share)))
+
+
+def wait_without_spinning() -> None:
+    """Lets threads of OpenMP that wait for each other sleep rather than spin. To be called before a model library loads.
+
+    Spinning gains little where a process has its processors to itself, and takes them away from the others where it has
+    not: two models on the same few processors then run many times slower. ``OMP_WAIT_POLICY`` in the environment, where
+    it is set, is left as it is.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _share(cpu_max: Path) -> float | None:

@@ -1,0 +1,71 @@
+"""Runs a service as a process: its help, its settings, its logs, and what to say where it cannot start."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc.aio
+
+from careca import logs
+from careca.errors import CarecaError
+from careca.metrics import Metrics
+from careca.processors import wait_without_spinning
+from careca.server import serve
+from careca.settings import ServiceSettings, load, variable_name
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """A service put together: what ``careca.server`` needs to run it."""
+
+    add_services: Callable[[grpc.aio.Server], Sequence[str]]
+    metrics: Metrics
+    warm_up: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+
+
+def run_service(name: str, settings_class: type[S], wire: Callable[[S], Wiring]) -> None:
+    """Serves until SIGTERM or SIGINT. Leaves the process with status 1 where the service cannot start.
+
+    ``wire`` is called in the event loop that the service will run in, and imports model libraries only then.
+    """
+    _parse_arguments(name, settings_class)
+    settings = load(settings_class)
+    logs.configure(settings)
+    wait_without_spinning()
+    asyncio.run(_serve(settings, wire))
+
+
+async def _serve(settings: S, wire: Callable[[S], Wiring]) -> None:
+    try:
+        wiring = wire(settings)
+    except CarecaError as error:
+        logs.get_logger(__name__).error("Service cannot start", reason=error.reason, error=error.message)
+        raise SystemExit(1) from None
+    await serve(
+        settings=settings,
+        add_services=wiring.add_services,
+        metrics=wiring.metrics,
+        warm_up=wiring.warm_up,
+        close=wiring.close,
+    )
+
+
+def _parse_arguments(name: str, settings_class: type[ServiceSettings]) -> None:
+    """Answers ``--help``; there are no other arguments."""
+    variables = "\n\n".join(
+        f"  {variable_name(field)} ({about.default})\n      {about.description}"
+        for field, about in settings_class.model_fields.items()
+    )
+    argparse.ArgumentParser(
+        prog=f"python -m careca_{name}",
+        description=f"Runs the {name} until SIGTERM. Its settings are environment variables.",
+        epilog=f"variables, with their defaults:\n\n{variables}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()

@@ -22,7 +22,7 @@ def usable_processors(cpu_max: Path = CPU_MAX) -> int:
 
 
 def wait_without_spinning() -> None:
-    """Lets threads of OpenMP that wait for each other sleep rather than spin. To be called before a model library loads.
+    """Lets OpenMP threads that wait for each other sleep, not spin. To be called before a model library loads.
 
     Spinning gains little where a process has its processors to itself, and takes them away from the others where it has
     not: two models on the same few processors then run many times slower. ``OMP_WAIT_POLICY`` in the environment, where

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import grpc.aio
 
 from careca.channel import create_channel
+from careca.launch import Wiring
 from careca.memory import MemoryKeeper
 from careca.types import Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
@@ -24,16 +24,6 @@ from careca_gateway.pipeline import Pipeline
 from careca_gateway.service import AdminServicer, GatewayServicer
 from careca_gateway.settings import GatewaySettings
 from careca_gateway.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What ``careca.server`` needs to run the gateway."""
-
-    add_services: Callable[[grpc.aio.Server], Sequence[str]]
-    metrics: GatewayMetrics
-    warm_up: Callable[[], Awaitable[None]]
-    close: Callable[[], Awaitable[None]]
 
 
 def wire(settings: GatewaySettings) -> Wiring:

@@ -32,7 +32,7 @@ class Bench:
 def running_stack() -> Iterator[Bench]:
     """Starts the one-machine stack with empty caches and stops it on leaving. Raises ``stack.StackError``."""
     sys.path.append(str(REPOSITORY / "deploy" / "local"))  # a folder of scripts, no package that could be installed
-    from stack import LocalStack
+    from local_stack import LocalStack
 
     with (
         tempfile.TemporaryDirectory(prefix="careca-bench-") as name,

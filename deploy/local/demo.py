@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from careca.errors import CarecaError
 from careca.types import Progress as StageProgress
 from careca_client import Client, TranscriptionResult
-from stack import LocalStack, StackError
+from local_stack import LocalStack, StackError
 
 console = Console(highlight=False, soft_wrap=True)
 

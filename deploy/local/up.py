@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from stack import LocalStack, Ports, StackError
+from local_stack import LocalStack, Ports, StackError
 
 CALL_IT = """
 Careca is up. From another terminal:

@@ -7,7 +7,7 @@ import pytest
 
 from careca_client import Client
 from demo import sample
-from stack import LocalStack
+from local_stack import LocalStack
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from careca.types import ClearScope, ModelServiceStats, OutputFormat, Stage, StageState
 from careca_client import Client, TranscriptionResult
-from stack import LocalStack
+from local_stack import LocalStack
 
 MODEL_STAGES = {Stage.TRANSCRIBE, Stage.DIARIZE}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stack import LocalStack, Ports, StackError
+from local_stack import LocalStack, Ports, StackError
 
 pytestmark = pytest.mark.models
 

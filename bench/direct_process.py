@@ -18,18 +18,20 @@ from careca import logs
 from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.models import ModelStore
+from careca.processors import wait_without_spinning
 from careca.settings import load
 from careca.types import DiarizationOptions, TranscriptionOptions
-from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings
 from careca_transcriber.settings import TranscriberSettings
-from careca_transcriber.whisper_engine import WhisperEngine
 
 
 class BothEngines:
     """Both engines, loaded, with the settings that the services have."""
 
     def __init__(self, transcribing: TranscriberSettings, diarizing: DiarizerSettings) -> None:
+        from careca_diarizer.pyannote_engine import PyannoteEngine
+        from careca_transcriber.whisper_engine import WhisperEngine
+
         self._transcriber = WhisperEngine(transcribing, ModelStore(transcribing.models_dir))
         self._diarizer = PyannoteEngine(diarizing, ModelStore(diarizing.models_dir))
         self._transcriber.load()
@@ -57,6 +59,7 @@ def main() -> None:
         os.dup2(2, 1)  # what libraries print must not end up among the answers
         settings = load(TranscriberSettings)
         logs.configure(settings)
+        wait_without_spinning()  # before the model libraries load, as the services do
         engines = BothEngines(settings, load(DiarizerSettings))
         for line in sys.stdin:
             recording = json.loads(line).get("recording")

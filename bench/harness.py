@@ -20,17 +20,22 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A running stack: a client of its gateway, its services' process ids and environment, a folder for files."""
+    """A running stack: where its gateway is, a client of it, its services' process ids and environment, a folder."""
 
+    target: str
     client: Client
     pids: Mapping[str, int]
     environment: Mapping[str, str]
     folder: Path
 
+    def new_client(self) -> Client:
+        """One more client, which knows no file yet."""
+        return Client(self.target)
+
 
 @contextmanager
 def running_stack() -> Iterator[Bench]:
-    """Starts the one-machine stack with empty caches and stops it on leaving. Raises ``stack.StackError``."""
+    """Starts the one-machine stack with empty caches and stops it on leaving. Raises ``local_stack.StackError``."""
     sys.path.append(str(REPOSITORY / "deploy" / "local"))  # a folder of scripts, no package that could be installed
     from local_stack import LocalStack
 
@@ -40,6 +45,7 @@ def running_stack() -> Iterator[Bench]:
         Client(stack.gateway_target) as client,
     ):
         yield Bench(
+            target=stack.gateway_target,
             client=client,
             pids={service: pid for service, pid in stack.pids.items() if service != "redis"},
             environment=stack.service_environment("transcriber"),

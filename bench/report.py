@@ -14,6 +14,7 @@ from results import (
     Overhead,
     Quality,
     QualityRow,
+    Repeat,
     Repeats,
     Report,
     Run,
@@ -162,18 +163,27 @@ def _overhead(overhead: Overhead) -> str:
 
 
 def _repeats(repeats: Repeats) -> str:
-    return "\n".join(
-        (
-            f"The recording of {minutes(repeats.audio_seconds)} ({mebibytes(repeats.file_bytes)}), known already,"
-            f" {len(repeats.seconds)} times: median {milliseconds(repeats.median_seconds)}"
-            f" ({milliseconds(min(repeats.seconds))} to {milliseconds(max(repeats.seconds))}),",
-            f"of which the client hashes the file for {milliseconds(statistics.median(repeats.hashing_seconds))};"
-            f" without hashing, median {milliseconds(repeats.median_seconds_without_hashing)}.",
-            f"Bytes of the recording sent: {repeats.uploaded_bytes}. Model stages computed: {repeats.computed_stages}.",
-            f"Making values of the answer takes the client {milliseconds(repeats.median_reading_seconds)} more"
-            " when it looks at them.",
-        )
+    name = f"{minutes(repeats.audio_seconds)}, known already (file of {mebibytes(repeats.file_bytes)})"
+    head = (name, "requests", "median", "fastest", "slowest", "of it hashing", "median without", "reading the answer")
+    rows = (
+        _repeat_row("by the client that asked before", repeats.same_client),
+        _repeat_row("each by a new client", repeats.new_client),
     )
+    sent = f"Bytes of the recording sent: {repeats.uploaded_bytes}. Model stages computed: {repeats.computed_stages}."
+    return f"{table(head, rows)}\n\n{sent}"
+
+
+def _repeat_row(name: str, requests: Sequence[Repeat]) -> Sequence[str]:
+    whole = [each.seconds for each in requests]
+    columns = (
+        statistics.median(whole),
+        min(whole),
+        max(whole),
+        statistics.median(each.hashing_seconds for each in requests),
+        statistics.median(each.seconds - each.hashing_seconds for each in requests),
+        statistics.median(each.reading_seconds for each in requests),
+    )
+    return name, str(len(requests)), *map(milliseconds, columns)
 
 
 def _memory(memory: Footprint) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -135,23 +136,37 @@ class Overhead:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """One more request for a known recording, as the client saw it.
+
+    ``seconds`` runs from the call to the answer; ``hashing_seconds`` is the part of it in which the client finds the
+    digest that names the file; ``reading_seconds`` is what making values of the answer takes afterwards.
+    """
+
+    seconds: float
+    hashing_seconds: float
+    reading_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Repeats:
     """A known recording asked for again and again.
 
-    ``seconds`` runs from the call to the result, ``hashing_seconds`` is the part of it in which the client names the
-    file by its digest, and ``reading_seconds`` is what it takes to make values of the answer afterwards.
+    ``same_client`` has requests of the client that asked before and knows the file's digest, ``new_client`` one request
+    of each of as many clients that have to hash the file first. Bytes and stages are totals over all requests.
     """
 
     audio_seconds: float
     file_bytes: int
-    seconds: tuple[float, ...]
-    hashing_seconds: tuple[float, ...]
-    reading_seconds: tuple[float, ...]
-    median_seconds: float
-    median_seconds_without_hashing: float
+    same_client: tuple[Repeat, ...]
+    new_client: tuple[Repeat, ...]
     uploaded_bytes: int
-    median_reading_seconds: float
     computed_stages: int
+
+    @property
+    def median_seconds(self) -> float:
+        """Of requests of the client that asked before."""
+        return statistics.median(each.seconds for each in self.same_client)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,11 @@ def main() -> int:
     try:
         recordings = dataset.load(arguments.data)
         results.read(path)  # now, and not after an hour of measuring
-    except (DatasetError, ValidationError) as error:
+    except DatasetError as error:
         announce(f"cannot measure: {error}")
+        return 1
+    except ValidationError:
+        announce(f"cannot measure: {path} holds results in another form; remove it, or name another file with --out")
         return 1
     for name in PARTS if arguments.part == "all" else (arguments.part,):
         announce(f"== {name}")
@@ -74,7 +77,7 @@ def measure_speed(recordings: Sequence[Recording], quick: bool) -> Speed:
         short_twice = speed.first_and_second(bench.client, short, announce)
         overhead = speed.overhead(bench.client, samples, bench.folder, plan.pairs, bench.environment, announce)
         long_twice = speed.first_and_second(bench.client, long, announce)
-        repeats = speed.repeat(bench.client, long, plan.repeats, announce)
+        repeats = speed.repeat(bench.client, bench.new_client, long, plan.repeats, announce)
         run = describe_run(bench.client, started, quick=quick)
         return Speed(run=run, recordings=(short_twice, long_twice), overhead=overhead, repeats=repeats)
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import audio
 from asking import MODEL_STAGES, HashingWatch, ask
 from careca.types import SAMPLE_RATE
-from careca_client import Client
+from careca_client import Client, TranscriptionResult
 from direct import DirectEngines
-from results import FirstAndSecond, Overhead, OverheadPair, Repeats
+from results import FirstAndSecond, Overhead, OverheadPair, Repeat, Repeats
 
 Samples = npt.NDArray[np.int16]
 Announce = Callable[[str], None]
@@ -73,34 +73,42 @@ def overhead(
     )
 
 
-def repeat(client: Client, recording: Path, count: int, announce: Announce) -> Repeats:
-    """Asks ``count`` times for ``recording``, whose results must be cached, and reads what was said each time."""
-    whole, hashing, reading = [], [], []
-    uploaded = computed = 0
+def repeat(
+    client: Client, new_client: Callable[[], Client], recording: Path, count: int, announce: Announce
+) -> Repeats:
+    """Asks ``count`` times for ``recording``, whose results must be cached, and as often with a client of its own."""
+    same, new, results = [], [], []
     for _ in range(count):
-        watch = HashingWatch()
-        result = client.transcribe(recording, on_event=watch)
-        whole.append(time.perf_counter() - watch.started)
-        hashing.append(watch.seconds)
-        started = time.perf_counter()
-        duration = result.values.duration
-        reading.append(time.perf_counter() - started)
-        uploaded += result.uploaded_bytes
-        computed += sum(not each.cached for each in result.stages if each.stage in MODEL_STAGES)
-    median = statistics.median(whole)
-    announce(f"{duration:.0f} s of audio, known: {median * 1e3:.1f} ms median of {count}, {uploaded} bytes sent")
-    return Repeats(
-        audio_seconds=duration,
+        one, result = _repeat(client, recording)
+        same.append(one)
+        results.append(result)
+        with new_client() as other:
+            other.stats()  # connects, so that only the request is in the time
+            one, result = _repeat(other, recording)
+        new.append(one)
+        results.append(result)
+    repeats = Repeats(
+        audio_seconds=results[0].duration,
         file_bytes=recording.stat().st_size,
-        seconds=tuple(whole),
-        hashing_seconds=tuple(hashing),
-        reading_seconds=tuple(reading),
-        median_seconds=median,
-        median_seconds_without_hashing=statistics.median(a - b for a, b in zip(whole, hashing, strict=True)),
-        median_reading_seconds=statistics.median(reading),
-        uploaded_bytes=uploaded,
-        computed_stages=computed,
+        same_client=tuple(same),
+        new_client=tuple(new),
+        uploaded_bytes=sum(each.uploaded_bytes for each in results),
+        computed_stages=sum(
+            not stage.cached for each in results for stage in each.stages if stage.stage in MODEL_STAGES
+        ),
     )
+    announce(
+        f"known already: {repeats.median_seconds * 1e3:.1f} ms median of {count}, {repeats.uploaded_bytes} bytes sent"
+    )
+    return repeats
+
+
+def _repeat(client: Client, recording: Path) -> tuple[Repeat, TranscriptionResult]:
+    watch = HashingWatch()
+    result = client.transcribe(recording, on_event=watch)
+    answered = time.perf_counter()
+    _ = result.values
+    return Repeat(answered - watch.started, watch.seconds, time.perf_counter() - answered), result
 
 
 def _same_audio(samples: Samples, folder: Path, count: int) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from results import (
     OverheadPair,
     Quality,
     QualityRow,
+    Repeat,
     Repeats,
     Report,
     Request,
@@ -50,7 +51,7 @@ SPEED = Speed(
     run=RUN,
     recordings=(FirstAndSecond(300.0, 1_000, FIRST, SECOND),),
     overhead=Overhead(300.0, (OverheadPair(39.0, 37.0, 39.0, FIRST),), 0.026, 0.026, 0.026),
-    repeats=Repeats(3600.0, 60 * MIB, (0.04, 0.06), (0.02, 0.03), (0.01, 0.01), 0.05, 0.025, 0, 0.01, 0),
+    repeats=Repeats(3600.0, 60 * MIB, (Repeat(0.05, 0.0, 0.02),), (Repeat(0.09, 0.05, 0.02),), 0, 0),
 )
 
 
@@ -107,7 +108,7 @@ def test_each_figure_beyond_its_limit_is_told() -> None:
         speed=replace(
             SPEED,
             overhead=replace(SPEED.overhead, median=0.051),
-            repeats=replace(SPEED.repeats, median_seconds=0.051),
+            repeats=replace(SPEED.repeats, same_client=(Repeat(0.051, 0.0, 0.02),)),
         ),
         memory=replace(
             FOOTPRINT,

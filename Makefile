@@ -43,7 +43,7 @@ test: $(TESTS_READY) proto models ## run all tests
 check: $(TESTS_READY) proto ## lint, types, import rules, protos
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy services client deploy/local bench docs tests
+	$(BIN)/mypy services client deploy/local bench docs
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(LAST_MAIN),subdir=protos'

@@ -49,12 +49,11 @@ def write_flac(samples: npt.NDArray[np.int16], path: Path, *, comment: str = "")
         container.mux(stream.encode(None))
 
 
-def write_silence(path: Path, size_bytes: int) -> None:
-    """Writes a WAV file of ``size_bytes`` (even, below 4 GiB), 16 kHz mono, all zeros: sparse where the disk can."""
-    data_bytes = size_bytes - _WAV_HEADER_BYTES
-    byte_rate = SAMPLE_RATE * SAMPLE_BYTES
+def write_silence(path: Path, size_bytes: int, *, rate: int = SAMPLE_RATE) -> None:
+    """Writes a WAV file of ``size_bytes`` (even, below 4 GiB), 16-bit mono, all zeros: sparse where the disk can."""
+    form = struct.pack("<HHIIHH", 1, 1, rate, rate * SAMPLE_BYTES, SAMPLE_BYTES, 8 * SAMPLE_BYTES)
     with path.open("wb") as file:
         file.write(struct.pack("<4sI4s", b"RIFF", size_bytes - 8, b"WAVE"))
-        file.write(struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, SAMPLE_RATE, byte_rate, SAMPLE_BYTES, 8 * SAMPLE_BYTES))
-        file.write(struct.pack("<4sI", b"data", data_bytes))
+        file.write(struct.pack("<4sI", b"fmt ", len(form)) + form)
+        file.write(struct.pack("<4sI", b"data", size_bytes - _WAV_HEADER_BYTES))
         file.truncate(size_bytes)

@@ -92,7 +92,7 @@ def measure_memory(recordings: Sequence[Recording], quick: bool) -> Footprint:
         services = memory.run_tasks(bench.client, bench.pids, same, different, plan.tasks, announce)
     with running_stack() as bench:
         large = bench.folder / "large.wav"
-        audio.write_silence(large, plan.upload_bytes)
+        audio.write_silence(large, plan.upload_bytes, rate=plan.upload_rate)
         upload = memory.upload(bench.client, bench.pids["gateway"], large, announce)
         run = describe_run(bench.client, started, quick=quick)
     return Footprint(run=run, same_tasks=plan.tasks, different_tasks=len(different), services=services, upload=upload)

@@ -26,9 +26,9 @@ def span(start, end):
     return Span(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
 
 
-def segment(start, text, step=0.5):
+def segment(start, text, step=0.5, probability=0.9):
     """One word each half second."""
-    words = [Word(word, start + i * step, start + (i + 1) * step, 0.9) for i, word in enumerate(text.split())]
+    words = [Word(word, start + i * step, start + (i + 1) * step, probability) for i, word in enumerate(text.split())]
     return Segment(start, start + len(words) * step, text, tuple(words))
 
 
@@ -92,6 +92,12 @@ def test_words_where_no_speech_is_heard_are_dropped():
     said, invented = segment(0.5, "this was said"), segment(8, "thanks for watching")
 
     assert judge(reading(span(0, 12), said, invented), silence_after(3)).segments == (said,)
+
+
+def test_words_that_whisper_does_not_find_in_what_it_hears_are_dropped():
+    doubtful, invented = segment(0.5, "yep", probability=0.2), segment(2, "you", probability=0.04)
+
+    assert judge(reading(span(0, 3), doubtful, invented), everywhere()).segments == (doubtful,)
 
 
 def test_text_that_repeats_itself_on_and_on_is_dropped_from_there_and_its_place_read_again():

@@ -20,6 +20,8 @@ class Audio:
     """Samples of one recording: shape (samples,), int16, perhaps backed by a file."""
 
     samples: npt.NDArray[np.int16]
+    descriptor: int | None = None
+    """Descriptor of an open file that holds exactly the samples, for another process to map; ``None`` without one."""
 
     @property
     def duration(self) -> float:
@@ -69,7 +71,8 @@ class AudioSpool:
         self._file.flush()
         if self._size == 0:
             return Audio(np.zeros(0, dtype=np.int16))
-        return Audio(np.memmap(self._file, dtype="<i2", mode="r", shape=(self._size // SAMPLE_BYTES,)))
+        samples = np.memmap(self._file, dtype="<i2", mode="r", shape=(self._size // SAMPLE_BYTES,))
+        return Audio(samples, self._file.fileno())
 
     def close(self) -> None:
         """Gives the disk space back; the audio must no longer be in use."""

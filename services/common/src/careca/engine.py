@@ -8,11 +8,21 @@ from typing import Protocol
 from careca.errors import Cancelled
 
 
+class Flag(Protocol):
+    """An event of ``threading`` or of ``multiprocessing``."""
+
+    def set(self) -> None:
+        """Raises the flag."""
+
+    def is_set(self) -> bool:
+        """Whether it is raised."""
+
+
 class CancelToken:
     """Asks a thread to stop. The thread checks between batches, since threads do not die by themselves."""
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
+    def __init__(self, event: Flag | None = None) -> None:
+        self._event = event or threading.Event()
 
     def cancel(self) -> None:
         """Asks for the work to stop. May be called from any thread, any number of times."""

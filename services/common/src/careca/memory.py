@@ -1,7 +1,8 @@
-"""Memory of this process: measured, given back after each task, and given back thoroughly on demand."""
+"""Memory of this process and its children: measured, given back after each task, and thoroughly on demand."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import gc
@@ -29,11 +30,18 @@ class MemoryObserver(Protocol):
 
 
 def measure(engine: Engine | None = None) -> MemoryUsage:
-    """What this process holds now, with the GPU memory of its engine. Blocks for some milliseconds."""
-    held = psutil.Process().memory_full_info()
+    """What this process and its children hold now, with the GPU memory of its engine. Blocks for some milliseconds."""
+    own = psutil.Process()
+    held = [own.memory_full_info()]
+    for child in own.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+            held.append(child.memory_full_info())
     allocated, reserved = engine.gpu_memory() if engine else (0, 0)
     return MemoryUsage(
-        rss_bytes=held.rss, uss_bytes=held.uss, gpu_allocated_bytes=allocated, gpu_reserved_bytes=reserved
+        rss_bytes=sum(each.rss for each in held),
+        uss_bytes=sum(each.uss for each in held),
+        gpu_allocated_bytes=allocated,
+        gpu_reserved_bytes=reserved,
     )
 
 
@@ -70,7 +78,7 @@ class MemoryKeeper:
         gc.collect()
         if self._engine:
             self._engine.release_gpu_cache()
-        _trim_heap()
+        trim_heap()
         return unload
 
     def _report(self, level: CleanupLevel, release: MemoryRelease, context: dict[str, object]) -> None:
@@ -96,7 +104,7 @@ def _megabytes(size_bytes: int) -> float:
     return round(size_bytes / 1e6, 1)
 
 
-def _trim_heap() -> None:
+def trim_heap() -> None:
     """Gives the free pages of all of glibc's arenas back: collecting garbage alone leaves them with the process."""
     if trim := _malloc_trim():
         trim(0)

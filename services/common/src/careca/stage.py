@@ -193,6 +193,7 @@ class CachedStage(Generic[O, R, M]):
                 await self._idle_release
         await self._worker.drain()
         self._worker.close()
+        await asyncio.to_thread(self._engine.unload)
         await self._cache.close()
 
     def _check_size(self, audio: Digest) -> None:

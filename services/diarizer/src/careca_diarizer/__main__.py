@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from careca.launch import Wiring, run_service
-from careca.models import ModelStore
+from careca_diarizer.process import DiarizerProcess
 from careca_diarizer.settings import DiarizerSettings
+from careca_diarizer.wiring import wire
 
 
 def main() -> None:
@@ -13,11 +14,7 @@ def main() -> None:
 
 
 def _wire(settings: DiarizerSettings) -> Wiring:
-    # Late, so that the model library starts in an environment that is ready for it, and --help needs none of it.
-    from careca_diarizer.pyannote_engine import PyannoteEngine
-    from careca_diarizer.wiring import wire
-
-    return wire(settings, PyannoteEngine(settings, ModelStore(settings.models_dir)))
+    return wire(settings, DiarizerProcess(settings))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class CAMPPlus(nn.Module):
 
 
 def load_campplus(weights: Path) -> CAMPPlus:
-    """The network with its weights, ready to infer, on the CPU. Raises ``RuntimeError`` if they are another network's."""
+    """The network on the CPU, ready to infer. Raises ``RuntimeError`` where the weights are another network's."""
     model = CAMPPlus()
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
     return model.eval().requires_grad_(requires_grad=False)

@@ -1,9 +1,10 @@
 """Clustering: which pieces of speech are the same voice, and how many voices there are. Pure.
 
 The number of speakers is the one whose clusters have the best silhouette (Rousseeuw, "Silhouettes: a graphical aid to
-the interpretation and validation of cluster analysis", 1987), among those whose clusters are different voices. The
-silhouette is not defined for one cluster and always finds two to be something, so that one speaker is what remains when
-no other number gives different voices.
+the interpretation and validation of cluster analysis", 1987), among those whose clusters are different voices. Every
+cluster counts the same, so that who speaks little is found beside who speaks much. The silhouette is not defined for
+one cluster and always finds something in two, so that one speaker is what remains where no other number gives different
+voices.
 
 N is the number of pieces, K that of speakers, D the size of an embedding.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import AgglomerativeClustering
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import silhouette_samples
 
 from careca.types import DiarizationOptions, SpeakerCountCandidate
 
@@ -32,8 +33,8 @@ _MOST_TRAINING_PIECES = 3000
 _LEAST_CLUSTER_SECONDS = 1.0
 _LEAST_CLUSTER_SHARE = 0.02
 _LEAST_CLUSTER_SECONDS_AT_MOST = 10.0
-"""A cluster with less speech, absolutely and of all speech, is an outlier and no speaker, unless a number was asked for.
-Somebody who speaks for 10 s counts however long the recording is."""
+"""A cluster with less speech than this, or than this share of all speech, is an outlier and no speaker, unless a number
+was asked for. Somebody who speaks for 10 s counts however long the recording is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Clustering:
     @property
     def speakers(self) -> int:
         """How many speakers there are."""
-        return self.similarity.shape[1]
+        return int(self.similarity.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class _Partition:
 
     labels: Labels
     score: float | None
-    """Mean silhouette, ``None`` where it is not defined."""
+    """Mean over the clusters of their mean silhouettes, ``None`` where it is not defined."""
     likeness: float
     """Mean cosine of the pieces of the two clusters that are most alike."""
 
@@ -125,7 +126,9 @@ def _training_pieces(voices: Voices, least: int) -> npt.NDArray[np.int64]:
     return good
 
 
-def _partitions(embeddings: Floats, seconds: npt.NDArray[np.float64], bounds: SpeakerBounds) -> Mapping[int, _Partition]:
+def _partitions(
+    embeddings: Floats, seconds: npt.NDArray[np.float64], bounds: SpeakerBounds
+) -> Mapping[int, _Partition]:
     """The partition into each number of clusters within ``bounds`` that has one, and always into the least number."""
     least = min(bounds.least, len(embeddings))
     if len(embeddings) == 1:
@@ -138,9 +141,7 @@ def _partitions(embeddings: Floats, seconds: npt.NDArray[np.float64], bounds: Sp
     cuts = {count: labels for count, labels in tree.cuts(float(floor), bounds.most) if count >= least}
     if least not in cuts:
         cuts[least] = next(labels for count, labels in tree.cuts(0.0, bounds.most) if count == least)
-    return {
-        count: _measured(_settle_outliers(embeddings, labels), cosine, distance) for count, labels in cuts.items()
-    }
+    return {count: _measured(_settle_outliers(embeddings, labels), cosine, distance) for count, labels in cuts.items()}
 
 
 def _choose(partitions: Mapping[int, _Partition], same_voice: float) -> int:
@@ -154,11 +155,12 @@ def _choose(partitions: Mapping[int, _Partition], same_voice: float) -> int:
 
 def _measured(labels: Labels, cosine: npt.NDArray[np.float64], distance: npt.NDArray[np.float64]) -> _Partition:
     count = int(labels.max()) + 1
-    defined = 2 <= count < len(labels)
-    score = float(silhouette_score(distance, labels, metric="precomputed")) if defined else None
     member = np.eye(count)[labels]  # (N, K)
-    pairs = member.sum(axis=0)[:, None] * member.sum(axis=0)
-    likeness = member.T @ cosine @ member / pairs  # (K, K)
+    size = member.sum(axis=0)  # (K,)
+    score = None
+    if 2 <= count < len(labels):
+        score = float(np.mean(silhouette_samples(distance, labels, metric="precomputed") @ member / size))
+    likeness = member.T @ cosine @ member / np.outer(size, size)  # (K, K)
     np.fill_diagonal(likeness, -1.0)
     return _Partition(labels, score, float(likeness.max()))
 
@@ -178,7 +180,8 @@ def _centroids(embeddings: Floats, labels: Labels) -> Floats:
     sums = np.zeros((int(labels.max()) + 1, embeddings.shape[1]), dtype=np.float32)
     np.add.at(sums, labels, embeddings)
     length = np.linalg.norm(sums, axis=1, keepdims=True)
-    return sums / np.maximum(length, np.finfo(np.float32).tiny)
+    centroids: Floats = sums / np.maximum(length, np.finfo(np.float32).tiny)
+    return centroids
 
 
 class _Tree:
@@ -212,7 +215,9 @@ class _Tree:
         for node in range(root, self._pieces - 1, -1):
             if node in large:
                 large.remove(node)
-                large.update(child for child in self._merges[node - self._pieces] if self._seconds[child] >= least_seconds)
+                large.update(
+                    child for child in self._merges[node - self._pieces] if self._seconds[child] >= least_seconds
+                )
                 if 0 < len(large) <= most and len(large) not in seen:
                     seen.add(len(large))
                     yield len(large), self._labels(large)

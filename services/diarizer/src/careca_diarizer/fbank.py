@@ -46,7 +46,8 @@ class FilterBank:
         previous[..., 0] = frames[..., 0]
         frames = (frames - _PREEMPHASIS * previous) * self._window
         power = torch.fft.rfft(frames, n=_FFT_SIZE).abs().square()
-        return (power @ self._bands).clamp(min=_FLOOR).log()
+        energies: Tensor = power @ self._bands
+        return energies.clamp(min=_FLOOR).log()
 
 
 def _mel(hertz: Tensor) -> Tensor:

@@ -1,15 +1,13 @@
-"""Careca's own diarization: pyannote segmentation, CAM++ embeddings, clustering by silhouette."""
+"""Careca's own diarization: pyannote's segmentation, CAM++ embeddings, clustering by silhouette."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from careca.audio import Audio
 from careca.engine import CancelToken
-from careca.errors import Unavailable
+from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
 from careca.types import Diarization, DiarizationOptions, Progress, Stage
@@ -19,17 +17,21 @@ from careca_diarizer.reconstruction import exclusive_turns, reconstruct
 from careca_diarizer.segmentation import Segmenter
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import cut_pieces, stitch
-from careca_diarizer.torch_device import gpu_memory, gpu_memory_errors, prepare_device, release_gpu_cache
+from careca_diarizer.torch_device import TorchDevice
 
 ALGORITHM_VERSION = 1
-"""Part of the model id: to be raised with every change of what is found, so that cached results are not used on."""
+"""Part of the model id: raised with every change of what is found, so that older results are not answered any more."""
 
 _SEGMENTATION = "segmentation-3.0"
 _EMBEDDING = "campplus-zh-en"
 
-_SEGMENTED = 0.7
-_EMBEDDED = 0.97
-"""Fractions of the work that are done after a stage."""
+_GPU_BATCH = 32
+_CPU_BATCH = 8
+"""What is computed at once where the settings leave it open: enough to keep the device busy and no more."""
+
+_SEGMENTED = 0.6
+_EMBEDDED = 0.95
+"""Fractions of the work done once a stage is."""
 
 _log = get_logger(__name__)
 
@@ -48,22 +50,22 @@ class PyannoteEngine:
     def __init__(self, settings: DiarizerSettings, store: ModelStore) -> None:
         self._settings = settings
         self._store = store
-        self._device: torch.device | None = None
+        self._device = TorchDevice(settings)
         self._models: _Models | None = None
 
     @property
     def model(self) -> str:
-        """Ids of both models, the version of the algorithm and the settings that change what is found."""
+        """Ids of both models, the version of the algorithm, and the settings that change what is found."""
         settings = self._settings
         return (
             f"{self._store.digest_of(_SEGMENTATION)}+{self._store.digest_of(_EMBEDDING)}+careca-{ALGORITHM_VERSION}"
-            f"({settings.segmentation_step_seconds:g},{settings.max_speakers},{settings.same_voice_similarity:g})"
+            f"/{settings.segmentation_step_seconds:g}/{settings.max_speakers}/{settings.same_voice_similarity:g}"
         )
 
     @property
     def device(self) -> str:
-        """The device that computes, once loaded; before that, the one that was chosen."""
-        return str(self._device or self._settings.device)
+        """The device that computes, such as ``cpu`` or ``cuda:0``."""
+        return str(self._device.torch)
 
     @property
     def loaded(self) -> bool:
@@ -71,27 +73,30 @@ class PyannoteEngine:
         return self._models is not None
 
     def load(self) -> None:
-        """Puts verified weights into memory and computes once. Raises ``PreconditionFailed`` where that cannot be."""
+        """Verifies the weights, puts them into memory and computes once; does nothing where they are.
+
+        Raises ``PreconditionFailed`` where the weights are missing or damaged, or the device is not there.
+        """
         if self._models:
             return
-        settings = self._settings
         segmentation, embedding = self._store.verify(_SEGMENTATION), self._store.verify(_EMBEDDING)
-        self._device = prepare_device(settings.device, settings.device_index, settings.threads)
-        with gpu_memory_errors():
-            models = _Models(
-                Segmenter(
-                    segmentation / "pytorch_model.bin",
-                    self._device,
-                    step_seconds=settings.segmentation_step_seconds,
-                    batch_size=settings.segmentation_batch_size,
-                ),
-                Embedder(
-                    embedding / "campplus_cn_en_common.pt", self._device, batch_size=settings.embedding_batch_size
-                ),
+        self._device.prepare()
+        batch = _GPU_BATCH if self._device.is_gpu else _CPU_BATCH
+        with self._device.named_errors():
+            segment = Segmenter(
+                segmentation / "pytorch_model.bin",
+                self._device.torch,
+                step_seconds=self._settings.segmentation_step_seconds,
+                batch_size=self._settings.segmentation_batch_size or batch,
             )
-            models.segment.warm_up()
-            models.embed.warm_up()
-        self._models = models
+            embed = Embedder(
+                embedding / "campplus_cn_en_common.pt",
+                self._device.torch,
+                batch_size=self._settings.embedding_batch_size or batch,
+            )
+            segment.warm_up()
+            embed.warm_up()
+        self._models = _Models(segment, embed)
 
     def unload(self) -> None:
         """Drops the weights."""
@@ -99,19 +104,19 @@ class PyannoteEngine:
 
     def gpu_memory(self) -> tuple[int, int]:
         """Bytes of GPU memory that live data uses and that this process holds."""
-        return gpu_memory(self._device)
+        return self._device.memory()
 
     def release_gpu_cache(self) -> None:
         """Gives cached GPU memory back to the device."""
-        release_gpu_cache(self._device)
+        self._device.release_cache()
 
     def diarize(
         self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
     ) -> Diarization:
-        """Finds who spoke when: see ``DiarizerEngine``."""
+        """Finds who spoke when: see ``DiarizerEngine``. Raises ``PreconditionFailed`` where nothing is loaded."""
         if not self._models:
-            raise Unavailable("the diarization models are not loaded")
-        with gpu_memory_errors():
+            raise PreconditionFailed("the models are not loaded", reason="MODEL_NOT_LOADED")
+        with self._device.named_errors():
             local = self._models.segment(audio, cancel, _share(emit, 0.0, _SEGMENTED))
             runs = stitch(local)
             pieces = cut_pieces(runs)
@@ -119,24 +124,23 @@ class PyannoteEngine:
         cancel.raise_if_cancelled()
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)
         clustering = cluster(voices, bounds, same_voice=self._settings.same_voice_similarity)
-        _report(clustering, bounds, len(pieces))
+        _report(clustering, bounds, pieces=len(pieces))
         turns = reconstruct(runs, pieces, clustering, audio.duration)
         emit(Progress(Stage.DIARIZE, 1.0))
         return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates)
 
 
 def _share(emit: Callable[[Progress], None], start: float, end: float) -> Callable[[float], None]:
-    """Progress within a stage as progress from ``start`` to ``end`` of the whole."""
+    """Tells progress within a stage as progress of the whole from ``start`` to ``end``."""
     return lambda fraction: emit(Progress(Stage.DIARIZE, start + fraction * (end - start)))
 
 
-def _report(clustering: Clustering, bounds: SpeakerBounds, pieces: int) -> None:
-    """Logs what was considered and what came of it."""
-    scores = {candidate.speaker_count: candidate.silhouette_score for candidate in clustering.candidates}
+def _report(clustering: Clustering, bounds: SpeakerBounds, *, pieces: int) -> None:
+    """Logs the numbers of speakers that were considered, and where it is not the one that was asked for."""
+    scores = {
+        candidate.speaker_count: None if candidate.silhouette_score is None else round(candidate.silhouette_score, 3)
+        for candidate in clustering.candidates
+    }
     _log.info("speakers counted", speakers=clustering.speakers, pieces=pieces, silhouette_scores=scores)
-    if clustering.speakers < bounds.least:
-        _log.warning(
-            "the audio has too little speech for as many speakers as were asked for",
-            wanted=bounds.least,
-            found=clustering.speakers,
-        )
+    if clustering.speakers < bounds.least and pieces:
+        _log.warning("too little speech for as many speakers as were asked for", least=bounds.least, pieces=pieces)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from operator import attrgetter
 
 import numpy as np
@@ -21,6 +23,8 @@ _LONGEST_GAP_SECONDS = 0.4
 _SHORTEST_TURN_SECONDS = 0.15
 """What is shorter is an artefact and no speech."""
 
+_ORDER = attrgetter("start", "end", "speaker")
+
 
 @dataclass(frozen=True, slots=True)
 class _Span:
@@ -36,8 +40,8 @@ def reconstruct(
 ) -> tuple[Turn, ...]:
     """Turns by start within ``duration`` seconds; they overlap where people talk at once.
 
-    Each moment of a run is spoken by the voice of the nearest piece of its track; tracks at the same time have different
-    voices as far as there are enough. A track too short to have a piece is left out.
+    At each moment the voice of a run is that of the nearest piece of its track. Tracks that speak at the same time have
+    different voices, as far as there are enough. A track too short to have a piece is left out.
     """
     spoken: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for start, end, together in _moments(_spans(runs, pieces)):
@@ -49,22 +53,24 @@ def reconstruct(
         for start, end in _join(times)
         if end - start >= _SHORTEST_TURN_SECONDS
     ]
-    return name_speakers(turns)
+    return renamed(turns, speaker_names(turns))
 
 
-def name_speakers(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """The turns by start, their speakers named ``SPEAKER_00``, ``SPEAKER_01`` ... in order of first speech."""
-    ordered = sorted(turns, key=attrgetter("start", "end", "speaker"))
-    names: dict[str, str] = {}
-    for turn in ordered:
-        names.setdefault(turn.speaker, f"SPEAKER_{len(names):02d}")
-    return tuple(replace(turn, speaker=names[turn.speaker]) for turn in ordered)
+def speaker_names(turns: Iterable[Turn]) -> dict[str, str]:
+    """For each speaker of ``turns`` the label by order of first speech: ``SPEAKER_00``, ``SPEAKER_01`` ..."""
+    in_order = dict.fromkeys(turn.speaker for turn in sorted(turns, key=_ORDER))
+    return {speaker: f"SPEAKER_{number:02d}" for number, speaker in enumerate(in_order)}
+
+
+def renamed(turns: Iterable[Turn], names: Mapping[str, str]) -> tuple[Turn, ...]:
+    """The turns by start, with the speakers' new names."""
+    return tuple(sorted((replace(turn, speaker=names[turn.speaker]) for turn in turns), key=_ORDER))
 
 
 def exclusive_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """The turns by start without overlap: who began first keeps the floor; of two who begin together, who goes on longer.
+    """The turns by start without overlap: who began first keeps the floor.
 
-    Who only speaks while another one has the floor is left out.
+    Of two who begin together, who goes on longer has it. Who only speaks while another one has the floor is left out.
     """
     exclusive: list[Turn] = []
     taken_until = 0.0
@@ -80,19 +86,23 @@ def _spans(runs: Iterable[Run], pieces: Sequence[Piece]) -> Iterator[_Span]:
     of_track: dict[int, list[int]] = defaultdict(list)
     for index, piece in enumerate(pieces):
         of_track[piece.track].append(index)
+    halfway = {
+        track: [(pieces[one].end + pieces[following].start) // 2 for one, following in pairwise(own)]
+        for track, own in of_track.items()
+    }
     for run in runs:
-        own = of_track.get(run.track, [])
-        halfway = [(pieces[one].end + pieces[next_one].start) // 2 for one, next_one in zip(own, own[1:], strict=False)]
-        for index, start, end in zip(own, [run.start, *halfway], [*halfway, run.end], strict=True) if own else ():
-            if max(start, run.start) < min(end, run.end):
-                yield _Span(max(start, run.start), min(end, run.end), index)
+        if own := of_track.get(run.track):
+            first = bisect_right(halfway[run.track], run.start)
+            last = bisect_left(halfway[run.track], run.end, lo=first)
+            edges = [run.start, *halfway[run.track][first:last], run.end]
+            yield from (_Span(*edge, index) for edge, index in zip(pairwise(edges), own[first:], strict=False))
 
 
 def _moments(spans: Iterable[_Span]) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     """Stretches in which the same pieces' voices speak: from, up to and without, and which pieces."""
-    edges = sorted((edge for span in spans for edge in ((span.start, True, span.piece), (span.end, False, span.piece))))
+    edges = sorted(edge for span in spans for edge in ((span.start, True, span.piece), (span.end, False, span.piece)))
     speaking: list[int] = []
-    for (frame, begins, piece), (following, _, _) in zip(edges, edges[1:], strict=False):
+    for (frame, begins, piece), (following, _, _) in pairwise(edges):
         speaking.append(piece) if begins else speaking.remove(piece)
         if speaking and frame < following:
             yield frame, following, tuple(sorted(speaking))

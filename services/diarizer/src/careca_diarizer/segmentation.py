@@ -34,7 +34,7 @@ class Segmenter:
     """The segmentation model on one device."""
 
     def __init__(self, checkpoint: Path, device: torch.device, *, step_seconds: float, batch_size: int) -> None:
-        self._model = import_pyannote().Model.from_pretrained(checkpoint, strict=False)
+        self._model = import_pyannote().Model.from_pretrained(checkpoint)
         self._model.eval().requires_grad_(requires_grad=False).to(device)
         self._device = device
         self._step_seconds = step_seconds

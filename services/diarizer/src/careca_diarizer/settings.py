@@ -16,21 +16,28 @@ class DiarizerSettings(ModelServiceSettings):
     )
     pipeline: str = Field(
         default="",
-        description="A pretrained pyannote.audio pipeline to use instead of Careca's own: a local folder, or the id of a "
+        description="Pretrained pyannote.audio pipeline to use in place of Careca's own: a local folder, or a "
         "repository of the Hugging Face hub that was pulled; empty is Careca's own.",
     )
     segmentation_step_seconds: float = Field(
         default=2.0,
         ge=0.5,
         le=5.0,
-        description="Distance of the windows of ten seconds in which speakers are told apart; a smaller one takes more "
-        "time and places turns a little better.",
+        description="Distance of the windows of 10 s in which speakers are told apart; half of it takes twice the time "
+        "and finds little more.",
     )
     segmentation_batch_size: int = Field(
-        default=16, ge=1, le=256, description="Windows that are segmented at once; more take more memory."
+        default=0,
+        ge=0,
+        le=256,
+        description="Windows that are segmented at once, which take the more memory; 0 is 32 on a GPU and 8 on a CPU.",
     )
     embedding_batch_size: int = Field(
-        default=16, ge=1, le=256, description="Pieces of speech whose voices are computed at once; more take more memory."
+        default=0,
+        ge=0,
+        le=256,
+        description="Pieces of speech that are heard at once, which take the more memory; 0 is 32 on a GPU and 8 on a "
+        "CPU.",
     )
     max_speakers: int = Field(
         default=10, ge=2, le=50, description="Most speakers to find where a request does not say how many there are."
@@ -39,6 +46,6 @@ class DiarizerSettings(ModelServiceSettings):
         default=0.45,
         gt=0.0,
         lt=1.0,
-        description="Mean similarity of pieces of speech, from 0 to 1, from which on they are one speaker's; raise it "
-        "where speakers come out as one, lower it where one speaker comes out as several.",
+        description="Mean cosine of the voices in two groups of speech from which on they are one speaker's; raise it "
+        "where two speakers come out as one, lower it where one comes out as two.",
     )

@@ -1,4 +1,4 @@
-"""Stitching: from speakers who are numbered anew in each window to tracks through the recording, and pieces of them. Pure.
+"""Stitching: from speakers numbered anew in each window to tracks through the recording, and to pieces of them. Pure.
 
 Windows overlap, so that a speaker of one is recognised in the next by speaking at the same time. Such a track lasts as
 long as somebody does not pause for most of a window; who it is, and which tracks are the same person, is found later by
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,8 @@ _LONGEST_PIECE_SECONDS = 3.0
 _PIECE_SLACK = 0.2
 """By how much of its length a piece may be longer rather than be cut in two."""
 
-_SHORTEST_PIECE_SECONDS = 0.25
-"""Less speech than this says nothing about a voice."""
+_SHORTEST_PIECE_SECONDS = 0.15
+"""Less is an artefact and no speech."""
 
 _BLOCK_FRAMES = 1 << 16
 """Frames ranked at once, which bounds the memory for it."""
@@ -59,7 +60,7 @@ class Piece:
 def stitch(local: LocalSpeakers) -> tuple[Run, ...]:
     """The speech of each track, by track and start.
 
-    In each frame as many tracks speak as windows hear speakers on average, and these are the ones that most windows hear.
+    In each frame as many tracks speak as windows hear speakers on average: those that most windows hear.
     """
     tracks = _link(local)
     spans = _spans(local, tracks)
@@ -121,7 +122,7 @@ def _spans(local: LocalSpeakers, tracks: npt.NDArray[np.int64]) -> list[tuple[in
 
 
 def _lanes(spans: Sequence[tuple[int, int]]) -> list[int]:
-    """A column for each track, shared only by tracks whose spans do not meet, so that memory does not grow with tracks."""
+    """A column for each track; tracks whose spans do not meet share one, so that there are few however long it is."""
     lanes: list[int] = []
     free_from: list[int] = []
     for start, end in spans:
@@ -134,7 +135,7 @@ def _lanes(spans: Sequence[tuple[int, int]]) -> list[int]:
 def _overlap_add(
     local: LocalSpeakers, tracks: npt.NDArray[np.int64], lanes: Sequence[int]
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """Windows that hear each lane in each frame, (frames, lanes), and how many speakers they hear on average, (frames,)."""
+    """Windows that hear each lane, (frames, lanes), and how many speakers a window hears on average, (frames,)."""
     votes = np.zeros((local.frames, max(lanes, default=-1) + 1), dtype=np.uint16)
     windows = np.zeros(local.frames, dtype=np.uint16)
     for start, active, named in zip(local.starts, local.active, tracks, strict=True):
@@ -178,5 +179,5 @@ def _cut(track: int, start: int, end: int, *, clean: bool) -> Iterator[Piece]:
         return
     count = max(1, int(np.ceil(seconds / _LONGEST_PIECE_SECONDS - _PIECE_SLACK)))
     edges = np.linspace(start, end, count + 1).astype(int).tolist()
-    for begin, finish in zip(edges[:-1], edges[1:], strict=True):
+    for begin, finish in pairwise(edges):
         yield Piece(track, begin, finish, clean)

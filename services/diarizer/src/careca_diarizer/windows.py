@@ -70,5 +70,5 @@ def frame_seconds(frame: int) -> float:
 
 
 def frames_within(samples: int) -> int:
-    """Frames that begin within ``samples``."""
-    return max(0, -(-(samples - _FIRST_FRAME_SAMPLE) // FRAME_SAMPLES)) if samples > _FIRST_FRAME_SAMPLE else min(1, samples)
+    """Frames that begin within the first ``samples`` of the recording."""
+    return max(1, -((_FIRST_FRAME_SAMPLE - samples) // FRAME_SAMPLES)) if samples > 0 else 0

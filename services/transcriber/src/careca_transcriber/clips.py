@@ -20,7 +20,7 @@ GRID_SAMPLES = 160
 
 _PAD_SAMPLES = round(0.4 * SAMPLE_RATE)
 _LONGEST_PAUSE_SAMPLES = 3 * SAMPLE_RATE
-_EARLIEST_CUT_SAMPLES = 15 * SAMPLE_RATE
+_EARLIEST_CUT_SAMPLES = 20 * SAMPLE_RATE
 _SMOOTHING_FRAMES = 11
 _SPEECH_DECIBELS = 30.0
 
@@ -28,7 +28,7 @@ _SPEECH_DECIBELS = 30.0
 def cut_clips(speech: Sequence[Span], activity: Activity, total_samples: int) -> list[Span]:
     """Clips of at most 30 s that cover ``speech``, by start and without overlap, within ``total_samples``.
 
-    Pauses of up to 3 s stay inside a clip. What is longer than 30 s is cut where it is quietest, from its 15th second
+    Pauses of up to 3 s stay inside a clip. What is longer than 30 s is cut where it is quietest, from its 20th second
     on.
     """
     clips: list[Span] = []

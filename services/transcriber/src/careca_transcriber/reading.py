@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from statistics import fmean
 
 from careca.types import SAMPLE_RATE, Segment
 from careca_transcriber.clips import on_grid
@@ -26,6 +27,7 @@ _LONGEST_REPEATED_WORDS = 20
 _LEAST_REST_SECONDS = 1.0
 _LEAST_ADVANCE_SECONDS = 1.0
 _REACH_SECONDS = 0.3
+_LEAST_WORD_PROBABILITY = 0.1
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
@@ -75,13 +77,13 @@ def judge(reading: Reading, activity: Activity) -> Judgement:
     """Keeps what was said and finds what was left out.
 
     Dropped are: the whole clip where Whisper itself doubts that anybody speaks and is not sure of its words (the rule
-    of Whisper's paper), text that repeats itself on and on, text without a letter or digit, and segments around which
-    no speech is heard.
+    of Whisper's paper), text that repeats itself on and on, text without a letter or digit, segments around which no
+    speech is heard, and segments whose words Whisper itself does not find in what it hears.
     """
     if reading.no_speech_probability > _NO_SPEECH_PROBABILITY and reading.log_probability < _LEAST_LOG_PROBABILITY:
         return Judgement()
     segments = _without_loop(reading.segments)
-    kept = tuple(segment for segment in segments if _LETTER_OR_DIGIT.search(segment.text) and _heard(segment, activity))
+    kept = tuple(segment for segment in segments if _said(segment, activity))
     return Judgement(kept, _unread(reading.clip, kept, activity))
 
 
@@ -119,9 +121,14 @@ def _with_times(segment: Segment, times: Iterator[tuple[float, float]], start: f
     )
 
 
-def _heard(segment: Segment, activity: Activity) -> bool:
-    """Whether there is any speech around ``segment``."""
-    return activity.speech_seconds(segment.start - _REACH_SECONDS, segment.end + _REACH_SECONDS) > 0
+def _said(segment: Segment, activity: Activity) -> bool:
+    """Whether ``segment`` has words, speech around them, and Whisper's word for them."""
+    probabilities = [word.probability for word in segment.words if word.probability is not None]
+    return (
+        _LETTER_OR_DIGIT.search(segment.text) is not None
+        and activity.speech_seconds(segment.start - _REACH_SECONDS, segment.end + _REACH_SECONDS) > 0
+        and (not probabilities or fmean(probabilities) >= _LEAST_WORD_PROBABILITY)
+    )
 
 
 def _unread(clip: Span, kept: Sequence[Segment], activity: Activity) -> Span | None:

@@ -1,0 +1,183 @@
+"""A whole pretrained pipeline of pyannote.audio in place of Careca's own diarization, where a setting chooses one."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from careca.audio import Audio
+from careca.engine import CancelToken
+from careca.errors import PreconditionFailed
+from careca.logs import get_logger
+from careca.models import ModelStore
+from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Progress, Stage, Turn
+from careca_diarizer.pyannote_setup import import_pyannote
+from careca_diarizer.reconstruction import exclusive_turns, renamed, speaker_names
+from careca_diarizer.settings import DiarizerSettings
+from careca_diarizer.torch_device import TorchDevice
+
+_CONFIG = "config.yaml"
+
+_SHARES = {"segmentation": (0.0, 0.3), "embeddings": (0.3, 0.95)}
+"""Where in the whole work the steps lie that pyannote tells progress of."""
+
+_SHORT_DIGEST = 12
+
+_log = get_logger(__name__)
+
+
+class PretrainedPipelineEngine:
+    """A ``DiarizerEngine`` around a pipeline of pyannote.audio, from a folder or a repository that was pulled."""
+
+    def __init__(self, settings: DiarizerSettings, store: ModelStore) -> None:
+        """Raises ``PreconditionFailed`` or ``NotFound`` where the pipeline that the settings name is not there."""
+        self._name = settings.pipeline
+        self._store = store
+        self._folder = store.path(self._name)
+        self._device = TorchDevice(settings)
+        self._pipeline: Any = None
+        self._turn = threading.Lock()  # a pipeline keeps state while it works
+
+    @cached_property
+    def model(self) -> str:
+        """The pipeline's name and a digest of all files in its folder."""
+        label = self._folder.resolve().name if Path(self._name).expanduser().is_dir() else self._name
+        return f"{label}@{_digest_of(self._folder)}"
+
+    @property
+    def device(self) -> str:
+        """The device that computes, such as ``cpu`` or ``cuda:0``."""
+        return str(self._device.torch)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the pipeline is in memory."""
+        return self._pipeline is not None
+
+    def load(self) -> None:
+        """Puts the pipeline into memory and computes once; does nothing where it is.
+
+        Raises ``PreconditionFailed`` where it is missing or damaged, or the device is not there.
+        """
+        if self._pipeline:
+            return
+        folder = self._store.verify(self._name)
+        if not (folder / _CONFIG).is_file():
+            raise PreconditionFailed(
+                f"{folder} is no pyannote pipeline: it has no {_CONFIG}",
+                reason="MODEL_INCOMPLETE",
+                metadata={"model": self._name, "missing": _CONFIG},
+            )
+        self._device.prepare()
+        pipeline = import_pyannote().Pipeline.from_pretrained(folder)
+        with self._device.named_errors():
+            pipeline.to(self._device.torch)
+            pipeline(_file(torch.zeros(1, SAMPLE_RATE)))
+        self._pipeline = pipeline
+
+    def unload(self) -> None:
+        """Drops the pipeline."""
+        self._pipeline = None
+
+    def gpu_memory(self) -> tuple[int, int]:
+        """Bytes of GPU memory that live data uses and that this process holds."""
+        return self._device.memory()
+
+    def release_gpu_cache(self) -> None:
+        """Gives cached GPU memory back to the device."""
+        self._device.release_cache()
+
+    def diarize(
+        self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
+    ) -> Diarization:
+        """Finds who spoke when: see ``DiarizerEngine``. Raises ``PreconditionFailed`` where nothing is loaded."""
+        if not self._pipeline:
+            raise PreconditionFailed("the pipeline is not loaded", reason="MODEL_NOT_LOADED")
+        cancel.raise_if_cancelled()
+        if not len(audio.samples):
+            return Diarization((), (), 0.0, self.model)
+        with self._turn, self._device.named_errors():
+            output = self._run(audio, options, _Hook(cancel, emit))
+        cancel.raise_if_cancelled()
+        emit(Progress(Stage.DIARIZE, 1.0))
+        return self._diarization(output, audio.duration)
+
+    def _run(self, audio: Audio, options: DiarizationOptions, hook: _Hook) -> Any:
+        """What the pipeline answers. Where it cannot find as many speakers as were asked for, it finds what it can.
+
+        Some of pyannote's clusterings raise ``ValueError`` for more clusters than they have embeddings.
+        """
+        least = options.speaker_count or options.min_speaker_count
+        try:
+            return self._pipeline(
+                _file(torch.from_numpy(audio.float32())[None]),  # (1, samples)
+                num_speakers=options.speaker_count,
+                min_speakers=options.min_speaker_count,
+                max_speakers=options.max_speaker_count,
+                hook=hook,
+            )
+        except ValueError as error:
+            if least is None:
+                raise
+            _log.warning("too little speech for as many speakers as were asked for", least=least, error=str(error))
+            most = options.speaker_count or options.max_speaker_count
+            return self._pipeline(_file(torch.from_numpy(audio.float32())[None]), max_speakers=most, hook=hook)
+
+    def _diarization(self, output: Any, duration: float) -> Diarization:
+        """The pipeline's answer, which is one annotation or, since pyannote.audio 4, two."""
+        turns = _turns(getattr(output, "speaker_diarization", output), duration)
+        exclusive = getattr(output, "exclusive_speaker_diarization", None)
+        names = speaker_names(turns)
+        return Diarization(
+            turns=renamed(turns, names),
+            exclusive_turns=renamed(
+                exclusive_turns(turns) if exclusive is None else _turns(exclusive, duration), names
+            ),
+            duration=duration,
+            model=self.model,
+        )
+
+
+class _Hook:
+    """What a pipeline calls between batches: tells progress, never going back, and cancels by raising."""
+
+    def __init__(self, cancel: CancelToken, emit: Callable[[Progress], None]) -> None:
+        self._cancel = cancel
+        self._emit = emit
+        self._told = 0.0
+
+    def __call__(
+        self, step: str, _artifact: object, *, total: int | None = None, completed: int | None = None, **_: object
+    ) -> None:
+        self._cancel.raise_if_cancelled()
+        if not total or completed is None or step not in _SHARES:
+            return
+        start, end = _SHARES[step]
+        self._told = max(self._told, start + min(1.0, completed / total) * (end - start))
+        self._emit(Progress(Stage.DIARIZE, self._told))
+
+
+def _file(waveform: torch.Tensor) -> dict[str, Any]:
+    """What pyannote takes for a file. A new one for each call, since it writes into it."""
+    return {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "audio"}
+
+
+def _turns(annotation: Any, duration: float) -> list[Turn]:
+    tracks = annotation.itertracks(yield_label=True)
+    turns = [Turn(max(0.0, segment.start), min(segment.end, duration), str(label)) for segment, _, label in tracks]
+    return [turn for turn in turns if turn.start < turn.end]
+
+
+def _digest_of(folder: Path) -> str:
+    """Short digest of the names and contents of all files in the folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:_SHORT_DIGEST]

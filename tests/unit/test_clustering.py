@@ -1,0 +1,180 @@
+"""Whose voice each piece is, and how many voices there are, with voices made of random numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from careca.types import DiarizationOptions
+from careca_diarizer import clustering
+from careca_diarizer.clustering import SpeakerBounds, Voices, cluster
+
+SAME_VOICE = 0.45
+FREE = SpeakerBounds(1, 10)
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def people(count, seed=0):
+    """Voices of different people, nearly orthogonal: shape (count, 192)."""
+    return unit(np.random.default_rng(seed).normal(size=(count, 192)))
+
+
+def spoken(speakers, seconds=3.0, *, noise=0.65, seed=1, voices=None):
+    """Pieces of these speakers: one person's have a cosine of about 0.7, two persons' of about 0."""
+    speakers = np.array(speakers, dtype=int)
+    voices = people(speakers.max(initial=0) + 1) if voices is None else voices
+    random = unit(np.random.default_rng(seed).normal(size=(len(speakers), 192)))
+    embeddings = unit(voices[speakers] + noise * random).astype(np.float32)
+    return Voices(embeddings, np.full(len(speakers), seconds), np.ones(len(speakers), dtype=bool))
+
+
+def together(*parts):
+    return Voices(
+        np.concatenate([part.embeddings for part in parts]),
+        np.concatenate([part.seconds for part in parts]),
+        np.concatenate([part.clean for part in parts]),
+    )
+
+
+def found(voices, bounds=FREE):
+    return cluster(voices, bounds, same_voice=SAME_VOICE)
+
+
+def turn_taking(count, pieces_each=8):
+    return np.tile(np.arange(count), pieces_each)
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_as_many_speakers_are_found_as_there_are(count):
+    truth = turn_taking(count)
+
+    result = found(spoken(truth))
+
+    assert result.speakers == count
+    assert adjusted_rand_score(truth, result.labels) == 1.0
+
+
+def test_one_speaker_is_found_although_more_have_a_silhouette():
+    result = found(spoken(turn_taking(1, 40)))
+
+    assert result.speakers == 1
+    scores = {candidate.speaker_count: candidate.silhouette_score for candidate in result.candidates}
+    assert scores[1] is None
+    assert all(-1 <= scores[count] <= 1 for count in range(2, 11))
+
+
+def test_the_best_silhouette_among_the_candidates_is_the_number_found():
+    result = found(spoken(turn_taking(4)))
+
+    scores = {candidate.speaker_count: candidate.silhouette_score for candidate in result.candidates}
+    assert list(scores) == sorted(scores)
+    assert max((count for count in scores if scores[count] is not None), key=lambda count: scores[count]) == 4
+
+
+def test_no_speech_has_no_speakers():
+    result = found(spoken([]))
+
+    assert result.speakers == 0
+    assert result.labels.shape == (0,)
+    assert result.candidates == ()
+
+
+def test_one_piece_is_one_speaker():
+    assert found(spoken([0])).labels.tolist() == [0]
+
+
+def test_two_pieces_are_two_speakers_only_if_their_voices_differ():
+    assert found(spoken([0, 0])).speakers == 1
+    assert found(spoken([0, 1])).speakers == 2
+
+
+def test_a_short_outlier_is_no_speaker_unless_it_is_asked_for():
+    conversation = spoken(turn_taking(2))
+    cough = spoken([0], seconds=0.9, voices=people(1, seed=9))
+    cough_of_training_length = spoken([0], seconds=1.2, voices=people(1, seed=9))
+
+    assert found(together(conversation, cough)).speakers == 2
+    assert found(together(spoken(turn_taking(2, 40)), cough_of_training_length)).speakers == 2
+    exact = found(together(conversation, cough_of_training_length), SpeakerBounds(3, 3))
+    assert exact.speakers == 3
+    assert np.sum(exact.labels == exact.labels[-1]) == 1
+
+
+def test_somebody_who_speaks_little_in_a_long_recording_is_a_speaker():
+    long_talk = spoken(turn_taking(2, 400))
+    question = spoken([0] * 4, voices=people(1, seed=9))
+
+    assert found(together(long_talk, question)).speakers == 3
+
+
+def test_short_and_unclean_pieces_join_the_nearest_speaker_and_shape_none():
+    truth = turn_taking(2, 10)
+    mumbling = spoken(truth, seconds=0.5, noise=1.5, seed=2)
+    overlapped = spoken(truth, noise=1.5, seed=3)
+    overlapped = Voices(overlapped.embeddings, overlapped.seconds, np.zeros(len(truth), dtype=bool))
+
+    result = found(together(spoken(truth), mumbling, overlapped))
+
+    assert result.speakers == 2
+    assert adjusted_rand_score(np.tile(truth, 3), result.labels) > 0.9
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_the_number_asked_for_is_the_number_found(count):
+    assert found(spoken(turn_taking(3)), SpeakerBounds(count, count)).speakers == count
+
+
+def test_at_least_and_at_most_are_kept():
+    voices = spoken(turn_taking(4))
+
+    assert found(voices, SpeakerBounds(6, 10)).speakers == 6
+    assert found(voices, SpeakerBounds(1, 3)).speakers <= 3
+    assert found(voices, SpeakerBounds(2, 5)).speakers == 4
+    assert found(spoken(turn_taking(1)), SpeakerBounds(2, 5)).speakers == 2
+
+
+def test_more_speakers_than_pieces_are_as_many_as_there_are_pieces():
+    assert found(spoken([0, 0, 1]), SpeakerBounds(5, 5)).speakers == 3
+
+
+def test_bounds_follow_from_what_the_caller_asked():
+    assert SpeakerBounds.of(DiarizationOptions(), 10) == SpeakerBounds(1, 10)
+    assert SpeakerBounds.of(DiarizationOptions(speaker_count=3), 10) == SpeakerBounds(3, 3)
+    assert SpeakerBounds.of(DiarizationOptions(min_speaker_count=2), 10) == SpeakerBounds(2, 10)
+    assert SpeakerBounds.of(DiarizationOptions(min_speaker_count=20), 10) == SpeakerBounds(20, 20)
+    assert SpeakerBounds.of(DiarizationOptions(max_speaker_count=30), 10) == SpeakerBounds(1, 30)
+
+
+def test_of_very_many_pieces_some_shape_the_speakers_and_all_are_given_to_one(monkeypatch):
+    monkeypatch.setattr(clustering, "_MOST_TRAINING_PIECES", 60)
+    truth = turn_taking(3, 200)
+
+    result = found(spoken(truth))
+
+    assert result.speakers == 3
+    assert adjusted_rand_score(truth, result.labels) == 1.0
+
+
+@settings(deadline=None)
+@given(
+    speakers=st.lists(st.integers(0, 4), min_size=1, max_size=25),
+    lengths=st.integers(0, 2**16),
+    least=st.integers(1, 6),
+    extra=st.integers(0, 6),
+)
+def test_bounds_are_always_kept_and_every_speaker_speaks(speakers, lengths, least, extra):
+    random = np.random.default_rng(lengths)
+    plain = spoken(speakers, seed=lengths)
+    voices = Voices(plain.embeddings, random.uniform(0.15, 3.5, len(plain)), random.random(len(plain)) < 0.8)
+    bounds = SpeakerBounds(least, least + extra)
+
+    result = found(voices, bounds)
+
+    assert min(least, len(voices)) <= result.speakers <= bounds.most
+    assert sorted(set(result.labels.tolist())) == list(range(result.speakers))
+    assert result.similarity.shape == (len(voices), result.speakers)
+    assert found(voices, bounds).labels.tolist() == result.labels.tolist()

@@ -1,0 +1,160 @@
+"""From runs of speech, and whose voice their pieces are, to turns."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from careca.types import Turn
+from careca_diarizer.clustering import Clustering
+from careca_diarizer.reconstruction import exclusive_turns, reconstruct, renamed, speaker_names
+from careca_diarizer.stitching import Piece, Run, cut_pieces
+from careca_diarizer.windows import FRAMES_PER_SECOND, frame_seconds
+
+DURATION = 60.0
+
+
+def frame(seconds):
+    return round(seconds * FRAMES_PER_SECOND)
+
+
+def run(track, start, end):
+    return Run(track, frame(start), frame(end))
+
+
+def voices(*speakers):
+    """Pieces that are as sure as can be whose they are."""
+    labels = np.array(speakers)
+    return Clustering(labels, np.eye(labels.max() + 1, dtype=np.float32)[labels], ())
+
+
+def turns_of(runs, *speakers, pieces=None, duration=DURATION):
+    return reconstruct(runs, pieces or cut_pieces(runs), voices(*speakers), duration)
+
+
+def spoken(turns):
+    return [(round(turn.start, 1), round(turn.end, 1), turn.speaker) for turn in turns]
+
+
+def test_each_run_is_a_turn_of_whoever_speaks_in_its_piece():
+    turns = turns_of([run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)], 0, 1, 0)
+
+    assert spoken(turns) == [(1, 3, "SPEAKER_00"), (4, 6, "SPEAKER_01"), (7, 9, "SPEAKER_00")]
+
+
+def test_no_runs_are_no_turns():
+    assert reconstruct((), (), Clustering(np.zeros(0, dtype=int), np.zeros((0, 0), dtype=np.float32), ()), 1.0) == ()
+
+
+def test_speakers_are_numbered_in_order_of_first_speech():
+    turns = turns_of([run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)], 2, 0, 1)
+
+    assert [turn.speaker for turn in turns] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_02"]
+
+
+def test_a_change_of_voice_within_a_run_is_a_change_of_turn():
+    turns = turns_of([run(0, 0, 6)], 0, 1)
+
+    assert spoken(turns) == [(0, 3, "SPEAKER_00"), (3, 6, "SPEAKER_01")]
+
+
+def test_a_run_without_a_piece_has_the_voice_of_the_nearest_piece_of_its_track():
+    runs = [run(0, 0, 2), run(0, 2.8, 2.9 + 0.3), run(0, 8, 10), run(1, 20, 22)]
+    pieces = [Piece(0, runs[0].start, runs[0].end, True), Piece(0, runs[2].start, runs[2].end, True)]
+
+    turns = turns_of(runs, 0, 1, pieces=pieces)
+
+    assert spoken(turns) == [(0, 2, "SPEAKER_00"), (2.8, 3.2, "SPEAKER_00"), (8, 10, "SPEAKER_01")]
+
+
+def test_turns_overlap_where_two_people_talk_at_once():
+    turns = turns_of([run(0, 0, 3), run(1, 2, 5)], 0, 1)
+
+    assert spoken(turns) == [(0, 3, "SPEAKER_00"), (2, 5, "SPEAKER_01")]
+
+
+def test_two_who_talk_at_once_are_never_the_same_speaker():
+    runs = [run(0, 0, 6), run(1, 2, 3)]
+    pieces = [Piece(0, runs[0].start, runs[0].end, True), Piece(1, runs[1].start, runs[1].end, False)]
+    alike = np.array([[0.9, 0.1], [0.6, 0.5]], dtype=np.float32)
+
+    turns = reconstruct(runs, pieces, Clustering(np.array([0, 0]), alike, ()), DURATION)
+
+    assert spoken(turns) == [(0, 6, "SPEAKER_00"), (2, 3, "SPEAKER_01")]
+
+
+def test_where_there_is_only_one_speaker_two_at_once_are_one():
+    assert spoken(turns_of([run(0, 0, 6), run(1, 2, 3)], 0, 0, 0)) == [(0, 6, "SPEAKER_00")]
+
+
+def test_a_short_pause_does_not_end_a_turn_and_a_long_one_does():
+    assert spoken(turns_of([run(0, 0, 2), run(0, 2.3, 4)], 0, 0)) == [(0, 4, "SPEAKER_00")]
+    assert spoken(turns_of([run(0, 0, 2), run(0, 2.6, 4)], 0, 0)) == [(0, 2, "SPEAKER_00"), (2.6, 4, "SPEAKER_00")]
+
+
+def test_what_is_too_short_for_speech_is_no_turn():
+    runs = [run(0, 0, 2), Run(0, 600, 606)]
+
+    assert spoken(turns_of(runs, 0)) == [(0, 2, "SPEAKER_00")]
+
+
+def test_no_turn_goes_beyond_the_end_of_the_recording():
+    assert turns_of([run(0, 0, 3)], 0, duration=2.5)[-1].end == 2.5
+
+
+def test_times_are_those_of_the_frames():
+    (turn,) = turns_of([Run(0, 100, 200)], 0)
+
+    assert (turn.start, turn.end) == (frame_seconds(100), frame_seconds(200))
+
+
+def test_who_began_first_keeps_the_floor():
+    turns = (Turn(0, 3, "A"), Turn(2, 5, "B"), Turn(6, 9, "A"), Turn(7, 8, "B"))
+
+    assert exclusive_turns(turns) == (Turn(0, 3, "A"), Turn(3, 5, "B"), Turn(6, 9, "A"))
+
+
+def test_of_two_who_begin_together_the_one_who_goes_on_has_the_floor():
+    assert exclusive_turns((Turn(1, 2, "A"), Turn(1, 3, "B"))) == (Turn(1, 3, "B"),)
+
+
+times = st.floats(0, 50).map(lambda seconds: round(seconds, 2))
+turn_lists = st.lists(
+    st.builds(
+        lambda start, length, speaker: Turn(start, start + length, speaker), times, times, st.sampled_from("ABC")
+    ),
+    max_size=20,
+).map(lambda turns: [turn for turn in turns if turn.start < turn.end])
+
+
+@given(turn_lists)
+def test_exclusive_turns_never_overlap_and_leave_no_moment_of_speech_out(turns):
+    exclusive = exclusive_turns(turns)
+
+    assert all(one.end <= following.start for one, following in zip(exclusive, exclusive[1:], strict=False))
+    assert all(
+        any(turn.speaker == part.speaker and turn.start <= part.start and part.end <= turn.end for turn in turns)
+        for part in exclusive
+    )
+    for moment in {time for turn in turns for time in (turn.start, (turn.start + turn.end) / 2)}:
+        spoken_in = any(turn.start <= moment < turn.end for turn in turns)
+        assert spoken_in == any(part.start <= moment < part.end for part in exclusive)
+
+
+@given(turn_lists)
+def test_names_are_given_by_first_speech_whatever_the_order_of_turns(turns):
+    named = renamed(turns, speaker_names(turns))
+
+    assert [turn.start for turn in named] == sorted(turn.start for turn in turns)
+    first_heard = list(dict.fromkeys(turn.speaker for turn in named))
+    assert first_heard == [f"SPEAKER_{number:02d}" for number in range(len(first_heard))]
+    assert named == renamed(turns[::-1], speaker_names(turns[::-1]))
+
+
+@pytest.mark.parametrize("speakers", [2, 3, 4])
+def test_every_speaker_who_has_a_piece_speaks(speakers):
+    runs = [run(track, track * 2.0, track * 2.0 + 1.9) for track in range(20)]
+
+    turns = turns_of(runs, *[min(track, speakers - 1) for track in range(20)])
+
+    assert len({turn.speaker for turn in turns}) == speakers

@@ -88,9 +88,10 @@ class Sampler:
     def _sample(self, *, thorough: bool) -> None:
         gpu = self._gpu_usage() if thorough and self._gpu_usage else {}
         for name, process in self._processes.items():
-            now = _read(process, gpu.get(name)) if thorough else Memory(rss=process.memory_info().rss, uss=0)
+            children = _children_rss(process)
+            now = _read(process, gpu.get(name)) if thorough else Memory(process.memory_info().rss + children, uss=0)
             self.peaks[name] = _highest(self.peaks[name], now)
-            self.children_rss[name] = max(self.children_rss[name], _children_rss(process))
+            self.children_rss[name] = max(self.children_rss[name], children)
 
 
 def run_tasks(
@@ -184,12 +185,15 @@ def _gpu_reader(client: Client) -> GpuUsage | None:
 
 
 def _read(process: psutil.Process, gpu: MemoryUsage | None) -> Memory:
-    held = process.memory_full_info()
+    """What the process and its children hold: a model service has its engine in a process of its own."""
+    rss = uss = 0
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child that ended since it was listed
+            held = each.memory_full_info()
+            rss, uss = rss + held.rss, uss + held.uss
     if gpu is None:
-        return Memory(rss=held.rss, uss=held.uss)
-    return Memory(
-        rss=held.rss, uss=held.uss, gpu_allocated=gpu.gpu_allocated_bytes, gpu_reserved=gpu.gpu_reserved_bytes
-    )
+        return Memory(rss=rss, uss=uss)
+    return Memory(rss=rss, uss=uss, gpu_allocated=gpu.gpu_allocated_bytes, gpu_reserved=gpu.gpu_reserved_bytes)
 
 
 def _highest(one: Memory, other: Memory) -> Memory:

@@ -1,5 +1,7 @@
 """From runs of speech, and whose voice their pieces are, to turns."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -131,7 +133,7 @@ turn_lists = st.lists(
 def test_exclusive_turns_never_overlap_and_leave_no_moment_of_speech_out(turns):
     exclusive = exclusive_turns(turns)
 
-    assert all(one.end <= following.start for one, following in zip(exclusive, exclusive[1:], strict=False))
+    assert all(one.end <= following.start for one, following in pairwise(exclusive))
     assert all(
         any(turn.speaker == part.speaker and turn.start <= part.start and part.end <= turn.end for turn in turns)
         for part in exclusive

@@ -1,6 +1,9 @@
 """Whose voice each piece is, and how many voices there are, with voices made of random numbers."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,31 +11,42 @@ from sklearn.metrics import adjusted_rand_score
 
 from careca.types import DiarizationOptions
 from careca_diarizer import clustering
-from careca_diarizer.clustering import SpeakerBounds, Voices, cluster
+from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster
 
 SAME_VOICE = 0.45
 FREE = SpeakerBounds(1, 10)
 
+Vectors = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
 
-def unit(vectors):
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+def unit(vectors: Vectors) -> Vectors:
+    length: Vectors = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / length
 
 
-def people(count, seed=0):
+def people(count: int, seed: int = 0) -> Vectors:
     """Voices of different people, nearly orthogonal: shape (count, 192)."""
     return unit(np.random.default_rng(seed).normal(size=(count, 192)))
 
 
-def spoken(speakers, seconds=3.0, *, noise=0.65, seed=1, voices=None):
+def spoken(
+    speakers: Sequence[int] | Labels,
+    seconds: float = 3.0,
+    *,
+    noise: float = 0.65,
+    seed: int = 1,
+    voices: Vectors | None = None,
+) -> Voices:
     """Pieces of these speakers: one person's have a cosine of about 0.7, two persons' of about 0."""
-    speakers = np.array(speakers, dtype=int)
-    voices = people(speakers.max(initial=0) + 1) if voices is None else voices
-    random = unit(np.random.default_rng(seed).normal(size=(len(speakers), 192)))
-    embeddings = unit(voices[speakers] + noise * random).astype(np.float32)
-    return Voices(embeddings, np.full(len(speakers), seconds), np.ones(len(speakers), dtype=bool))
+    whose = np.array(speakers, dtype=np.int64)
+    voices = people(int(whose.max(initial=0)) + 1) if voices is None else voices
+    random = unit(np.random.default_rng(seed).normal(size=(len(whose), 192)))
+    embeddings = unit(voices[whose] + noise * random).astype(np.float32)
+    return Voices(embeddings, np.full(len(whose), seconds), np.ones(len(whose), dtype=bool))
 
 
-def together(*parts):
+def together(*parts: Voices) -> Voices:
     return Voices(
         np.concatenate([part.embeddings for part in parts]),
         np.concatenate([part.seconds for part in parts]),
@@ -40,16 +54,16 @@ def together(*parts):
     )
 
 
-def found(voices, bounds=FREE):
+def found(voices: Voices, bounds: SpeakerBounds = FREE) -> Clustering:
     return cluster(voices, bounds, same_voice=SAME_VOICE)
 
 
-def turn_taking(count, pieces_each=8):
-    return np.tile(np.arange(count), pieces_each)
+def turn_taking(count: int, pieces_each: int = 8) -> Labels:
+    return np.tile(np.arange(count, dtype=np.int64), pieces_each)
 
 
 @pytest.mark.parametrize("count", range(1, 9))
-def test_as_many_speakers_are_found_as_there_are(count):
+def test_as_many_speakers_are_found_as_there_are(count: int) -> None:
     truth = turn_taking(count)
 
     result = found(spoken(truth))
@@ -58,24 +72,25 @@ def test_as_many_speakers_are_found_as_there_are(count):
     assert adjusted_rand_score(truth, result.labels) == 1.0
 
 
-def test_one_speaker_is_found_although_more_have_a_silhouette():
+def test_one_speaker_is_found_although_more_have_a_silhouette() -> None:
     result = found(spoken(turn_taking(1, 40)))
 
     assert result.speakers == 1
     scores = {candidate.speaker_count: candidate.silhouette_score for candidate in result.candidates}
     assert scores[1] is None
-    assert all(-1 <= scores[count] <= 1 for count in range(2, 11))
+    assert all(-1 <= score <= 1 for count in range(2, 11) if (score := scores[count]) is not None)
+    assert None not in [scores[count] for count in range(2, 11)]
 
 
-def test_the_best_silhouette_among_the_candidates_is_the_number_found():
+def test_the_best_silhouette_among_the_candidates_is_the_number_found() -> None:
     result = found(spoken(turn_taking(4)))
 
     scores = {candidate.speaker_count: candidate.silhouette_score for candidate in result.candidates}
     assert list(scores) == sorted(scores)
-    assert max((count for count in scores if scores[count] is not None), key=lambda count: scores[count]) == 4
+    assert max((score, count) for count, score in scores.items() if score is not None)[1] == 4
 
 
-def test_no_speech_has_no_speakers():
+def test_no_speech_has_no_speakers() -> None:
     result = found(spoken([]))
 
     assert result.speakers == 0
@@ -83,16 +98,16 @@ def test_no_speech_has_no_speakers():
     assert result.candidates == ()
 
 
-def test_one_piece_is_one_speaker():
+def test_one_piece_is_one_speaker() -> None:
     assert found(spoken([0])).labels.tolist() == [0]
 
 
-def test_two_pieces_are_two_speakers_only_if_their_voices_differ():
+def test_two_pieces_are_two_speakers_only_if_their_voices_differ() -> None:
     assert found(spoken([0, 0])).speakers == 1
     assert found(spoken([0, 1])).speakers == 2
 
 
-def test_a_short_outlier_is_no_speaker_unless_it_is_asked_for():
+def test_a_short_outlier_is_no_speaker_unless_it_is_asked_for() -> None:
     conversation = spoken(turn_taking(2))
     cough = spoken([0], seconds=0.9, voices=people(1, seed=9))
     cough_of_training_length = spoken([0], seconds=1.2, voices=people(1, seed=9))
@@ -104,7 +119,7 @@ def test_a_short_outlier_is_no_speaker_unless_it_is_asked_for():
     assert np.sum(exact.labels == exact.labels[-1]) == 1
 
 
-def test_somebody_who_speaks_little_in_a_long_recording_is_a_speaker():
+def test_somebody_who_speaks_little_in_a_long_recording_is_a_speaker() -> None:
     """The two who talk much are a little alike, as two of three always are."""
     first, second, third = people(3)
     talk = spoken(turn_taking(2, 400), voices=unit(np.array([first, second + 0.4 * first])))
@@ -113,7 +128,7 @@ def test_somebody_who_speaks_little_in_a_long_recording_is_a_speaker():
     assert found(together(talk, question)).speakers == 3
 
 
-def test_short_and_unclean_pieces_join_the_nearest_speaker_and_shape_none():
+def test_short_and_unclean_pieces_join_the_nearest_speaker_and_shape_none() -> None:
     truth = turn_taking(2, 10)
     mumbling = spoken(truth, seconds=0.5, noise=1.5, seed=2)
     overlapped = spoken(truth, noise=1.5, seed=3)
@@ -126,11 +141,11 @@ def test_short_and_unclean_pieces_join_the_nearest_speaker_and_shape_none():
 
 
 @pytest.mark.parametrize("count", range(1, 7))
-def test_the_number_asked_for_is_the_number_found(count):
+def test_the_number_asked_for_is_the_number_found(count: int) -> None:
     assert found(spoken(turn_taking(3)), SpeakerBounds(count, count)).speakers == count
 
 
-def test_at_least_and_at_most_are_kept():
+def test_at_least_and_at_most_are_kept() -> None:
     voices = spoken(turn_taking(4))
 
     assert found(voices, SpeakerBounds(6, 10)).speakers == 6
@@ -139,11 +154,11 @@ def test_at_least_and_at_most_are_kept():
     assert found(spoken(turn_taking(1)), SpeakerBounds(2, 5)).speakers == 2
 
 
-def test_more_speakers_than_pieces_are_as_many_as_there_are_pieces():
+def test_more_speakers_than_pieces_are_as_many_as_there_are_pieces() -> None:
     assert found(spoken([0, 0, 1]), SpeakerBounds(5, 5)).speakers == 3
 
 
-def test_bounds_follow_from_what_the_caller_asked():
+def test_bounds_follow_from_what_the_caller_asked() -> None:
     assert SpeakerBounds.of(DiarizationOptions(), 10) == SpeakerBounds(1, 10)
     assert SpeakerBounds.of(DiarizationOptions(speaker_count=3), 10) == SpeakerBounds(3, 3)
     assert SpeakerBounds.of(DiarizationOptions(min_speaker_count=2), 10) == SpeakerBounds(2, 10)
@@ -151,7 +166,7 @@ def test_bounds_follow_from_what_the_caller_asked():
     assert SpeakerBounds.of(DiarizationOptions(max_speaker_count=30), 10) == SpeakerBounds(1, 30)
 
 
-def test_of_very_many_pieces_some_shape_the_speakers_and_all_are_given_to_one(monkeypatch):
+def test_of_very_many_pieces_some_shape_the_speakers_and_all_are_given_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustering, "_MOST_TRAINING_PIECES", 60)
     truth = turn_taking(3, 200)
 
@@ -168,7 +183,9 @@ def test_of_very_many_pieces_some_shape_the_speakers_and_all_are_given_to_one(mo
     least=st.integers(1, 6),
     extra=st.integers(0, 6),
 )
-def test_bounds_are_always_kept_and_every_speaker_speaks(speakers, lengths, least, extra):
+def test_bounds_are_always_kept_and_every_speaker_speaks(
+    speakers: list[int], lengths: int, least: int, extra: int
+) -> None:
     random = np.random.default_rng(lengths)
     plain = spoken(speakers, seed=lengths)
     voices = Voices(plain.embeddings, random.uniform(0.15, 3.5, len(plain)), random.random(len(plain)) < 0.8)

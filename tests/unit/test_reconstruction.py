@@ -1,5 +1,6 @@
 """From runs of speech, and whose voice their pieces are, to turns."""
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,51 +17,53 @@ from careca_diarizer.windows import FRAMES_PER_SECOND, frame_seconds
 DURATION = 60.0
 
 
-def frame(seconds):
+def frame(seconds: float) -> int:
     return round(seconds * FRAMES_PER_SECOND)
 
 
-def run(track, start, end):
+def run(track: int, start: float, end: float) -> Run:
     return Run(track, frame(start), frame(end))
 
 
-def voices(*speakers):
+def voices(*speakers: int) -> Clustering:
     """Pieces that are as sure as can be whose they are."""
     labels = np.array(speakers)
     return Clustering(labels, np.eye(labels.max() + 1, dtype=np.float32)[labels], ())
 
 
-def turns_of(runs, *speakers, pieces=None, duration=DURATION):
+def turns_of(
+    runs: Sequence[Run], *speakers: int, pieces: Sequence[Piece] | None = None, duration: float = DURATION
+) -> tuple[Turn, ...]:
     return reconstruct(runs, pieces or cut_pieces(runs), voices(*speakers), duration)
 
 
-def spoken(turns):
+def spoken(turns: Iterable[Turn]) -> list[tuple[float, float, str]]:
     return [(round(turn.start, 1), round(turn.end, 1), turn.speaker) for turn in turns]
 
 
-def test_each_run_is_a_turn_of_whoever_speaks_in_its_piece():
+def test_each_run_is_a_turn_of_whoever_speaks_in_its_piece() -> None:
     turns = turns_of([run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)], 0, 1, 0)
 
     assert spoken(turns) == [(1, 3, "SPEAKER_00"), (4, 6, "SPEAKER_01"), (7, 9, "SPEAKER_00")]
 
 
-def test_no_runs_are_no_turns():
+def test_no_runs_are_no_turns() -> None:
     assert reconstruct((), (), Clustering(np.zeros(0, dtype=int), np.zeros((0, 0), dtype=np.float32), ()), 1.0) == ()
 
 
-def test_speakers_are_numbered_in_order_of_first_speech():
+def test_speakers_are_numbered_in_order_of_first_speech() -> None:
     turns = turns_of([run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)], 2, 0, 1)
 
     assert [turn.speaker for turn in turns] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_02"]
 
 
-def test_a_change_of_voice_within_a_run_is_a_change_of_turn():
+def test_a_change_of_voice_within_a_run_is_a_change_of_turn() -> None:
     turns = turns_of([run(0, 0, 6)], 0, 1)
 
     assert spoken(turns) == [(0, 3, "SPEAKER_00"), (3, 6, "SPEAKER_01")]
 
 
-def test_a_run_without_a_piece_has_the_voice_of_the_nearest_piece_of_its_track():
+def test_a_run_without_a_piece_has_the_voice_of_the_nearest_piece_of_its_track() -> None:
     runs = [run(0, 0, 2), run(0, 2.8, 2.9 + 0.3), run(0, 8, 10), run(1, 20, 22)]
     pieces = [Piece(0, runs[0].start, runs[0].end, True), Piece(0, runs[2].start, runs[2].end, True)]
 
@@ -69,13 +72,13 @@ def test_a_run_without_a_piece_has_the_voice_of_the_nearest_piece_of_its_track()
     assert spoken(turns) == [(0, 2, "SPEAKER_00"), (2.8, 3.2, "SPEAKER_00"), (8, 10, "SPEAKER_01")]
 
 
-def test_turns_overlap_where_two_people_talk_at_once():
+def test_turns_overlap_where_two_people_talk_at_once() -> None:
     turns = turns_of([run(0, 0, 3), run(1, 2, 5)], 0, 1)
 
     assert spoken(turns) == [(0, 3, "SPEAKER_00"), (2, 5, "SPEAKER_01")]
 
 
-def test_two_who_talk_at_once_are_never_the_same_speaker():
+def test_two_who_talk_at_once_are_never_the_same_speaker() -> None:
     runs = [run(0, 0, 6), run(1, 2, 3)]
     pieces = [Piece(0, runs[0].start, runs[0].end, True), Piece(1, runs[1].start, runs[1].end, False)]
     alike = np.array([[0.9, 0.1], [0.6, 0.5]], dtype=np.float32)
@@ -85,38 +88,38 @@ def test_two_who_talk_at_once_are_never_the_same_speaker():
     assert spoken(turns) == [(0, 6, "SPEAKER_00"), (2, 3, "SPEAKER_01")]
 
 
-def test_where_there_is_only_one_speaker_two_at_once_are_one():
+def test_where_there_is_only_one_speaker_two_at_once_are_one() -> None:
     assert spoken(turns_of([run(0, 0, 6), run(1, 2, 3)], 0, 0, 0)) == [(0, 6, "SPEAKER_00")]
 
 
-def test_a_short_pause_does_not_end_a_turn_and_a_long_one_does():
+def test_a_short_pause_does_not_end_a_turn_and_a_long_one_does() -> None:
     assert spoken(turns_of([run(0, 0, 2), run(0, 2.3, 4)], 0, 0)) == [(0, 4, "SPEAKER_00")]
     assert spoken(turns_of([run(0, 0, 2), run(0, 2.6, 4)], 0, 0)) == [(0, 2, "SPEAKER_00"), (2.6, 4, "SPEAKER_00")]
 
 
-def test_what_is_too_short_for_speech_is_no_turn():
+def test_what_is_too_short_for_speech_is_no_turn() -> None:
     runs = [run(0, 0, 2), Run(0, 600, 606)]
 
     assert spoken(turns_of(runs, 0)) == [(0, 2, "SPEAKER_00")]
 
 
-def test_no_turn_goes_beyond_the_end_of_the_recording():
+def test_no_turn_goes_beyond_the_end_of_the_recording() -> None:
     assert turns_of([run(0, 0, 3)], 0, duration=2.5)[-1].end == 2.5
 
 
-def test_times_are_those_of_the_frames():
+def test_times_are_those_of_the_frames() -> None:
     (turn,) = turns_of([Run(0, 100, 200)], 0)
 
     assert (turn.start, turn.end) == (frame_seconds(100), frame_seconds(200))
 
 
-def test_who_began_first_keeps_the_floor():
+def test_who_began_first_keeps_the_floor() -> None:
     turns = (Turn(0, 3, "A"), Turn(2, 5, "B"), Turn(6, 9, "A"), Turn(7, 8, "B"))
 
     assert exclusive_turns(turns) == (Turn(0, 3, "A"), Turn(3, 5, "B"), Turn(6, 9, "A"))
 
 
-def test_of_two_who_begin_together_the_one_who_goes_on_has_the_floor():
+def test_of_two_who_begin_together_the_one_who_goes_on_has_the_floor() -> None:
     assert exclusive_turns((Turn(1, 2, "A"), Turn(1, 3, "B"))) == (Turn(1, 3, "B"),)
 
 
@@ -130,7 +133,7 @@ turn_lists = st.lists(
 
 
 @given(turn_lists)
-def test_exclusive_turns_never_overlap_and_leave_no_moment_of_speech_out(turns):
+def test_exclusive_turns_never_overlap_and_leave_no_moment_of_speech_out(turns: list[Turn]) -> None:
     exclusive = exclusive_turns(turns)
 
     assert all(one.end <= following.start for one, following in pairwise(exclusive))
@@ -144,7 +147,7 @@ def test_exclusive_turns_never_overlap_and_leave_no_moment_of_speech_out(turns):
 
 
 @given(turn_lists)
-def test_names_are_given_by_first_speech_whatever_the_order_of_turns(turns):
+def test_names_are_given_by_first_speech_whatever_the_order_of_turns(turns: list[Turn]) -> None:
     named = renamed(turns, speaker_names(turns))
 
     assert [turn.start for turn in named] == sorted(turn.start for turn in turns)
@@ -154,7 +157,7 @@ def test_names_are_given_by_first_speech_whatever_the_order_of_turns(turns):
 
 
 @pytest.mark.parametrize("speakers", [2, 3, 4])
-def test_every_speaker_who_has_a_piece_speaks(speakers):
+def test_every_speaker_who_has_a_piece_speaks(speakers: int) -> None:
     runs = [run(track, track * 2.0, track * 2.0 + 1.9) for track in range(20)]
 
     turns = turns_of(runs, *[min(track, speakers - 1) for track in range(20)])

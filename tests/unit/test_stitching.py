@@ -1,8 +1,11 @@
 """Windows, the tracks that are stitched from them, and the pieces that tracks are cut into."""
 
 import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,21 +26,23 @@ from careca_diarizer.windows import (
 
 STEP = round(2 * FRAMES_PER_SECOND)
 
+Activity = npt.NDArray[np.bool_]
 
-def frames(seconds):
+
+def frames(seconds: float) -> int:
     return round(seconds * FRAMES_PER_SECOND)
 
 
-def windows_over(truth, orders=None):
+def windows_over(truth: Sequence[Activity], orders: Iterable[Sequence[int]] | None = None) -> LocalSpeakers:
     """What windows see of ``truth``, a row of booleans for each person; each window numbers them in its own order."""
-    truth = np.array([*truth, *[np.zeros_like(truth[0])] * (3 - len(truth))])
-    starts = np.arange(0, truth.shape[1] - WINDOW_FRAMES + 1, STEP)
+    people = np.array([*truth, *[np.zeros_like(truth[0])] * (3 - len(truth))])
+    starts = np.arange(0, people.shape[1] - WINDOW_FRAMES + 1, STEP)
     orders = orders or itertools.repeat((0, 1, 2))
-    seen = [truth[list(order), start : start + WINDOW_FRAMES].T for start, order in zip(starts, orders, strict=False)]
+    seen = [people[list(order), start : start + WINDOW_FRAMES].T for start, order in zip(starts, orders, strict=False)]
     return LocalSpeakers(starts, np.array(seen, dtype=np.bool_))
 
 
-def speech(length, *spans):
+def speech(length: int, *spans: tuple[int, int]) -> Activity:
     active = np.zeros(length, dtype=np.bool_)
     for start, end in spans:
         active[start:end] = True
@@ -48,7 +53,7 @@ LENGTH = WINDOW_FRAMES + 10 * STEP
 
 
 @given(samples=st.integers(1, 60 * SAMPLE_RATE), step=st.floats(0.5, 5.0))
-def test_windows_cover_the_whole_recording_and_the_last_one_ends_with_it(samples, step):
+def test_windows_cover_the_whole_recording_and_the_last_one_ends_with_it(samples: int, step: float) -> None:
     starts = window_starts(samples, step)
 
     assert starts[0] == 0
@@ -59,23 +64,23 @@ def test_windows_cover_the_whole_recording_and_the_last_one_ends_with_it(samples
     assert len(starts) == 1 or end - samples < 270
 
 
-def test_no_samples_have_no_windows():
+def test_no_samples_have_no_windows() -> None:
     assert len(window_starts(0, 2.0)) == 0
 
 
 @given(samples=st.integers(1, 100_000))
-def test_frames_within_are_those_that_begin_before_the_end(samples):
+def test_frames_within_are_those_that_begin_before_the_end(samples: int) -> None:
     count = frames_within(samples)
 
     assert frame_sample(count - 1) < samples <= frame_sample(count)
 
 
-def test_frames_follow_each_other_every_seventeen_milliseconds():
+def test_frames_follow_each_other_every_seventeen_milliseconds() -> None:
     assert frame_seconds(0) == 0
     assert frame_seconds(101) - frame_seconds(100) == pytest.approx(270 / 16_000)
 
 
-def test_classes_of_the_segmentation_are_nobody_each_one_and_each_two_of_three():
+def test_classes_of_the_segmentation_are_nobody_each_one_and_each_two_of_three() -> None:
     assert POWERSET.astype(int).tolist() == [
         [0, 0, 0],
         [1, 0, 0],
@@ -88,25 +93,25 @@ def test_classes_of_the_segmentation_are_nobody_each_one_and_each_two_of_three()
 
 
 @given(st.lists(st.permutations((0, 1, 2)), min_size=11, max_size=11))
-def test_a_speaker_stays_on_one_track_however_windows_number_them(orders):
+def test_a_speaker_stays_on_one_track_however_windows_number_them(orders: list[tuple[int, ...]]) -> None:
     alice = speech(LENGTH, (0, 700), (900, LENGTH))
     bob = speech(LENGTH, (600, 950))
 
     runs = stitch(windows_over([alice, bob], orders))
 
-    of_track = {}
+    of_track = defaultdict(list)
     for run in runs:
-        of_track.setdefault(run.track, []).append((run.start, run.end))
+        of_track[run.track].append((run.start, run.end))
     assert sorted(of_track.values()) == [[(0, 700), (900, LENGTH)], [(600, 950)]]
 
 
-def test_who_is_silent_for_a_whole_window_comes_back_on_a_new_track():
+def test_who_is_silent_for_a_whole_window_comes_back_on_a_new_track() -> None:
     runs = stitch(windows_over([speech(LENGTH, (0, 100), (LENGTH - 100, LENGTH - 50))]))
 
     assert len({run.track for run in runs}) == 2
 
 
-def test_what_only_a_minority_of_windows_hears_is_left_out():
+def test_what_only_a_minority_of_windows_hears_is_left_out() -> None:
     alice = speech(LENGTH, (0, LENGTH))
     local = windows_over([alice])
     local.active[3, 10:50, 1] = True
@@ -116,7 +121,7 @@ def test_what_only_a_minority_of_windows_hears_is_left_out():
     assert [(run.start, run.end) for run in runs] == [(0, LENGTH)]
 
 
-def test_silence_and_no_windows_have_no_runs():
+def test_silence_and_no_windows_have_no_runs() -> None:
     nothing = LocalSpeakers(np.zeros(0, dtype=np.int64), np.zeros((0, WINDOW_FRAMES, 3), dtype=np.bool_))
 
     assert stitch(nothing) == ()
@@ -124,7 +129,7 @@ def test_silence_and_no_windows_have_no_runs():
     assert cut_pieces(()) == ()
 
 
-def test_many_tracks_need_few_lanes_of_memory_and_stay_apart():
+def test_many_tracks_need_few_lanes_of_memory_and_stay_apart() -> None:
     length = 100 * WINDOW_FRAMES
     calls = [(start, start + 60) for start in range(0, length - 60, 2 * WINDOW_FRAMES)]
 
@@ -134,7 +139,7 @@ def test_many_tracks_need_few_lanes_of_memory_and_stay_apart():
     assert len({run.track for run in runs}) == len(calls)
 
 
-def test_pieces_are_of_three_seconds_or_so_and_cover_the_run():
+def test_pieces_are_of_three_seconds_or_so_and_cover_the_run() -> None:
     run = Run(track=0, start=100, end=100 + frames(10))
 
     pieces = cut_pieces([run])
@@ -145,21 +150,21 @@ def test_pieces_are_of_three_seconds_or_so_and_cover_the_run():
     assert all(one.end == following.start for one, following in itertools.pairwise(pieces))
 
 
-def test_a_run_a_little_longer_than_a_piece_is_not_cut():
+def test_a_run_a_little_longer_than_a_piece_is_not_cut() -> None:
     assert len(cut_pieces([Run(0, 0, frames(3.5))])) == 1
 
 
-def test_pieces_are_cut_from_where_a_track_speaks_alone():
+def test_pieces_are_cut_from_where_a_track_speaks_alone() -> None:
     pieces = cut_pieces([Run(0, 0, 300), Run(1, 200, 400)])
 
     assert pieces == (Piece(0, 0, 200, clean=True), Piece(1, 300, 400, clean=True))
 
 
-def test_a_track_that_never_speaks_alone_has_pieces_that_are_not_clean():
+def test_a_track_that_never_speaks_alone_has_pieces_that_are_not_clean() -> None:
     pieces = cut_pieces([Run(0, 0, 300), Run(1, 100, 150)])
 
     assert [piece for piece in pieces if piece.track == 1] == [Piece(1, 100, 150, clean=False)]
 
 
-def test_what_is_too_short_for_speech_has_no_piece():
+def test_what_is_too_short_for_speech_has_no_piece() -> None:
     assert cut_pieces([Run(0, 0, frames(0.1))]) == ()

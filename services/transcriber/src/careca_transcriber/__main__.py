@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from careca.launch import Wiring, run_service
-from careca.models import ModelStore
+from careca_transcriber.process import TranscriberProcess
 from careca_transcriber.settings import TranscriberSettings
+from careca_transcriber.wiring import wire
 
 
 def main() -> None:
@@ -13,11 +14,7 @@ def main() -> None:
 
 
 def _wire(settings: TranscriberSettings) -> Wiring:
-    # Late, so that the model library starts in an environment that is ready for it, and --help needs none of it.
-    from careca_transcriber.whisper_engine import WhisperEngine
-    from careca_transcriber.wiring import wire
-
-    return wire(settings, WhisperEngine(settings, ModelStore(settings.models_dir)))
+    return wire(settings, TranscriberProcess(settings))
 
 
 if __name__ == "__main__":

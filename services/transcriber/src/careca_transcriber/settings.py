@@ -31,7 +31,11 @@ class TranscriberSettings(ModelServiceSettings):
         "on a GPU and int8 on a CPU.",
     )
     whisper_batch_size: int = Field(
-        default=8, ge=1, le=128, description="Clips of up to 30 s that are read at once; more take more memory."
+        default=0,
+        ge=0,
+        le=128,
+        description="Clips of up to 30 s that are read at once; more take more memory and are cancelled later. 0 is 16 "
+        "on a GPU and 4 on a CPU.",
     )
     speech_threshold: float = Field(
         default=0.3,

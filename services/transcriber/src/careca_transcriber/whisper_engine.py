@@ -38,6 +38,8 @@ MAX_NEW_TOKENS = 224
 _CLIP_SECONDS = CLIP_SAMPLES // SAMPLE_RATE
 _LEAST_CLIP_SECONDS = 1.0
 _LANGUAGE_CLIPS = 4
+_GPU_BATCH_SIZE = 16
+_CPU_BATCH_SIZE = 4
 _LISTENING_SHARE = 0.1
 
 _log = get_logger(__name__)
@@ -53,6 +55,7 @@ class WhisperEngine(TranscriberEngine):
         self._id = store.resolve_whisper(settings.whisper_model).id
         self._cuda = settings.device == "cuda" or (settings.device == "auto" and _gpu_count() > settings.device_index)
         self._compute_type = _resolve_compute_type(settings, cuda=self._cuda)
+        self._batch_size = settings.whisper_batch_size or (_GPU_BATCH_SIZE if self._cuda else _CPU_BATCH_SIZE)
         self._threads = max(1, (settings.threads or usable_processors()) // settings.slots)
         self._lock = threading.Lock()
         self._whisper: WhisperModel | None = None
@@ -112,7 +115,7 @@ class WhisperEngine(TranscriberEngine):
             request = _Request(whisper, audio, options, cancel)
             language, probability = request.find_language(clips, activity)
             segments: list[Segment] = []
-            for certain, reached in read_in_order(clips, request.read, activity, self._settings.whisper_batch_size):
+            for certain, reached in read_in_order(clips, request.read, activity, self._batch_size):
                 for segment in certain:
                     emit(segment)
                 segments += certain

@@ -1,0 +1,394 @@
+"""What every diarizer engine promises, over the fake, Careca's own and a pretrained pipeline; then what each alone does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from calls import phone_call, phone_call_turns
+from careca.audio import Audio
+from careca.engine import CancelToken
+from careca.errors import Cancelled, NotFound, PreconditionFailed
+from careca.models import ModelStore
+from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Progress, Stage, Turn
+from careca_diarizer.engine import DiarizerEngine
+from careca_diarizer.pretrained_engine import PretrainedPipelineEngine
+from careca_diarizer.pyannote_engine import PyannoteEngine
+from careca_diarizer.settings import DiarizerSettings
+from fakes import FakeDiarizerEngine
+from weights import model_folder, model_store
+
+DEFAULTS = DiarizationOptions()
+MODELS = ("segmentation-3.0", "campplus-zh-en")
+
+Samples = npt.NDArray[np.int16]
+
+
+def own_engine(**settings: object) -> PyannoteEngine:
+    return PyannoteEngine(DiarizerSettings.model_validate({"device": "cpu"} | settings), model_store(*MODELS))
+
+
+@pytest.fixture(scope="session")
+def own() -> PyannoteEngine:
+    """In small batches, so that there is something between batches."""
+    engine = own_engine(segmentation_batch_size=2, embedding_batch_size=2)
+    engine.load()
+    return engine
+
+
+@pytest.fixture(scope="session")
+def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from pyannote_pipeline import write_pipeline
+
+    folder = tmp_path_factory.mktemp("models") / "a-pipeline"
+    write_pipeline(folder, *[model_folder(name) for name in MODELS])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pretrained(pipeline_folder: Path) -> PretrainedPipelineEngine:
+    settings = DiarizerSettings(device="cpu", pipeline=str(pipeline_folder))
+    engine = PretrainedPipelineEngine(settings, ModelStore(pipeline_folder.parent))
+    engine.load()
+    return engine
+
+
+REAL = ["own", "pretrained"]
+
+
+@pytest.fixture(params=["fake", *REAL])
+def engine(request: pytest.FixtureRequest) -> Iterator[DiarizerEngine]:
+    """Loaded, and loaded again afterwards if a test unloaded it."""
+    engine = FakeDiarizerEngine() if request.param == "fake" else request.getfixturevalue(request.param)
+    engine.load()
+    yield engine
+    engine.load()
+
+
+@pytest.fixture(params=REAL)
+def real(request: pytest.FixtureRequest) -> DiarizerEngine:
+    engine: DiarizerEngine = request.getfixturevalue(request.param)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def call() -> Audio:
+    return phone_call()
+
+
+def diarize(
+    engine: DiarizerEngine,
+    audio: Audio,
+    options: DiarizationOptions = DEFAULTS,
+    *,
+    cancel: CancelToken | None = None,
+    emit: Callable[[Progress], None] = lambda _: None,
+) -> Diarization:
+    return engine.diarize(audio, options, cancel or CancelToken(), emit)
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * SAMPLE_RATE), dtype=np.int16)
+
+
+def joined(*parts: Audio | Samples) -> Audio:
+    return Audio(np.concatenate([part.samples if isinstance(part, Audio) else part for part in parts]))
+
+
+def error_rate(reference: Sequence[Turn], found: Sequence[Turn]) -> float:
+    """Diarization error rate without a collar, overlap scored."""
+    from pyannote.core import Annotation, Segment
+    from pyannote.metrics.diarization import DiarizationErrorRate
+
+    annotations = []
+    for turns in (reference, found):
+        annotation = Annotation()
+        for index, turn in enumerate(turns):
+            annotation[Segment(turn.start, turn.end), index] = turn.speaker
+        annotations.append(annotation)
+    return float(DiarizationErrorRate(collar=0.0, skip_overlap=False)(*annotations, uem=None))
+
+
+# What every engine promises
+
+
+def test_the_model_and_the_device_are_known_before_anything_is_loaded(pipeline_folder: Path) -> None:
+    settings = DiarizerSettings(device="cpu", pipeline=str(pipeline_folder))
+    engines = (
+        FakeDiarizerEngine(),
+        own_engine(),
+        PretrainedPipelineEngine(settings, ModelStore(pipeline_folder.parent)),
+    )
+
+    for engine in engines:
+        assert engine.model
+        assert engine.device == "cpu"
+        assert not engine.loaded
+
+
+def test_loading_and_unloading_twice_is_as_good_as_once(engine: DiarizerEngine) -> None:
+    engine.load()
+    assert engine.loaded
+
+    engine.unload()
+    engine.unload()
+    assert not engine.loaded
+
+    engine.load()
+    assert engine.loaded
+
+
+def test_two_people_are_told_apart(engine: DiarizerEngine, call: Audio) -> None:
+    diarization = diarize(engine, call)
+
+    assert diarization.speakers == ("SPEAKER_00", "SPEAKER_01")
+    assert diarization.duration == call.duration
+    assert diarization.model == engine.model
+
+
+def test_turns_go_forward_within_the_audio(engine: DiarizerEngine, call: Audio) -> None:
+    diarization = diarize(engine, call)
+
+    for turns in (diarization.turns, diarization.exclusive_turns):
+        assert turns
+        assert [turn.start for turn in turns] == sorted(turn.start for turn in turns)
+        assert all(0 <= turn.start < turn.end <= call.duration for turn in turns)
+
+
+def test_exclusive_turns_do_not_overlap_and_have_the_same_speakers(engine: DiarizerEngine, call: Audio) -> None:
+    diarization = diarize(engine, call)
+
+    exclusive = diarization.exclusive_turns
+    assert all(one.end <= following.start for one, following in zip(exclusive, exclusive[1:], strict=False))
+    assert {turn.speaker for turn in exclusive} <= set(diarization.speakers)
+
+
+def test_progress_goes_up_to_the_whole_and_never_back(engine: DiarizerEngine, call: Audio) -> None:
+    told: list[Progress] = []
+
+    diarize(engine, call, emit=told.append)
+
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(fractions)
+    assert fractions[0] >= 0
+    assert fractions[-1] == 1
+    assert all(progress.stage is Stage.DIARIZE for progress in told)
+
+
+def test_the_same_audio_gives_the_same_diarization(engine: DiarizerEngine, call: Audio) -> None:
+    assert diarize(engine, call) == diarize(engine, call)
+
+
+def test_an_engine_that_was_unloaded_gives_the_same_diarization_again(engine: DiarizerEngine, call: Audio) -> None:
+    before = diarize(engine, call)
+
+    engine.unload()
+    engine.load()
+
+    assert diarize(engine, call) == before
+
+
+def test_cancelled_work_does_not_begin_and_the_next_one_does(engine: DiarizerEngine, call: Audio) -> None:
+    cancel = CancelToken()
+    cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        diarize(engine, call, cancel=cancel)
+
+    assert diarize(engine, call).turns
+
+
+def test_work_stops_soon_after_it_is_cancelled(engine: DiarizerEngine, call: Audio) -> None:
+    cancel = CancelToken()
+    told: list[Progress] = []
+
+    def cancel_at_once(progress: Progress) -> None:
+        told.append(progress)
+        cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        diarize(engine, call, cancel=cancel, emit=cancel_at_once)
+
+    assert len(told) == 1
+
+
+def test_without_a_gpu_no_gpu_memory_is_held(engine: DiarizerEngine) -> None:
+    engine.release_gpu_cache()
+
+    assert engine.gpu_memory() == (0, 0)
+
+
+# What real engines find
+
+
+def test_the_call_is_diarized_as_it_was_annotated(real: DiarizerEngine, call: Audio) -> None:
+    assert error_rate(phone_call_turns(), diarize(real, call).turns) < 0.2
+
+
+def test_where_nobody_speaks_there_is_no_turn(real: DiarizerEngine) -> None:
+    """Digital silence, and hardly any: noise and a tone."""
+    noise = np.random.default_rng(0).normal(0, 30, 12 * SAMPLE_RATE).astype(np.int16)
+    tone = (3000 * np.sin(2 * np.pi * 440 * np.arange(12 * SAMPLE_RATE) / SAMPLE_RATE)).astype(np.int16)
+
+    for samples in (silence(12), noise, tone):
+        diarization = diarize(real, Audio(samples))
+        assert diarization.turns == diarization.exclusive_turns == ()
+
+
+@pytest.mark.parametrize("samples", [0, 1, 399, 400, 4800, 16_000, 159_999, 160_000, 160_001])
+def test_audio_of_any_length_will_do(own: PyannoteEngine, call: Audio, samples: int) -> None:
+    begin = 7 * SAMPLE_RATE
+    audio = Audio(call.samples[begin : begin + samples])
+
+    diarization = diarize(own, audio)
+
+    assert diarization.duration == samples / SAMPLE_RATE
+    assert all(0 <= turn.start < turn.end <= audio.duration for turn in diarization.turns)
+    assert bool(diarization.turns) == (samples >= 4800)
+
+
+@pytest.mark.parametrize("samples", [0, 4800, 160_001])
+def test_a_pretrained_pipeline_takes_short_audio_too(
+    pretrained: PretrainedPipelineEngine, call: Audio, samples: int
+) -> None:
+    audio = Audio(call.samples[7 * SAMPLE_RATE :][:samples])
+
+    diarization = diarize(pretrained, audio)
+
+    assert all(0 <= turn.start < turn.end <= audio.duration for turn in diarization.turns)
+
+
+def test_silence_around_speech_moves_turns_by_its_length(own: PyannoteEngine, call: Audio) -> None:
+    plain = diarize(own, call).turns
+
+    moved = diarize(own, joined(silence(23), call, silence(11))).turns
+
+    shifted = [Turn(turn.start - 23, turn.end - 23, turn.speaker) for turn in moved]
+    assert error_rate(plain, shifted) < 0.1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_as_many_speakers_as_were_asked_for_have_turns(real: DiarizerEngine, call: Audio, count: int) -> None:
+    diarization = diarize(real, call, DiarizationOptions(speaker_count=count))
+
+    assert len(diarization.speakers) == count
+
+
+def test_at_least_and_at_most_are_kept(own: PyannoteEngine, call: Audio) -> None:
+    assert len(diarize(own, call, DiarizationOptions(min_speaker_count=3)).speakers) >= 3
+    assert len(diarize(own, call, DiarizationOptions(max_speaker_count=1)).speakers) == 1
+    assert len(diarize(own, call, DiarizationOptions(min_speaker_count=2, max_speaker_count=5)).speakers) == 2
+
+
+def test_more_speakers_than_the_audio_can_hold_are_as_many_as_it_can(real: DiarizerEngine, call: Audio) -> None:
+    short = Audio(call.samples[7 * SAMPLE_RATE : 9 * SAMPLE_RATE])
+
+    assert 1 <= len(diarize(real, short, DiarizationOptions(speaker_count=20)).speakers) < 20
+
+
+def test_the_numbers_considered_come_with_their_scores(own: PyannoteEngine, call: Audio) -> None:
+    candidates = diarize(own, call).candidates
+
+    scores = {candidate.speaker_count: candidate.silhouette_score for candidate in candidates}
+    assert list(scores) == sorted(scores)
+    assert scores[1] is None
+    assert max((score, count) for count, score in scores.items() if score is not None)[1] == 2
+
+
+def test_the_number_of_threads_changes_nothing(own: PyannoteEngine, call: Audio) -> None:
+    import torch
+
+    several = diarize(own, call)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        one = diarize(own, call)
+    finally:
+        torch.set_num_threads(threads)
+
+    assert error_rate(several.turns, one.turns) < 0.001
+
+
+# Weights and devices
+
+
+def test_the_model_id_names_the_weights_and_every_setting_that_changes_results() -> None:
+    ids = {
+        own_engine(**settings).model
+        for settings in (
+            {},
+            {"segmentation_step_seconds": 1.0},
+            {"max_speakers": 12},
+            {"same_voice_similarity": 0.5},
+        )
+    }
+
+    assert len(ids) == 4
+    assert all("segmentation-3.0@da85c29829d4+campplus-zh-en@92f29b94e694" in model for model in ids)
+    assert own_engine(threads=3, segmentation_batch_size=4).model == own_engine().model
+
+
+def test_weights_that_are_missing_are_named_with_the_command_that_fetches_them(tmp_path: Path) -> None:
+    engine = PyannoteEngine(DiarizerSettings(device="cpu"), ModelStore(tmp_path))
+
+    with pytest.raises(PreconditionFailed, match=r"careca models pull segmentation-3\.0"):
+        engine.load()
+
+
+def test_weights_that_were_changed_are_refused(tmp_path: Path) -> None:
+    for name in MODELS:
+        shutil.copytree(model_folder(name), tmp_path / name)
+    weights = tmp_path / "campplus-zh-en" / "campplus_cn_en_common.pt"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+
+    with pytest.raises(PreconditionFailed, match="SHA-256"):
+        PyannoteEngine(DiarizerSettings(device="cpu"), ModelStore(tmp_path)).load()
+
+
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    engine = own_engine(device="cuda", device_index=7)
+
+    assert engine.device == "cuda:7"
+    with pytest.raises(PreconditionFailed, match="cuda:7"):
+        engine.load()
+
+
+def test_nothing_is_diarized_before_anything_is_loaded(call: Audio) -> None:
+    with pytest.raises(PreconditionFailed):
+        diarize(own_engine(), call)
+
+
+def test_the_id_of_a_pretrained_pipeline_follows_its_files(pipeline_folder: Path, tmp_path: Path) -> None:
+    def model(folder: Path) -> str:
+        return PretrainedPipelineEngine(DiarizerSettings(pipeline=str(folder)), ModelStore(tmp_path)).model
+
+    copy = shutil.copytree(pipeline_folder, tmp_path / "a-pipeline")
+    assert model(copy) == model(pipeline_folder)
+
+    (copy / "config.yaml").write_text("{}")
+    assert model(copy) != model(pipeline_folder)
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path) -> None:
+    engine = PretrainedPipelineEngine(DiarizerSettings(device="cpu", pipeline=str(tmp_path)), ModelStore(tmp_path))
+
+    with pytest.raises(PreconditionFailed, match=r"config\.yaml"):
+        engine.load()
+
+
+def test_a_pipeline_that_is_not_there_is_refused_when_it_is_chosen(tmp_path: Path) -> None:
+    for name, refusal in (("pyannote/not-pulled", PreconditionFailed), ("no such pipeline", NotFound)):
+        with pytest.raises(refusal, match=name):
+            PretrainedPipelineEngine(DiarizerSettings(pipeline=name), ModelStore(tmp_path))
+
+
+def test_telemetry_is_off_once_pyannote_is_imported(own: PyannoteEngine) -> None:
+    from pyannote.audio.telemetry.metrics import is_metrics_enabled
+
+    assert own.loaded
+    assert not is_metrics_enabled()

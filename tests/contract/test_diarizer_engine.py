@@ -1,9 +1,10 @@
-"""What every diarizer engine promises, over the fake, Careca's own and a pretrained pipeline; then what each alone does."""
+"""What every diarizer engine promises, over the fake, Careca's own and a pretrained pipeline; then what each can do."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +165,7 @@ def test_exclusive_turns_do_not_overlap_and_have_the_same_speakers(engine: Diari
     diarization = diarize(engine, call)
 
     exclusive = diarization.exclusive_turns
-    assert all(one.end <= following.start for one, following in zip(exclusive, exclusive[1:], strict=False))
+    assert all(one.end <= following.start for one, following in pairwise(exclusive))
     assert {turn.speaker for turn in exclusive} <= set(diarization.speakers)
 
 

@@ -103,7 +103,7 @@ def joined(*parts: Audio | Samples) -> Audio:
 
 def error_rate(reference: Sequence[Turn], found: Sequence[Turn]) -> float:
     """Diarization error rate without a collar, overlap scored."""
-    from pyannote.core import Annotation, Segment
+    from pyannote.core import Annotation, Segment, Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate
 
     annotations = []
@@ -112,7 +112,8 @@ def error_rate(reference: Sequence[Turn], found: Sequence[Turn]) -> float:
         for index, turn in enumerate(turns):
             annotation[Segment(turn.start, turn.end), index] = turn.speaker
         annotations.append(annotation)
-    return float(DiarizationErrorRate(collar=0.0, skip_overlap=False)(*annotations, uem=None))
+    everything = Timeline([Segment(0, max(turn.end for turn in (*reference, *found)))])
+    return float(DiarizationErrorRate(collar=0.0, skip_overlap=False)(*annotations, uem=everything))
 
 
 # What every engine promises

@@ -43,13 +43,13 @@ def test_an_empty_variable_is_the_default(monkeypatch):
 
 
 def test_a_path_may_begin_at_home(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("HOME", "/srv/someone")
     monkeypatch.setenv("CARECA_SPOOL_DIR", "~/spool")
 
     settings = load(ModelServiceSettings)
 
-    assert settings.spool_dir == Path("/home/someone/spool")
-    assert settings.models_dir == Path("/home/someone/.cache/careca/models")
+    assert settings.spool_dir == Path("/srv/someone/spool")
+    assert settings.models_dir == Path("/srv/someone/.cache/careca/models")
 
 
 @pytest.mark.parametrize(

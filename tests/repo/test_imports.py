@@ -1,0 +1,45 @@
+"""Each heavy or outward library is imported by few files, named here. The rules between packages: import-linter."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = [
+    path
+    for folder in ("services", "client")
+    for path in (ROOT / folder).rglob("*.py")
+    if "src/careca/v1" not in str(path) and "/build/" not in str(path)
+]
+
+IMPORTERS = {
+    "faster_whisper|ctranslate2": {"whisper_engine"},
+    "torch|torchaudio|pyannote": {
+        *("campplus", "embedding", "fbank", "segmentation", "pretrained_engine"),
+        *("pyannote_setup", "torch_device", "torchaudio_cpu"),
+    },
+    "redis": {"redis_gate"},
+    "av": {"decode_child"},
+    "sklearn|scipy": {"clustering", "reconstruction", "stitching"},
+    "grpc": {
+        *("channel", "interceptors", "launch", "model_service", "server", "statuses"),
+        *("service", "wiring", "calls", "transcriber", "diarizer", "client", "aio"),
+    },
+}
+
+
+def importers(libraries: str) -> set[str]:
+    statement = re.compile(rf"^\s*(?:import|from) (?:{libraries})\b", flags=re.MULTILINE)
+    return {path.stem for path in MODULES if statement.search(path.read_text())}
+
+
+@pytest.mark.parametrize("libraries", IMPORTERS)
+def test_a_library_is_imported_only_by_the_modules_that_are_there_for_it(libraries: str) -> None:
+    assert importers(libraries) == IMPORTERS[libraries]
+
+
+def test_settings_are_the_only_modules_that_read_variables_of_the_environment() -> None:
+    reading = re.compile(r"getenv|environ\.get|environ\[[^\]]+\](?!\s*=)")
+
+    assert [str(path) for path in MODULES if reading.search(path.read_text())] == []

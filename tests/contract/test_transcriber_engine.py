@@ -520,7 +520,7 @@ def test_a_gpu_that_is_not_there_is_named():
 
 
 def test_two_at_once_hear_what_each_alone_hears(call):
-    engine = whisper("whisper-tiny.en", slots=2, threads=2)
+    engine = whisper("whisper-tiny.en", threads=2)
     engine.load()
     other = Audio(call.samples[: 20 * SAMPLE_RATE])
     alone = [Heard(engine, audio).transcript for audio in (call, other)]

@@ -110,6 +110,15 @@ def test_text_that_repeats_itself_on_and_on_is_dropped_from_there_and_its_place_
     assert judged.unread == span(1.6, 12)
 
 
+def test_a_language_without_spaces_stays_without_them():
+    characters = ["今", "日", "は", *["は", "い", "、"] * 60]
+    words = tuple(Word(character, i * 0.1, (i + 1) * 0.1, 0.9) for i, character in enumerate(characters))
+
+    judged = judge(reading(span(0, 20), Segment(0, 18.3, "".join(characters), words)), everywhere())
+
+    assert texts(judged.segments) == ["今日は"]
+
+
 def test_a_clip_that_is_nothing_but_repetition_is_dropped():
     judged = judge(reading(span(0, 12), segment(0, "beep " * 80, step=0.1)), everywhere())
 

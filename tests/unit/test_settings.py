@@ -19,7 +19,7 @@ def test_the_defaults_listen_on_this_machine_only_and_need_no_redis():
 
     assert settings.host == "127.0.0.1"
     assert settings.redis_url == ""
-    assert (settings.slots, settings.max_waiting) == (1, 8)
+    assert settings.max_waiting == 8
     assert (settings.cache_ttl_seconds, settings.cache_max_entries) == (86_400, 100)
 
 

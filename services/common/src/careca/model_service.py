@@ -52,7 +52,7 @@ def wire_model_service(
         settings: limits, cache and device.
         add_service: adds the servicer of the stage to the server and returns the full name of the gRPC service.
     """
-    worker = Worker(slots=settings.slots, max_waiting=settings.max_waiting)
+    worker = Worker(max_waiting=settings.max_waiting)
     metrics = ModelServiceMetrics(stage, engine, worker)
     cache = create_cache(
         settings.redis_url,

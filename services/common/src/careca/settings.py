@@ -88,9 +88,10 @@ class ModelServiceSettings(ServiceSettings, ModelStoreSettings):
     threads: int = Field(
         default=0, ge=0, description="CPU threads of the model; 0 takes one for each processor the process may use."
     )
-    slots: int = Field(default=1, ge=1, le=64, description="Tasks that compute at once.")
     max_waiting: int = Field(
-        default=8, ge=0, description="Tasks that may wait for a slot; further ones are refused with a time to retry."
+        default=8,
+        ge=0,
+        description="Tasks that may wait for the one that computes; further ones are refused with a time to retry.",
     )
     max_audio_seconds: float = Field(
         default=43_200.0, gt=0, description="Length of the longest audio that is accepted, in seconds."

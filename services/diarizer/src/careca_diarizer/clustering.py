@@ -34,7 +34,7 @@ _LEAST_CLUSTER_SECONDS = 1.0
 _LEAST_CLUSTER_SHARE = 0.02
 _LEAST_CLUSTER_SECONDS_AT_MOST = 10.0
 """A cluster with less speech than this, or than this share of all speech, is an outlier and no speaker, unless a number
-was asked for. Somebody who speaks for 10 s counts however long the recording is."""
+was asked for. Somebody who speaks for 10 s counts, also in a recording of an hour."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""A whole pretrained pipeline of pyannote.audio in place of Careca's own diarization, where a setting chooses one."""
+"""A whole pretrained pipeline of pyannote.audio in place of Careca's own diarization, where a setting chooses one.
+
+Loading it runs code that its configuration names and its checkpoints contain: it is for the operator to trust it.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,10 @@ _SPEAKERS_AT_ONCE = 2
 
 
 class Segmenter:
-    """The segmentation model on one device."""
+    """The segmentation model on one device.
+
+    pyannote.audio unpickles a checkpoint, which runs code that is in it: ``checkpoint`` must be one that was verified.
+    """
 
     def __init__(self, checkpoint: Path, device: torch.device, *, step_seconds: float, batch_size: int) -> None:
         self._model = import_pyannote().Model.from_pretrained(checkpoint)

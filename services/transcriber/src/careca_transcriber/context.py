@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-MAX_CONTEXT_TOKENS = 220
-"""Tokens of context that leave Whisper, whose text is at most 448 tokens, the 224 that it may write for a clip."""
+MAX_CONTEXT_TOKENS = 216
+"""Most tokens of context: of Whisper's 448, 224 are for what it writes for a clip, and a few say what it is to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from statistics import fmean
 
-from careca.types import SAMPLE_RATE, Segment
+from careca.types import SAMPLE_RATE, Segment, Word
 from careca_transcriber.clips import on_grid
 from careca_transcriber.speech import Activity, Span
 
@@ -165,9 +165,18 @@ def _words_before(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
             yield segment
         elif words:
             end = next((word.end for word in reversed(words) if word.end is not None), segment.end)
-            yield Segment(segment.start, end, " ".join(word.text for word in words), words)
+            yield Segment(segment.start, end, _text_through(segment.text, words), words)
         if count <= 0:
             return
+
+
+def _text_through(text: str, words: Sequence[Word]) -> str:
+    """``text`` up to the end of ``words``, with which it begins, spaced as it is: not all languages use spaces."""
+    position = 0
+    for word in words:
+        if (found := text.find(word.text, position)) >= 0:
+            position = found + len(word.text)
+    return text[:position]
 
 
 def _compression(text: str) -> float:

@@ -56,7 +56,7 @@ class WhisperEngine(TranscriberEngine):
         self._cuda = settings.device == "cuda" or (settings.device == "auto" and _gpu_count() > settings.device_index)
         self._compute_type = _resolve_compute_type(settings, cuda=self._cuda)
         self._batch_size = settings.whisper_batch_size or (_GPU_BATCH_SIZE if self._cuda else _CPU_BATCH_SIZE)
-        self._threads = max(1, (settings.threads or usable_processors()) // settings.slots)
+        self._threads = settings.threads or usable_processors()
         self._lock = threading.Lock()
         self._whisper: WhisperModel | None = None
         self._meter: GpuMemoryMeter | None = None
@@ -173,7 +173,6 @@ class WhisperEngine(TranscriberEngine):
             device_index=self._settings.device_index if self._cuda else 0,
             compute_type=self._compute_type,
             cpu_threads=self._threads,
-            num_workers=self._settings.slots,
             local_files_only=True,
         )
 
@@ -218,7 +217,7 @@ class _Request:
             task="translate" if self._options.translate else "transcribe",
             beam_size=self._options.beam_size,
             temperature=0.0,
-            initial_prompt=self._context.prompt,
+            initial_prompt=f" {self._context.prompt}" if self._context.prompt else None,
             hotwords=self._context.hotwords,
             max_new_tokens=MAX_NEW_TOKENS,
             without_timestamps=False,

@@ -28,7 +28,7 @@ class Plan:
 
     short_seconds: float = 300.0
     long_seconds: float = 3600.0
-    pairs: int = 5
+    pairs: int = 3
     repeats: int = 30
 
 

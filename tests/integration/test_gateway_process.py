@@ -17,7 +17,7 @@ import pytest
 from careca.channel import create_channel
 from careca.errors import InvalidRecording
 from careca.types import Digest
-from conftest import free_port
+from redis_server import free_port
 from stack import Caller, config_for
 
 MIB = 1024 * 1024

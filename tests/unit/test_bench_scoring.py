@@ -3,6 +3,9 @@
 import pytest
 
 from careca.types import Turn, Utterance
+
+pytest.importorskip("meeteval", reason="its package needs a C compiler to install", exc_type=ImportError)
+
 from scoring import DiarizationErrors, WordErrors, score_text, score_turns, score_utterances
 
 

@@ -9,7 +9,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import meeteval
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +30,8 @@ from careca_gateway.formats import render
 from careca_gateway.formats.nist import file_id
 from careca_gateway.formats.subtitles import CUE_LINES, CUE_SECONDS, LINE_COLUMNS, cues
 from careca_gateway.words import columns
+
+meeteval = pytest.importorskip("meeteval", reason="its package needs a C compiler to install", exc_type=ImportError)
 
 A, B = "SPEAKER_00", "SPEAKER_01"
 EMPTY = Result(recording=Digest("a" * 64, 10), audio=Digest("b" * 64, 64_000), duration=2.0, stages=())

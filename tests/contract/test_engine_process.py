@@ -1,5 +1,6 @@
 """An engine in a process of its own does what it does in ours, and leaves nothing behind."""
 
+import gc
 import os
 import signal
 import threading
@@ -190,9 +191,10 @@ def test_no_file_descriptor_is_left_behind_by_inferences(start):
     engine = start(process_engines.echo)
     engine.load()
     diarize(engine)
+    gc.collect()  # what earlier tests left to be collected must not be counted
     before = psutil.Process().num_fds()
 
     for _ in range(5):
         diarize(engine)
 
-    assert psutil.Process().num_fds() == before
+    assert psutil.Process().num_fds() <= before

@@ -42,6 +42,8 @@ _SERVER_OPTIONS: Options = [
     *KEEPALIVE_OPTIONS,
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 2),
+    # Pings that measure bandwidth come on top of keepalive's. Counting them as abuse ended calls of many minutes.
+    ("grpc.http2.max_ping_strikes", 0),
     # Clients look for new replicas only when a connection ends. Its calls may finish: there is no grace on purpose.
     ("grpc.max_connection_age_ms", 300_000),
     # Two processes on one port would share its calls in silence.

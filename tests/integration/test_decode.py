@@ -315,18 +315,18 @@ async def test_cancelling_kills_the_process(bench: Bench) -> None:
 
 async def test_only_so_many_recordings_are_decoded_at_once(bench: Bench) -> None:
     source = bench.folder / "recording"
-    source.write_bytes(recording("mp3", "libmp3lame", 60.0, rate=44_100))
+    source.write_bytes(recording("mp3", "libmp3lame", 600.0, rate=44_100))
     decoder = Decoder(LIMITS, slots=1)
+    decoding = [
+        asyncio.create_task(decoder.decode(source, bench.folder / f"{n}.s16", lambda _: None)) for n in range(3)
+    ]
     most = 0
 
-    def look(_: float) -> None:
-        nonlocal most
+    while not all(task.done() for task in decoding):
         most = max(most, len(children()))
+        await asyncio.sleep(0.005)
 
-    digests = await asyncio.gather(
-        *(decoder.decode(source, bench.folder / f"{number}.s16", look) for number in range(3))
-    )
-
+    digests = [task.result() for task in decoding]
     assert most == 1
     assert decoder.waiting == 0
     assert len(set(digests)) == 1

@@ -59,7 +59,9 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "decode_child" in " ".join(child.cmdline())]
+    """The decoders that run; other tests' processes that have ended may still be listed."""
+    running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in running if "decode_child" in " ".join(child.cmdline())]
 
 
 def loudness(samples: np.ndarray) -> float:

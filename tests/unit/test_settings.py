@@ -59,7 +59,6 @@ def test_a_path_may_begin_at_home(monkeypatch):
         ("CARECA_PORT", "gateway"),
         ("CARECA_METRICS_PORT", "-2"),
         ("CARECA_DEVICE", "tpu"),
-        ("CARECA_SLOTS", "0"),
         ("CARECA_LOG_LEVEL", "loud"),
         ("CARECA_CACHE_TTL_SECONDS", "0"),
     ],

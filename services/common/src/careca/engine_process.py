@@ -80,7 +80,11 @@ class EngineProcess(Engine):
         self._gpu_memory = (0, 0)
         self._loaded = False
         self._child: _Child | None = None
-        self._description: tuple[str, str] = self._command("describe")
+        try:
+            self._description: tuple[str, str] = self._command("describe")
+        except BaseException:
+            self._end()
+            raise
 
     @property
     def model(self) -> str:

@@ -140,6 +140,16 @@ async def test_a_gateway_that_goes_away_during_the_upload_is_asked_again(client:
     assert result.uploaded_bytes > len(DATA)
 
 
+async def test_what_ends_an_upload_is_what_its_caller_is_told(
+    connect: Callable[..., Twin], gateway: GatewayFixture
+) -> None:
+    client = connect(gateway.target, retries=0)
+    for number in range(20):  # a race decides whether grpc.aio hears of the end first or fails to send first
+        gateway.script.fail_after_bytes = Unavailable(f"draining {number}")
+        with pytest.raises(Unavailable, match=f"^draining {number}$"):
+            await client.transcribe(DATA)
+
+
 async def test_a_client_without_retries_gives_up_at_once(connect: Callable[..., Twin], gateway: GatewayFixture) -> None:
     gateway.script.failures = [Unavailable("loading", retry_after_seconds=2.0)]
 

@@ -105,6 +105,18 @@ async def test_a_started_server_takes_calls_and_says_so(server):
         assert await statuses(health) == [STATUS.SERVING] * 3
 
 
+async def test_a_long_silent_call_outlives_pings_of_any_number(diarizer, server):
+    options = [("grpc.keepalive_time_ms", 50), ("grpc.http2.max_pings_without_data", 0)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+        call = release(diarizer_pb2_grpc.DiarizerServiceStub(channel))
+        await diarizer.releasing.wait()
+        await asyncio.sleep(4.5)  # gRPC spaces its pings by a second; the third too early used to end the connection
+        assert not call.done()
+        diarizer.may_release.set()
+
+        await call
+
+
 async def test_until_it_is_warm_it_is_alive_but_not_ready_and_refuses_calls(diarizer):
     may_warm_up = asyncio.Event()
     async with stopping(new_server(diarizer, warm_up=may_warm_up.wait)) as server:

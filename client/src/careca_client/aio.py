@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from careca.channel import create_channel
 from careca.errors import CarecaError, NotFound
-from careca.statuses import translated_errors
+from careca.statuses import responses_of, translated_errors
 from careca.types import ClearScope, Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 from careca_client import admin
@@ -94,13 +94,12 @@ class AsyncClient:
         upload = _Upload(conversation, emit)
         call = self._gateway.Transcribe(upload.messages(), timeout=timeout)
         try:
-            with translated_errors():
-                async for response in call:
-                    conversation.receive(response)
-                    if conversation.answered:
-                        upload.decide(call)
-                    if (event := conversation.event_of(response)) is not None:
-                        emit(event)
+            async for response in responses_of(call):
+                conversation.receive(response)
+                if conversation.answered:
+                    upload.decide(call)
+                if (event := conversation.event_of(response)) is not None:
+                    emit(event)
         except (CarecaError, asyncio.CancelledError):
             if upload.error is None or _being_cancelled():
                 raise

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
+import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -25,6 +27,12 @@ _MAX_MESSAGE_CHARACTERS = 1_000
 
 # Key of ErrorInfo's metadata for the class of an error whose reason is finer than its class.
 _KIND = "kind"
+
+# What grpc.aio says of a call whose message could not be sent, and the wait for what the server said.
+_UNSENT = "Internal error from Core"
+_STATUS_WAIT_SECONDS = 1.0
+
+S = TypeVar("S")
 
 _CLASSES: tuple[type[CarecaError], ...] = (
     errors.InvalidRequest,
@@ -97,6 +105,42 @@ def translated_errors() -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         raise from_rpc_error(error) from error
+
+
+async def responses_of(call: grpc.aio.StreamStreamCall[Any, S]) -> AsyncIterator[S]:
+    """The responses to a call that streams both ways. Raises the ``CarecaError`` that ended it.
+
+    For calls that may be refused while they still send. grpc.aio 1.85 then sets the call's status twice, in no certain
+    order: to the one that the server sent, and to an INTERNAL of its own for the message that could not be sent.
+    """
+    ended: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
+
+    def note_status(_: Any) -> None:
+        status = grpc.aio.AioRpcError(
+            _at_once(call.code()), grpc.aio.Metadata(), _at_once(call.trailing_metadata()), _at_once(call.details())
+        )
+        if status.details() != _UNSENT and not ended.done():
+            ended.set_result(status)
+
+    call.add_done_callback(note_status)
+    try:
+        async for response in call:
+            yield response
+    except grpc.aio.AioRpcError as error:
+        await asyncio.wait([ended], timeout=_STATUS_WAIT_SECONDS)
+        status = ended.result() if ended.done() else error
+        if status.code() is not grpc.StatusCode.OK:
+            raise from_rpc_error(status) from error
+
+
+def _at_once(ready: Coroutine[Any, Any, S]) -> S:
+    """What a coroutine returns that has nothing to wait for."""
+    try:
+        ready.send(None)
+    except StopIteration as done:
+        value: S = done.value
+        return value
+    raise AssertionError("a call that is done has its status")
 
 
 def _create(

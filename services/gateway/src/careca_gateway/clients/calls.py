@@ -16,7 +16,7 @@ import grpc.aio
 
 from careca import request_id
 from careca.errors import InternalError, InvalidRecording, InvalidRequest, Unavailable
-from careca.statuses import translated_errors
+from careca.statuses import responses_of, translated_errors
 from careca_gateway.request import Deadline
 
 CHUNK_BYTES = 1024 * 1024
@@ -93,8 +93,8 @@ class AudioCall(Generic[Q, S]):
         sending = _Sending(self._config, self._chunk, self._audio)
         call = self._method(sending.messages(), timeout=deadline.remaining(), metadata=request_id.outgoing())
         try:
-            with _not_cancelled_by_us(sending), translated_errors():
-                async for response in call:
+            with _not_cancelled_by_us(sending):
+                async for response in responses_of(call):
                     if response.HasField("audio_needed"):
                         sending.begin()
                     yield response

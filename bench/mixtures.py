@@ -1,5 +1,4 @@
-"""Conversations made of utterances whose speaker is known: as many as wanted, with the truth about each. Pure but for
-reading the recordings.
+"""Conversations made of utterances whose speaker is known: as many as wanted, with the truth about each.
 
 Few voices become more by playing them faster and slower, which raises and lowers pitch and formants (Yamamoto et al.,
 "Speaker augmentation and bandwidth extension for deep speaker embedding", Interspeech 2019, count them as speakers of
@@ -65,7 +64,7 @@ class Recipe:
     overlap: float
     """Share of turns that begin before the one before has ended."""
     imbalance: float
-    """0: all speak as long; 1: who speaks most does so about eight times as long as who speaks least."""
+    """0: all speak as long; 1: who speaks most may do so eight times as long as who speaks least."""
     noise_db: float | None
     """Signal-to-noise ratio; ``None`` is no noise."""
     telephone: bool
@@ -143,7 +142,8 @@ def mix(voices: Sequence[Voice], recipe: Recipe) -> Mixture:
     now, before = round(random.uniform(0.1, 1.0) * SAMPLE_RATE), -1
     while now < length - 2 * SAMPLE_RATE:
         speaker = _next_speaker(spoken / shares, before, random)
-        turn = _turn(sources[speaker], float(recipe.turn_seconds * random.lognormal(0.0, 0.5)))[: length - now]
+        seconds = recipe.turn_seconds * shares[speaker] * random.lognormal(0.0, 0.5)
+        turn = _turn(sources[speaker], float(seconds), random)[: length - now]
         end = now + len(turn)
         mixed[now:end] += turn * gains[speaker]
         turns += [
@@ -183,8 +183,7 @@ def _alone(utterances: Sequence[Utterance]) -> Iterator[Utterance]:
 
 
 def _decode(recording: Recording) -> Samples:
-    samples: Samples = audio.decode(recording.path).astype(np.float32) / 32768
-    return samples
+    return audio.decode(recording.path).astype(np.float32) / np.float32(32768)
 
 
 def _trimmed(samples: Samples) -> Samples:
@@ -225,24 +224,30 @@ def _endless(voice: Voice, random: np.random.Generator) -> Iterator[Samples]:
 def _next_speaker(spoken: npt.NDArray[np.float64], before: int, random: np.random.Generator) -> int:
     """Somebody else, mostly who has spoken least for their share; each speaks in the first round."""
     order = [int(speaker) for speaker in np.argsort(spoken, kind="stable") if speaker != before] or [before]
-    if len(order) > 1 and spoken[order[0]] > 0:
-        return int(random.choice(order[: max(2, len(order) // 2)]))
+    if spoken[order[0]] > 0 and random.random() < 0.25:
+        return int(random.choice(order))
     return order[0]
 
 
-def _turn(source: Iterator[Samples], seconds: float) -> Samples:
-    """One utterance, cut to about ``seconds`` in its quietest moment thereabouts, with soft edges."""
+def _turn(source: Iterator[Samples], seconds: float, random: np.random.Generator) -> Samples:
+    """Some part of about ``seconds`` of an utterance, cut in quiet moments, with soft edges."""
     utterance = next(source)
     wanted = round(max(seconds, _SHORTEST_UTTERANCE_SECONDS) * SAMPLE_RATE)
-    if len(utterance) > wanted + SAMPLE_RATE // 2:
-        around = utterance[wanted - SAMPLE_RATE // 4 : wanted + SAMPLE_RATE // 4]
-        quiet = np.convolve(np.abs(around), np.ones(_FRAME) / _FRAME, mode="same").argmin()
-        utterance = utterance[: wanted - SAMPLE_RATE // 4 + int(quiet)]
-    turn = utterance.copy()
+    spare = len(utterance) - wanted
+    start = _quiet_moment(utterance, int(random.integers(spare))) if spare > SAMPLE_RATE else 0
+    end = _quiet_moment(utterance, start + wanted) if len(utterance) - start - wanted > SAMPLE_RATE // 2 else None
+    turn = utterance[start:end].copy()
     fade = np.linspace(0, 1, _FADE_SAMPLES, dtype=np.float32)
     turn[:_FADE_SAMPLES] *= fade
     turn[-_FADE_SAMPLES:] *= fade[::-1]
     return turn
+
+
+def _quiet_moment(utterance: Samples, sample: int) -> int:
+    """The quietest place within a quarter of a second of ``sample``."""
+    first = max(0, sample - SAMPLE_RATE // 4)
+    around = np.abs(utterance[first : sample + SAMPLE_RATE // 4])
+    return first + int(np.convolve(around, np.ones(_FRAME) / _FRAME, mode="same").argmin())
 
 
 def _through_channel(samples: Samples, recipe: Recipe, random: np.random.Generator) -> Samples:

@@ -1,6 +1,6 @@
 """Conversations made of utterances whose speaker is known: as many as wanted, with the truth about each.
 
-Few voices become more by playing them faster and slower, which raises and lowers pitch and formants (Yamamoto et al.,
+Few voices become more by playing some faster and slower, which raises and lowers pitch and formants (Yamamoto et al.,
 "Speaker augmentation and bandwidth extension for deep speaker embedding", Interspeech 2019, count them as speakers of
 their own). Who speaks when is known from the energy of each utterance before it is mixed.
 """
@@ -17,13 +17,14 @@ import numpy.typing as npt
 from scipy import signal
 
 import audio
-from careca.types import SAMPLE_RATE, Turn, Utterance
-from dataset import Recording, conversations, read_speech
+from careca.types import SAMPLE_RATE, Turn
+from dataset import Recording, conversations
 
 Samples = npt.NDArray[np.float32]
 
 SPEEDS = (Fraction(1), Fraction(8, 9), Fraction(9, 8))
-"""How fast each voice is played; each speed makes a voice of its own."""
+"""How fast each person is heard. Slow and fast are as far apart as most people are, to the embedding network; each is
+too near to the person's own speed to be told from it."""
 
 MOST_SPEAKERS = 10
 
@@ -34,22 +35,24 @@ _LONGEST_GAP_SECONDS = 0.4
 _SHORTEST_SPEECH_SECONDS = 0.1
 _FADE_SAMPLES = SAMPLE_RATE // 100
 _SHORTEST_UTTERANCE_SECONDS = 1.5
+_LEAST_VOICE_SECONDS = 25.0
+"""Of less, what is heard again and again would be the same few words."""
 _LEVEL = 0.05
 """Root mean square of an utterance's speech before the gain of its speaker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What one person said, utterance by utterance. ``person`` is the same for all speeds of a voice."""
+    """What one person said, utterance by utterance, at one speed."""
 
-    name: str
     person: str
+    speed: Fraction
     utterances: tuple[Samples, ...]
 
     @property
-    def seconds(self) -> float:
-        """All of it."""
-        return sum(map(len, self.utterances)) / SAMPLE_RATE
+    def name(self) -> str:
+        """Another one for each voice."""
+        return f"{self.person}@{float(self.speed):.2f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +103,17 @@ def _recipe(seed: int, speakers: int) -> Recipe:
 
 
 def load_voices(recordings: Iterable[Recording]) -> list[Voice]:
-    """Everybody who is heard alone in ``recordings``, at each speed; each recording of read speech is a person."""
+    """Everybody who is heard alone in the conversations among ``recordings``, at each speed.
+
+    A label is the same person in all recordings of a folder. Read speech is left out: two of its recordings may be of
+    one person, and nothing says so.
+    """
     spoken: dict[str, list[Samples]] = defaultdict(list)
-    recordings = list(recordings)
     for recording in conversations(recordings):
-        # A person must be known across recordings: names such as "speaker 1" are not, so that only numbers count.
-        alone = [each for each in _alone(recording.utterances or ()) if (each.speaker or "").isdecimal()]
-        if alone:
-            samples = _decode(recording)
-            for each in alone:
-                cut = samples[round(each.start * SAMPLE_RATE) : round(each.end * SAMPLE_RATE)]
-                spoken[str(each.speaker)].append(cut)
-    for recording in read_speech(recordings):
-        spoken[recording.name].append(_decode(recording))
+        samples = audio.decode(recording.path).astype(np.float32) / np.float32(32768)
+        for turn in _alone(recording.turns or ()):
+            cut = samples[round(turn.start * SAMPLE_RATE) : round(turn.end * SAMPLE_RATE)]
+            spoken[f"{recording.folder}/{turn.speaker}"].append(cut)
     return make_voices(spoken)
 
 
@@ -123,8 +124,8 @@ def make_voices(spoken: dict[str, list[Samples]]) -> list[Voice]:
         for speed in SPEEDS:
             played = [_play(_trimmed(each), speed) for each in utterances]
             long_enough = tuple(each for each in played if len(each) >= _SHORTEST_UTTERANCE_SECONDS * SAMPLE_RATE)
-            if long_enough:
-                voices.append(Voice(f"{person}@{float(speed):.2f}", person, long_enough))
+            if sum(map(len, long_enough)) >= _LEAST_VOICE_SECONDS * SAMPLE_RATE:
+                voices.append(Voice(person, speed, long_enough))
     return voices
 
 
@@ -175,15 +176,11 @@ def speech_of(samples: Samples) -> Iterator[tuple[float, float]]:
     yield from ((start / 100, end / 100) for start, end in spans if (end - start) / 100 >= _SHORTEST_SPEECH_SECONDS)
 
 
-def _alone(utterances: Sequence[Utterance]) -> Iterator[Utterance]:
+def _alone(turns: Sequence[Turn]) -> Iterator[Turn]:
     """Those during which nobody else speaks."""
-    for each in utterances:
-        if not any(other is not each and other.start < each.end and each.start < other.end for other in utterances):
-            yield each
-
-
-def _decode(recording: Recording) -> Samples:
-    return audio.decode(recording.path).astype(np.float32) / np.float32(32768)
+    for turn in turns:
+        if not any(other is not turn and other.start < turn.end and turn.start < other.end for other in turns):
+            yield turn
 
 
 def _trimmed(samples: Samples) -> Samples:
@@ -204,15 +201,19 @@ def _play(samples: Samples, speed: Fraction) -> Samples:
 
 
 def _cast(voices: Sequence[Voice], count: int, random: np.random.Generator) -> list[Voice]:
-    """``count`` different persons, those with much to say before the others."""
+    """``count`` different voices. Where there are fewer persons, as many as needed are heard twice: slow and fast."""
     by_person: dict[str, list[Voice]] = defaultdict(list)
     for voice in voices:
         by_person[voice.person].append(voice)
-    if len(by_person) < count:
-        raise ValueError(f"{count} speakers need as many voices; there are {len(by_person)}")
     persons = list(by_person)
-    picked = random.choice(len(persons), count, replace=False)
-    return [by_person[persons[index]][random.integers(len(by_person[persons[index]]))] for index in picked]
+    twice = max(0, count - len(persons))
+    if twice > len(persons):
+        raise ValueError(f"{count} speakers need as many voices; there are {2 * len(persons)}")
+    chosen: list[Voice] = []
+    for place, index in enumerate(random.permutation(len(persons))):
+        own = by_person[persons[index]]
+        chosen += [voice for voice in own if (voice.speed != 1) == (place < twice)]
+    return chosen[:count]
 
 
 def _endless(voice: Voice, random: np.random.Generator) -> Iterator[Samples]:

@@ -11,9 +11,10 @@ from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
 from careca.types import Diarization, DiarizationOptions, Progress, Stage
+from careca_diarizer.borders import follow_level
 from careca_diarizer.clustering import Clustering, SpeakerBounds, cluster
 from careca_diarizer.embedding import Embedder
-from careca_diarizer.reconstruction import exclusive_turns, reconstruct
+from careca_diarizer.reconstruction import exclusive_turns, in_order, reconstruct
 from careca_diarizer.segmentation import Segmenter
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import cut_pieces, stitch
@@ -86,12 +87,14 @@ class PyannoteEngine:
             segment = Segmenter(
                 segmentation / "pytorch_model.bin",
                 self._device.torch,
+                threads=self._device.threads,
                 step_seconds=self._settings.segmentation_step_seconds,
                 batch_size=self._settings.segmentation_batch_size or batch,
             )
             embed = Embedder(
                 embedding / "campplus_cn_en_common.pt",
                 self._device.torch,
+                threads=self._device.threads,
                 batch_size=self._settings.embedding_batch_size or batch,
             )
             segment.warm_up()
@@ -125,7 +128,7 @@ class PyannoteEngine:
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)
         clustering = cluster(voices, bounds, same_voice=self._settings.same_voice_similarity)
         _report(clustering, bounds, pieces=len(pieces))
-        turns = reconstruct(runs, pieces, clustering, audio.duration)
+        turns = in_order(follow_level(reconstruct(runs, pieces, clustering, audio.duration), audio))
         emit(Progress(Stage.DIARIZE, 1.0))
         return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from careca.types import OutputFormat
+from careca.types import ChannelMode, OutputFormat
 from careca_client.cli import outputs
 from careca_client.cli.batch import STDIN, Job, Plan, run
 from careca_client.cli.exits import reporting
@@ -23,6 +23,7 @@ Examples:
 \b
   careca transcribe meeting.mp4
   careca transcribe --max-speakers 4 --language en call.wav
+  careca transcribe --channels separate stereo-call.wav
   careca transcribe -f srt -f json -o subtitles/ *.mkv
   ffmpeg -i rtsp://camera -t 60 -f wav - | careca transcribe -f txt -
   careca transcribe -f json call.wav | jq '.utterances[0]'
@@ -54,6 +55,15 @@ def transcribe(
     ] = None,
     min_speakers: Annotated[int | None, typer.Option(min=1, max=50, help="The least number of speakers.")] = None,
     max_speakers: Annotated[int | None, typer.Option(min=1, max=50, help="The greatest number of speakers.")] = None,
+    channels: Annotated[
+        ChannelMode,
+        typer.Option(
+            "--channels",
+            case_sensitive=False,
+            help="mix them and tell speakers apart by their voices; or separate: each channel is its own speaker,"
+            " as in a stereo call with one party on each.",
+        ),
+    ] = ChannelMode.MIX,
     language: Annotated[
         str | None, typer.Option("--language", "-l", metavar="CODE", help="Language spoken, such as en; else detected.")
     ] = None,
@@ -79,7 +89,7 @@ def transcribe(
     Without --format the utterances are printed for people, one a line. stdout carries results only, in the order of the
     arguments; progress and messages go to stderr. A recording that the gateway has seen before is not uploaded again.
     """
-    _check_speakers(speakers, min_speakers, max_speakers)
+    _check_speakers(speakers, min_speakers, max_speakers, channels)
     _check_stdin(files)
     chosen = _choose_formats(files, formats, output_dir)
     plan = Plan(
@@ -93,6 +103,7 @@ def transcribe(
             speaker_count=speakers,
             min_speaker_count=min_speakers,
             max_speaker_count=max_speakers,
+            channel_mode=channels,
             formats=chosen,
             skip_cache=skip_cache,
         ),
@@ -110,7 +121,12 @@ def transcribe(
         raise typer.Exit(run(plan))
 
 
-def _check_speakers(exact: int | None, least: int | None, most: int | None) -> None:
+def _check_speakers(exact: int | None, least: int | None, most: int | None, channels: ChannelMode) -> None:
+    if channels is ChannelMode.SEPARATE and (exact, least, most) != (None, None, None):
+        raise typer.BadParameter(
+            "--channels separate makes each channel a speaker:"
+            " it goes with none of --speakers, --min-speakers and --max-speakers"
+        )
     if exact is not None and (least is not None or most is not None):
         raise typer.BadParameter("--speakers is exact: it goes with neither --min-speakers nor --max-speakers")
     if least is not None and most is not None and least > most:

@@ -2,10 +2,10 @@
 
 The number of speakers is one whose clusters have a good silhouette (Rousseeuw, "Silhouettes: a graphical aid to the
 interpretation and validation of cluster analysis", 1987), among those whose clusters are different voices. Every
-cluster counts the same, so that who speaks little is found beside who speaks much; one of a single piece does not count,
-since it has no width. Of numbers that are about as good the largest is taken: to merge two voices costs the silhouette
-little where there are many. It is not defined for one cluster and always finds something in two, so that one speaker is
-what remains where no other number gives different voices.
+cluster counts the same, so that who speaks little is found beside who speaks much; one of a single piece does not
+count, since it has no width. Of numbers that are about as good the largest is taken: to merge two voices costs the
+silhouette little where there are many. It is not defined for one cluster and always finds something in two, so that one
+speaker is what remains where no other number gives different voices.
 
 N is the number of pieces, K that of speakers, D the size of an embedding.
 """

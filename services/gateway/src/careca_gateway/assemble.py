@@ -10,13 +10,15 @@ import asyncio
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from careca import codec
-from careca.types import Diarization, Result, StageReport, Transcript
+from careca.types import Channel, ChannelMode, Diarization, Result, StageReport, Transcript, Utterance
 from careca.v1 import audio_pb2, gateway_pb2
+from careca_gateway.channels import combine, main_transcript, name_speakers
 from careca_gateway.formats import render
-from careca_gateway.merge import merge
+from careca_gateway.merge import merge, merge_channels
 from careca_gateway.pipeline import Finished, Found
 from careca_gateway.request import Request
 from careca_gateway.store import StoredAudio
@@ -48,7 +50,7 @@ class Assembler:
         self._lock = threading.Lock()
 
     async def merge(
-        self, request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
     ) -> Finished[Merged]:
         """Everything that is known of the recording."""
         merged, cached = await asyncio.to_thread(self._merge, request, audio, found, reports)
@@ -67,12 +69,12 @@ class Assembler:
             self._memo.clear()
 
     def _merge(
-        self, request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
     ) -> tuple[bytes, bool]:
         """The content of the result, and whether it was remembered. Runs in a thread."""
-        if found.transcript is None or found.diarization is None:
+        if found.transcripts is None or found.diarizations is None:
             return _content(request, audio, found, reports), False
-        key = _key(request, found.transcript, found.diarization)
+        key = _key(request, (*found.transcripts, *found.diarizations))
         if (remembered := self._recall(key)) is not None:
             return remembered, True
         content = _content(request, audio, found, reports)
@@ -92,47 +94,72 @@ class Assembler:
                 self._memo.popitem(last=False)
 
 
-def _key(request: Request, transcript: audio_pb2.Transcript, diarization: audio_pb2.Diarization) -> str:
+def _key(request: Request, messages: Sequence[audio_pb2.Transcript | audio_pb2.Diarization]) -> str:
     """Names a result by everything that it depends on."""
     digest = hashlib.sha256()
     for part in (
-        transcript.SerializeToString(deterministic=True),
-        diarization.SerializeToString(deterministic=True),
-        repr((request.recording, request.display_name, request.formats)).encode(),
+        *(message.SerializeToString(deterministic=True) for message in messages),
+        repr((request.recording, request.channel_mode, request.display_name, request.formats)).encode(),
     ):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
 
 
-def _content(request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]) -> bytes:
+def _content(
+    request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
+) -> bytes:
     """A serialized ``TranscribeResult`` with its textual forms, which tell of the ``reports`` that a stage failed."""
-    transcript = None if found.transcript is None else codec.decode_transcript(found.transcript)
-    diarization = None if found.diarization is None else codec.decode_diarization(found.diarization)
+    transcripts = None if found.transcripts is None else [codec.decode_transcript(each) for each in found.transcripts]
+    diarizations = (
+        None if found.diarizations is None else [codec.decode_diarization(each) for each in found.diarizations]
+    )
     result = replace(_outline(request, audio), stages=reports)
-    result = _with_diarization(_with_transcript(result, transcript, diarization), diarization)
+    if request.channel_mode is ChannelMode.SEPARATE:
+        result = _of_channels(result, audio, transcripts, diarizations)
+    else:
+        result = _of_mix(result, transcripts, diarizations)
     forms = {form: render(result, form, request.display_name) for form in request.formats}
     return codec.encode_result(replace(result, stages=(), formats=forms)).SerializeToString()
 
 
-def _outline(request: Request, audio: StoredAudio) -> Result:
-    return Result(recording=request.recording, audio=audio.digest, duration=audio.duration, stages=())
+def _outline(request: Request, audio: Sequence[StoredAudio]) -> Result:
+    return Result(recording=request.recording, audio=audio[0].digest, duration=audio[0].duration, stages=())
 
 
-def _with_transcript(result: Result, transcript: Transcript | None, diarization: Diarization | None) -> Result:
-    if transcript is None:
-        return result
+def _of_mix(
+    result: Result, transcripts: Sequence[Transcript] | None, diarizations: Sequence[Diarization] | None
+) -> Result:
+    diarization = None if diarizations is None else diarizations[0]
+    if transcripts is not None:
+        result = _with_transcript(result, transcripts[0], merge(transcripts[0], diarization))
+    return result if diarization is None else _with_diarization(result, diarization)
+
+
+def _of_channels(
+    result: Result,
+    audio: Sequence[StoredAudio],
+    transcripts: Sequence[Transcript] | None,
+    diarizations: Sequence[Diarization] | None,
+) -> Result:
+    speakers = name_speakers(transcripts, diarizations)
+    channels = tuple(Channel(each.digest, speaker) for each, speaker in zip(audio, speakers, strict=True))
+    result = replace(result, channels=channels)
+    if transcripts is not None:
+        result = _with_transcript(result, main_transcript(transcripts), merge_channels(transcripts, speakers))
+    return result if diarizations is None else _with_diarization(result, combine(diarizations, speakers))
+
+
+def _with_transcript(result: Result, transcript: Transcript, utterances: tuple[Utterance, ...]) -> Result:
     return replace(
         result,
         language=transcript.language,
         language_probability=transcript.language_probability,
-        utterances=merge(transcript, diarization),
+        utterances=utterances,
         transcription_model=transcript.model,
     )
 
 
-def _with_diarization(result: Result, diarization: Diarization | None) -> Result:
-    if diarization is None:
-        return result
+def _with_diarization(result: Result, diarization: Diarization) -> Result:
     return replace(
         result,
         turns=diarization.turns,

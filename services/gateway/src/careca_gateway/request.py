@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from careca.errors import DeadlineExceeded
-from careca.types import DiarizationOptions, Digest, OutputFormat, Progress, Segment, StageReport, TranscriptionOptions
+from careca.types import (
+    ChannelMode,
+    DiarizationOptions,
+    Digest,
+    OutputFormat,
+    Progress,
+    Segment,
+    StageReport,
+    TranscriptionOptions,
+)
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -23,6 +32,7 @@ class Request:
     diarization: DiarizationOptions = field(default_factory=DiarizationOptions)
     skip_cache: bool = False
     formats: tuple[OutputFormat, ...] = ()
+    channel_mode: ChannelMode = ChannelMode.MIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,10 @@ from careca.codec.admin import (
     encode_model_service_stats,
 )
 from careca.codec.options import (
+    decode_channel_mode,
     decode_diarization_options,
     decode_transcription_options,
+    encode_channel_mode,
     encode_diarization_options,
     encode_transcription_options,
 )
@@ -49,6 +51,7 @@ __all__ = [
     "FORMATS",
     "STAGES",
     "decode_cache_stats",
+    "decode_channel_mode",
     "decode_clear_scope",
     "decode_clearance",
     "decode_diarization",
@@ -66,6 +69,7 @@ __all__ = [
     "decode_transcript",
     "decode_transcription_options",
     "encode_cache_stats",
+    "encode_channel_mode",
     "encode_clear_scope",
     "encode_clearance",
     "encode_diarization",

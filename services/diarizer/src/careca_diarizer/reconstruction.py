@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -22,6 +23,8 @@ LONGEST_GAP_SECONDS = 0.4
 
 _SHORTEST_TURN_SECONDS = 0.15
 """What is shorter is an artefact and no speech."""
+
+_ORDER = attrgetter("start", "end", "speaker")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from careca.types import (
     Digest,
     Progress,
     Segment,
+    Speaker,
     Stage,
     Transcript,
     TranscriptionOptions,
@@ -32,6 +33,10 @@ SEGMENTS = (
     Segment(1.0, 2.0, "good morning", (Word("good", 1.0, 1.5, 0.9), Word("morning", 1.5, 2.0, 0.7))),
 )
 TURNS = (Turn(0.0, 1.0, "SPEAKER_00"), Turn(1.0, 2.0, "SPEAKER_01"))
+
+EMBEDDING_MODEL = "fake-voices@0123456789ab"
+ANA, BOB, EVE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+"""Voices of which no two are alike."""
 
 
 def pcm(seconds: float = 2.0, *, seed: int = 0) -> bytes:
@@ -151,11 +156,14 @@ class FakeTranscriberEngine(FakeEngine):
 
 
 class FakeDiarizerEngine(FakeEngine):
-    """Hears the same turns in every audio."""
+    """Hears the same turns in every audio, and their speakers with ``voices`` in order."""
 
-    def __init__(self, turns: Sequence[Turn] = TURNS, **script: Any) -> None:
+    def __init__(
+        self, turns: Sequence[Turn] = TURNS, voices: Sequence[tuple[float, ...]] = (ANA, BOB, EVE), **script: Any
+    ) -> None:
         super().__init__(**script)
         self.turns = tuple(turns)
+        self.voices = tuple(voices)
         self.options: list[DiarizationOptions] = []
 
     def diarize(
@@ -163,7 +171,12 @@ class FakeDiarizerEngine(FakeEngine):
     ) -> Diarization:
         self.options.append(options)
         self._follow_script(Stage.DIARIZE, cancel, emit)
-        return Diarization(self.turns, self.turns, audio.duration, self.model)
+        labels = dict.fromkeys(turn.speaker for turn in self.turns)
+        speakers = tuple(
+            Speaker(label, voice, EMBEDDING_MODEL if voice else "")
+            for label, voice in zip(labels, self.voices, strict=False)
+        )
+        return Diarization(self.turns, self.turns, audio.duration, self.model, speakers=speakers)
 
 
 class FakeCache(NoCache):

@@ -23,6 +23,7 @@ from careca.errors import (
 from careca.types import (
     DiarizationOptions,
     Digest,
+    KnownSpeaker,
     Progress,
     Segment,
     Stage,
@@ -31,7 +32,7 @@ from careca.types import (
     TranscriptionOptions,
 )
 from careca_gateway.pipeline import Finished, Found, Pipeline
-from careca_gateway.request import Completed, Deadline, Request
+from careca_gateway.request import Completed, Deadline, Request, WhoSpeaks
 from careca_gateway.store import HeldRecording, StoredAudio
 
 RECORDING = cast("HeldRecording", object())
@@ -41,6 +42,7 @@ REQUEST = Request(
     transcription=TranscriptionOptions(language="en"),
     diarization=DiarizationOptions(speaker_count=2),
     skip_cache=True,
+    known_speakers=(KnownSpeaker("Ana", b"RIFF"),),
 )
 SEGMENT = Segment(0.0, 1.0, "hello")
 
@@ -164,7 +166,7 @@ async def test_both_models_are_asked_as_the_caller_asked_and_their_answers_merge
     (asked,) = course.transcriber.asked
     assert asked == (AUDIO, REQUEST.transcription, True, Deadline())
     (asked,) = course.diarizer.asked
-    assert asked == (AUDIO, REQUEST.diarization, True, Deadline())
+    assert asked == (AUDIO, WhoSpeaks(REQUEST.diarization, REQUEST.known_speakers), True, Deadline())
     assert course.counts.stages == [(Stage.DECODE, False), (Stage.MERGE, False)]
     assert course.counts.audio == [(Stage.DECODE, 2.0), (Stage.MERGE, 2.0)]
 

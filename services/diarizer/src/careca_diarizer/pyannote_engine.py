@@ -10,7 +10,7 @@ from careca.engine import CancelToken
 from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
-from careca.types import Diarization, DiarizationOptions, Progress, Stage
+from careca.types import Diarization, DiarizationOptions, Progress, Speaker, Stage
 from careca_diarizer.clustering import Clustering, SpeakerBounds, cluster
 from careca_diarizer.embedding import Embedder
 from careca_diarizer.reconstruction import exclusive_turns, reconstruct
@@ -125,9 +125,14 @@ class PyannoteEngine:
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)
         clustering = cluster(voices, bounds, same_voice=self._settings.same_voice_similarity)
         _report(clustering, bounds, pieces=len(pieces))
-        turns = reconstruct(runs, pieces, clustering, audio.duration)
+        turns, labels = reconstruct(runs, pieces, clustering, audio.duration)
+        embedding_model = self._store.digest_of(_EMBEDDING)
+        speakers = tuple(
+            Speaker(label, tuple(clustering.voices[speaker].tolist()), embedding_model)
+            for label, speaker in labels.items()
+        )
         emit(Progress(Stage.DIARIZE, 1.0))
-        return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates)
+        return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates, speakers)
 
 
 def _share(emit: Callable[[Progress], None], start: float, end: float) -> Callable[[float], None]:

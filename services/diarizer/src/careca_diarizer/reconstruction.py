@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -35,9 +36,16 @@ class _Span:
     piece: int
 
 
+class Reconstruction(NamedTuple):
+    """Turns, and which speaker of the clustering each of their labels stands for, in the order of labels."""
+
+    turns: tuple[Turn, ...]
+    speakers: Mapping[str, int]
+
+
 def reconstruct(
     runs: Sequence[Run], pieces: Sequence[Piece], clustering: Clustering, duration: float
-) -> tuple[Turn, ...]:
+) -> Reconstruction:
     """Turns by start within ``duration`` seconds; they overlap where people talk at once.
 
     At each moment the voice of a run is that of the nearest piece of its track. Tracks that speak at the same time have
@@ -53,7 +61,8 @@ def reconstruct(
         for start, end in _join(times)
         if end - start >= _SHORTEST_TURN_SECONDS
     ]
-    return renamed(turns, speaker_names(turns))
+    names = speaker_names(turns)
+    return Reconstruction(renamed(turns, names), {label: int(speaker) for speaker, label in names.items()})
 
 
 def speaker_names(turns: Iterable[Turn]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from careca import codec
 from careca.types import Diarization, Result, StageReport, Transcript
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.formats import render
+from careca_gateway.identity import with_names
 from careca_gateway.merge import merge
 from careca_gateway.pipeline import Finished, Found
 from careca_gateway.request import Request
@@ -107,7 +108,7 @@ def _key(request: Request, transcript: audio_pb2.Transcript, diarization: audio_
 def _content(request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]) -> bytes:
     """A serialized ``TranscribeResult`` with its textual forms, which tell of the ``reports`` that a stage failed."""
     transcript = None if found.transcript is None else codec.decode_transcript(found.transcript)
-    diarization = None if found.diarization is None else codec.decode_diarization(found.diarization)
+    diarization = None if found.diarization is None else with_names(codec.decode_diarization(found.diarization))
     result = replace(_outline(request, audio), stages=reports)
     result = _with_diarization(_with_transcript(result, transcript, diarization), diarization)
     forms = {form: render(result, form, request.display_name) for form in request.formats}
@@ -137,6 +138,7 @@ def _with_diarization(result: Result, diarization: Diarization | None) -> Result
         result,
         turns=diarization.turns,
         exclusive_turns=diarization.exclusive_turns,
+        speakers=diarization.speakers,
         candidates=diarization.candidates,
         diarization_model=diarization.model,
     )

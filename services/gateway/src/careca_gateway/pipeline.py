@@ -23,8 +23,8 @@ from careca.errors import (
     PreconditionFailed,
     Unavailable,
 )
-from careca.types import DiarizationOptions, Progress, Stage, StageReport, StageState, TranscriptionOptions
-from careca_gateway.request import Completed, Deadline, Request, WorkEvent
+from careca.types import Progress, Stage, StageReport, StageState, TranscriptionOptions
+from careca_gateway.request import Completed, Deadline, Request, WhoSpeaks, WorkEvent
 from careca_gateway.store import HeldRecording, StoredAudio
 from careca_gateway.telling import telling
 
@@ -123,7 +123,7 @@ class Pipeline(Generic[T, D, A, R]):
         *,
         decoder: DecodeStage,
         transcriber: ModelStage[TranscriptionOptions, T],
-        diarizer: ModelStage[DiarizationOptions, D],
+        diarizer: ModelStage[WhoSpeaks, D],
         merger: MergeStage[T, D, A, R],
         observer: StageObserver,
     ) -> None:
@@ -176,7 +176,8 @@ class Pipeline(Generic[T, D, A, R]):
         transcribing = self._transcriber.run(
             audio, request.transcription, skip_cache=request.skip_cache, deadline=within
         )
-        diarizing = self._diarizer.run(audio, request.diarization, skip_cache=request.skip_cache, deadline=within)
+        who_speaks = WhoSpeaks(request.diarization, request.known_speakers)
+        diarizing = self._diarizer.run(audio, who_speaks, skip_cache=request.skip_cache, deadline=within)
         try:
             async with asyncio.TaskGroup() as group:
                 first = group.create_task(_outcome(Stage.TRANSCRIBE, transcribing, emit))
@@ -193,7 +194,7 @@ async def _outcome(stage: Stage, events: AsyncGenerator[WorkEvent | Finished[M],
     """Runs one model stage to its end. Raises only what means the whole request."""
     clock = _Clock(stage, emit)
     try:
-        finished = await _last(events, emit)
+        finished = await last(events, emit)
     except _REFUSALS:
         raise
     except CarecaError as error:
@@ -201,7 +202,7 @@ async def _outcome(stage: Stage, events: AsyncGenerator[WorkEvent | Finished[M],
     return _Outcome(clock.succeeded(cached=finished.cached), finished.message)
 
 
-async def _last(events: AsyncGenerator[WorkEvent | Finished[M], None], emit: Emit) -> Finished[M]:
+async def last(events: AsyncGenerator[WorkEvent | Finished[M], None], emit: Emit) -> Finished[M]:
     """Emits ``events`` up to the last, which it returns."""
     async with aclosing(events):
         async for event in events:

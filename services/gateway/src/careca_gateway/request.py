@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from careca.errors import DeadlineExceeded
-from careca.types import DiarizationOptions, Digest, OutputFormat, Progress, Segment, StageReport, TranscriptionOptions
+from careca.types import (
+    DiarizationOptions,
+    Digest,
+    KnownSpeaker,
+    OutputFormat,
+    Progress,
+    Segment,
+    StageReport,
+    TranscriptionOptions,
+)
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -23,6 +32,16 @@ class Request:
     diarization: DiarizationOptions = field(default_factory=DiarizationOptions)
     skip_cache: bool = False
     formats: tuple[OutputFormat, ...] = ()
+    known_speakers: tuple[KnownSpeaker, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WhoSpeaks:
+    """What a request asks of the diarize stage."""
+
+    options: DiarizationOptions
+    known: tuple[KnownSpeaker, ...] = ()
+    """Whom to call by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from careca_client.cli import outputs
 from careca_client.cli.batch import STDIN, Job, Plan, run
 from careca_client.cli.exits import reporting
 from careca_client.cli.options import Debug, Gateway
+from careca_client.cli.voices import known_speakers
 from careca_client.client import DEFAULT_TARGET
 from careca_client.conversation import TranscribeOptions
 
@@ -23,6 +24,7 @@ Examples:
 \b
   careca transcribe meeting.mp4
   careca transcribe --max-speakers 4 --language en call.wav
+  careca transcribe --known-speaker Ana=ana.wav --known-speaker Bob=bob.json meeting.mp4
   careca transcribe -f srt -f json -o subtitles/ *.mkv
   ffmpeg -i rtsp://camera -t 60 -f wav - | careca transcribe -f txt -
   careca transcribe -f json call.wav | jq '.utterances[0]'
@@ -54,6 +56,15 @@ def transcribe(
     ] = None,
     min_speakers: Annotated[int | None, typer.Option(min=1, max=50, help="The least number of speakers.")] = None,
     max_speakers: Annotated[int | None, typer.Option(min=1, max=50, help="The greatest number of speakers.")] = None,
+    known: Annotated[
+        list[str],
+        typer.Option(
+            "--known-speaker",
+            metavar="NAME=FILE",
+            help="Somebody to call by name, and a recording of that person alone or a voice that `careca voice` saved"
+            " as .json; may be repeated.",
+        ),
+    ] = [],  # noqa: B006 -- typer copies it
     language: Annotated[
         str | None, typer.Option("--language", "-l", metavar="CODE", help="Language spoken, such as en; else detected.")
     ] = None,
@@ -82,6 +93,8 @@ def transcribe(
     _check_speakers(speakers, min_speakers, max_speakers)
     _check_stdin(files)
     chosen = _choose_formats(files, formats, output_dir)
+    with reporting(gateway=gateway, debug=debug):
+        people = known_speakers(known)
     plan = Plan(
         jobs=_plan_jobs(files, chosen, output_dir),
         options=TranscribeOptions(
@@ -93,6 +106,7 @@ def transcribe(
             speaker_count=speakers,
             min_speaker_count=min_speakers,
             max_speaker_count=max_speakers,
+            known_speakers=people,
             formats=chosen,
             skip_cache=skip_cache,
         ),

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -311,6 +312,38 @@ def test_two_people_of_the_calls_first_half_are_recognised_in_its_second(own: Py
 
     assert sorted(speaker.name or "" for speaker in speakers) == ["speaker90", "speaker91"]
     assert all(speaker.name == owner(speaker, second, later) for speaker in speakers)
+
+
+@pytest.mark.parametrize(
+    ("voices", "expected"),
+    [
+        (None, [(), ()]),
+        ([[3.0, 4.0], [0.0, 0.0]], [(), (0.6, 0.8)]),
+        ([[np.nan, 4.0], [0.0, -2.0]], [(0.0, -1.0), ()]),
+    ],
+    ids=["no voices", "an unknown one", "one of no speech"],
+)
+def test_a_pretrained_pipeline_need_not_give_a_voice_to_each_speaker(
+    pretrained: PretrainedPipelineEngine,
+    call: Audio,
+    monkeypatch: pytest.MonkeyPatch,
+    voices: list[list[float]] | None,
+    expected: list[tuple[float, ...]],
+) -> None:
+    """Its voices are in the order of its own labels, in which ``a`` speaks last."""
+    from pyannote.core import Annotation, Segment
+
+    annotation = Annotation()
+    annotation[Segment(0, 1)], annotation[Segment(1, 2)] = "b", "a"
+    embeddings = None if voices is None else np.array(voices)
+    output = SimpleNamespace(speaker_diarization=annotation, speaker_embeddings=embeddings)
+    monkeypatch.setattr(pretrained, "_pipeline", lambda _file, **_options: output)
+
+    speakers = diarize(pretrained, call).speakers
+
+    assert [speaker.label for speaker in speakers] == ["SPEAKER_00", "SPEAKER_01"]
+    assert [speaker.embedding for speaker in speakers] == [pytest.approx(embedding) for embedding in expected]
+    assert [speaker.embedding_model for speaker in speakers] == [pretrained.model if each else "" for each in expected]
 
 
 def test_who_does_not_speak_is_recognised_in_nobody(real: DiarizerEngine, call: Audio) -> None:

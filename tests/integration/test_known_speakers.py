@@ -186,8 +186,13 @@ async def test_progress_is_that_of_the_recording_and_not_of_those_known(caller: 
 
 @pytest.mark.parametrize(
     ("reference", "reason"),
-    [(OF_NOBODY, "NO_SPEECH"), (b"no recording at all", "NOT_A_RECORDING"), (silent_film(), "NO_AUDIO")],
-    ids=["no speech", "junk", "no audio"],
+    [
+        (OF_NOBODY, "NO_SPEECH"),
+        (b"no recording at all", "NOT_A_RECORDING"),
+        (b"as many bytes as are accepted".ljust((8 << 20) - len(OF_ANA)), "NOT_A_RECORDING"),
+        (silent_film(), "NO_AUDIO"),
+    ],
+    ids=["no speech", "junk", "much junk", "no audio"],
 )
 async def test_a_reference_that_tells_nothing_of_a_voice_is_refused_with_whose_it_is(
     stack: Stack, caller: Caller, reference: bytes, reason: str

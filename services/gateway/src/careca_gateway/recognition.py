@@ -12,9 +12,10 @@ from contextlib import aclosing, contextmanager
 
 from careca import codec
 from careca.errors import CarecaError, InvalidRecording, InvalidRequest, PreconditionFailed
+from careca.logs import get_logger
 from careca.types import DiarizationOptions, Digest, KnownSpeaker, Speaker, Voice
 from careca.v1 import audio_pb2
-from careca_gateway.identity import KnownVoice, recognise, refuse_other_models
+from careca_gateway.identity import KnownVoice, cosine, recognise, refuse_other_models
 from careca_gateway.pipeline import DecodeStage, Finished, ModelStage, last
 from careca_gateway.request import Deadline, WhoSpeaks, WorkEvent
 from careca_gateway.store import HeldRecording, Store, StoredAudio
@@ -23,6 +24,8 @@ Diarizer = ModelStage[DiarizationOptions, audio_pb2.Diarization]
 
 _ALONE = DiarizationOptions(speaker_count=1)
 """What recordings of known speakers are diarized with: one person speaks in them."""
+
+_log = get_logger(__name__)
 
 
 class RecognisingDiarizer:
@@ -70,8 +73,10 @@ class RecognisingDiarizer:
         if speakers and not any(speaker.embedding for speaker in speakers):
             raise _no_voices()
         refuse_other_models(speakers, known)
+        named = recognise(speakers, known, least_similarity=self._least_similarity)
+        _report(named, known)
         del diarization.speakers[:]
-        codec.write_speakers(diarization.speakers, recognise(speakers, known, least_similarity=self._least_similarity))
+        codec.write_speakers(diarization.speakers, named)
         return Finished(diarization, found.cached and all(voice.cached for voice in voices))
 
     async def _voice(
@@ -110,6 +115,17 @@ def _keep(held: HeldRecording, recording: bytes) -> None:
     with held.upload() as upload:
         upload.write(recording)
         upload.finish()
+
+
+def _report(speakers: Sequence[Speaker], known: Sequence[KnownVoice]) -> None:
+    """Logs how alike each speaker is to the nearest of those known: what a threshold is set by. Names nobody."""
+    nearest = {
+        speaker.label: round(max(cosine(speaker.embedding, voice.embedding) for _, voice in known), 3)
+        for speaker in speakers
+        if speaker.embedding
+    }
+    recognised = sum(speaker.name is not None for speaker in speakers)
+    _log.info("speakers compared", known=len(known), recognised=recognised, nearest=nearest)
 
 
 @contextmanager

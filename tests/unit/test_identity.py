@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from careca.errors import InvalidRequest
 from careca.types import Diarization, Speaker, Turn, Voice
-from careca_gateway.identity import KnownVoice, cosine, recognise, refuse_other_models, with_names
+from careca_gateway.identity import KnownVoice, cosine, nearest, recognise, refuse_other_models, with_names
 
 MODEL = "voices@1"
 
@@ -142,6 +142,12 @@ def test_embeddings_of_another_size_are_refused_by_field() -> None:
 
 def test_where_no_voice_was_heard_none_is_of_another_model() -> None:
     refuse_other_models((Speaker("SPEAKER_00"),), [KnownVoice("ana", Voice(voice(0), "voices@2"))])
+
+
+def test_the_nearest_voice_is_the_most_alike_one() -> None:
+    (speaker,) = heard(0)
+
+    assert nearest(speaker, people(ana=120, bob=60, eve=180)) == pytest.approx(0.5)
 
 
 def test_turns_are_those_of_names_and_speakers_keep_their_labels() -> None:

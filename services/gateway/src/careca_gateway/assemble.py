@@ -13,12 +13,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 from careca import codec
+from careca.logs import get_logger
 from careca.types import Diarization, Result, StageReport, Transcript
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.formats import render
-from careca_gateway.identity import with_names
+from careca_gateway.identity import nearest, recognise, with_names
 from careca_gateway.merge import merge
 from careca_gateway.pipeline import Finished, Found
+from careca_gateway.recognition import Heard
 from careca_gateway.request import Request
 from careca_gateway.store import StoredAudio
 
@@ -28,7 +30,9 @@ MEMO_ENTRIES = 16
 MEMO_BYTES = 16 * 1024 * 1024
 """How many bytes of results are remembered; recordings of many hours have results of several megabytes."""
 
-Messages = Found[audio_pb2.Transcript, audio_pb2.Diarization]
+Messages = Found[audio_pb2.Transcript, Heard]
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,14 @@ class Merged:
 
 
 class Assembler:
-    """Makes results. The work is done in threads."""
+    """Makes results. The work is done in threads.
 
-    def __init__(self) -> None:
+    Args:
+        least_similarity: cosine of two voices from which on they are one person's.
+    """
+
+    def __init__(self, *, least_similarity: float) -> None:
+        self._least_similarity = least_similarity
         self._memo: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -72,13 +81,38 @@ class Assembler:
     ) -> tuple[bytes, bool]:
         """The content of the result, and whether it was remembered. Runs in a thread."""
         if found.transcript is None or found.diarization is None:
-            return _content(request, audio, found, reports), False
+            return self._content(request, audio, found, reports), False
         key = _key(request, found.transcript, found.diarization)
         if (remembered := self._recall(key)) is not None:
             return remembered, True
-        content = _content(request, audio, found, reports)
+        content = self._content(request, audio, found, reports)
         self._remember(key, content)
         return content, False
+
+    def _content(
+        self, request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]
+    ) -> bytes:
+        """A serialized ``TranscribeResult`` with its textual forms, which tell of ``reports`` that a stage failed."""
+        transcript = None if found.transcript is None else codec.decode_transcript(found.transcript)
+        diarization = None if found.diarization is None else self._named(found.diarization)
+        result = replace(_outline(request, audio), stages=reports)
+        result = _with_diarization(_with_transcript(result, transcript, diarization), diarization)
+        forms = {form: render(result, form, request.display_name) for form in request.formats}
+        return codec.encode_result(replace(result, stages=(), formats=forms)).SerializeToString()
+
+    def _named(self, heard: Heard) -> Diarization:
+        """Who speaks when, by name where it is somebody known. The log says how alike voices are, and names nobody."""
+        diarization = codec.decode_diarization(heard.diarization)
+        if not heard.known:
+            return diarization
+        speakers = recognise(diarization.speakers, heard.known, least_similarity=self._least_similarity)
+        _log.info(
+            "speakers compared",
+            known=len(heard.known),
+            recognised=sum(speaker.name is not None for speaker in speakers),
+            nearest={speaker.label: round(nearest(speaker, heard.known), 3) for speaker in speakers if speaker.voice},
+        )
+        return with_names(replace(diarization, speakers=speakers))
 
     def _recall(self, key: str) -> bytes | None:
         with self._lock:
@@ -93,26 +127,16 @@ class Assembler:
                 self._memo.popitem(last=False)
 
 
-def _key(request: Request, transcript: audio_pb2.Transcript, diarization: audio_pb2.Diarization) -> str:
+def _key(request: Request, transcript: audio_pb2.Transcript, heard: Heard) -> str:
     """Names a result by everything that it depends on."""
     digest = hashlib.sha256()
     for part in (
         transcript.SerializeToString(deterministic=True),
-        diarization.SerializeToString(deterministic=True),
-        repr((request.recording, request.display_name, request.formats)).encode(),
+        heard.diarization.SerializeToString(deterministic=True),
+        repr((request.recording, request.display_name, request.formats, heard.known)).encode(),
     ):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
-
-
-def _content(request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]) -> bytes:
-    """A serialized ``TranscribeResult`` with its textual forms, which tell of the ``reports`` that a stage failed."""
-    transcript = None if found.transcript is None else codec.decode_transcript(found.transcript)
-    diarization = None if found.diarization is None else with_names(codec.decode_diarization(found.diarization))
-    result = replace(_outline(request, audio), stages=reports)
-    result = _with_diarization(_with_transcript(result, transcript, diarization), diarization)
-    forms = {form: render(result, form, request.display_name) for form in request.formats}
-    return codec.encode_result(replace(result, stages=(), formats=forms)).SerializeToString()
 
 
 def _outline(request: Request, audio: StoredAudio) -> Result:

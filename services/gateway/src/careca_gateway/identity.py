@@ -75,6 +75,11 @@ def with_names(diarization: Diarization) -> Diarization:
     return replace(diarization, turns=renamed(diarization.turns), exclusive_turns=renamed(diarization.exclusive_turns))
 
 
+def nearest(speaker: Speaker, known: Sequence[KnownVoice]) -> float:
+    """How alike a speaker with a voice is to the most alike of ``known``, of whom there is one at least."""
+    return max(cosine(speaker.embedding, voice.embedding) for _, voice in known)
+
+
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:
     """How alike two embeddings of unit length are, from -1 to 1."""
     return max(-1.0, min(1.0, sum(x * y for x, y in zip(one, other, strict=True))))

@@ -1,6 +1,7 @@
-"""The diarize stage of the gateway: who speaks when, from the diarizer, and who of them is somebody known.
+"""The diarize stage of the gateway: who speaks when, and what those sound like who are known.
 
-The diarizer knows nobody: its answers, and what it caches of them, are the same whoever is known.
+Both are asked of the diarizer, which knows nobody: its answers, and what it caches of them, are the same whoever is
+known. Who of the speakers is who is for ``careca_gateway.identity`` to say.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 
 from careca import codec
 from careca.errors import CarecaError, InvalidRecording, InvalidRequest, PreconditionFailed
-from careca.logs import get_logger
 from careca.types import DiarizationOptions, Digest, KnownSpeaker, Speaker, Voice
 from careca.v1 import audio_pb2
-from careca_gateway.identity import KnownVoice, cosine, recognise, refuse_other_models
+from careca_gateway.identity import KnownVoice, refuse_other_models
 from careca_gateway.pipeline import DecodeStage, Finished, ModelStage, last
 from careca_gateway.request import Deadline, WhoSpeaks, WorkEvent
 from careca_gateway.store import HeldRecording, Store, StoredAudio
@@ -25,29 +26,33 @@ Diarizer = ModelStage[DiarizationOptions, audio_pb2.Diarization]
 _ALONE = DiarizationOptions(speaker_count=1)
 """What recordings of known speakers are diarized with: one person speaks in them."""
 
-_log = get_logger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Who speaks when in an audio, and the voices to recognise the speakers by, in the request's order."""
+
+    diarization: audio_pb2.Diarization
+    known: tuple[KnownVoice, ...] = ()
 
 
-class RecognisingDiarizer:
-    """A ``ModelStage`` that diarizes and names those speakers who are known.
+class DiarizeStage:
+    """A ``ModelStage`` that diarizes, and hears those who are known.
 
     Args:
         diarizer: finds who speaks when.
         store: where recordings of known speakers are kept, as those to be transcribed are.
         decoder: makes audio of them.
-        least_similarity: cosine of two voices from which on they are one person's.
     """
 
-    def __init__(self, diarizer: Diarizer, *, store: Store, decoder: DecodeStage, least_similarity: float) -> None:
+    def __init__(self, diarizer: Diarizer, *, store: Store, decoder: DecodeStage) -> None:
         self._diarizer = diarizer
         self._store = store
         self._decoder = decoder
-        self._least_similarity = least_similarity
 
     async def run(
         self, audio: StoredAudio, options: WhoSpeaks, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Finished[audio_pb2.Diarization], None]:
-        """Progress, lastly the diarization's message with names.
+    ) -> AsyncGenerator[WorkEvent | Finished[Heard], None]:
+        """Progress, lastly what was heard; cached where nothing at all had to be computed.
 
         The recordings of known speakers come first, one after the other: what is wrong with them is told at once, and
         one request never takes more than one place of the diarizer.
@@ -59,25 +64,15 @@ class RecognisingDiarizer:
             await self._voice(speaker, f"config.known_speakers[{index}].recording", skip_cache, deadline)
             for index, speaker in enumerate(options.known)
         ]
+        known = tuple(voice.message for voice in voices)
         diarizing = self._diarizer.run(audio, options.options, skip_cache=skip_cache, deadline=deadline)
         async with aclosing(diarizing) as events:
             async for event in events:
-                yield self._named(event, voices) if isinstance(event, Finished) and voices else event
-
-    def _named(
-        self, found: Finished[audio_pb2.Diarization], voices: Sequence[Finished[KnownVoice]]
-    ) -> Finished[audio_pb2.Diarization]:
-        """What was found, with the names of those who are known written into the message."""
-        diarization, known = found.message, [voice.message for voice in voices]
-        speakers = codec.read_speakers(diarization.speakers)
-        if speakers and not any(speaker.embedding for speaker in speakers):
-            raise _no_voices()
-        refuse_other_models(speakers, known)
-        named = recognise(speakers, known, least_similarity=self._least_similarity)
-        _report(named, known)
-        del diarization.speakers[:]
-        codec.write_speakers(diarization.speakers, named)
-        return Finished(diarization, found.cached and all(voice.cached for voice in voices))
+                if not isinstance(event, Finished):
+                    yield event
+                else:
+                    _check_comparable(event.message, known)
+                    yield Finished(Heard(event.message, known), event.cached and all(voice.cached for voice in voices))
 
     async def _voice(
         self, speaker: KnownSpeaker, field: str, skip_cache: bool, deadline: Deadline
@@ -117,15 +112,12 @@ def _keep(held: HeldRecording, recording: bytes) -> None:
         upload.finish()
 
 
-def _report(speakers: Sequence[Speaker], known: Sequence[KnownVoice]) -> None:
-    """Logs how alike each speaker is to the nearest of those known: what a threshold is set by. Names nobody."""
-    nearest = {
-        speaker.label: round(max(cosine(speaker.embedding, voice.embedding) for _, voice in known), 3)
-        for speaker in speakers
-        if speaker.embedding
-    }
-    recognised = sum(speaker.name is not None for speaker in speakers)
-    _log.info("speakers compared", known=len(known), recognised=recognised, nearest=nearest)
+def _check_comparable(diarization: audio_pb2.Diarization, known: Sequence[KnownVoice]) -> None:
+    """Raises ``CarecaError`` where the voices found cannot be compared with those known."""
+    speakers = codec.read_speakers(diarization.speakers) if known else ()
+    if speakers and not any(speaker.voice for speaker in speakers):
+        raise _no_voices()
+    refuse_other_models(speakers, known)
 
 
 @contextmanager

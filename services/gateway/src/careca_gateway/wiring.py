@@ -21,7 +21,7 @@ from careca_gateway.housekeeping import Housekeeper
 from careca_gateway.intake import Intake
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline import Pipeline
-from careca_gateway.recognition import RecognisingDiarizer
+from careca_gateway.recognition import DiarizeStage
 from careca_gateway.service import AdminServicer, GatewayServicer
 from careca_gateway.settings import GatewaySettings
 from careca_gateway.store import Store
@@ -44,12 +44,13 @@ def wire(settings: GatewaySettings) -> Wiring:
     transcriber, diarizer = TranscriberClient(channels[Stage.TRANSCRIBE]), DiarizerClient(channels[Stage.DIARIZE])
     decoder = Decoder(settings.decode_limits, slots=settings.decoders)
     intake = Intake(decoder, idle_seconds=settings.upload_idle_seconds)
-    recogniser = RecognisingDiarizer(
-        diarizer, store=store, decoder=intake, least_similarity=settings.known_speaker_similarity
-    )
-    assembler = Assembler()
+    assembler = Assembler(least_similarity=settings.known_speaker_similarity)
     pipeline = Pipeline(
-        decoder=intake, transcriber=transcriber, diarizer=recogniser, merger=assembler, observer=metrics
+        decoder=intake,
+        transcriber=transcriber,
+        diarizer=DiarizeStage(diarizer, store=store, decoder=intake),
+        merger=assembler,
+        observer=metrics,
     )
     housekeeper = Housekeeper(store, memory, metrics.store_used)
     gateway = Gateway(

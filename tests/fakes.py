@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from careca.audio import Audio
@@ -133,11 +133,18 @@ class FakeEngine:
 
 
 class FakeTranscriberEngine(FakeEngine):
-    """Hears the same segments in every audio."""
+    """Hears the same segments in every audio but those in ``segments_of``."""
 
-    def __init__(self, segments: Sequence[Segment] = SEGMENTS, language: str = "en", **script: Any) -> None:
+    def __init__(
+        self,
+        segments: Sequence[Segment] = SEGMENTS,
+        language: str = "en",
+        segments_of: Mapping[Digest, Sequence[Segment]] | None = None,
+        **script: Any,
+    ) -> None:
         super().__init__(**script)
         self.segments = tuple(segments)
+        self.segments_of = dict(segments_of or {})
         self.language = language
         self.options: list[TranscriptionOptions] = []
 
@@ -150,19 +157,25 @@ class FakeTranscriberEngine(FakeEngine):
     ) -> Transcript:
         self.options.append(options)
         self._follow_script(Stage.TRANSCRIBE, cancel, emit)
-        for segment in self.segments:
+        segments = tuple(self.segments_of.get(digest_of(audio.samples.tobytes()), self.segments))
+        for segment in segments:
             emit(segment)
-        return Transcript(self.segments, options.language or self.language, 0.5, audio.duration, self.model)
+        return Transcript(segments, options.language or self.language, 0.5, audio.duration, self.model)
 
 
 class FakeDiarizerEngine(FakeEngine):
-    """Hears the same turns in every audio, and their speakers with ``voices`` in order."""
+    """Hears the same turns in every audio but those in ``turns_of``, and their speakers with ``voices`` in order."""
 
     def __init__(
-        self, turns: Sequence[Turn] = TURNS, voices: Sequence[tuple[float, ...]] = (ANA, BOB, EVE), **script: Any
+        self,
+        turns: Sequence[Turn] = TURNS,
+        turns_of: Mapping[Digest, Sequence[Turn]] | None = None,
+        voices: Sequence[tuple[float, ...]] = (ANA, BOB, EVE),
+        **script: Any,
     ) -> None:
         super().__init__(**script)
         self.turns = tuple(turns)
+        self.turns_of = dict(turns_of or {})
         self.voices = tuple(voices)
         self.options: list[DiarizationOptions] = []
 
@@ -171,12 +184,13 @@ class FakeDiarizerEngine(FakeEngine):
     ) -> Diarization:
         self.options.append(options)
         self._follow_script(Stage.DIARIZE, cancel, emit)
-        labels = dict.fromkeys(turn.speaker for turn in self.turns)
+        turns = tuple(self.turns_of.get(digest_of(audio.samples.tobytes()), self.turns))
+        labels = dict.fromkeys(turn.speaker for turn in turns)
         speakers = tuple(
             Speaker(label, voice, EMBEDDING_MODEL if voice else "")
             for label, voice in zip(labels, self.voices, strict=False)
         )
-        return Diarization(self.turns, self.turns, audio.duration, self.model, speakers=speakers)
+        return Diarization(turns, turns, audio.duration, self.model, speakers=speakers)
 
 
 class FakeCache(NoCache):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -12,10 +13,13 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
 
-def tone(seconds: float, rate: int = 16_000, *, channels: int = 1, hertz: float = 440.0) -> np.ndarray:
-    """A sine, shape (samples, channels), int16."""
+def tone(
+    seconds: float, rate: int = 16_000, *, channels: int = 1, hertz: float | Sequence[float] = 440.0
+) -> np.ndarray:
+    """A sine, shape (samples, channels), int16: the same on all channels, or another one on each."""
     time = np.arange(round(seconds * rate)) / rate
-    return np.repeat((np.sin(2 * np.pi * hertz * time) * 12_000).astype(np.int16)[:, None], channels, axis=1)
+    turns = time[:, None] * np.broadcast_to(hertz, (channels,))
+    return (np.sin(2 * np.pi * turns) * 12_000).astype(np.int16)
 
 
 def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
@@ -39,9 +43,9 @@ def recording(
     video: bool = False,
     start: float = 0.0,
     hole: tuple[float, float] | None = None,
-    hertz: float = 440.0,
+    hertz: float | Sequence[float] = 440.0,
 ) -> bytes:
-    """A tone in any container and codec.
+    """A tone in any container and codec; with several ``hertz`` another one on each channel.
 
     With ``video`` there is a picture from time zero, while the sound begins at ``start``. ``hole`` is a stretch, from
     and to in seconds, for which there is no sound although the clock goes on.

@@ -18,6 +18,7 @@ from careca.statuses import DETAILS_KEY, status_code, to_status
 from careca.types import (
     CacheClearance,
     CacheStats,
+    Channel,
     ClearScope,
     Digest,
     MemoryRelease,
@@ -53,7 +54,7 @@ STATS = ModelServiceStats(
 
 
 def result_for(config: Config, *, cached: bool = False, failed: Stage | None = None) -> Result:
-    """A phone call of two people, with every format that was asked for."""
+    """A phone call of two people, with every format that was asked for; the second one has the first channel."""
     stages = tuple(
         StageReport(
             stage,
@@ -66,12 +67,14 @@ def result_for(config: Config, *, cached: bool = False, failed: Stage | None = N
         for stage in Stage
     )
     turns = (Turn(0.0, 1.0, "SPEAKER_00"), Turn(1.0, 2.5, "SPEAKER_01"))
+    channels = (Channel(Digest("1" * 64, 80_000), "SPEAKER_01"), Channel(Digest("2" * 64, 80_000), "SPEAKER_00"))
     formats = [codec.decode_format(number) for number in config.formats]
     return Result(
         recording=codec.decode_digest(config.recording, "recording"),
         audio=Digest("0" * 64, 80_000),
         duration=2.5,
         stages=stages,
+        channels=channels if config.channel_mode == gateway_pb2.CHANNEL_MODE_SEPARATE else (),
         language="en",
         language_probability=1.0,
         utterances=(

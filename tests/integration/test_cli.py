@@ -25,6 +25,7 @@ from careca.errors import (
     PreconditionFailed,
 )
 from careca.types import ClearScope, OutputFormat, Stage
+from careca.v1 import gateway_pb2
 from careca_client.cli import outputs
 from careca_client.cli.app import build_app
 from careca_client.cli.exits import WORST_FIRST, ExitCode, worst
@@ -231,6 +232,22 @@ def test_a_transcription_that_failed_does_not_keep_a_voice_from_being_saved(
     gateway.script.failed_stage = Stage.TRANSCRIBE
 
     assert json.loads(careca("voice", call).stdout)["embedding"] == [0.5, -0.5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mode"),
+    [
+        ((), gateway_pb2.CHANNEL_MODE_MIX),
+        (("--channels", "mix", "--speakers", "2"), gateway_pb2.CHANNEL_MODE_MIX),
+        (("--channels", "separate"), gateway_pb2.CHANNEL_MODE_SEPARATE),
+    ],
+)
+def test_channels_are_mixed_unless_they_are_asked_for_apart(
+    careca: Careca, gateway: GatewayFixture, call: Path, arguments: Sequence[str], mode: int
+) -> None:
+    assert careca("transcribe", call, *arguments).exit_code == ExitCode.OK
+
+    assert [config.channel_mode for config in gateway.script.configs] == [mode]
 
 
 def test_several_recordings_are_printed_in_the_order_of_the_arguments(careca: Careca, tmp_path: Path) -> None:
@@ -490,6 +507,9 @@ def test_every_code_is_documented_in_the_help(careca: Careca) -> None:
         ["transcribe", "a.wav", "--format", "docx"],
         ["transcribe", "a.wav", "--speakers", "2", "--max-speakers", "3"],
         ["transcribe", "a.wav", "--min-speakers", "3", "--max-speakers", "2"],
+        ["transcribe", "a.wav", "--channels", "stereo"],
+        ["transcribe", "a.wav", "--channels", "separate", "--speakers", "2"],
+        ["transcribe", "a.wav", "--channels", "separate", "--max-speakers", "2"],
         ["transcribe", "a.wav", "--beam-size", "21"],
         ["transcribe", "a.wav", "-f", "srt", "-f", "vtt"],
         ["transcribe", "a.wav", "b.wav", "-f", "srt"],

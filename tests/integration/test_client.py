@@ -82,6 +82,14 @@ async def test_a_recording_goes_in_and_who_said_what_comes_out(client: Twin, gat
     assert gateway.script.recordings == {result.recording.sha256: DATA}
 
 
+async def test_separate_channels_are_asked_for_and_say_who_speaks_on_each(client: Twin) -> None:
+    result = await client.transcribe(DATA, channel_mode="separate")
+
+    assert [channel.speaker for channel in result.channels] == ["SPEAKER_01", "SPEAKER_00"]
+    assert result.values.channels == result.channels
+    assert (await client.transcribe(DATA)).channels == ()
+
+
 async def test_bytes_that_the_gateway_has_are_never_sent_again(client: Twin, gateway: GatewayFixture) -> None:
     await client.transcribe(DATA)
     again = await client.transcribe(DATA)

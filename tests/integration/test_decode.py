@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from careca.errors import InternalError, InvalidRecording, Overloaded
-from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE, ChannelMode, Digest
 from careca_gateway import decode as decode_module
 from careca_gateway import decode_child
-from careca_gateway.decode import DecodeLimits, Decoder
+from careca_gateway.decode import MAX_CHANNELS, MIXABLE_REASONS, DecodeLimits, Decoder
 from media import endless_silence, recording, silent_film, tone, wav
 
 LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0, max_audio_seconds=3600.0)
@@ -38,7 +38,8 @@ class Bench:
     async def digest(self, data: bytes, limits: DecodeLimits = LIMITS) -> Digest:
         source = self.folder / "recording"
         source.write_bytes(data)
-        return await Decoder(limits, slots=1).decode(source, self.audio, self.progress.append)
+        (digest,) = await Decoder(limits, slots=1).decode(source, ChannelMode.MIX, [self.audio], self.progress.append)
+        return digest
 
     async def samples(self, data: bytes, limits: DecodeLimits = LIMITS) -> np.ndarray:
         digest = await self.digest(data, limits)
@@ -46,9 +47,22 @@ class Bench:
         assert digest == Digest(hashlib.sha256(pcm).hexdigest(), len(pcm))
         return np.frombuffer(pcm, "<i2").astype(np.float64)
 
-    async def refusal(self, data: bytes, limits: DecodeLimits = LIMITS) -> InvalidRecording:
+    async def channels(self, data: bytes, limits: DecodeLimits = LIMITS) -> list[np.ndarray]:
+        source = self.folder / "recording"
+        source.write_bytes(data)
+        files = [self.folder / f"{number}.s16" for number in range(MAX_CHANNELS)]
+        decoder = Decoder(limits, slots=1)
+        digests = await decoder.decode(source, ChannelMode.SEPARATE, files, self.progress.append)
+        pcm = [file.read_bytes() for file in files]
+        assert list(digests) == [Digest(hashlib.sha256(each).hexdigest(), len(each)) for each in pcm[: len(digests)]]
+        assert not any(pcm[len(digests) :])
+        return [np.frombuffer(each, "<i2").astype(np.float64) for each in pcm[: len(digests)]]
+
+    async def refusal(
+        self, data: bytes, limits: DecodeLimits = LIMITS, mode: ChannelMode = ChannelMode.MIX
+    ) -> InvalidRecording:
         with pytest.raises(InvalidRecording) as caught:
-            await self.digest(data, limits)
+            await (self.digest(data, limits) if mode is ChannelMode.MIX else self.channels(data, limits))
         assert children() == []
         return caught.value
 
@@ -62,6 +76,15 @@ def children() -> list[psutil.Process]:
     """The decoders that run; other tests' processes that have ended may still be listed."""
     running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     return [child for child in running if "decode_child" in " ".join(child.cmdline())]
+
+
+def pitch(samples: np.ndarray) -> tuple[int, float]:
+    """The strongest frequency of one second of sound, in Hz, and how strong the next one far from it is beside it."""
+    spectrum = np.abs(np.fft.rfft(samples[:RATE]))
+    strongest = int(np.argmax(spectrum))
+    strength = spectrum[strongest]
+    spectrum[max(0, strongest - 50) : strongest + 50] = 0
+    return strongest, float(spectrum.max() / strength)
 
 
 def loudness(samples: np.ndarray) -> float:
@@ -110,6 +133,109 @@ async def test_all_channels_are_mixed_into_one_without_clipping(bench: Bench, ch
     assert len(samples) == RATE
     assert 4_000 < loudness(samples) < 9_500
     assert np.abs(samples).max() < 32_000
+
+
+async def test_separate_channels_come_out_as_they_went_in(bench: Bench) -> None:
+    samples = tone(2.0, channels=2, hertz=(440, 880))
+
+    first, second = await bench.channels(wav(samples))
+
+    assert np.array_equal(first, samples[:, 0])
+    assert np.array_equal(second, samples[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "rate"),
+    [
+        ("flac", "flac", 44_100),
+        ("mp3", "libmp3lame", 44_100),
+        ("mp4", "aac", 48_000),
+        ("ogg", "libopus", 48_000),
+        ("wav", "pcm_mulaw", 8_000),
+    ],
+)
+async def test_nothing_of_one_channel_is_heard_on_the_other(
+    bench: Bench, container: str, codec: str, rate: int
+) -> None:
+    channels = await bench.channels(recording(container, codec, 3.0, rate=rate, channels=2, hertz=(440, 1_000)))
+
+    assert len(channels[0]) == len(channels[1])
+    for samples, hertz in zip(channels, (440, 1_000), strict=True):
+        found, other = pitch(samples[RATE:])
+        assert found == pytest.approx(hertz, abs=2)
+        assert other < 0.02
+        assert loudness(samples[RATE : 2 * RATE]) == pytest.approx(12_000 / 2**0.5, rel=0.15)
+
+
+@pytest.mark.parametrize("count", [3, 4, 6, MAX_CHANNELS])
+async def test_every_channel_is_separated_up_to_the_greatest_number(bench: Bench, count: int) -> None:
+    hertz = [200.0 * (number + 1) for number in range(count)]
+
+    channels = await bench.channels(wav(tone(1.0, 44_100, channels=count, hertz=hertz), 44_100))
+
+    assert [pitch(samples)[0] for samples in channels] == hertz
+
+
+async def test_silent_channels_stay_in_their_place(bench: Bench) -> None:
+    channels = await bench.channels(wav(tone(1.0, channels=3, hertz=(0, 440, 0))))
+
+    assert [loudness(samples) > 0 for samples in channels] == [False, True, False]
+
+
+async def test_a_late_start_and_a_hole_are_filled_on_every_channel(bench: Bench) -> None:
+    film = recording("matroska", "flac", 6.0, channels=2, hertz=(440, 880), video=True, start=1.5, hole=(2.0, 4.0))
+
+    for samples in await bench.channels(film):
+        assert len(samples) / RATE == pytest.approx(7.5, abs=0.15)
+        assert loudness(samples[: int(1.4 * RATE)]) == loudness(samples[int(3.8 * RATE) : int(5.3 * RATE)]) == 0
+        assert loudness(samples[int(1.7 * RATE) : 3 * RATE]) > 5_000
+        assert loudness(samples[int(5.7 * RATE) :]) > 5_000
+
+
+async def test_a_mono_part_of_a_stereo_recording_is_heard_on_both_channels(bench: Bench) -> None:
+    stereo = recording("mp3", "libmp3lame", 2.0, rate=44_100, channels=2, hertz=(440, 880))
+    mono = recording("mp3", "libmp3lame", 2.0, rate=44_100, hertz=600)
+
+    channels = await bench.channels(stereo + mono)
+
+    assert [pitch(samples[RATE // 2 :])[0] for samples in channels] == pytest.approx([440, 880], abs=2)
+    assert [pitch(samples[5 * RATE // 2 :])[0] for samples in channels] == pytest.approx([600, 600], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (wav(tone(1.0)), "SINGLE_CHANNEL"),
+        (wav(tone(1.0, channels=2)), "IDENTICAL_CHANNELS"),
+        (recording("mp3", "libmp3lame", 1.0, rate=44_100, channels=2), "IDENTICAL_CHANNELS"),
+        (wav(tone(1.0, channels=2, hertz=0)), "IDENTICAL_CHANNELS"),
+        (wav(tone(1.0, channels=MAX_CHANNELS + 2, hertz=range(100, 1_100, 100))), "TOO_MANY_CHANNELS"),
+    ],
+    ids=["mono", "dual mono", "dual mono, lossy", "all silent", "too many"],
+)
+async def test_channels_that_cannot_be_separate_speakers_are_refused_with_what_to_ask_for(
+    bench: Bench, data: bytes, reason: str
+) -> None:
+    error = await bench.refusal(data, mode=ChannelMode.SEPARATE)
+
+    assert error.reason == reason
+    assert reason in MIXABLE_REASONS
+    assert "CHANNEL_MODE_MIX" in error.message
+    assert len(await bench.samples(data)) == pytest.approx(RATE, rel=0.1)
+
+
+async def test_limits_hold_for_separate_channels_too(bench: Bench) -> None:
+    limits = replace(LIMITS, max_audio_seconds=1.0)
+    stereo = tone(1.1, channels=2, hertz=(440, 880))
+
+    assert (await bench.refusal(wav(stereo), limits, ChannelMode.SEPARATE)).reason == "RECORDING_TOO_LONG"
+    assert [len(samples) for samples in await bench.channels(wav(stereo[:RATE]), limits)] == [RATE, RATE]
+
+
+@pytest.mark.parametrize("mode", ChannelMode)
+async def test_what_is_no_recording_is_refused_as_such_in_every_mode(bench: Bench, mode: ChannelMode) -> None:
+    assert (await bench.refusal(silent_film(), mode=mode)).reason == "NO_AUDIO"
+    assert (await bench.refusal(wav(tone(0.0, channels=2)), mode=mode)).reason == "EMPTY_AUDIO"
 
 
 async def test_a_video_gives_its_first_audio_track(bench: Bench) -> None:
@@ -288,7 +414,9 @@ async def test_the_decoder_sees_nothing_of_the_environment(bench: Bench, monkeyp
     source.write_bytes(BOMB)
     limits = replace(LIMITS, max_audio_seconds=1e6)
     begun = asyncio.Event()
-    decoding = asyncio.create_task(Decoder(limits, slots=1).decode(source, bench.audio, lambda _: begun.set()))
+    decoding = asyncio.create_task(
+        Decoder(limits, slots=1).decode(source, ChannelMode.MIX, [bench.audio], lambda _: begun.set())
+    )
     await begun.wait()
 
     (child,) = children()
@@ -305,7 +433,9 @@ async def test_cancelling_kills_the_process(bench: Bench) -> None:
     source.write_bytes(BOMB)
     limits = replace(LIMITS, max_audio_seconds=1e6)
     begun = asyncio.Event()
-    decoding = asyncio.create_task(Decoder(limits, slots=1).decode(source, bench.audio, lambda _: begun.set()))
+    decoding = asyncio.create_task(
+        Decoder(limits, slots=1).decode(source, ChannelMode.MIX, [bench.audio], lambda _: begun.set())
+    )
     await begun.wait()
 
     decoding.cancel()
@@ -320,7 +450,8 @@ async def test_only_so_many_recordings_are_decoded_at_once(bench: Bench) -> None
     source.write_bytes(recording("mp3", "libmp3lame", 600.0, rate=44_100))
     decoder = Decoder(LIMITS, slots=1)
     decoding = [
-        asyncio.create_task(decoder.decode(source, bench.folder / f"{n}.s16", lambda _: None)) for n in range(3)
+        asyncio.create_task(decoder.decode(source, ChannelMode.MIX, [bench.folder / f"{n}.s16"], lambda _: None))
+        for n in range(3)
     ]
     most = 0
 

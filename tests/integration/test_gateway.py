@@ -24,7 +24,18 @@ from careca.errors import (
     Unavailable,
 )
 from careca.statuses import translated_errors
-from careca.types import Digest, OutputFormat, Stage, StageReport, StageState, TranscriptionOptions
+from careca.types import (
+    Channel,
+    Digest,
+    OutputFormat,
+    Segment,
+    Stage,
+    StageReport,
+    StageState,
+    TranscriptionOptions,
+    Turn,
+    Word,
+)
 from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
 from careca_gateway.clients import TranscriberClient, calls
 from careca_gateway.request import Deadline
@@ -35,6 +46,8 @@ from redis_server import RedisServer
 from stack import Answer, Caller, ModelService, Stack, config_for
 
 RECORDING = wav(tone(2.0))
+STEREO = wav(tone(2.0, channels=2, hertz=(440, 880)))
+SEPARATE = gateway_pb2.CHANNEL_MODE_SEPARATE
 NO_REDIS = ""
 
 
@@ -246,8 +259,20 @@ async def test_limits_of_the_gateway_are_those_of_its_settings(tmp_path: Path) -
             [],
             "config.diarization.speaker_count",
         ),
+        (
+            [
+                config_for(
+                    RECORDING, channel_mode=SEPARATE, diarization=audio_pb2.DiarizationOptions(min_speaker_count=2)
+                )
+            ],
+            [],
+            "config.diarization.min_speaker_count",
+        ),
     ],
-    ids=["nothing", "no config", "two configs", "chunk", "too many", "too few", "other bytes", "name", "option"],
+    ids=[
+        *("nothing", "no config", "two configs", "chunk", "too many", "too few", "other bytes", "name", "option"),
+        "speakers of separate channels",
+    ],
 )
 async def test_a_stream_that_breaks_its_rules_is_refused_by_the_field(
     stack: Stack, caller: Caller, opening: list[gateway_pb2.TranscribeRequest], chunks: list[bytes], field: str
@@ -296,6 +321,185 @@ async def test_audio_that_is_too_long_for_a_model_is_a_recording_that_is_too_lon
         with pytest.raises(InvalidRecording) as caught:
             await caller.transcribe(RECORDING)
         assert caught.value.reason == "RECORDING_TOO_LONG"
+
+
+def one_party_each() -> dict[str, ModelService]:
+    """Models that hear the first channel answer what the second channel asks."""
+    words = (Word("is", 0.0, 0.3), Word("it", 0.3, 0.5), Word("raining?", 0.5, 0.9))
+    question = Segment(0.0, 0.9, "is it raining?", words)
+    answer = Segment(0.8, 1.4, "yes", (Word("yes", 0.8, 1.4),))
+    segments = {
+        digest_of(tone(2.0, hertz=440).tobytes()): (answer,),
+        digest_of(tone(2.0, hertz=880).tobytes()): (question,),
+    }
+    turns = {digest: (Turn(spoken.start, spoken.end, "SPEAKER_00"),) for digest, (spoken,) in segments.items()}
+    return {
+        "transcriber": ModelService(FakeTranscriberEngine(segments_of=segments)),
+        "diarizer": ModelService(FakeDiarizerEngine(turns_of=turns)),
+    }
+
+
+@pytest.fixture
+async def stereo_stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, redis_server.url, **one_party_each()) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def stereo_caller(stereo_stack: Stack) -> AsyncIterator[Caller]:
+    async with stereo_stack.caller() as caller:
+        yield caller
+
+
+async def test_each_separate_channel_is_a_speaker_with_all_its_words(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    answer = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
+
+    result = answer.result
+    assert [(utterance.speaker, utterance.text) for utterance in result.utterances] == [
+        ("SPEAKER_00", "is it raining?"),
+        ("SPEAKER_01", "yes"),
+    ]
+    assert result.turns == (Turn(0.0, 0.9, "SPEAKER_00"), Turn(0.8, 1.4, "SPEAKER_01"))
+    assert result.exclusive_turns == (Turn(0.0, 0.9, "SPEAKER_00"), Turn(0.9, 1.4, "SPEAKER_01"))
+    assert result.channels == (
+        Channel(digest_of(tone(2.0, hertz=440).tobytes()), "SPEAKER_01"),
+        Channel(digest_of(tone(2.0, hertz=880).tobytes()), "SPEAKER_00"),
+    )
+    assert (result.audio, result.duration) == (result.channels[0].audio, 2.0)
+    assert [options.speaker_count for options in engines(stereo_stack)[1].options] == [1, 1]
+    assert {report.state for report in result.stages} == {StageState.SUCCEEDED}
+
+
+async def test_progress_and_segments_of_separate_channels_stream_back_as_those_of_one_recording(
+    stereo_caller: Caller,
+) -> None:
+    answer = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
+
+    for stage in Stage:
+        told = answer.progress(stage)
+        assert (told[0], told[-1]) == (0.0, 1.0)
+        assert told == sorted(told)
+    assert 0.5 in answer.progress(Stage.TRANSCRIBE)
+    assert [segment.text for segment in answer.segments] == ["yes", "is it raining?"]
+
+
+async def test_separate_channels_again_are_answered_without_bytes_decoding_or_computing(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    first = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
+
+    second = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
+
+    assert second.kinds[0] == "recording_known"
+    assert all(report.cached for report in second.result.stages)
+    assert second.result.utterances == first.result.utterances
+    assert second.result.channels == first.result.channels
+    assert inferences(stereo_stack) == [2, 2]
+
+
+async def test_both_modes_of_one_recording_are_kept_beside_each_other(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    mixed = await stereo_caller.transcribe(STEREO)
+    separate = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
+
+    assert separate.kinds[0] == "recording_known"
+    assert not reports(separate)[Stage.DECODE].cached
+    assert mixed.result.channels == ()
+    again = await stereo_caller.transcribe(STEREO)
+    assert all(report.cached for report in again.result.stages)
+    assert again.result.utterances == mixed.result.utterances != separate.result.utterances
+
+
+async def test_a_channel_on_which_nobody_speaks_has_no_speaker(stereo_stack: Stack, stereo_caller: Caller) -> None:
+    transcriber, diarizer = engines(stereo_stack)
+    second = digest_of(tone(2.0, hertz=880).tobytes())
+    transcriber.segments_of, diarizer.turns_of = {second: ()}, {second: ()}
+
+    result = (await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)).result
+
+    assert [channel.speaker for channel in result.channels] == ["SPEAKER_00", None]
+    assert [speaker.label for speaker in result.speakers] == ["SPEAKER_00"]
+    assert {utterance.speaker for utterance in result.utterances} == {"SPEAKER_00"}
+
+
+async def test_separate_channels_have_their_speakers_even_where_the_diarization_failed(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    engines(stereo_stack)[1].failures = [OutOfMemory("the device has too little memory")]
+
+    answer = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
+
+    assert answer.result.partial
+    assert answer.result.turns == ()
+    assert [(utterance.speaker, utterance.text) for utterance in answer.result.utterances] == [
+        ("SPEAKER_00", "is it raining?"),
+        ("SPEAKER_01", "yes"),
+    ]
+
+
+async def test_turns_of_separate_channels_are_delivered_where_the_transcription_failed(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    engines(stereo_stack)[0].failures = [OutOfMemory("the device has too little memory")]
+
+    answer = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
+
+    assert reports(answer)[Stage.TRANSCRIBE].state is StageState.FAILED
+    assert answer.result.utterances == ()
+    assert [turn.speaker for turn in answer.result.turns] == ["SPEAKER_00", "SPEAKER_01"]
+    whole = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
+    assert not whole.result.partial
+    assert inferences(stereo_stack) == [3, 2]
+
+
+async def test_separate_channels_never_refuse_each_other_a_place_in_a_model_service(tmp_path: Path) -> None:
+    services = {
+        "transcriber": ModelService(FakeTranscriberEngine(), max_waiting=0),
+        "diarizer": ModelService(FakeDiarizerEngine(), max_waiting=0),
+    }
+    data = wav(tone(1.0, channels=8, hertz=range(100, 900, 100)))
+    async with Stack(tmp_path, NO_REDIS, **services) as stack, stack.caller() as caller:
+        answer = await caller.transcribe(data, channel_mode=SEPARATE)
+
+        assert len(answer.result.channels) == 8
+        assert inferences(stack) == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(RECORDING, "SINGLE_CHANNEL"), (wav(tone(2.0, channels=2)), "IDENTICAL_CHANNELS")],
+    ids=["mono", "dual mono"],
+)
+async def test_channels_that_cannot_be_separate_are_refused_and_can_be_mixed_without_sending_them_again(
+    stack: Stack, caller: Caller, data: bytes, reason: str
+) -> None:
+    with pytest.raises(InvalidRecording) as caught:
+        await caller.transcribe(data, channel_mode=SEPARATE)
+
+    assert caught.value.reason == reason
+    assert list((stack.store / "audio").iterdir()) == []
+    assert list((stack.store / "drafts").iterdir()) == []
+    mixed = await caller.transcribe(data)
+    assert mixed.kinds[0] == "recording_known"
+    assert inferences(stack) == [1, 1]
+
+
+async def test_cancelling_a_call_stops_the_models_on_the_channel_that_they_work_on(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    hold(stereo_stack)
+    calling = asyncio.create_task(stereo_caller.transcribe(STEREO, channel_mode=SEPARATE))
+    await both_compute(stereo_stack)
+
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+    await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stereo_stack)))
+    assert inferences(stereo_stack) == [1, 1]
 
 
 async def test_a_model_that_fails_leaves_the_other_ones_result(stack: Stack, caller: Caller) -> None:

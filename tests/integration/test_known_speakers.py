@@ -170,6 +170,22 @@ async def test_skipping_the_cache_hears_those_known_anew_too(stack: Stack, calle
     assert stack.diarizer.engine.inferences == 4
 
 
+async def test_of_separate_channels_that_sound_alike_one_has_the_name(stack: Stack, caller: Caller) -> None:
+    """Ana is heard on both channels: one name for one speaker of the whole recording, and not of each channel."""
+    stereo = wav(tone(2.0, channels=2, hertz=(440, 880)))
+
+    answer = await caller.transcribe(
+        stereo, channel_mode=gateway_pb2.CHANNEL_MODE_SEPARATE, known_speakers=known(("Ana", OF_ANA))
+    )
+
+    result = answer.result
+    assert [(each.label, each.name) for each in result.speakers] == [("SPEAKER_00", "Ana"), ("SPEAKER_01", None)]
+    assert [channel.speaker for channel in result.channels] == ["Ana", "SPEAKER_01"]
+    assert {turn.speaker for turn in result.turns} == {"Ana", "SPEAKER_01"}
+    assert {each.speaker for each in result.utterances} == {"Ana", "SPEAKER_01"}
+    assert stack.diarizer.engine.inferences == 3
+
+
 async def test_a_reference_may_be_in_any_container(caller: Caller) -> None:
     film = recording("matroska", "flac", 0.75, video=True)
 

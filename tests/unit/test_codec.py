@@ -14,6 +14,8 @@ from careca.errors import InvalidRequest
 from careca.types import (
     CacheClearance,
     CacheStats,
+    Channel,
+    ChannelMode,
     ClearScope,
     Diarization,
     DiarizationOptions,
@@ -109,6 +111,7 @@ def test_a_result_comes_back_as_it_was():
         candidates=(SpeakerCountCandidate(1, None), SpeakerCountCandidate(2, 0.75)),
         transcription_model="whisper",
         diarization_model="pyannote",
+        channels=(Channel(DIGEST, "SPEAKER_00"), Channel(dataclasses.replace(DIGEST, size_bytes=64_000))),
         formats={output_format: f"as {output_format}" for output_format in OutputFormat},
     )
 
@@ -247,6 +250,29 @@ def test_diarization_options_out_of_range_are_refused_by_field(message, field):
 @pytest.mark.parametrize("output_format", OutputFormat)
 def test_every_output_format_comes_back_as_it_was(output_format):
     assert codec.decode_format(codec.encode_format(output_format)) is output_format
+
+
+@pytest.mark.parametrize("mode", ChannelMode)
+def test_every_channel_mode_comes_back_as_it_was(mode):
+    assert codec.decode_channel_mode(codec.encode_channel_mode(mode), audio_pb2.DiarizationOptions()) is mode
+
+
+def test_a_channel_mode_that_is_unknown_is_refused_by_field():
+    with pytest.raises(InvalidRequest) as refusal:
+        codec.decode_channel_mode(99, audio_pb2.DiarizationOptions())
+
+    assert refusal.value.field == "config.channel_mode"
+
+
+@pytest.mark.parametrize("name", ["speaker_count", "min_speaker_count", "max_speaker_count"])
+def test_a_number_of_speakers_goes_with_mixed_channels_only(name):
+    options = audio_pb2.DiarizationOptions(**{name: 2})
+
+    assert codec.decode_channel_mode(gateway_pb2.CHANNEL_MODE_MIX, options) is ChannelMode.MIX
+    with pytest.raises(InvalidRequest) as refusal:
+        codec.decode_channel_mode(gateway_pb2.CHANNEL_MODE_SEPARATE, options)
+
+    assert refusal.value.field == f"config.diarization.{name}"
 
 
 @pytest.mark.parametrize("scope", ClearScope)

@@ -13,7 +13,18 @@ import pytest
 
 from careca import codec
 from careca.errors import DeadlineExceeded, InternalError, InvalidRecording, InvalidRequest, Overloaded, Unavailable
-from careca.types import Digest, OutputFormat, Progress, Result, Segment, Stage, StageReport, StageState, Utterance
+from careca.types import (
+    ChannelMode,
+    Digest,
+    OutputFormat,
+    Progress,
+    Result,
+    Segment,
+    Stage,
+    StageReport,
+    StageState,
+    Utterance,
+)
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_client.conversation import Attempts, Conversation, build_config
 from careca_client.digests import SETTLED_SECONDS, DigestMemory
@@ -97,6 +108,8 @@ def test_the_first_message_offers_the_digest_the_name_and_the_options() -> None:
         ({"language": "English"}, "config.transcription.language_code"),
         ({"speaker_count": 2, "max_speaker_count": 3}, "config.diarization.speaker_count"),
         ({"formats": ["docx"]}, "config.formats"),
+        ({"channel_mode": "stereo"}, "config.channel_mode"),
+        ({"channel_mode": "separate", "speaker_count": 2}, "config.diarization.speaker_count"),
     ],
 )
 def test_an_option_out_of_range_is_refused_before_anything_is_hashed(options: dict[str, object], field: str) -> None:
@@ -111,6 +124,12 @@ def test_one_word_or_format_may_be_given_as_a_plain_string() -> None:
 
     assert list(config.transcription.hotwords) == ["Careca"]
     assert list(config.formats) == [gateway_pb2.OUTPUT_FORMAT_VTT]
+
+
+@pytest.mark.parametrize("mode", [ChannelMode.SEPARATE, "separate"])
+def test_channels_are_mixed_unless_they_are_asked_for_apart(mode: ChannelMode | str) -> None:
+    assert build_config({}).channel_mode == gateway_pb2.CHANNEL_MODE_MIX
+    assert build_config({"channel_mode": mode}).channel_mode == gateway_pb2.CHANNEL_MODE_SEPARATE
 
 
 def test_nothing_is_known_before_the_gateway_has_answered() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pyannote.database.util import load_rttm
 
 from careca.types import (
+    Channel,
     Digest,
     OutputFormat,
     Result,
@@ -139,6 +140,28 @@ def test_json_has_everything_in_it() -> None:
     assert document["speaker_count_candidates"][0] == {"speaker_count": 1, "silhouette_score": None}
     assert (document["language"], document["language_probability"]) == ("en", 0.9877)
     assert (document["transcription_model"], document["diarization_model"]) == ("whisper@1", "segmentation@2")
+
+
+def test_json_says_who_speaks_on_which_separate_channel() -> None:
+    digest = Digest("c" * 64, 32_000)
+    stereo = replace(CALL, channels=(Channel(digest, B), Channel(digest)))
+
+    document = json.loads(render(stereo, OutputFormat.JSON, "call.wav"))
+
+    audio = {"sha256": "c" * 64, "size_bytes": 32_000}
+    assert document["channels"] == [{"audio": audio, "speaker": B}, {"audio": audio, "speaker": None}]
+
+
+def test_cues_of_people_who_talk_at_once_on_their_own_channels_stand_together_and_in_order() -> None:
+    long, short = utterance("one two three four five six. seven eight", 0.0, 16.0), utterance("Yes.", 3.0, 4.0, B)
+    mixed = replace(CALL, utterances=(long, short))
+    digest = Digest("c" * 64, 32_000)
+    separate = replace(mixed, channels=(Channel(digest, A), Channel(digest, B)))
+
+    together = [(cue.start, cue.end, cue.speaker) for cue in cues(separate, prefixed=False)]
+
+    assert together == [(0.0, 6.0, A), (3.0, 4.0, B), (6.0, 12.0, A), (12.0, 16.0, A)]
+    assert [cue.end for cue in cues(mixed, prefixed=False)] == [3.0, 4.0, 12.0, 16.0]
 
 
 def test_rttm_is_read_by_the_scoring_tools_with_its_overlaps(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from careca_gateway.merge import (
     UTTERANCE_PAUSE_SECONDS,
     assign,
     merge,
+    merge_channels,
 )
 
 A, B, C = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
@@ -274,3 +275,72 @@ def test_a_day_of_speech_is_merged_within_the_time_limit_of_a_test() -> None:
     turns = diarization(*(Turn(start * 3.0, start * 3.0 + 3.0, (A, B, C)[start % 3]) for start in range(28_800)))
 
     assert sum(len(utterance.words) for utterance in merge(spoken, turns)) == 28_800 * 6
+
+
+def test_all_words_of_a_channel_are_its_speakers() -> None:
+    agent = transcript(segment(words("how can I help?", 0.0)))
+    caller = transcript(segment(words("my line is dead.", 3.0)))
+
+    utterances = merge_channels((caller, agent), (B, A))
+
+    assert told(utterances) == [(A, "how can I help?"), (B, "my line is dead.")]
+    assert {word.speaker for word in utterances[0].words} == {A}
+
+
+def test_people_who_talk_at_once_keep_their_sentences_whole() -> None:
+    agent = transcript(segment(words("one two three four five six", 0.0)))
+    caller = transcript(segment(words("no please wait", 1.1, step=0.3)))
+
+    utterances = merge_channels((agent, caller), (A, B))
+
+    assert told(utterances) == [(A, "one two three four five six"), (B, "no please wait")]
+    assert utterances[1].start < utterances[0].end
+
+
+def test_an_answer_in_a_pause_stands_between_what_was_said_before_and_after() -> None:
+    agent = transcript(segment(words("is it raining?", 0.0), words("then stay.", 3.0)))
+    caller = transcript(segment(words("yes.", 1.6)))
+
+    assert told(merge_channels((agent, caller), (A, B))) == [(A, "is it raining?"), (B, "yes."), (A, "then stay.")]
+
+
+def test_a_word_that_only_reaches_into_a_pause_interrupts_nobody() -> None:
+    agent = transcript(segment(words("is it", 0.0), words("raining?", 1.2)))
+    caller = transcript(segment(words("hm", 0.8, step=1.0)))
+
+    assert told(merge_channels((agent, caller), (A, B))) == [(A, "is it raining?"), (B, "hm")]
+
+
+def test_a_channel_without_words_adds_nothing() -> None:
+    agent = transcript(segment(words("hello?", 0.0)))
+
+    assert told(merge_channels((transcript(), agent, transcript()), (None, A, None))) == [(A, "hello?")]
+    assert merge_channels((transcript(), transcript()), (None, None)) == ()
+
+
+def test_each_channel_is_written_in_the_manner_of_its_language() -> None:
+    chinese = transcript(segment(words("\u4f60 \u597d", 0.0)), segment(words("\u518d \u89c1", 1.0)), language="zh")
+    english = transcript(segment(words("hello there", 3.0)))
+
+    assert told(merge_channels((chinese, english), (A, B)))[1] == (B, "hello there")
+
+
+@given(st.lists(st.lists(st.tuples(st.floats(0, 30), st.floats(0.01, 3)), max_size=8), min_size=1, max_size=4))
+def test_no_word_of_any_channel_is_lost_or_said_twice(channels: list[list[tuple[float, float]]]) -> None:
+    transcripts = [
+        transcript(
+            *(
+                Segment(start, start + length, f"{number}-{index}", (Word(f"{number}-{index}", start, start + length),))
+                for index, (start, length) in enumerate(sorted(own))
+            )
+        )
+        for number, own in enumerate(channels)
+    ]
+    speakers = [f"SPEAKER_{number:02d}" for number in range(len(channels))]
+
+    utterances = merge_channels(transcripts, speakers)
+
+    assert [utterance.start for utterance in utterances] == sorted(utterance.start for utterance in utterances)
+    for number, own in enumerate(channels):
+        written = [word.text for each in utterances if each.speaker == speakers[number] for word in each.words]
+        assert written == [f"{number}-{index}" for index in range(len(own))]

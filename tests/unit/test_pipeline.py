@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from careca.errors import (
     Unavailable,
 )
 from careca.types import (
+    ChannelMode,
     DiarizationOptions,
     Digest,
     KnownSpeaker,
@@ -37,6 +39,7 @@ from careca_gateway.store import HeldRecording, StoredAudio
 
 RECORDING = cast("HeldRecording", object())
 AUDIO = StoredAudio(Digest("b" * 64, 64_000), Path("audio.s16"))
+OTHER_AUDIO = StoredAudio(Digest("c" * 64, 64_000), Path("other.s16"))
 REQUEST = Request(
     recording=Digest("a" * 64, 1000),
     transcription=TranscriptionOptions(language="en"),
@@ -44,33 +47,45 @@ REQUEST = Request(
     skip_cache=True,
     known_speakers=(KnownSpeaker("Ana", b"RIFF"),),
 )
+SEPARATE = replace(REQUEST, channel_mode=ChannelMode.SEPARATE, diarization=DiarizationOptions())
 SEGMENT = Segment(0.0, 1.0, "hello")
 
 
 class Decode:
-    """Tells half and gives ``AUDIO``, or fails."""
+    """Tells half and gives ``AUDIO``, with separate channels also ``OTHER_AUDIO``, or fails."""
 
     def __init__(self, failure: Exception | None = None, *, cached: bool = False) -> None:
         self.failure = failure
         self.cached = cached
 
-    async def decode(self, recording: HeldRecording, emit: Callable[[float], None]) -> Finished[StoredAudio]:
+    async def decode(
+        self, recording: HeldRecording, mode: ChannelMode, emit: Callable[[float], None]
+    ) -> Finished[tuple[StoredAudio, ...]]:
         assert recording is RECORDING
         emit(0.5)
         if self.failure:
             raise self.failure
-        return Finished(AUDIO, self.cached)
+        return Finished((AUDIO, OTHER_AUDIO) if mode is ChannelMode.SEPARATE else (AUDIO,), self.cached)
 
 
 class Model:
-    """Tells ``events``, then gives its message or fails; waits for ``may_end`` before that."""
+    """Tells ``events``, then gives its message or fails; waits for ``may_end`` before that.
+
+    ``failing`` is the audio on which it fails, all by default, and ``cached`` the audio that it has in its cache.
+    """
 
     def __init__(
-        self, message: str | None, *events: Progress | Segment, failure: Exception | None = None, cached: bool = False
+        self,
+        message: str | None,
+        *events: Progress | Segment,
+        failure: Exception | None = None,
+        failing: Sequence[StoredAudio] = (AUDIO, OTHER_AUDIO),
+        cached: Sequence[StoredAudio] = (),
     ) -> None:
         self.message = message
         self.events = events
         self.failure = failure
+        self.failing = failing
         self.cached = cached
         self.began = asyncio.Event()
         self.may_end = asyncio.Event()
@@ -87,10 +102,10 @@ class Model:
             for event in self.events:
                 yield event
             await self.may_end.wait()
-            if self.failure:
+            if self.failure and audio in self.failing:
                 raise self.failure
             if self.message:
-                yield Finished(self.message, self.cached)
+                yield Finished(self.message, audio in self.cached)
         except (asyncio.CancelledError, GeneratorExit):
             self.stopped = True
             raise
@@ -100,11 +115,12 @@ class Merge:
     """Joins what was found."""
 
     async def merge(
-        self, request: Request, audio: StoredAudio, found: Found[str, str], reports: tuple[StageReport, ...]
+        self, request: Request, audio: Sequence[StoredAudio], found: Found[str, str], reports: tuple[StageReport, ...]
     ) -> Finished[str]:
-        assert request is REQUEST
-        assert audio is AUDIO
-        return Finished(f"{found.transcript} + {found.diarization}", cached=False)
+        assert request in (REQUEST, SEPARATE)
+        assert audio == ((AUDIO,) if request is REQUEST else (AUDIO, OTHER_AUDIO))
+        parts = ("None" if each is None else ", ".join(each) for each in (found.transcripts, found.diarizations))
+        return Finished(" + ".join(parts), cached=False)
 
     def conclude(self, merged: str, reports: tuple[StageReport, ...]) -> str:
         return merged
@@ -127,8 +143,13 @@ class Course:
     """One run of the pipeline and what it told."""
 
     def __init__(
-        self, transcriber: Model | None = None, diarizer: Model | None = None, decoder: Decode | None = None
+        self,
+        transcriber: Model | None = None,
+        diarizer: Model | None = None,
+        decoder: Decode | None = None,
+        request: Request = REQUEST,
     ) -> None:
+        self.request = request
         self.transcriber = transcriber or Model("words")
         self.diarizer = diarizer or Model("turns")
         self.counts = Counts()
@@ -142,7 +163,7 @@ class Course:
         self.events: list[Progress | Segment | Completed[str]] = []
 
     async def run(self) -> Completed[str]:
-        async with aclosing(self.pipeline.run(REQUEST, RECORDING, Deadline())) as events:
+        async with aclosing(self.pipeline.run(self.request, RECORDING, Deadline())) as events:
             async for event in events:
                 self.events.append(event)
         assert isinstance(self.events[-1], Completed)
@@ -201,7 +222,7 @@ async def test_progress_never_goes_back_and_is_told_only_when_it_has_grown() -> 
 
 
 async def test_what_came_from_a_cache_is_reported() -> None:
-    course = Course(Model("words", cached=True), decoder=Decode(cached=True))
+    course = Course(Model("words", cached=(AUDIO,)), decoder=Decode(cached=True))
 
     completed = await course.run()
 
@@ -344,3 +365,61 @@ async def test_a_caller_that_stops_listening_stops_both_models() -> None:
 
     assert course.transcriber.stopped
     assert course.diarizer.stopped
+
+
+async def test_each_separate_channel_is_asked_about_as_one_speaker() -> None:
+    course = Course(request=SEPARATE)
+
+    completed = await course.run()
+
+    assert completed.result == "words, words + turns, turns"
+    assert [asked[:2] for asked in course.transcriber.asked] == [
+        (AUDIO, REQUEST.transcription),
+        (OTHER_AUDIO, REQUEST.transcription),
+    ]
+    one = WhoSpeaks(DiarizationOptions(speaker_count=1), REQUEST.known_speakers)
+    assert [asked[:2] for asked in course.diarizer.asked] == [(AUDIO, one), (OTHER_AUDIO, one)]
+    assert course.counts.audio == [(Stage.DECODE, 4.0), (Stage.MERGE, 4.0)]
+
+
+async def test_a_model_gets_one_channel_after_the_other() -> None:
+    course = Course(request=SEPARATE)
+    course.transcriber.may_end.clear()
+    running = asyncio.create_task(course.run())
+    while len(course.diarizer.asked) < 2:  # noqa: ASYNC110 - there is nothing else to wait for
+        await asyncio.sleep(0)
+
+    assert [asked[0] for asked in course.transcriber.asked] == [AUDIO]
+
+    course.transcriber.may_end.set()
+    assert (await running).result == "words, words + turns, turns"
+
+
+async def test_progress_of_a_stage_is_that_of_all_channels() -> None:
+    course = Course(
+        Model("words", Progress(Stage.TRANSCRIBE, 0.5), SEGMENT, Progress(Stage.TRANSCRIBE, 1.0)), request=SEPARATE
+    )
+
+    await course.run()
+
+    assert course.progress(Stage.TRANSCRIBE) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert course.events.count(SEGMENT) == 2
+
+
+@pytest.mark.parametrize(("cached", "reported"), [((AUDIO,), False), ((AUDIO, OTHER_AUDIO), True)])
+async def test_a_stage_came_from_the_cache_if_all_its_channels_did(
+    cached: tuple[StoredAudio, ...], reported: bool
+) -> None:
+    completed = await Course(Model("words", cached=cached), request=SEPARATE).run()
+
+    assert completed.reports[1].cached is reported
+
+
+async def test_a_stage_that_fails_on_one_channel_has_failed() -> None:
+    failure = OutOfMemory("too little memory")
+    course = Course(Model("words", failure=failure, failing=(OTHER_AUDIO,)), request=SEPARATE)
+
+    completed = await course.run()
+
+    assert completed.result == "None + turns, turns"
+    assert completed.reports[1].error_reason == "OUT_OF_MEMORY"

@@ -1,16 +1,13 @@
 """From runs of speech, and whose voice their pieces are, to turns."""
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from careca.types import Turn
 from careca_diarizer.clustering import Clustering
-from careca_diarizer.reconstruction import exclusive_turns, reconstruct, renamed, speaker_names
+from careca_diarizer.reconstruction import reconstruct
 from careca_diarizer.stitching import Piece, Run, cut_pieces
 from careca_diarizer.windows import FRAMES_PER_SECOND, frame_seconds
 
@@ -119,49 +116,6 @@ def test_times_are_those_of_the_frames() -> None:
     (turn,) = turns_of([Run(0, 100, 200)], 0)
 
     assert (turn.start, turn.end) == (frame_seconds(100), frame_seconds(200))
-
-
-def test_who_began_first_keeps_the_floor() -> None:
-    turns = (Turn(0, 3, "A"), Turn(2, 5, "B"), Turn(6, 9, "A"), Turn(7, 8, "B"))
-
-    assert exclusive_turns(turns) == (Turn(0, 3, "A"), Turn(3, 5, "B"), Turn(6, 9, "A"))
-
-
-def test_of_two_who_begin_together_the_one_who_goes_on_has_the_floor() -> None:
-    assert exclusive_turns((Turn(1, 2, "A"), Turn(1, 3, "B"))) == (Turn(1, 3, "B"),)
-
-
-times = st.floats(0, 50).map(lambda seconds: round(seconds, 2))
-turn_lists = st.lists(
-    st.builds(
-        lambda start, length, speaker: Turn(start, start + length, speaker), times, times, st.sampled_from("ABC")
-    ),
-    max_size=20,
-).map(lambda turns: [turn for turn in turns if turn.start < turn.end])
-
-
-@given(turn_lists)
-def test_exclusive_turns_never_overlap_and_leave_no_moment_of_speech_out(turns: list[Turn]) -> None:
-    exclusive = exclusive_turns(turns)
-
-    assert all(one.end <= following.start for one, following in pairwise(exclusive))
-    assert all(
-        any(turn.speaker == part.speaker and turn.start <= part.start and part.end <= turn.end for turn in turns)
-        for part in exclusive
-    )
-    for moment in {time for turn in turns for time in (turn.start, (turn.start + turn.end) / 2)}:
-        spoken_in = any(turn.start <= moment < turn.end for turn in turns)
-        assert spoken_in == any(part.start <= moment < part.end for part in exclusive)
-
-
-@given(turn_lists)
-def test_names_are_given_by_first_speech_whatever_the_order_of_turns(turns: list[Turn]) -> None:
-    named = renamed(turns, speaker_names(turns))
-
-    assert [turn.start for turn in named] == sorted(turn.start for turn in turns)
-    first_heard = list(dict.fromkeys(turn.speaker for turn in named))
-    assert first_heard == [f"SPEAKER_{number:02d}" for number in range(len(first_heard))]
-    assert named == renamed(turns[::-1], speaker_names(turns[::-1]))
 
 
 @pytest.mark.parametrize("speakers", [2, 3, 4])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from careca.errors import InvalidRecording, InvalidRequest, Overloaded, PreconditionFailed
-from careca.types import Digest
+from careca.types import ChannelMode, Digest
 from careca_gateway import store as store_module
 from careca_gateway.store import Store
 from careca_gateway.upload import Upload
@@ -20,6 +20,8 @@ from fakes import digest_of
 
 DATA = b"a recording" * 100
 AUDIO = b"\1\2" * 1600
+OTHER_AUDIO = b"\3\4" * 1600
+MIX, SEPARATE = ChannelMode
 
 
 def make(root: Path, **limits: float) -> Store:
@@ -52,17 +54,20 @@ def send(upload: Upload, data: bytes) -> None:
     upload.finish()
 
 
-def put_audio(store: Store, recording: Digest, pcm: bytes, *, age: float = 0.0) -> Path:
-    with store.hold(recording) as held, held.draft() as draft:
-        draft.write_bytes(pcm)
-        audio = held.keep_audio(draft, digest_of(pcm))
-        os.utime(audio.path, (time.time() - age,) * 2)
-        return audio.path
+def put_audio(store: Store, recording: Digest, *pcm: bytes, mode: ChannelMode = MIX, age: float = 0.0) -> list[Path]:
+    """Stores what ``recording`` decodes to as if it had last been used ``age`` seconds ago."""
+    with store.hold(recording) as held, held.drafts(len(pcm) + 1) as drafts:
+        for draft, data in zip(drafts, pcm, strict=False):
+            draft.write_bytes(data)
+        audio = held.keep_audio(mode, drafts, [digest_of(data) for data in pcm])
+        for each in audio:
+            os.utime(each.path, (time.time() - age,) * 2)
+        return [each.path for each in audio]
 
 
-def known(store: Store, digest: Digest) -> bool:
+def known(store: Store, digest: Digest, mode: ChannelMode = MIX) -> bool:
     with store.hold(digest) as recording:
-        return recording.known()
+        return recording.known(mode)
 
 
 def drafts(store: Store) -> list[Path]:
@@ -73,13 +78,13 @@ def test_what_was_sent_is_known_afterwards_and_reads_back(store: Store) -> None:
     digest = digest_of(DATA)
 
     with store.hold(digest) as recording:
-        assert not recording.known()
+        assert not recording.known(MIX)
         with recording.upload() as upload:
             for first in range(0, len(DATA), 100):
                 upload.write(DATA[first : first + 100])
-            assert not recording.known()
+            assert not recording.known(MIX)
             upload.finish()
-        assert recording.known()
+        assert recording.known(MIX)
         assert recording.path.read_bytes() == DATA
     assert drafts(store) == []
     assert (store.usage().recordings, store.usage().size_bytes) == (1, len(DATA))
@@ -88,15 +93,14 @@ def test_what_was_sent_is_known_afterwards_and_reads_back(store: Store) -> None:
 def test_a_recording_survives_a_restart(tmp_path: Path) -> None:
     first = make(tmp_path)
     digest = put(first, DATA)
-    path = put_audio(first, digest, AUDIO)
+    (path,) = put_audio(first, digest, AUDIO)
     first.close()
 
     second = make(tmp_path)
 
     with second.hold(digest) as recording:
-        audio = recording.stored_audio()
-    assert audio is not None
-    assert (audio.path, audio.digest, audio.duration) == (path, digest_of(AUDIO), 0.1)
+        audio = recording.stored_audio(MIX)
+    assert [(each.path, each.digest, each.duration) for each in audio] == [(path, digest_of(AUDIO), 0.1)]
 
 
 def test_only_this_user_can_read_what_is_stored(store: Store) -> None:
@@ -152,8 +156,8 @@ def test_identical_uploads_at_once_are_both_accepted(store: Store) -> None:
             other.write(DATA)
             one.finish()
             other.finish()
-        assert first.known()
-        assert second.known()
+        assert first.known(MIX)
+        assert second.known(MIX)
     assert store.usage().recordings == 1
 
 
@@ -188,11 +192,10 @@ def test_the_audio_of_a_recording_is_found_again_even_without_the_recording(stor
     (store.recordings / digest.sha256).unlink()
 
     with store.hold(digest) as recording:
-        assert recording.known()
-        audio = recording.stored_audio()
+        assert recording.known(MIX)
+        audio = recording.stored_audio(MIX)
 
-    assert audio is not None
-    assert audio.path.read_bytes() == AUDIO
+    assert [each.path.read_bytes() for each in audio] == [AUDIO]
 
 
 def test_two_recordings_of_the_same_sound_share_their_audio(store: Store) -> None:
@@ -202,23 +205,72 @@ def test_two_recordings_of_the_same_sound_share_their_audio(store: Store) -> Non
     assert store.usage().size_bytes == 2 * len(DATA) + len(b"in another container") + len(AUDIO)
 
 
+def test_the_channels_of_a_recording_are_kept_in_order_beside_its_mix(store: Store) -> None:
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    put_audio(store, digest, OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO, mode=SEPARATE)
+
+    with store.hold(digest) as recording:
+        assert [each.path.read_bytes() for each in recording.stored_audio(MIX)] == [AUDIO]
+        separate = [each.path.read_bytes() for each in recording.stored_audio(SEPARATE)]
+
+    assert separate == [OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO]
+    assert drafts(store) == []
+
+
+def test_what_was_decoded_in_one_mode_is_not_known_in_the_other_without_the_recording(store: Store) -> None:
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, mode=SEPARATE)
+    (store.recordings / digest.sha256).unlink()
+
+    assert known(store, digest, SEPARATE)
+    assert not known(store, digest, MIX)
+
+
+def test_channels_of_which_one_is_gone_are_not_used_and_forgotten(store: Store) -> None:
+    digest = put(store, DATA)
+    _, second = put_audio(store, digest, AUDIO, OTHER_AUDIO, mode=SEPARATE)
+    second.unlink()
+
+    with store.hold(digest) as recording:
+        assert recording.stored_audio(SEPARATE) == ()
+    store.sweep()
+
+    assert list(store.decoded.iterdir()) == []
+
+
+def test_all_channels_that_a_request_holds_stay(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=0)
+    digest = put(store, DATA, age=10_000)
+    paths = put_audio(store, digest, AUDIO, OTHER_AUDIO, mode=SEPARATE, age=10_000)
+
+    with store.hold(digest) as recording:
+        assert recording.stored_audio(SEPARATE)
+        store.sweep()
+        assert [path.exists() for path in paths] == [True, True]
+    store.sweep()
+
+    assert [path.exists() for path in paths] == [False, False]
+
+
 def test_audio_that_was_cut_short_on_disk_is_not_used(store: Store) -> None:
     digest = put(store, DATA)
-    path = put_audio(store, digest, AUDIO)
+    (path,) = put_audio(store, digest, AUDIO)
     path.write_bytes(AUDIO[:-2])
 
     with store.hold(digest) as recording:
-        assert recording.stored_audio() is None
-        assert recording.known()
+        assert recording.stored_audio(MIX) == ()
+        assert recording.known(MIX)
 
 
-def test_a_damaged_note_counts_as_none(store: Store) -> None:
+@pytest.mark.parametrize("note", ['[{"sha2', '{"sha256": "a"}', "[1]", "7"])
+def test_a_damaged_note_counts_as_none(store: Store, note: str) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.decoded / f"{digest.sha256}.json").write_text('{"sha2')
+    (store.decoded / f"{digest.sha256}.mix.json").write_text(note)
 
     with store.hold(digest) as recording:
-        assert recording.stored_audio() is None
+        assert recording.stored_audio(MIX) == ()
 
 
 def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
@@ -247,10 +299,10 @@ def test_what_nobody_used_for_long_goes(tmp_path: Path) -> None:
 def test_what_a_request_holds_stays(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA, age=10_000)
-    path = put_audio(store, digest, AUDIO, age=10_000)
+    (path,) = put_audio(store, digest, AUDIO, age=10_000)
 
     with store.hold(digest) as recording:
-        assert recording.stored_audio()
+        assert recording.stored_audio(MIX)
         store.sweep()
         assert recording.path.exists()
         assert path.exists()
@@ -278,7 +330,7 @@ def test_a_thread_that_outlives_its_request_holds_nothing(tmp_path: Path) -> Non
     with store.hold(digest) as recording:
         pass
 
-    assert recording.stored_audio()
+    assert recording.stored_audio(MIX)
     store.sweep()
 
     assert store.usage().size_bytes == 0

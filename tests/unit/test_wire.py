@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from careca.errors import InvalidRequest
-from careca.types import DiarizationOptions, Digest, OutputFormat, Progress, Segment, Stage, TranscriptionOptions
+from careca.types import (
+    ChannelMode,
+    DiarizationOptions,
+    Digest,
+    OutputFormat,
+    Progress,
+    Segment,
+    Stage,
+    TranscriptionOptions,
+)
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request
 from careca_gateway.wire import MAX_NAME_CHARACTERS, decode_request, decode_stages, encode_event
@@ -60,12 +69,34 @@ def test_everything_that_can_be_asked_is_taken_over() -> None:
         ),
         ({"formats": [gateway_pb2.OUTPUT_FORMAT_TXT, gateway_pb2.OUTPUT_FORMAT_UNSPECIFIED]}, "config.formats[1]"),
         ({"formats": [99]}, "config.formats[0]"),
+        ({"channel_mode": 99}, "config.channel_mode"),
+        (
+            {
+                "channel_mode": gateway_pb2.CHANNEL_MODE_SEPARATE,
+                "diarization": audio_pb2.DiarizationOptions(max_speaker_count=2),
+            },
+            "config.diarization.max_speaker_count",
+        ),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_by_its_field(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         decode_request(config(**fields))
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("number", "mode"),
+    [
+        (gateway_pb2.CHANNEL_MODE_UNSPECIFIED, ChannelMode.MIX),
+        (gateway_pb2.CHANNEL_MODE_MIX, ChannelMode.MIX),
+        (gateway_pb2.CHANNEL_MODE_SEPARATE, ChannelMode.SEPARATE),
+    ],
+)
+def test_channels_are_mixed_unless_they_are_asked_for_apart(
+    number: gateway_pb2.ChannelMode.ValueType, mode: ChannelMode
+) -> None:
+    assert decode_request(config(channel_mode=number)).channel_mode is mode
 
 
 def test_every_event_has_its_message() -> None:

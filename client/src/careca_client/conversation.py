@@ -12,7 +12,7 @@ from typing import NoReturn, TypedDict
 
 from careca import codec
 from careca.errors import CarecaError, DeadlineExceeded, InternalError, InvalidRequest, Unavailable
-from careca.types import OutputFormat
+from careca.types import ChannelMode, OutputFormat
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_client.events import Event, RecordingKnown, Retrying, Uploading
 from careca_client.recording import Recording, changed
@@ -45,6 +45,8 @@ class TranscribeOptions(TypedDict, total=False):
     """The least number of speakers."""
     max_speaker_count: int | None
     """The greatest number of speakers."""
+    channel_mode: ChannelMode | str
+    """``mix``, the default, or ``separate``: each channel is its own speaker, whose number is then not to be given."""
     known_speakers: Sequence[KnownSpeaker]
     """People to call by their names where their voices are recognised."""
     formats: Iterable[OutputFormat | str]
@@ -77,10 +79,12 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
         ),
         cache_control=audio_pb2.CacheControl(skip_cache=options.get("skip_cache", False)),
         formats=_encode_formats(options.get("formats", ())),
+        channel_mode=_encode_channel_mode(options.get("channel_mode", ChannelMode.MIX)),
         known_speakers=encode_known_speakers(options.get("known_speakers", ())),
     )
     codec.decode_transcription_options(config.transcription, field="config.transcription")
     codec.decode_diarization_options(config.diarization, field="config.diarization")
+    codec.decode_channel_mode(config.channel_mode, config.diarization)
     codec.decode_known_speakers(config.known_speakers)
     return config
 
@@ -93,6 +97,14 @@ def _encode_formats(formats: Iterable[OutputFormat | str]) -> list[gateway_pb2.O
                 f"there is no format {name}; the formats are {', '.join(OutputFormat)}", field="config.formats"
             )
     return [codec.encode_format(OutputFormat(name)) for name in names]
+
+
+def _encode_channel_mode(mode: ChannelMode | str) -> gateway_pb2.ChannelMode.ValueType:
+    if mode not in set(ChannelMode):
+        raise InvalidRequest(
+            f"there is no channel mode {mode}; the modes are {', '.join(ChannelMode)}", field="config.channel_mode"
+        )
+    return codec.encode_channel_mode(ChannelMode(mode))
 
 
 class Conversation:

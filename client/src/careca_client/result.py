@@ -7,6 +7,7 @@ from functools import cached_property
 
 from careca import codec
 from careca.types import (
+    Channel,
     Digest,
     OutputFormat,
     Result,
@@ -68,8 +69,13 @@ class TranscriptionResult:
 
     @property
     def audio(self) -> Digest:
-        """Its audio, decoded: 16 kHz mono signed 16-bit PCM."""
+        """Its audio, decoded: 16 kHz mono signed 16-bit PCM; with separate channels that of the first."""
         return self._head.audio
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """With separate channels all of them, in the recording's order, each with its speaker; else empty."""
+        return self._head.channels
 
     @property
     def duration(self) -> float:
@@ -142,6 +148,10 @@ class TranscriptionResult:
         whole = self.message
         return codec.decode_result(
             gateway_pb2.TranscribeResult(
-                recording=whole.recording, audio=whole.audio, duration=whole.duration, stages=whole.stages
+                recording=whole.recording,
+                audio=whole.audio,
+                duration=whole.duration,
+                stages=whole.stages,
+                channels=whole.channels,
             )
         )

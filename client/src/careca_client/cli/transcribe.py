@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from careca.types import OutputFormat
+from careca.types import ChannelMode, OutputFormat
 from careca_client.cli import outputs
 from careca_client.cli.batch import STDIN, Job, Plan, run
 from careca_client.cli.exits import reporting
@@ -25,6 +25,7 @@ Examples:
   careca transcribe meeting.mp4
   careca transcribe --max-speakers 4 --language en call.wav
   careca transcribe --known-speaker Ana=ana.wav --known-speaker Bob=bob.json meeting.mp4
+  careca transcribe --channels separate stereo-call.wav
   careca transcribe -f srt -f json -o subtitles/ *.mkv
   ffmpeg -i rtsp://camera -t 60 -f wav - | careca transcribe -f txt -
   careca transcribe -f json call.wav | jq '.utterances[0]'
@@ -56,6 +57,15 @@ def transcribe(
     ] = None,
     min_speakers: Annotated[int | None, typer.Option(min=1, max=50, help="The least number of speakers.")] = None,
     max_speakers: Annotated[int | None, typer.Option(min=1, max=50, help="The greatest number of speakers.")] = None,
+    channels: Annotated[
+        ChannelMode,
+        typer.Option(
+            "--channels",
+            case_sensitive=False,
+            help="mix them and tell speakers apart by their voices; or separate: each channel is its own speaker,"
+            " as in a stereo call with one party on each.",
+        ),
+    ] = ChannelMode.MIX,
     known: Annotated[
         list[str],
         typer.Option(
@@ -90,7 +100,7 @@ def transcribe(
     Without --format the utterances are printed for people, one a line. stdout carries results only, in the order of the
     arguments; progress and messages go to stderr. A recording that the gateway has seen before is not uploaded again.
     """
-    _check_speakers(speakers, min_speakers, max_speakers)
+    _check_speakers(speakers, min_speakers, max_speakers, channels)
     _check_stdin(files)
     chosen = _choose_formats(files, formats, output_dir)
     with reporting(gateway=gateway, debug=debug):
@@ -106,6 +116,7 @@ def transcribe(
             speaker_count=speakers,
             min_speaker_count=min_speakers,
             max_speaker_count=max_speakers,
+            channel_mode=channels,
             known_speakers=people,
             formats=chosen,
             skip_cache=skip_cache,
@@ -124,7 +135,12 @@ def transcribe(
         raise typer.Exit(run(plan))
 
 
-def _check_speakers(exact: int | None, least: int | None, most: int | None) -> None:
+def _check_speakers(exact: int | None, least: int | None, most: int | None, channels: ChannelMode) -> None:
+    if channels is ChannelMode.SEPARATE and (exact, least, most) != (None, None, None):
+        raise typer.BadParameter(
+            "--channels separate makes each channel a speaker:"
+            " it goes with none of --speakers, --min-speakers and --max-speakers"
+        )
     if exact is not None and (least is not None or most is not None):
         raise typer.BadParameter("--speakers is exact: it goes with neither --min-speakers nor --max-speakers")
     if least is not None and most is not None and least > most:

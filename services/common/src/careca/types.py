@@ -45,6 +45,15 @@ class OutputFormat(enum.StrEnum):
     STM = "stm"
 
 
+class ChannelMode(enum.StrEnum):
+    """What becomes of the channels of a recording."""
+
+    MIX = "mix"
+    """They are mixed into one audio, and speakers are told apart by their voices."""
+    SEPARATE = "separate"
+    """Each is a speaker's own, transcribed apart from the others."""
+
+
 class ClearScope(enum.StrEnum):
     """Which entries of a cache to clear."""
 
@@ -227,6 +236,14 @@ class StageReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of a recording, decoded to an audio of its own. ``speaker`` is ``None`` where nobody speaks on it."""
+
+    audio: Digest
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """Who said what, and when, in one recording.
 
@@ -236,8 +253,11 @@ class Result:
 
     recording: Digest
     audio: Digest
+    """The audio; that of the first channel where each was a speaker's own."""
     duration: float
     stages: tuple[StageReport, ...]
+    channels: tuple[Channel, ...] = ()
+    """All channels, in the recording's order, where each was a speaker's own; empty where they were mixed."""
     language: str = ""
     language_probability: float = 0.0
     utterances: tuple[Utterance, ...] = ()

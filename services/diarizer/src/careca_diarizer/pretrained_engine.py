@@ -20,9 +20,9 @@ from careca.engine import CancelToken
 from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
+from careca.turns import exclusive_turns, renamed, speaker_names
 from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Progress, Speaker, Stage, Turn
 from careca_diarizer.pyannote_setup import import_pyannote
-from careca_diarizer.reconstruction import exclusive_turns, renamed, speaker_names
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.torch_device import TorchDevice
 

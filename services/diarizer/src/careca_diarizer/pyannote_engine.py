@@ -10,10 +10,11 @@ from careca.engine import CancelToken
 from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
+from careca.turns import exclusive_turns
 from careca.types import Diarization, DiarizationOptions, Progress, Speaker, Stage
 from careca_diarizer.clustering import Clustering, SpeakerBounds, cluster
 from careca_diarizer.embedding import Embedder
-from careca_diarizer.reconstruction import exclusive_turns, reconstruct
+from careca_diarizer.reconstruction import reconstruct
 from careca_diarizer.segmentation import Segmenter
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import cut_pieces, stitch

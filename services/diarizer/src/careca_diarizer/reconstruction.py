@@ -5,14 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from careca.turns import renamed, speaker_names
 from careca.types import Turn
 from careca_diarizer.clustering import Clustering
 from careca_diarizer.stitching import Piece, Run
@@ -23,8 +23,6 @@ _LONGEST_GAP_SECONDS = 0.4
 
 _SHORTEST_TURN_SECONDS = 0.15
 """What is shorter is an artefact and no speech."""
-
-_ORDER = attrgetter("start", "end", "speaker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +61,6 @@ def reconstruct(
     ]
     names = speaker_names(turns)
     return Reconstruction(renamed(turns, names), {label: int(speaker) for speaker, label in names.items()})
-
-
-def speaker_names(turns: Iterable[Turn]) -> dict[str, str]:
-    """For each speaker of ``turns`` the label by order of first speech: ``SPEAKER_00``, ``SPEAKER_01`` ..."""
-    in_order = dict.fromkeys(turn.speaker for turn in sorted(turns, key=_ORDER))
-    return {speaker: f"SPEAKER_{number:02d}" for number, speaker in enumerate(in_order)}
-
-
-def renamed(turns: Iterable[Turn], names: Mapping[str, str]) -> tuple[Turn, ...]:
-    """The turns by start, with the speakers' new names."""
-    return tuple(sorted((replace(turn, speaker=names[turn.speaker]) for turn in turns), key=_ORDER))
-
-
-def exclusive_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """The turns by start without overlap: who began first keeps the floor.
-
-    Of two who begin together, who goes on longer has it. Who only speaks while another one has the floor is left out.
-    """
-    exclusive: list[Turn] = []
-    taken_until = 0.0
-    for turn in sorted(turns, key=lambda turn: (turn.start, -turn.end, turn.speaker)):
-        if turn.end > taken_until:
-            exclusive.append(replace(turn, start=max(turn.start, taken_until)))
-            taken_until = turn.end
-    return tuple(exclusive)
 
 
 def _spans(runs: Iterable[Run], pieces: Sequence[Piece]) -> Iterator[_Span]:

@@ -10,15 +10,17 @@ import asyncio
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from careca import codec
 from careca.logs import get_logger
-from careca.types import Diarization, Result, StageReport, Transcript
+from careca.types import Channel, ChannelMode, Diarization, Result, StageReport, Transcript, Utterance
 from careca.v1 import audio_pb2, gateway_pb2
+from careca_gateway.channels import combine, main_transcript, name_speakers
 from careca_gateway.formats import render
-from careca_gateway.identity import nearest, recognise, with_names
-from careca_gateway.merge import merge
+from careca_gateway.identity import KnownVoice, nearest, recognise, with_names
+from careca_gateway.merge import merge, merge_channels
 from careca_gateway.pipeline import Finished, Found
 from careca_gateway.recognition import Heard
 from careca_gateway.request import Request
@@ -58,7 +60,7 @@ class Assembler:
         self._lock = threading.Lock()
 
     async def merge(
-        self, request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
     ) -> Finished[Merged]:
         """Everything that is known of the recording."""
         merged, cached = await asyncio.to_thread(self._merge, request, audio, found, reports)
@@ -77,12 +79,12 @@ class Assembler:
             self._memo.clear()
 
     def _merge(
-        self, request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
     ) -> tuple[bytes, bool]:
         """The content of the result, and whether it was remembered. Runs in a thread."""
-        if found.transcript is None or found.diarization is None:
+        if found.transcripts is None or found.diarizations is None:
             return self._content(request, audio, found, reports), False
-        key = _key(request, found.transcript, found.diarization)
+        key = _key(request, found.transcripts, found.diarizations)
         if (remembered := self._recall(key)) is not None:
             return remembered, True
         content = self._content(request, audio, found, reports)
@@ -90,27 +92,60 @@ class Assembler:
         return content, False
 
     def _content(
-        self, request: Request, audio: StoredAudio, found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
     ) -> bytes:
         """A serialized ``TranscribeResult`` with its textual forms, which tell of ``reports`` that a stage failed."""
-        transcript = None if found.transcript is None else codec.decode_transcript(found.transcript)
-        diarization = None if found.diarization is None else self._named(found.diarization)
+        transcripts = None if found.transcripts is None else tuple(map(codec.decode_transcript, found.transcripts))
         result = replace(_outline(request, audio), stages=reports)
-        result = _with_diarization(_with_transcript(result, transcript, diarization), diarization)
+        if request.channel_mode is ChannelMode.SEPARATE:
+            result = self._of_channels(result, audio, transcripts, found.diarizations)
+        else:
+            result = self._of_mix(result, transcripts, found.diarizations)
         forms = {form: render(result, form, request.display_name) for form in request.formats}
         return codec.encode_result(replace(result, stages=(), formats=forms)).SerializeToString()
 
-    def _named(self, heard: Heard) -> Diarization:
-        """Who speaks when, by name where it is somebody known. The log says how alike voices are, and names nobody."""
-        diarization = codec.decode_diarization(heard.diarization)
-        if not heard.known:
+    def _of_mix(
+        self, result: Result, transcripts: Sequence[Transcript] | None, heard: Sequence[Heard] | None
+    ) -> Result:
+        diarization = None
+        if heard is not None:
+            diarization = self._named(codec.decode_diarization(heard[0].diarization), heard[0].known)
+            result = _with_diarization(result, diarization)
+        if transcripts is not None:
+            result = _with_transcript(result, transcripts[0], merge(transcripts[0], diarization))
+        return result
+
+    def _of_channels(
+        self,
+        result: Result,
+        audio: Sequence[StoredAudio],
+        transcripts: Sequence[Transcript] | None,
+        heard: Sequence[Heard] | None,
+    ) -> Result:
+        diarizations = None if heard is None else [codec.decode_diarization(each.diarization) for each in heard]
+        labels = name_speakers(transcripts, diarizations)
+        names: dict[str | None, str] = {}
+        if heard is not None and diarizations is not None:
+            whole = self._named(combine(diarizations, labels), heard[0].known)
+            names = {speaker.label: speaker.display_name for speaker in whole.speakers}
+            result = _with_diarization(result, whole)
+        speakers = [names.get(label, label) for label in labels]
+        channels = tuple(Channel(each.digest, speaker) for each, speaker in zip(audio, speakers, strict=True))
+        result = replace(result, channels=channels)
+        if transcripts is None:
+            return result
+        return _with_transcript(result, main_transcript(transcripts), merge_channels(transcripts, speakers))
+
+    def _named(self, diarization: Diarization, known: Sequence[KnownVoice]) -> Diarization:
+        """``diarization`` by name where it is somebody known. The log says how alike voices are, and names nobody."""
+        if not known:
             return diarization
-        speakers = recognise(diarization.speakers, heard.known, least_similarity=self._least_similarity)
+        speakers = recognise(diarization.speakers, known, least_similarity=self._least_similarity)
         _log.info(
             "speakers compared",
-            known=len(heard.known),
+            known=len(known),
             recognised=sum(speaker.name is not None for speaker in speakers),
-            nearest={speaker.label: round(nearest(speaker, heard.known), 3) for speaker in speakers if speaker.voice},
+            nearest={speaker.label: round(nearest(speaker, known), 3) for speaker in speakers if speaker.voice},
         )
         return with_names(replace(diarization, speakers=speakers))
 
@@ -127,37 +162,34 @@ class Assembler:
                 self._memo.popitem(last=False)
 
 
-def _key(request: Request, transcript: audio_pb2.Transcript, heard: Heard) -> str:
+def _key(request: Request, transcripts: Sequence[audio_pb2.Transcript], heard: Sequence[Heard]) -> str:
     """Names a result by everything that it depends on."""
     digest = hashlib.sha256()
+    asked = (request.recording, request.channel_mode, request.display_name, request.formats, heard[0].known)
     for part in (
-        transcript.SerializeToString(deterministic=True),
-        heard.diarization.SerializeToString(deterministic=True),
-        repr((request.recording, request.display_name, request.formats, heard.known)).encode(),
+        *(message.SerializeToString(deterministic=True) for message in transcripts),
+        *(each.diarization.SerializeToString(deterministic=True) for each in heard),
+        repr(asked).encode(),
     ):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
 
 
-def _outline(request: Request, audio: StoredAudio) -> Result:
-    return Result(recording=request.recording, audio=audio.digest, duration=audio.duration, stages=())
+def _outline(request: Request, audio: Sequence[StoredAudio]) -> Result:
+    return Result(recording=request.recording, audio=audio[0].digest, duration=audio[0].duration, stages=())
 
 
-def _with_transcript(result: Result, transcript: Transcript | None, diarization: Diarization | None) -> Result:
-    if transcript is None:
-        return result
+def _with_transcript(result: Result, transcript: Transcript, utterances: tuple[Utterance, ...]) -> Result:
     return replace(
         result,
         language=transcript.language,
         language_probability=transcript.language_probability,
-        utterances=merge(transcript, diarization),
+        utterances=utterances,
         transcription_model=transcript.model,
     )
 
 
-def _with_diarization(result: Result, diarization: Diarization | None) -> Result:
-    if diarization is None:
-        return result
+def _with_diarization(result: Result, diarization: Diarization) -> Result:
     return replace(
         result,
         turns=diarization.turns,

@@ -8,7 +8,7 @@ import signal
 import sys
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,16 @@ from typing import Any, NoReturn, cast
 
 from careca.errors import CarecaError, InternalError, InvalidRecording, Overloaded
 from careca.logs import get_logger
-from careca.types import SAMPLE_RATE, Digest
+from careca.types import SAMPLE_RATE, ChannelMode, Digest
 
 CHILD = ("-I", "-m", "careca_gateway.decode_child")
 """What the Python of the process is told to run: isolated from paths and settings of this one."""
+
+MAX_CHANNELS = 8
+"""Most channels that are separated; each is as much work as a recording of its own."""
+
+MIXABLE_REASONS = frozenset({"SINGLE_CHANNEL", "IDENTICAL_CHANNELS", "TOO_MANY_CHANNELS"})
+"""Why the channels of a recording may be refused that is fine when they are mixed."""
 
 _FAULT_BYTES = 8192
 """How much of what a failed decoder writes about itself goes to the log."""
@@ -40,7 +46,7 @@ class DecodeLimits:
 
 
 class Decoder:
-    """Turns any recording that FFmpeg reads into 16 kHz mono s16le PCM, a bounded number at a time."""
+    """Turns any recording that FFmpeg reads into 16 kHz mono s16le PCM, a bounded number of recordings at a time."""
 
     def __init__(self, limits: DecodeLimits, *, slots: int) -> None:
         self._limits = limits
@@ -52,16 +58,22 @@ class Decoder:
         """Recordings that wait for a slot."""
         return self._waiting
 
-    async def decode(self, recording: Path, audio: Path, emit: Callable[[float], None]) -> Digest:
-        """Decodes ``recording`` into the new file ``audio``, whose digest it gives; emits the fraction done.
+    async def decode(
+        self, recording: Path, mode: ChannelMode, audio: Sequence[Path], emit: Callable[[float], None]
+    ) -> tuple[Digest, ...]:
+        """Decodes ``recording`` and gives the digests of what was written; emits the fraction done.
 
-        Raises ``InvalidRecording`` with the reason NO_AUDIO, NOT_A_RECORDING, EMPTY_AUDIO, RECORDING_TOO_LONG or
-        DECODE_LIMIT_EXCEEDED, and ``Overloaded`` where the disk is full. Cancelling kills the process.
+        The mix of all channels goes to the one file in ``audio``. Separate channels go to the first of its files, one
+        each; there should be ``MAX_CHANNELS``.
+
+        Raises ``InvalidRecording`` with the reason NO_AUDIO, NOT_A_RECORDING, EMPTY_AUDIO, RECORDING_TOO_LONG,
+        DECODE_LIMIT_EXCEEDED or one of ``MIXABLE_REASONS``, and ``Overloaded`` where the disk is full. Cancelling kills
+        the process.
         """
         async with self._slot():
             try:
                 async with asyncio.timeout(self._limits.timeout_seconds):
-                    return await self._run(recording, audio, emit)
+                    return await self._run(recording, mode, audio, emit)
             except TimeoutError:
                 raise _limit_exceeded("time") from None
 
@@ -77,8 +89,10 @@ class Decoder:
         finally:
             self._slots.release()
 
-    async def _run(self, recording: Path, audio: Path, emit: Callable[[float], None]) -> Digest:
-        process = await self._start(recording, audio)
+    async def _run(
+        self, recording: Path, mode: ChannelMode, audio: Sequence[Path], emit: Callable[[float], None]
+    ) -> tuple[Digest, ...]:
+        process = await self._start(recording, mode, audio)
         try:
             report, fault = await asyncio.gather(
                 _last_report(cast("StreamReader", process.stdout), emit), _fault(cast("StreamReader", process.stderr))
@@ -88,19 +102,20 @@ class Decoder:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if "sha256" not in report:
+        if "audio" not in report:
             _refuse(report, status, fault)
         if report["damaged_packets"]:
             _log.warning("the recording is damaged in places", damaged_packets=report["damaged_packets"])
-        return Digest(report["sha256"], report["size_bytes"])
+        return tuple(Digest(each["sha256"], each["size_bytes"]) for each in report["audio"])
 
-    async def _start(self, recording: Path, audio: Path) -> Process:
-        """The process, with the recording as its input and nothing else of ours but the file to write to."""
+    async def _start(self, recording: Path, mode: ChannelMode, audio: Sequence[Path]) -> Process:
+        """The process, with the recording as its input and nothing else of ours but the files to write to."""
         with ExitStack() as files:
             source = files.enter_context(await asyncio.to_thread(recording.open, "rb"))
-            target = files.enter_context(await asyncio.to_thread(audio.open, "wb"))
+            targets = [files.enter_context(await asyncio.to_thread(path.open, "wb")).fileno() for path in audio]
             options = {
-                "output_fd": target.fileno(),
+                "output_fds": targets,
+                "separate": mode is ChannelMode.SEPARATE,
                 "memory_bytes": self._limits.memory_bytes,
                 "cpu_seconds": self._limits.cpu_seconds,
                 "max_samples": int(self._limits.max_audio_seconds * SAMPLE_RATE),
@@ -110,7 +125,7 @@ class Decoder:
                 stdin=source,
                 stdout=PIPE,
                 stderr=PIPE,
-                pass_fds=(target.fileno(),),
+                pass_fds=targets,
                 env={},
                 cwd="/",
             )

@@ -3,9 +3,10 @@
 FFmpeg reads bytes that strangers made, so it runs here and not in the gateway: with hard limits on memory, processor
 time and output, without environment, and unable to open any file or socket from the moment it sees the first byte.
 
-The recording is standard input, the audio is written to the file descriptor that the arguments name, and each line of
-standard output is one JSON object: ``{"fraction": 0.25}`` any number of times, then either ``{"sha256": ...,
-"size_bytes": ..., "damaged_packets": ...}`` or ``{"reason": ..., "message": ...}``.
+The recording is standard input, the audio is written to the file descriptors that the arguments name, and each line of
+standard output is one JSON object: ``{"fraction": 0.25}`` any number of times, then either ``{"audio": [{"sha256": ...,
+"size_bytes": ...}, ...], "damaged_packets": ...}`` with one entry for each file that was written, or ``{"reason": ...,
+"message": ...}``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import BinaryIO, NoReturn
 
 import av
@@ -28,6 +30,7 @@ import av.subtitles.stream
 import av.video.codeccontext
 import av.video.stream
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -56,6 +59,7 @@ _REFERRING_FORMATS = frozenset(
 """Formats that are lists of other files or addresses: what was uploaded must be the recording itself."""
 
 _ACCEPTED = "any file that FFmpeg reads is accepted, such as WAV, MP3, M4A, FLAC, OGG, WebM, MP4 or MKV"
+_MIX = "ask for the channels to be mixed (channel_mode CHANNEL_MODE_MIX, the default)"
 _UNREADABLE = f"the recording cannot be read: it is damaged, or no recording; {_ACCEPTED}"
 
 
@@ -68,24 +72,47 @@ class Refusal(Exception):
 
 
 class PcmWriter:
-    """Writes frames of any shape as 16 kHz mono 16-bit PCM, and hashes them."""
+    """Writes frames of any shape as 16 kHz 16-bit PCM, all channels mixed into one file or each into its own.
 
-    def __init__(self, file: BinaryIO, max_samples: int) -> None:
-        self._file = file
+    Args:
+        files: the file for the mix, or one for each channel that is accepted.
+        max_samples: length of the longest audio that is accepted, per file.
+        separate: whether each channel gets a file of its own.
+    """
+
+    def __init__(self, files: Sequence[BinaryIO], max_samples: int, *, separate: bool) -> None:
+        self._files = files
         self._max_samples = max_samples
-        self._hash = hashlib.sha256()
+        self._separate = separate
+        self._hashes = [hashlib.sha256()]
+        self._layout = AudioLayout("mono")
         self._samples = 0
-        self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        self._resampler = self._new_resampler()
         self._shape: tuple[object, ...] = ()
 
+    def begin(self, layout: AudioLayout) -> None:
+        """Takes the ``layout`` of the first frame, which says how many channels there are to separate."""
+        if not self._separate:
+            return
+        if layout.nb_channels == 1:
+            raise Refusal("SINGLE_CHANNEL", f"the recording has a single channel, nothing to separate; {_MIX}")
+        if layout.nb_channels > len(self._files):
+            raise Refusal(
+                "TOO_MANY_CHANNELS",
+                f"the recording has {layout.nb_channels} channels; at most {len(self._files)} can be separated; {_MIX}",
+            )
+        self._hashes = [hashlib.sha256() for _ in range(layout.nb_channels)]
+        self._layout = layout
+        self._resampler = self._new_resampler()
+
     def write(self, frame: AudioFrame) -> None:
-        """Appends ``frame``, resampled and mixed down; frames may change their shape on the way."""
+        """Appends ``frame``, resampled; frames may change their shape on the way."""
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape != self._shape:
             self._flush()
             self._shape = shape
         for resampled in self._resampler.resample(frame):
-            self._append(memoryview(resampled.planes[0])[: resampled.samples * SAMPLE_BYTES])
+            self._append(resampled)
 
     def pad(self, seconds: float) -> None:
         """Appends silence up to ``seconds`` from the start."""
@@ -93,27 +120,39 @@ class PcmWriter:
         missing = round(seconds * SAMPLE_RATE) - self._samples
         while missing > 0:
             block = min(missing, _BUFFER_BYTES // SAMPLE_BYTES)
-            self._append(memoryview(bytes(block * SAMPLE_BYTES)))
+            self._append_pcm([memoryview(bytes(block * SAMPLE_BYTES))] * len(self._hashes))
             missing -= block
 
-    def finish(self) -> tuple[str, int]:
-        """SHA-256 and size of all that was written."""
+    def finish(self) -> list[tuple[str, int]]:
+        """SHA-256 and size of all that was written to each file."""
         self._flush()
-        self._file.flush()
-        return self._hash.hexdigest(), self._samples * SAMPLE_BYTES
+        for file in self._files:
+            file.flush()
+        digests = [digest.hexdigest() for digest in self._hashes]
+        if self._separate and len(set(digests)) == 1:
+            raise Refusal("IDENTICAL_CHANNELS", f"all channels of the recording carry the same audio; {_MIX}")
+        return [(digest, self._samples * SAMPLE_BYTES) for digest in digests]
+
+    def _new_resampler(self) -> AudioResampler:
+        return AudioResampler(format="s16p", layout=self._layout, rate=SAMPLE_RATE)
 
     def _flush(self) -> None:
         for resampled in self._resampler.resample(None):
-            self._append(memoryview(resampled.planes[0])[: resampled.samples * SAMPLE_BYTES])
-        self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+            self._append(resampled)
+        self._resampler = self._new_resampler()
 
-    def _append(self, pcm: memoryview) -> None:
-        self._samples += len(pcm) // SAMPLE_BYTES
+    def _append(self, frame: AudioFrame) -> None:
+        self._append_pcm([memoryview(plane)[: frame.samples * SAMPLE_BYTES] for plane in frame.planes])
+
+    def _append_pcm(self, channels: Sequence[memoryview]) -> None:
+        """Appends to each file what is its channel's, all of the same length."""
+        self._samples += len(channels[0]) // SAMPLE_BYTES
         if self._samples > self._max_samples:
             limit = f"{self._max_samples / SAMPLE_RATE:g} seconds"
             raise Refusal("RECORDING_TOO_LONG", f"the recording is longer than the {limit} accepted; cut it into parts")
-        self._hash.update(pcm)
-        self._file.write(pcm)
+        for pcm, digest, file in zip(channels, self._hashes, self._files, strict=False):
+            digest.update(pcm)
+            file.write(pcm)
 
 
 class Timeline:
@@ -155,10 +194,11 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     restrict(options["memory_bytes"], options["cpu_seconds"], options["max_samples"] * SAMPLE_BYTES)
     try:
-        with os.fdopen(options["output_fd"], "wb", buffering=_BUFFER_BYTES) as output:
-            writer = PcmWriter(output, options["max_samples"])
+        with ExitStack() as opened:
+            files = [opened.enter_context(os.fdopen(fd, "wb", buffering=_BUFFER_BYTES)) for fd in options["output_fds"]]
+            writer = PcmWriter(files, options["max_samples"], separate=options["separate"])
             damaged = decode(os.fdopen(0, "rb", buffering=0), writer)
-            sha256, size_bytes = writer.finish()
+            audio = [{"sha256": sha256, "size_bytes": size_bytes} for sha256, size_bytes in writer.finish()]
     except Refusal as refusal:
         _say(reason=refusal.reason, message=str(refusal))
     except MemoryError:
@@ -170,7 +210,7 @@ def main() -> None:
             raise
         _say(reason="STORE_FULL", message="there is no space left for the decoded audio")
     else:
-        _say(sha256=sha256, size_bytes=size_bytes, damaged_packets=damaged)
+        _say(audio=audio, damaged_packets=damaged)
 
 
 def restrict(memory_bytes: int, cpu_seconds: int, output_bytes: int) -> None:
@@ -204,6 +244,8 @@ def decode(recording: BinaryIO, writer: PcmWriter) -> int:
             if frame is None:
                 damaged += 1
                 continue
+            if not decoded:
+                writer.begin(frame.layout)
             if gap := timeline.gap(_timestamp(frame), position):
                 position += gap
                 writer.pad(position)

@@ -72,7 +72,7 @@ class Gateway(Generic[R]):
         ``chunks`` are read only after ``RecordingNeeded``. Closing the generator stops everything.
         """
         with self._admitted(), _RequestLog(request) as log, self._store.hold(request.recording) as recording:
-            if await asyncio.to_thread(recording.known):
+            if await asyncio.to_thread(recording.known, request.channel_mode):
                 yield RecordingKnown()
             else:
                 with recording.upload() as upload:
@@ -118,6 +118,7 @@ class _RequestLog:
             recording=self._request.recording.sha256,
             recording_bytes=self._request.recording.size_bytes,
             name=self._request.display_name,
+            channel_mode=self._request.channel_mode.value,
             seconds=round(time.monotonic() - self._started, 3),
             stages={report.stage.value: _summary(report) for report in self.reports},
         )

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from careca.errors import DeadlineExceeded, InvalidRecording
-from careca_gateway.decode import Decoder
+from careca.types import ChannelMode
+from careca_gateway.decode import MAX_CHANNELS, MIXABLE_REASONS, Decoder
 from careca_gateway.pipeline import Finished
 from careca_gateway.store import HeldRecording, StoredAudio
 from careca_gateway.upload import Upload
@@ -34,17 +35,23 @@ class Intake:
             await asyncio.to_thread(upload.write, chunk)
         await asyncio.to_thread(upload.finish)
 
-    async def decode(self, recording: HeldRecording, emit: Callable[[float], None]) -> Finished[StoredAudio]:
-        """The recording's audio, decoded unless the store has it. A recording that cannot be decoded is removed."""
-        if (audio := await asyncio.to_thread(recording.stored_audio)) is not None:
+    async def decode(
+        self, recording: HeldRecording, mode: ChannelMode, emit: Callable[[float], None]
+    ) -> Finished[tuple[StoredAudio, ...]]:
+        """The recording's audio, decoded unless the store has it: one, or one for each channel if they are separate.
+
+        A recording that cannot be decoded in any mode is removed.
+        """
+        if audio := await asyncio.to_thread(recording.stored_audio, mode):
             return Finished(audio, cached=True)
-        with recording.draft() as draft:
+        with recording.drafts(MAX_CHANNELS if mode is ChannelMode.SEPARATE else 1) as drafts:
             try:
-                digest = await self._decoder.decode(recording.path, draft, emit)
-            except InvalidRecording:
-                await asyncio.to_thread(recording.discard)
+                digests = await self._decoder.decode(recording.path, mode, drafts, emit)
+            except InvalidRecording as error:
+                if error.reason not in MIXABLE_REASONS:
+                    await asyncio.to_thread(recording.discard)
                 raise
-            return Finished(await asyncio.to_thread(recording.keep_audio, draft, digest), cached=False)
+            return Finished(await asyncio.to_thread(recording.keep_audio, mode, drafts, digests), cached=False)
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
         """The next chunk, ``None`` after the last."""

@@ -9,8 +9,9 @@ utterances where the speaker changes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from careca.types import Diarization, Segment, Transcript, Turn, Utterance, Word
@@ -65,6 +66,23 @@ def merge(transcript: Transcript, diarization: Diarization | None) -> tuple[Utte
     words = _placed(transcript)
     speakers = assign(((word.start, word.end) for word in words), diarization.exclusive_turns)
     return tuple(_utterances(words, _smoothed(words, speakers)))
+
+
+def merge_channels(transcripts: Sequence[Transcript], speakers: Sequence[str | None]) -> tuple[Utterance, ...]:
+    """Utterances by start, made of every word of ``transcripts``, each transcript's being its speaker's.
+
+    They overlap where people talk at once. One ends where somebody else says something in a pause of its speaker's, so
+    that an answer stands behind its question and not behind all that its speaker says.
+    """
+    channels = [_placed(transcript) for transcript in transcripts]
+    utterances = [
+        utterance
+        for index, (words, speaker) in enumerate(zip(channels, speakers, strict=True))
+        for utterance in _utterances(
+            words, [speaker] * len(words), _interruptions(words, chain(*channels[:index], *channels[index + 1 :]))
+        )
+    ]
+    return tuple(sorted(utterances, key=attrgetter("start", "end")))
 
 
 def assign(words: Iterable[tuple[float, float]], turns: Sequence[Turn]) -> list[str | None]:
@@ -161,14 +179,34 @@ def _sentences(words: Sequence[_Placed]) -> Iterator[tuple[int, int]]:
             first = last
 
 
-def _utterances(words: Sequence[_Placed], speakers: Sequence[str | None]) -> Iterator[Utterance]:
-    """``words`` cut where the speaker changes, after a long pause, and after a sentence where it gets long."""
+def _interruptions(words: Sequence[_Placed], others: Iterable[_Placed]) -> Set[int]:
+    """Indices of the ``words`` in front of which there is a pause with a whole word of ``others`` in it."""
+    ordered = sorted(others, key=attrgetter("start"))
+    found = set()
+    first = 0
+    for index in range(1, len(words)):
+        pause_start, pause_end = words[index - 1].end, words[index].start
+        while first < len(ordered) and ordered[first].start < pause_end:
+            if ordered[first].start >= pause_start and ordered[first].end <= pause_end:
+                found.add(index)
+            first += 1
+    return found
+
+
+def _utterances(
+    words: Sequence[_Placed], speakers: Sequence[str | None], interruptions: Set[int] = frozenset()
+) -> Iterator[Utterance]:
+    """``words`` cut where the speaker changes, after a long pause, and after a sentence where it gets long.
+
+    They are cut in front of those whose indices are in ``interruptions``, too.
+    """
     first = 0
     for index, word in enumerate(words):
         last = index + 1
         if (
             last == len(words)
             or speakers[last] != speakers[first]
+            or last in interruptions
             or words[last].start - word.end >= UTTERANCE_PAUSE_SECONDS
             or (word.end - words[first].start >= LONG_UTTERANCE_SECONDS and ends_sentence(word.word.text))
         ):

@@ -2,15 +2,19 @@
 
 The pipeline knows its stages by what they do and not by how they are reached: their results pass through it unopened.
 One model stage that fails does not take the other down; the result then says which one failed and why.
+
+Where each channel of the recording is a speaker's own, a model stage works on one channel after the other. A request so
+never takes more than one place in a model service, and cannot be refused because of its own channels.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from careca.errors import (
@@ -23,7 +27,15 @@ from careca.errors import (
     PreconditionFailed,
     Unavailable,
 )
-from careca.types import Progress, Stage, StageReport, StageState, TranscriptionOptions
+from careca.types import (
+    ChannelMode,
+    DiarizationOptions,
+    Progress,
+    Stage,
+    StageReport,
+    StageState,
+    TranscriptionOptions,
+)
 from careca_gateway.request import Completed, Deadline, Request, WhoSpeaks, WorkEvent
 from careca_gateway.store import HeldRecording, StoredAudio
 from careca_gateway.telling import telling
@@ -33,6 +45,9 @@ ANSWER_SECONDS = 1.0
 
 PROGRESS_STEP = 0.01
 """Progress is told again when it has grown by this fraction."""
+
+_ONE_SPEAKER = DiarizationOptions(speaker_count=1)
+"""What is asked about a channel that is a speaker's own."""
 
 _REFUSALS = (InvalidRequest, Overloaded)
 """Failures of a stage that mean the whole request: it must be changed, or come back later."""
@@ -63,8 +78,13 @@ class Finished(Generic[M_co]):
 class DecodeStage(Protocol):
     """Recordings to audio."""
 
-    async def decode(self, recording: HeldRecording, emit: Callable[[float], None]) -> Finished[StoredAudio]:
-        """The audio of ``recording``; emits the fraction done. Raises ``InvalidRecording`` where there is none."""
+    async def decode(
+        self, recording: HeldRecording, mode: ChannelMode, emit: Callable[[float], None]
+    ) -> Finished[tuple[StoredAudio, ...]]:
+        """The audio of ``recording``, one for each channel if they are separate; emits the fraction done.
+
+        All are of the same length. Raises ``InvalidRecording`` where there is none.
+        """
 
 
 class ModelStage(Protocol[O_contra, M_co]):
@@ -80,7 +100,7 @@ class MergeStage(Protocol[T, D, A, R_co]):
     """What the models found to a result, in two steps: all that does not depend on this request's course, and it."""
 
     async def merge(
-        self, request: Request, audio: StoredAudio, found: Found[T, D], reports: tuple[StageReport, ...]
+        self, request: Request, audio: Sequence[StoredAudio], found: Found[T, D], reports: tuple[StageReport, ...]
     ) -> Finished[A]:
         """Everything that is known of the recording; ``reports`` are those of the stages so far."""
 
@@ -100,18 +120,18 @@ class StageObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T, D]):
-    """What the model stages found, ``None`` where one failed."""
+    """What the model stages found, one message for each audio; ``None`` where the stage failed."""
 
-    transcript: T | None
-    diarization: D | None
+    transcripts: tuple[T, ...] | None
+    diarizations: tuple[D, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome(Generic[M]):
-    """What became of a model stage: its message or its error."""
+    """What became of a model stage: its messages, one for each audio, or its error."""
 
     report: StageReport
-    message: M | None = None
+    messages: tuple[M, ...] | None = None
     error: CarecaError | None = None
 
 
@@ -152,7 +172,9 @@ class Pipeline(Generic[T, D, A, R]):
     async def _run(self, request: Request, recording: HeldRecording, deadline: Deadline, tell: Emit) -> Completed[R]:
         emit = _Noticeable(tell)
         clock = _Clock(Stage.DECODE, emit)
-        decoded = await self._decoder.decode(recording, lambda fraction: emit(Progress(Stage.DECODE, fraction)))
+        decoded = await self._decoder.decode(
+            recording, request.channel_mode, lambda fraction: emit(Progress(Stage.DECODE, fraction))
+        )
         reports = [clock.succeeded(cached=decoded.cached)]
         self._count(reports[0], decoded.message)
         found, model_reports = await self._infer(request, decoded.message, deadline, emit)
@@ -163,43 +185,61 @@ class Pipeline(Generic[T, D, A, R]):
         self._count(reports[-1], decoded.message)
         return Completed(self._merger.conclude(merged.message, tuple(reports)), tuple(reports))
 
-    def _count(self, report: StageReport, audio: StoredAudio) -> None:
+    def _count(self, report: StageReport, audio: Sequence[StoredAudio]) -> None:
         self._observer.observe_stage(report.stage, report.seconds, cached=report.cached)
         if not report.cached:
-            self._observer.count_audio(report.stage, audio.duration)
+            self._observer.count_audio(report.stage, sum(each.duration for each in audio))
 
     async def _infer(
-        self, request: Request, audio: StoredAudio, deadline: Deadline, emit: Emit
+        self, request: Request, audio: Sequence[StoredAudio], deadline: Deadline, emit: Emit
     ) -> tuple[Found[T, D], tuple[StageReport, StageReport]]:
         """Runs both model stages at once. Raises where a refusal of one, or both failing, leaves no result."""
         within = deadline.earlier(ANSWER_SECONDS)
-        transcribing = self._transcriber.run(
-            audio, request.transcription, skip_cache=request.skip_cache, deadline=within
+        speakers = _ONE_SPEAKER if request.channel_mode is ChannelMode.SEPARATE else request.diarization
+        transcribe = partial(
+            self._transcriber.run, options=request.transcription, skip_cache=request.skip_cache, deadline=within
         )
-        who_speaks = WhoSpeaks(request.diarization, request.known_speakers)
-        diarizing = self._diarizer.run(audio, who_speaks, skip_cache=request.skip_cache, deadline=within)
+        who_speaks = WhoSpeaks(speakers, request.known_speakers)
+        diarize = partial(self._diarizer.run, options=who_speaks, skip_cache=request.skip_cache, deadline=within)
         try:
             async with asyncio.TaskGroup() as group:
-                first = group.create_task(_outcome(Stage.TRANSCRIBE, transcribing, emit))
-                second = group.create_task(_outcome(Stage.DIARIZE, diarizing, emit))
+                first = group.create_task(_outcome(Stage.TRANSCRIBE, transcribe, audio, emit))
+                second = group.create_task(_outcome(Stage.DIARIZE, diarize, audio, emit))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         transcription, diarization = first.result(), second.result()
         if transcription.error and diarization.error:
             raise min(transcription.error, diarization.error, key=_rank)
-        return Found(transcription.message, diarization.message), (transcription.report, diarization.report)
+        return Found(transcription.messages, diarization.messages), (transcription.report, diarization.report)
 
 
-async def _outcome(stage: Stage, events: AsyncGenerator[WorkEvent | Finished[M], None], emit: Emit) -> _Outcome[M]:
-    """Runs one model stage to its end. Raises only what means the whole request."""
+async def _outcome(
+    stage: Stage,
+    run: Callable[[StoredAudio], AsyncGenerator[WorkEvent | Finished[M], None]],
+    audio: Sequence[StoredAudio],
+    emit: Emit,
+) -> _Outcome[M]:
+    """Runs one model stage to its end: on all ``audio``, or it has failed. Raises only what means the whole request."""
     clock = _Clock(stage, emit)
     try:
-        finished = await last(events, emit)
+        finished = [await last(run(each), _part(emit, index, len(audio))) for index, each in enumerate(audio)]
     except _REFUSALS:
         raise
     except CarecaError as error:
         return _Outcome(clock.failed(error), error=error)
-    return _Outcome(clock.succeeded(cached=finished.cached), finished.message)
+    cached = all(each.cached for each in finished)
+    return _Outcome(clock.succeeded(cached=cached), tuple(each.message for each in finished))
+
+
+def _part(emit: Emit, index: int, count: int) -> Emit:
+    """Passes events on, with the progress on audio ``index`` of ``count`` as progress on all of them."""
+
+    def emit_part(event: WorkEvent) -> None:
+        if isinstance(event, Progress):
+            event = Progress(event.stage, (index + event.fraction) / count)
+        emit(event)
+
+    return emit_part
 
 
 async def last(events: AsyncGenerator[WorkEvent | Finished[M], None], emit: Emit) -> Finished[M]:

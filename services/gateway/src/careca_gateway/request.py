@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from careca.errors import DeadlineExceeded
 from careca.types import (
+    ChannelMode,
     DiarizationOptions,
     Digest,
     KnownSpeaker,
@@ -32,6 +33,7 @@ class Request:
     diarization: DiarizationOptions = field(default_factory=DiarizationOptions)
     skip_cache: bool = False
     formats: tuple[OutputFormat, ...] = ()
+    channel_mode: ChannelMode = ChannelMode.MIX
     known_speakers: tuple[KnownSpeaker, ...] = ()
 
 

@@ -2,7 +2,7 @@
 
     recordings/<sha256>         the bytes as they were uploaded
     audio/<sha256>.s16          decoded audio: 16 kHz mono signed 16-bit little-endian PCM
-    decoded/<sha256>.json       which audio a recording decodes to
+    decoded/<sha256>.mix.json   which audio a recording decodes to when its channels are mixed; .separate.json: when not
     drafts/                     what is being written; moved into place when it is whole, removed at the next start
 
 Everything here blocks and is called from threads. The least recently used files go first once there are too many bytes;
@@ -19,15 +19,15 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from careca.errors import InvalidRecording, PreconditionFailed
 from careca.logs import get_logger
-from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE, ChannelMode, Digest
 from careca_gateway.upload import Upload, disk_space, store_full
 
 FREE_BYTES = 64 * 1024 * 1024
@@ -151,7 +151,7 @@ class Store:
                 _log.info("swept from the store", folder=path.parent.name, name=path.name, size_bytes=status.st_size)
         for path, _ in _files(self.decoded):
             audio = _read_decoded(path)
-            if audio is None or not self.audio_path(audio).exists():
+            if not audio or not all(self.audio_path(digest).exists() for digest in audio):
                 path.unlink(missing_ok=True)
 
     def audio_path(self, digest: Digest) -> Path:
@@ -199,7 +199,6 @@ class HeldRecording:
         self.digest = digest
         self.path = store.recordings / digest.sha256
         self._store = store
-        self._decoded = store.decoded / f"{digest.sha256}.json"
         self._pinned: list[Path] = []
         self._released = False
         # A cancelled request leaves while a thread that it started may still work on the recording.
@@ -219,19 +218,19 @@ class HeldRecording:
             while self._pinned:
                 self._store.unpin(self._pinned.pop())
 
-    def known(self) -> bool:
-        """Whether the recording can be worked on without being sent; marks it as used now."""
-        return self.stored_audio() is not None or _touch(self.path, self.digest.size_bytes)
+    def known(self, mode: ChannelMode) -> bool:
+        """Whether the recording can be worked on in that mode without being sent; marks it as used now."""
+        return bool(self.stored_audio(mode)) or _touch(self.path, self.digest.size_bytes)
 
-    def stored_audio(self) -> StoredAudio | None:
-        """The audio that was decoded from this recording before, if the store still has it; marks it as used now."""
-        digest = _read_decoded(self._decoded)
-        if digest is None:
-            return None
-        audio = StoredAudio(digest, self._store.audio_path(digest))
-        self.pin(audio.path)
-        if not _touch(audio.path, digest.size_bytes):
-            return None
+    def stored_audio(self, mode: ChannelMode) -> tuple[StoredAudio, ...]:
+        """The audio, one for each channel if they are separate, that was decoded from this recording before.
+
+        Empty where the store does not have all of it any more. Marks it as used now.
+        """
+        audio = self._audio(_read_decoded(self._decoded(mode)))
+        present = [_touch(each.path, each.digest.size_bytes) for each in audio]
+        if not audio or not all(present):
+            return ()
         _touch(self.path, self.digest.size_bytes)
         return audio
 
@@ -243,24 +242,37 @@ class HeldRecording:
             yield upload
 
     @contextmanager
-    def draft(self) -> Iterator[Path]:
-        """A new file for the decoded audio."""
-        with self._store.draft() as draft:
-            yield draft
+    def drafts(self, count: int) -> Iterator[tuple[Path, ...]]:
+        """New files for the decoded audio."""
+        with ExitStack() as stack:
+            yield tuple(stack.enter_context(self._store.draft()) for _ in range(count))
 
-    def keep_audio(self, draft: Path, digest: Digest) -> StoredAudio:
-        """Takes ``draft``, whose digest is given, as what the recording decodes to."""
-        audio = StoredAudio(digest, self._store.audio_path(digest))
-        self.pin(audio.path)
+    def keep_audio(
+        self, mode: ChannelMode, drafts: Sequence[Path], digests: Sequence[Digest]
+    ) -> tuple[StoredAudio, ...]:
+        """Takes the first of ``drafts``, whose ``digests`` are given, as what the recording decodes to in that mode."""
+        audio = self._audio(digests)
         with disk_space(), self._store.draft() as note:
-            draft.replace(audio.path)
-            note.write_text(json.dumps({"sha256": digest.sha256, "size_bytes": digest.size_bytes}))
-            note.replace(self._decoded)
+            for each, draft in zip(audio, drafts, strict=False):
+                draft.replace(each.path)
+            note.write_text(json.dumps([asdict(digest) for digest in digests]))
+            note.replace(self._decoded(mode))
         return audio
 
     def discard(self) -> None:
         """Removes the recording, which proved to be unusable, unless another request works on it as well."""
         self._store.discard(self.path)
+
+    def _decoded(self, mode: ChannelMode) -> Path:
+        """The note of what the recording decodes to in that mode."""
+        return self._store.decoded / f"{self.digest.sha256}.{mode}.json"
+
+    def _audio(self, digests: Sequence[Digest]) -> tuple[StoredAudio, ...]:
+        """The audio of those digests, held from now on."""
+        audio = tuple(StoredAudio(digest, self._store.audio_path(digest)) for digest in digests)
+        for each in audio:
+            self.pin(each.path)
+        return audio
 
 
 def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
@@ -286,10 +298,9 @@ def _touch(path: Path, size_bytes: int) -> bool:
     return True
 
 
-def _read_decoded(path: Path) -> Digest | None:
-    """The digest of the audio in a note of the store, ``None`` where there is no such note."""
+def _read_decoded(path: Path) -> tuple[Digest, ...]:
+    """The digests of the audio in a note of the store, none where there is no such note or it cannot be read."""
     try:
-        note = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return Digest(note["sha256"], note["size_bytes"])
+        return tuple(Digest(**each) for each in json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return ()

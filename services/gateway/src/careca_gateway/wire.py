@@ -28,6 +28,7 @@ def decode_request(config: gateway_pb2.TranscribeRequest.Config) -> Request:
         diarization=codec.decode_diarization_options(config.diarization, "config.diarization"),
         skip_cache=config.cache_control.skip_cache,
         formats=tuple(dict.fromkeys(formats)),
+        channel_mode=codec.decode_channel_mode(config.channel_mode, config.diarization),
         known_speakers=codec.decode_known_speakers(config.known_speakers),
     )
 

@@ -20,8 +20,10 @@ from careca.codec.admin import (
 )
 from careca.codec.known_speakers import decode_known_speakers, encode_known_speaker
 from careca.codec.options import (
+    decode_channel_mode,
     decode_diarization_options,
     decode_transcription_options,
+    encode_channel_mode,
     encode_diarization_options,
     encode_transcription_options,
 )
@@ -54,6 +56,7 @@ __all__ = [
     "STAGES",
     "check_name",
     "decode_cache_stats",
+    "decode_channel_mode",
     "decode_clear_scope",
     "decode_clearance",
     "decode_diarization",
@@ -72,6 +75,7 @@ __all__ = [
     "decode_transcript",
     "decode_transcription_options",
     "encode_cache_stats",
+    "encode_channel_mode",
     "encode_clear_scope",
     "encode_clearance",
     "encode_diarization",

@@ -1,12 +1,13 @@
-"""What callers may ask of the models, checked against the limits that audio.proto documents."""
+"""What callers may ask, checked against the limits that audio.proto and gateway.proto document."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from careca.errors import InvalidRequest
-from careca.types import DiarizationOptions, TranscriptionOptions
-from careca.v1 import audio_pb2
+from careca.types import ChannelMode, DiarizationOptions, TranscriptionOptions
+from careca.v1 import audio_pb2, gateway_pb2
 
 MAX_BEAM_SIZE = 20
 """Greatest width of the beam search."""
@@ -22,6 +23,15 @@ MAX_HOTWORD_CHARACTERS = 100
 
 MAX_SPEAKERS = 50
 """Greatest number of speakers that can be asked for."""
+
+_CHANNEL_MODES: Mapping[ChannelMode, gateway_pb2.ChannelMode.ValueType] = {
+    ChannelMode.MIX: gateway_pb2.CHANNEL_MODE_MIX,
+    ChannelMode.SEPARATE: gateway_pb2.CHANNEL_MODE_SEPARATE,
+}
+_CHANNEL_MODES_BY_NUMBER = {
+    gateway_pb2.CHANNEL_MODE_UNSPECIFIED: ChannelMode.MIX,
+    **{number: mode for mode, number in _CHANNEL_MODES.items()},
+}
 
 # Whisper's languages are ISO 639-1 but for two that have no such code (haw, yue).
 _LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")
@@ -97,6 +107,37 @@ def encode_diarization_options(options: DiarizationOptions) -> audio_pb2.Diariza
         min_speaker_count=options.min_speaker_count,
         max_speaker_count=options.max_speaker_count,
     )
+
+
+def encode_channel_mode(mode: ChannelMode) -> gateway_pb2.ChannelMode.ValueType:
+    """The mode's number on the wire."""
+    return _CHANNEL_MODES[mode]
+
+
+def decode_channel_mode(
+    number: gateway_pb2.ChannelMode.ValueType, options: audio_pb2.DiarizationOptions, field: str = "config"
+) -> ChannelMode:
+    """The mode of that number; mix where it is unspecified.
+
+    Raises ``InvalidRequest`` where it is unknown, or where ``options`` ask for a number of speakers although each
+    channel is one. ``field`` is the path of the message that has both.
+    """
+    mode = _CHANNEL_MODES_BY_NUMBER.get(number)
+    if mode is None:
+        raise InvalidRequest(
+            f"{field}.channel_mode must name a channel mode, but is {number}",
+            field=f"{field}.channel_mode",
+            metadata={"value": str(number)},
+        )
+    if mode is ChannelMode.SEPARATE:
+        for name in ("speaker_count", "min_speaker_count", "max_speaker_count"):
+            if options.HasField(name):
+                raise InvalidRequest(
+                    f"{field}.diarization.{name} does not go with separate channels, each of which is one speaker: "
+                    "leave it out, or have the channels mixed",
+                    field=f"{field}.diarization.{name}",
+                )
+    return mode
 
 
 def _check_range(value: int, greatest: int, field: str) -> None:

@@ -23,7 +23,7 @@ from careca.codec.speech import (
     write_words,
 )
 from careca.errors import InvalidRequest
-from careca.types import OutputFormat, Result, StageReport, StageState, Utterance
+from careca.types import Channel, OutputFormat, Result, StageReport, StageState, Utterance
 from careca.v1 import gateway_pb2
 
 FORMATS: Mapping[OutputFormat, gateway_pb2.OutputFormat.ValueType] = {
@@ -73,6 +73,10 @@ def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
         partial=result.partial,
         transcription_model=result.transcription_model,
         diarization_model=result.diarization_model,
+        channels=[
+            gateway_pb2.Channel(audio=encode_digest(channel.audio), speaker_label=channel.speaker or "")
+            for channel in result.channels
+        ],
     )
     set_duration(message.duration, result.duration)
     for utterance in result.utterances:
@@ -93,6 +97,10 @@ def decode_result(message: gateway_pb2.TranscribeResult) -> Result:
         audio=decode_digest(message.audio, "result.audio"),
         duration=decode_duration(message.duration),
         stages=tuple(_decode_report(report) for report in message.stages),
+        channels=tuple(
+            Channel(decode_digest(channel.audio, "result.channels"), channel.speaker_label or None)
+            for channel in message.channels
+        ),
         language=message.language_code,
         language_probability=message.language_probability,
         utterances=tuple(_decode_utterance(utterance) for utterance in message.utterances),

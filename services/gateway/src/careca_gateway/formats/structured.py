@@ -31,6 +31,7 @@ def _document(result: Result, name: str) -> dict[str, Any]:
             if report.state is StageState.FAILED
         ],
         "speakers": [_speaker(speaker) for speaker in result.speakers],
+        "channels": [{"audio": _digest(channel.audio), "speaker": channel.speaker} for channel in result.channels],
         "utterances": [_utterance(utterance) for utterance in result.utterances],
         "turns": [_turn(turn) for turn in result.turns],
         "exclusive_turns": [_turn(turn) for turn in result.exclusive_turns],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import attrgetter
 
 from careca.types import Result, Utterance, Word
 from careca_gateway.formats.notice import notices
@@ -59,10 +60,15 @@ def vtt(result: Result, name: str) -> str:
 
 
 def cues(result: Result, *, prefixed: bool) -> list[Cue]:
-    """The cues of all utterances. One that would reach into the next ends where that one starts."""
-    found = [cue for utterance in result.utterances for cue in _cues(utterance, prefixed=prefixed)]
+    """The cues of all utterances by start. One that would reach into the next ends where that one starts.
+
+    Only those of people on channels of their own stand together where they talk at once.
+    """
+    every = (cue for utterance in result.utterances for cue in _cues(utterance, prefixed=prefixed))
+    found = sorted(every, key=attrgetter("start"))
     for index, (cue, following) in enumerate(pairwise(found)):
-        if cue.start < following.start < cue.end:
+        together = result.channels and cue.speaker != following.speaker
+        if cue.start < following.start < cue.end and not together:
             found[index] = _standing(replace(cue, end=following.start))
     return found
 

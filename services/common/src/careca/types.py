@@ -159,7 +159,7 @@ class KnownSpeaker:
     """Somebody to recognise, by a recording of that person alone, whatever its container, or by a voice."""
 
     name: str
-    reference: bytes | Voice
+    reference: bytes | Voice = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,18 @@ async def test_every_channel_is_separated_up_to_the_greatest_number(bench: Bench
     assert [pitch(samples)[0] for samples in channels] == hertz
 
 
+async def test_what_a_channel_picks_up_of_another_one_is_silenced(bench: Bench) -> None:
+    speaker, listener = tone(1.0, hertz=440), tone(1.0, hertz=880)
+    first = np.concatenate([speaker, 0 * listener])
+    second = np.concatenate([speaker // 30, listener])
+
+    channels = await bench.channels(wav(np.hstack([first, second])))
+
+    assert np.array_equal(channels[0], first[:, 0])
+    assert loudness(channels[1][:RATE]) == 0
+    assert np.array_equal(channels[1][RATE:], listener[:, 0])
+
+
 async def test_silent_channels_stay_in_their_place(bench: Bench) -> None:
     channels = await bench.channels(wav(tone(1.0, channels=3, hertz=(0, 440, 0))))
 

@@ -35,6 +35,8 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from careca_gateway.crosstalk import Block, CrosstalkGate
+
 # As careca.types has them, which is not imported: it would make the start of each process a quarter longer.
 SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 2
@@ -74,6 +76,8 @@ class Refusal(Exception):
 class PcmWriter:
     """Writes frames of any shape as 16 kHz 16-bit PCM, all channels mixed into one file or each into its own.
 
+    Separate channels are freed of what they have picked up of each other.
+
     Args:
         files: the file for the mix, or one for each channel that is accepted.
         max_samples: length of the longest audio that is accepted, per file.
@@ -87,6 +91,7 @@ class PcmWriter:
         self._hashes = [hashlib.sha256()]
         self._layout = AudioLayout("mono")
         self._samples = 0
+        self._gate: CrosstalkGate | None = None
         self._resampler = self._new_resampler()
         self._shape: tuple[object, ...] = ()
 
@@ -103,6 +108,7 @@ class PcmWriter:
             )
         self._hashes = [hashlib.sha256() for _ in range(layout.nb_channels)]
         self._layout = layout
+        self._gate = CrosstalkGate(layout.nb_channels)
         self._resampler = self._new_resampler()
 
     def write(self, frame: AudioFrame) -> None:
@@ -126,6 +132,8 @@ class PcmWriter:
     def finish(self) -> list[tuple[str, int]]:
         """SHA-256 and size of all that was written to each file."""
         self._flush()
+        if self._gate:
+            self._store(self._gate.rest())
         for file in self._files:
             file.flush()
         digests = [digest.hexdigest() for digest in self._hashes]
@@ -134,7 +142,7 @@ class PcmWriter:
         return [(digest, self._samples * SAMPLE_BYTES) for digest in digests]
 
     def _new_resampler(self) -> AudioResampler:
-        return AudioResampler(format="s16p", layout=self._layout, rate=SAMPLE_RATE)
+        return AudioResampler(format="s16p" if self._separate else "s16", layout=self._layout, rate=SAMPLE_RATE)
 
     def _flush(self) -> None:
         for resampled in self._resampler.resample(None):
@@ -142,7 +150,9 @@ class PcmWriter:
         self._resampler = self._new_resampler()
 
     def _append(self, frame: AudioFrame) -> None:
-        self._append_pcm([memoryview(plane)[: frame.samples * SAMPLE_BYTES] for plane in frame.planes])
+        # PyAV counts the planes by their pointers, one too many where there are eight.
+        planes = frame.planes[: len(self._hashes)]
+        self._append_pcm([memoryview(plane)[: frame.samples * SAMPLE_BYTES] for plane in planes])
 
     def _append_pcm(self, channels: Sequence[memoryview]) -> None:
         """Appends to each file what is its channel's, all of the same length."""
@@ -150,6 +160,9 @@ class PcmWriter:
         if self._samples > self._max_samples:
             limit = f"{self._max_samples / SAMPLE_RATE:g} seconds"
             raise Refusal("RECORDING_TOO_LONG", f"the recording is longer than the {limit} accepted; cut it into parts")
+        self._store(self._gate.feed(channels) if self._gate else channels)
+
+    def _store(self, channels: Sequence[Block]) -> None:
         for pcm, digest, file in zip(channels, self._hashes, self._files, strict=False):
             digest.update(pcm)
             file.write(pcm)

@@ -33,7 +33,7 @@ def network(weights: Path) -> CAMPPlus:
 
 @pytest.fixture(scope="module")
 def embedder(weights: Path) -> Embedder:
-    return Embedder(weights, CPU, batch_size=4)
+    return Embedder(weights, CPU, threads=2, batch_size=4)
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -41,7 +41,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 
 def piece(start: float, end: float) -> Piece:
-    return Piece(0, round(start * FRAMES_PER_SECOND), round(end * FRAMES_PER_SECOND), clean=True)
+    return Piece(0, ((round(start * FRAMES_PER_SECOND), round(end * FRAMES_PER_SECOND)),), clean=True)
 
 
 def embed(embedder: Embedder, audio: Audio, pieces: list[Piece]) -> np.ndarray:

@@ -68,7 +68,10 @@ def test_a_change_of_voice_within_a_run_is_a_change_of_turn() -> None:
 
 def test_a_run_without_a_piece_has_the_voice_of_the_nearest_piece_of_its_track() -> None:
     runs = [run(0, 0, 2), run(0, 2.8, 2.9 + 0.3), run(0, 8, 10), run(1, 20, 22)]
-    pieces = [Piece(0, runs[0].start, runs[0].end, True), Piece(0, runs[2].start, runs[2].end, True)]
+    pieces = [
+        Piece(0, ((runs[0].start, runs[0].end),), clean=True),
+        Piece(0, ((runs[2].start, runs[2].end),), clean=True),
+    ]
 
     turns = turns_of(runs, 0, 1, pieces=pieces)
 
@@ -83,7 +86,10 @@ def test_turns_overlap_where_two_people_talk_at_once() -> None:
 
 def test_two_who_talk_at_once_are_never_the_same_speaker() -> None:
     runs = [run(0, 0, 6), run(1, 2, 3)]
-    pieces = [Piece(0, runs[0].start, runs[0].end, True), Piece(1, runs[1].start, runs[1].end, False)]
+    pieces = [
+        Piece(0, ((runs[0].start, runs[0].end),), clean=True),
+        Piece(1, ((runs[1].start, runs[1].end),), clean=False),
+    ]
     alike = np.array([[0.9, 0.1], [0.6, 0.5]], dtype=np.float32)
 
     turns = reconstruct(

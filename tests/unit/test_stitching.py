@@ -157,14 +157,37 @@ def test_a_run_a_little_longer_than_a_piece_is_not_cut() -> None:
 def test_pieces_are_cut_from_where_a_track_speaks_alone() -> None:
     pieces = cut_pieces([Run(0, 0, 300), Run(1, 200, 400)])
 
-    assert pieces == (Piece(0, 0, 200, clean=True), Piece(1, 300, 400, clean=True))
+    assert pieces == (Piece(0, ((0, 200),), clean=True), Piece(1, ((300, 400),), clean=True))
 
 
 def test_a_track_that_never_speaks_alone_has_pieces_that_are_not_clean() -> None:
     pieces = cut_pieces([Run(0, 0, 300), Run(1, 100, 150)])
 
-    assert [piece for piece in pieces if piece.track == 1] == [Piece(1, 100, 150, clean=False)]
+    assert [piece for piece in pieces if piece.track == 1] == [Piece(1, ((100, 150),), clean=False)]
 
 
 def test_what_is_too_short_for_speech_has_no_piece() -> None:
     assert cut_pieces([Run(0, 0, frames(0.1))]) == ()
+
+
+def test_short_spans_of_a_track_are_heard_together() -> None:
+    spans = [(0, 60), (100, 150), (200, 240)]
+
+    assert cut_pieces([Run(0, *span) for span in spans]) == (Piece(0, tuple(spans), clean=True),)
+
+
+def test_spans_that_are_long_enough_are_heard_alone() -> None:
+    spans = [(0, frames(1.6)), (frames(2), frames(3.6))]
+
+    assert [piece.spans for piece in cut_pieces([Run(0, *span) for span in spans])] == [(span,) for span in spans]
+
+
+def test_spans_far_apart_are_not_heard_together() -> None:
+    assert len(cut_pieces([Run(0, 0, 60), Run(0, 60 + frames(6), 120 + frames(6))])) == 2
+
+
+def test_spans_heard_together_are_no_more_than_a_long_piece() -> None:
+    pieces = cut_pieces([Run(0, start, start + frames(1.4)) for start in range(0, frames(20), frames(2))])
+
+    assert len(pieces) == 5
+    assert all(piece.seconds <= 3.0 for piece in pieces)

@@ -143,11 +143,24 @@ class _ContextAwareMask(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         frames = features.shape[-1]
-        local = functional.avg_pool1d(features, _CONTEXT_FRAMES, stride=_CONTEXT_FRAMES, ceil_mode=True)
+        local = _segment_means(features)
         context = features.mean(dim=-1, keepdim=True) + local  # (B, C, segments): the mask is the same within a segment
         mask = torch.sigmoid(self.linear2(functional.relu(self.linear1(context))))
         output: Tensor = self.linear_local(features)
         return output * mask.repeat_interleave(_CONTEXT_FRAMES, dim=-1)[..., :frames]
+
+
+def _segment_means(features: Tensor) -> Tensor:
+    """Mean of each segment, the last one being what is left: (B, C, T) -> (B, C, segments).
+
+    Other runtimes know no pooling with a kernel that is longer than the input, so that zeros fill the last segment.
+    """
+
+    def pool(tensor: Tensor) -> Tensor:
+        padded = functional.pad(tensor, (0, _CONTEXT_FRAMES - 1))
+        return functional.avg_pool1d(padded, _CONTEXT_FRAMES, stride=_CONTEXT_FRAMES)
+
+    return pool(features) / pool(torch.ones_like(features[:1, :1]))
 
 
 class _DenseLayer(nn.Module):

@@ -17,6 +17,7 @@ from careca.types import SAMPLE_RATE
 from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, load_campplus
 from careca_diarizer.clustering import Floats, Voices
 from careca_diarizer.fbank import FilterBank, count_frames
+from careca_diarizer.runtime import prepare_network
 from careca_diarizer.stitching import Piece
 from careca_diarizer.windows import frame_sample
 
@@ -28,8 +29,9 @@ would change how they sound to the network, and few lengths keep the memory for 
 class Embedder:
     """The speaker embedding network on one device."""
 
-    def __init__(self, weights: Path, device: torch.device, *, batch_size: int) -> None:
-        self._network = load_campplus(weights).to(device)
+    def __init__(self, weights: Path, device: torch.device, *, threads: int, batch_size: int) -> None:
+        example = torch.zeros(1, 2 * _LENGTH_STEP_FRAMES, MEL_BINS)
+        self._network = prepare_network(load_campplus(weights), example, device, threads=threads)
         self._filter_bank = FilterBank(MEL_BINS, device)
         self._device = device
         self._batch_size = batch_size
@@ -68,12 +70,12 @@ class Embedder:
         return features - features.mean(dim=0)
 
     def _samples(self, audio: Audio, piece: Piece) -> Tensor:
-        start, end = _sample_range(piece)
-        return torch.from_numpy(audio.float32(start, end)).to(self._device)
+        spans = [audio.float32(start, end) for start, end in _sample_ranges(piece)]
+        return torch.from_numpy(np.concatenate(spans)).to(self._device)
 
 
-def _sample_range(piece: Piece) -> tuple[int, int]:
-    return frame_sample(piece.start), frame_sample(piece.end)
+def _sample_ranges(piece: Piece) -> Iterator[tuple[int, int]]:
+    return ((frame_sample(start), frame_sample(end)) for start, end in piece.spans)
 
 
 def _batches(pieces: Sequence[Piece], most: int) -> Iterator[tuple[int, list[int]]]:
@@ -83,8 +85,8 @@ def _batches(pieces: Sequence[Piece], most: int) -> Iterator[tuple[int, list[int
     """
     of_length: dict[int, list[int]] = defaultdict(list)
     for index, piece in enumerate(pieces):
-        start, end = _sample_range(piece)
-        steps = round(count_frames(end - start) / _LENGTH_STEP_FRAMES)
+        samples = sum(end - start for start, end in _sample_ranges(piece))
+        steps = round(count_frames(samples) / _LENGTH_STEP_FRAMES)
         of_length[max(1, steps) * _LENGTH_STEP_FRAMES].append(index)
     for length in sorted(of_length):
         rest = of_length[length]

@@ -10,8 +10,9 @@ from careca.engine import CancelToken
 from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
-from careca.turns import exclusive_turns
+from careca.turns import exclusive_turns, renamed, speaker_names
 from careca.types import Diarization, DiarizationOptions, Progress, Speaker, Stage
+from careca_diarizer.borders import follow_level
 from careca_diarizer.clustering import Clustering, SpeakerBounds, cluster
 from careca_diarizer.embedding import Embedder
 from careca_diarizer.reconstruction import reconstruct
@@ -87,12 +88,14 @@ class PyannoteEngine:
             segment = Segmenter(
                 segmentation / "pytorch_model.bin",
                 self._device.torch,
+                threads=self._device.threads,
                 step_seconds=self._settings.segmentation_step_seconds,
                 batch_size=self._settings.segmentation_batch_size or batch,
             )
             embed = Embedder(
                 embedding / "campplus_cn_en_common.pt",
                 self._device.torch,
+                threads=self._device.threads,
                 batch_size=self._settings.embedding_batch_size or batch,
             )
             segment.warm_up()
@@ -126,11 +129,14 @@ class PyannoteEngine:
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)
         clustering = cluster(voices, bounds, same_voice=self._settings.same_voice_similarity)
         _report(clustering, bounds, pieces=len(pieces))
-        turns, labels = reconstruct(runs, pieces, clustering, audio.duration)
+        turns, of_clustering = reconstruct(runs, pieces, clustering, audio.duration)
+        turns = follow_level(turns, audio)
+        names = speaker_names(turns)  # who is heard first may be another one now
+        turns = renamed(turns, names)
         embedding_model = self._store.digest_of(_EMBEDDING)
         speakers = tuple(
-            Speaker(label, tuple(clustering.voices[speaker].tolist()), embedding_model)
-            for label, speaker in labels.items()
+            Speaker(name, tuple(clustering.voices[of_clustering[label]].tolist()), embedding_model)
+            for label, name in names.items()
         )
         emit(Progress(Stage.DIARIZE, 1.0))
         return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates, speakers)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from careca.turns import renamed, speaker_names
+from careca.turns import ORDER, renamed, speaker_names
 from careca.types import Turn
 from careca_diarizer.clustering import Clustering
 from careca_diarizer.stitching import Piece, Run
 from careca_diarizer.windows import frame_seconds
 
-_LONGEST_GAP_SECONDS = 0.4
+LONGEST_GAP_SECONDS = 0.4
 """A pause up to this long does not end a turn: people do not hear it as one."""
 
 _SHORTEST_TURN_SECONDS = 0.15
@@ -49,18 +49,29 @@ def reconstruct(
     At each moment the voice of a run is that of the nearest piece of its track. Tracks that speak at the same time have
     different voices, as far as there are enough. A track too short to have a piece is left out.
     """
-    spoken: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for start, end, together in _moments(_spans(runs, pieces)):
-        for speaker in _speakers(together, clustering):
-            spoken[speaker].append((frame_seconds(start), min(frame_seconds(end), duration)))
-    turns = [
-        Turn(start, end, str(speaker))
-        for speaker, times in spoken.items()
-        for start, end in _join(times)
-        if end - start >= _SHORTEST_TURN_SECONDS
+    spoken = [
+        Turn(frame_seconds(start), min(frame_seconds(end), duration), str(speaker))
+        for start, end, together in _moments(_spans(runs, pieces))
+        for speaker in _speakers(together, clustering)
     ]
+    turns = joined(spoken)
     names = speaker_names(turns)
     return Reconstruction(renamed(turns, names), {label: int(speaker) for speaker, label in names.items()})
+
+
+def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """The turns by start; those of one speaker with a short pause between them are one, and none is too short."""
+    of_speaker: dict[str, list[Turn]] = defaultdict(list)
+    for turn in sorted(turns, key=ORDER):
+        own = of_speaker[turn.speaker]
+        if own and turn.start - own[-1].end <= LONGEST_GAP_SECONDS:
+            own[-1] = replace(own[-1], end=max(own[-1].end, turn.end))
+        else:
+            own.append(turn)
+    long_enough = (
+        turn for own in of_speaker.values() for turn in own if turn.end - turn.start >= _SHORTEST_TURN_SECONDS
+    )
+    return tuple(sorted(long_enough, key=ORDER))
 
 
 def _spans(runs: Iterable[Run], pieces: Sequence[Piece]) -> Iterator[_Span]:
@@ -96,14 +107,3 @@ def _speakers(pieces: tuple[int, ...], clustering: Clustering) -> Iterable[int]:
         return (int(clustering.labels[pieces[0]]),)
     _, speakers = linear_sum_assignment(clustering.similarity[np.array(pieces)], maximize=True)
     return speakers.tolist()  # type: ignore[no-any-return]
-
-
-def _join(times: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """The times by start, joined where they meet or the pause between them is short."""
-    joined: list[tuple[float, float]] = []
-    for start, end in sorted(times):
-        if joined and start - joined[-1][1] <= _LONGEST_GAP_SECONDS:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return iter(joined)

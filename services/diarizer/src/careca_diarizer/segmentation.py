@@ -8,14 +8,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from careca.audio import Audio
 from careca.engine import CancelToken
 from careca_diarizer.pyannote_setup import import_pyannote
+from careca_diarizer.runtime import prepare_network
 from careca_diarizer.windows import (
     FRAME_SAMPLES,
     LOCAL_SPEAKERS,
@@ -36,9 +40,12 @@ class Segmenter:
     pyannote.audio unpickles a checkpoint, which runs code that is in it: ``checkpoint`` must be one that was verified.
     """
 
-    def __init__(self, checkpoint: Path, device: torch.device, *, step_seconds: float, batch_size: int) -> None:
-        self._model = import_pyannote().Model.from_pretrained(checkpoint)
-        self._model.eval().requires_grad_(requires_grad=False).to(device)
+    def __init__(
+        self, checkpoint: Path, device: torch.device, *, threads: int, step_seconds: float, batch_size: int
+    ) -> None:
+        network = SegmentationNetwork(import_pyannote().Model.from_pretrained(checkpoint))
+        network.eval().requires_grad_(requires_grad=False)
+        self._network = prepare_network(network, torch.zeros(1, 1, WINDOW_SAMPLES), device, threads=threads)
         self._device = device
         self._step_seconds = step_seconds
         self._batch_size = batch_size
@@ -63,9 +70,35 @@ class Segmenter:
     @torch.inference_mode()
     def _classes(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """The likeliest class of each frame: (windows, samples) -> (windows, frames)."""
-        scores = self._model(torch.from_numpy(samples).unsqueeze(1).to(self._device))  # (windows, frames, 7)
+        scores = self._network(torch.from_numpy(samples).unsqueeze(1).to(self._device))  # (windows, frames, 7)
         classes: npt.NDArray[np.int64] = scores.argmax(dim=-1).cpu().numpy()
         return classes
+
+
+class SegmentationNetwork(nn.Module):
+    """The layers of pyannote's ``PyanNet`` without the training framework around them: what can be traced.
+
+    The filters of the first layer, which ``PyanNet`` makes of their edges at each call, are made once.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.sincnet, self.lstm, self.linear = model.sincnet, model.lstm, model.linear
+        self.classifier, self.activation = model.classifier, model.activation
+        sinc = self.sincnet.conv1d[0]
+        with torch.no_grad():
+            filters = sinc.filterbank.filters()
+        fixed = nn.Conv1d(1, len(filters), filters.shape[-1], stride=sinc.filterbank.stride, bias=False)
+        fixed.weight.data = filters
+        self.sincnet.conv1d[0] = fixed
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Log probability of each class: (B, 1, samples) -> (B, frames, 7)."""
+        features, _ = self.lstm(self.sincnet(waveforms).transpose(1, 2))
+        for layer in self.linear:
+            features = functional.leaky_relu(layer(features))
+        scores: Tensor = self.activation(self.classifier(features))
+        return scores
 
 
 def _powerset() -> npt.NDArray[np.bool_]:

@@ -8,7 +8,7 @@ voice, piece by piece: a wrong link costs nothing but the place of a cut.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,8 +26,14 @@ _LONGEST_PIECE_SECONDS = 3.0
 _PIECE_SLACK = 0.2
 """By how much of its length a piece may be longer rather than be cut in two."""
 
-_SHORTEST_PIECE_SECONDS = 0.15
+_SHORTEST_SPAN_FRAMES = round(0.15 * FRAMES_PER_SECOND)
 """Less is an artefact and no speech."""
+
+_ENOUGH_SECONDS = 1.5
+"""Neighbours that are each this long are heard alone; a shorter one is heard together with its neighbour."""
+
+_LONGEST_PAUSE_SECONDS = 5.0
+"""Beyond, spans of a track are not heard together: it may have come to be somebody else's."""
 
 _BLOCK_FRAMES = 1 << 16
 """Frames ranked at once, which bounds the memory for it."""
@@ -44,17 +50,27 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a run to know a voice by. ``clean`` where nobody else speaks at the same time."""
+    """Speech of one track to know a voice by. ``clean`` where nobody else speaks at the same time."""
 
     track: int
-    start: int
-    end: int
+    spans: tuple[tuple[int, int], ...]
+    """From which frame up to and without which: ascending, at least one."""
     clean: bool
 
     @property
+    def start(self) -> int:
+        """Its first frame."""
+        return self.spans[0][0]
+
+    @property
+    def end(self) -> int:
+        """The frame after its last."""
+        return self.spans[-1][1]
+
+    @property
     def seconds(self) -> float:
-        """Its length."""
-        return (self.end - self.start) / FRAMES_PER_SECOND
+        """How much speech it is, without what lies between its spans."""
+        return sum(end - start for start, end in self.spans) / FRAMES_PER_SECOND
 
 
 def stitch(local: LocalSpeakers) -> tuple[Run, ...]:
@@ -84,7 +100,7 @@ def cut_pieces(runs: Sequence[Run]) -> tuple[Piece, ...]:
     of_track: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
         of_track[run.track].append(run)
-    return tuple(piece for own in of_track.values() for piece in _clean_pieces(own, depth) or _all_pieces(own))
+    return tuple(piece for track, own in of_track.items() for piece in _pieces_of(track, own, depth))
 
 
 def runs_of(active: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
@@ -159,25 +175,39 @@ def _loudest(votes: npt.NDArray[np.uint16], speaking: npt.NDArray[np.uint16]) ->
     return active
 
 
-def _clean_pieces(runs: Iterable[Run], depth: npt.NDArray[np.uint8]) -> list[Piece]:
-    return [
-        piece
-        for run in runs
-        for start, end in runs_of(depth[run.start : run.end] == 1)
-        for piece in _cut(run.track, run.start + start, run.start + end, clean=True)
+def _pieces_of(track: int, runs: Sequence[Run], depth: npt.NDArray[np.uint8]) -> Iterator[Piece]:
+    alone = [
+        (run.start + start, run.start + end) for run in runs for start, end in runs_of(depth[run.start : run.end] == 1)
     ]
+    for spans, clean in ((alone, True), ([(run.start, run.end) for run in runs], False)):
+        if audible := [span for span in spans if span[1] - span[0] >= _SHORTEST_SPAN_FRAMES]:
+            for group in _grouped(audible):
+                yield from (Piece(track, part, clean) for part in _cut(group))
+            return
 
 
-def _all_pieces(runs: Iterable[Run]) -> list[Piece]:
-    return [piece for run in runs for piece in _cut(run.track, run.start, run.end, clean=False)]
+def _grouped(spans: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Neighbours together, where one is too short to know a voice by and they are not too far apart."""
+    group: list[tuple[int, int]] = []
+    seconds = 0.0
+    for start, end in spans:
+        length = (end - start) / FRAMES_PER_SECOND
+        far = group and (start - group[-1][1]) / FRAMES_PER_SECOND > _LONGEST_PAUSE_SECONDS
+        if group and (far or min(seconds, length) >= _ENOUGH_SECONDS or seconds + length > _LONGEST_PIECE_SECONDS):
+            yield group
+            group, seconds = [], 0.0
+        group.append((start, end))
+        seconds += length
+    if group:
+        yield group
 
 
-def _cut(track: int, start: int, end: int, *, clean: bool) -> Iterator[Piece]:
-    """Equal pieces that are neither too long nor too short; none of what is too short itself."""
-    seconds = (end - start) / FRAMES_PER_SECOND
-    if seconds < _SHORTEST_PIECE_SECONDS:
-        return
-    count = max(1, int(np.ceil(seconds / _LONGEST_PIECE_SECONDS - _PIECE_SLACK)))
-    edges = np.linspace(start, end, count + 1).astype(int).tolist()
-    for begin, finish in pairwise(edges):
-        yield Piece(track, begin, finish, clean)
+def _cut(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], ...]]:
+    """A group, or equal parts of a single span that is too long."""
+    (start, end), *more = spans
+    count = int(np.ceil((end - start) / FRAMES_PER_SECOND / _LONGEST_PIECE_SECONDS - _PIECE_SLACK))
+    if more or count <= 1:
+        yield tuple(spans)
+    else:
+        edges = np.linspace(start, end, count + 1).astype(int).tolist()
+        yield from (((begin, finish),) for begin, finish in pairwise(edges))

@@ -17,7 +17,8 @@ class TorchDevice:
 
     def __init__(self, settings: ModelServiceSettings) -> None:
         on_gpu = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
-        self._threads = settings.threads or usable_processors()
+        self.threads = settings.threads or usable_processors()
+        """Threads to compute with on the CPU."""
         self.torch = torch.device("cuda", settings.device_index) if on_gpu else torch.device("cpu")
         """The device, as torch names it."""
 
@@ -32,7 +33,7 @@ class TorchDevice:
 
     def prepare(self) -> None:
         """Sets torch up for the device. Raises ``PreconditionFailed`` where it is not there."""
-        torch.set_num_threads(self._threads)
+        torch.set_num_threads(self.threads)
         if not self.is_gpu:
             return
         if self.torch.index >= torch.cuda.device_count():

@@ -8,8 +8,7 @@ from operator import attrgetter
 
 from careca.types import Turn
 
-ORDER = attrgetter("start", "end", "speaker")
-"""What turns are sorted by."""
+_ORDER = attrgetter("start", "end", "speaker")
 
 
 def speaker_label(number: int) -> str:
@@ -19,13 +18,13 @@ def speaker_label(number: int) -> str:
 
 def speaker_names(turns: Iterable[Turn]) -> dict[str, str]:
     """For each speaker of ``turns`` the label by order of first speech."""
-    in_order = dict.fromkeys(turn.speaker for turn in sorted(turns, key=ORDER))
+    in_order = dict.fromkeys(turn.speaker for turn in sorted(turns, key=_ORDER))
     return {speaker: speaker_label(number) for number, speaker in enumerate(in_order)}
 
 
 def renamed(turns: Iterable[Turn], names: Mapping[str, str]) -> tuple[Turn, ...]:
     """The turns by start, with the speakers' new names."""
-    return tuple(sorted((replace(turn, speaker=names[turn.speaker]) for turn in turns), key=ORDER))
+    return tuple(sorted((replace(turn, speaker=names[turn.speaker]) for turn in turns), key=_ORDER))
 
 
 def exclusive_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:

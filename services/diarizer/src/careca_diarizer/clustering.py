@@ -1,10 +1,11 @@
 """Clustering: which pieces of speech are the same voice, and how many voices there are. Pure.
 
-The number of speakers is the one whose clusters have the best silhouette (Rousseeuw, "Silhouettes: a graphical aid to
-the interpretation and validation of cluster analysis", 1987), among those whose clusters are different voices. Every
-cluster counts the same, so that who speaks little is found beside who speaks much. The silhouette is not defined for
-one cluster and always finds something in two, so that one speaker is what remains where no other number gives different
-voices.
+The number of speakers is one whose clusters have a good silhouette (Rousseeuw, "Silhouettes: a graphical aid to the
+interpretation and validation of cluster analysis", 1987), among those whose clusters are different voices. Every
+cluster counts the same, so that who speaks little is found beside who speaks much; one of a single piece does not
+count, since it has no width. Of numbers that are about as good the largest is taken: to merge two voices costs the
+silhouette little where there are many. It is not defined for one cluster and always finds something in two, so that one
+speaker is what remains where no other number gives different voices.
 
 N is the number of pieces, K that of speakers, D the size of an embedding.
 """
@@ -24,7 +25,7 @@ from careca.types import DiarizationOptions, SpeakerCountCandidate
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
-_LEAST_TRAINING_SECONDS = 1.0
+_LEAST_TRAINING_SECONDS = 0.6
 """Shorter pieces do not shape the clusters, since their embeddings are too noisy, and join the nearest one."""
 
 _MOST_TRAINING_PIECES = 3000
@@ -35,6 +36,10 @@ _LEAST_CLUSTER_SHARE = 0.02
 _LEAST_CLUSTER_SECONDS_AT_MOST = 10.0
 """A cluster with less speech than this, or than this share of all speech, is an outlier and no speaker, unless a number
 was asked for. Somebody who speaks for 10 s counts, also in a recording of an hour."""
+
+
+_ABOUT_AS_GOOD = 0.03
+"""A silhouette this much below the best is no worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class _Partition:
 
     labels: Labels
     score: float | None
-    """Mean over the clusters of their mean silhouettes, ``None`` where it is not defined."""
+    """Mean over the clusters of several pieces of their mean silhouettes, ``None`` where there is none."""
     likeness: float
     """Mean cosine of the pieces of the two clusters that are most alike."""
 
@@ -149,11 +154,12 @@ def _partitions(
 
 
 def _choose(partitions: Mapping[int, _Partition], same_voice: float) -> int:
-    """The number of speakers with the best silhouette whose voices differ; where there is none, the least."""
+    """The largest number of speakers with a good silhouette whose voices differ; where there is none, the least."""
     different = [count for count, partition in partitions.items() if partition.likeness < same_voice]
-    scored = [(score, -count) for count in different if (score := partitions[count].score) is not None]
-    if scored:
-        return -max(scored)[1]
+    scores = {count: score for count in different if (score := partitions[count].score) is not None}
+    if scores:
+        best = max(scores.values())
+        return max(count for count, score in scores.items() if score >= best - _ABOUT_AS_GOOD)
     return max((count for count in different if count > 1), default=min(partitions))
 
 
@@ -163,7 +169,8 @@ def _measured(labels: Labels, cosine: npt.NDArray[np.float64], distance: npt.NDA
     size = member.sum(axis=0)  # (K,)
     score = None
     if 2 <= count < len(labels):
-        score = float(np.mean(silhouette_samples(distance, labels, metric="precomputed") @ member / size))
+        widths = silhouette_samples(distance, labels, metric="precomputed") @ member / size  # (K,)
+        score = float(np.mean(widths[size > 1]))
     likeness = member.T @ cosine @ member / np.outer(size, size)  # (K, K)
     np.fill_diagonal(likeness, -1.0)
     return _Partition(labels, score, float(likeness.max()))

@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from careca.turns import ORDER, renamed, speaker_names
+from careca.turns import renamed, speaker_names
 from careca.types import Turn
 from careca_diarizer.clustering import Clustering
 from careca_diarizer.stitching import Piece, Run
@@ -23,6 +24,8 @@ LONGEST_GAP_SECONDS = 0.4
 
 _SHORTEST_TURN_SECONDS = 0.15
 """What is shorter is an artefact and no speech."""
+
+_ORDER = attrgetter("start", "end", "speaker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def reconstruct(
 def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     """The turns by start; those of one speaker with a short pause between them are one, and none is too short."""
     of_speaker: dict[str, list[Turn]] = defaultdict(list)
-    for turn in sorted(turns, key=ORDER):
+    for turn in sorted(turns, key=_ORDER):
         own = of_speaker[turn.speaker]
         if own and turn.start - own[-1].end <= LONGEST_GAP_SECONDS:
             own[-1] = replace(own[-1], end=max(own[-1].end, turn.end))
@@ -71,7 +74,7 @@ def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     long_enough = (
         turn for own in of_speaker.values() for turn in own if turn.end - turn.start >= _SHORTEST_TURN_SECONDS
     )
-    return tuple(sorted(long_enough, key=ORDER))
+    return tuple(sorted(long_enough, key=_ORDER))
 
 
 def _spans(runs: Iterable[Run], pieces: Sequence[Piece]) -> Iterator[_Span]:

@@ -43,7 +43,7 @@ class DiarizerSettings(ModelServiceSettings):
         default=10, ge=2, le=50, description="Most speakers to find where a request does not say how many there are."
     )
     same_voice_similarity: float = Field(
-        default=0.45,
+        default=0.39,
         gt=0.0,
         lt=1.0,
         description="Mean cosine of the voices in two groups of speech from which on they are one speaker's; raise it "

@@ -15,10 +15,10 @@ BENCH_READY := $(VENV)/.bench
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check format bench docs constraints clean
+.PHONY: help setup models proto demo up down test check format bench bench-diarization bench-peers docs constraints clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(SERVICES_READY) proto ## make .venv with the services, the client and the generated stubs
 
@@ -55,6 +55,13 @@ format: $(TESTS_READY) ## format the code
 bench: $(BENCH_READY) models ## measure quality, speed and memory; writes docs/benchmarks.md
 	$(BIN)/python bench/run.py all
 
+bench-diarization: $(BENCH_READY) models ## measure the diarizer alone; writes docs/diarization.md
+	$(BIN)/python bench/diarize.py mixtures
+	$(BIN)/python bench/diarize.py length
+
+bench-peers: $(BENCH_READY) models .venv-peer/.ready ## measure the diarizer beside another one, installed apart
+	$(BIN)/python bench/diarize.py peer
+
 docs: $(SERVICES_READY) proto ## write the README's table of settings
 	@$(BIN)/python docs/settings_table.py
 
@@ -83,6 +90,13 @@ $(TESTS_READY): tests/requirements.txt bench/requirements.txt $(SERVICES_READY)
 
 $(BENCH_READY): bench/requirements.txt $(TESTS_READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement bench/requirements.txt
+	@touch $@
+
+# Its own environment: it needs other versions than ours.
+.venv-peer/.ready: bench/peer-requirements.txt
+	$(PYTHON) -m venv .venv-peer
+	.venv-peer/bin/python -m pip install --quiet torch==2.13.0
+	.venv-peer/bin/python -m pip install --quiet --requirement bench/peer-requirements.txt
 	@touch $@
 
 $(GENERATED)/.stamp: $(PROTOS) $(SERVICES_READY)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-BEGIN = "<!-- bench:begin -->"
-END = "<!-- bench:end -->"
 NOTHING = "-"
 
 
@@ -20,13 +18,14 @@ def section(title: str, *parts: str) -> str:
     return "\n\n".join((f"### {title}", *parts))
 
 
-def splice(document: str, text: str) -> str:
+def splice(document: str, text: str, *, mark: str = "bench") -> str:
     """``document`` with ``text`` between its two markers. Raises ``ValueError`` where they are not there."""
-    before, begin, rest = document.partition(BEGIN)
-    _old, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the document has no {BEGIN} followed by {END}")
-    return f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}"
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    before, found, rest = document.partition(begin)
+    _old, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"the document has no {begin} followed by {end}")
+    return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
 
 
 def rate(value: float | None) -> str:

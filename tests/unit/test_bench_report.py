@@ -158,9 +158,9 @@ def test_a_quick_run_says_that_it_proves_nothing() -> None:
 
 
 def test_the_table_replaces_what_was_between_the_markers() -> None:
-    document = f"# Title\n\n{tables.BEGIN}\nold\n{tables.END}\n\nafter\n"
+    document = "# Title\n\n<!-- bench:begin -->\nold\n<!-- bench:end -->\n\nafter\n"
 
-    assert tables.splice(document, "new\n") == f"# Title\n\n{tables.BEGIN}\n\nnew\n\n{tables.END}\n\nafter\n"
+    assert tables.splice(document, "new\n") == "# Title\n\n<!-- bench:begin -->\n\nnew\n\n<!-- bench:end -->\n\nafter\n"
 
 
 def test_a_document_without_markers_is_left_alone() -> None:

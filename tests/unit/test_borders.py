@@ -78,3 +78,18 @@ def test_nobody_is_lost_who_speaks_no_louder_than_the_background() -> None:
 def test_no_turns_and_turns_up_to_the_very_end_are_fine() -> None:
     assert follow_level([], audio()) == ()
     assert follow_level([Turn(18.0, SECONDS, "a")], audio((18.0, SECONDS, SPEECH)))[0].end == SECONDS
+
+
+def test_digital_silence_around_a_recording_changes_nothing() -> None:
+    sound = audio((5.0, 9.0, SPEECH), (9.0, 10.0, 5 * BACKGROUND))
+    nothing = np.zeros(30 * SAMPLE_RATE, dtype=np.int16)
+    padded = Audio(np.concatenate([nothing, sound.samples, nothing]))
+
+    assert followed([Turn(35.2, 38.8, "a")], padded) == [(35.0, 39.0, "a")]
+
+
+def test_digital_silence_in_a_turn_is_no_speech() -> None:
+    sound = audio((0.0, SECONDS, SPEECH))
+    sound.samples[10 * SAMPLE_RATE : 11 * SAMPLE_RATE] = 0
+
+    assert followed([Turn(5.0, 15.0, "a")], sound) == [(5.0, 10.0, "a"), (11.0, 15.0, "a")]

@@ -24,6 +24,9 @@ _SMOOTHED_FRAMES = 3
 _BLOCK_FRAMES = 60 * _FRAMES_PER_SECOND
 """Frames whose level is computed at once, which bounds the memory for it."""
 
+_NOTHING_DB = -99.0
+"""Digital silence, which a recorder, a cut or a codec makes, says nothing about the background."""
+
 _BACKGROUND_PERCENTILE = 5
 _BACKGROUND_SECONDS = 10
 """The background of a moment is the level that this share of the time is not exceeded, so far before and after it."""
@@ -43,9 +46,11 @@ Levels = npt.NDArray[np.float32]
 
 def follow_level(turns: Sequence[Turn], audio: Audio) -> tuple[Turn, ...]:
     """The turns by start, prolonged by what is loud next to them and without what is silent in them."""
+    if not turns:
+        return ()
     level = _levels(audio)
     background, loudest = _surroundings(level)
-    silent = (level <= background + _QUIET_DB) & (loudest >= background + _LOUD_DB)
+    silent = (level <= background + _QUIET_DB) & (loudest >= background + _LOUD_DB) | (level <= _NOTHING_DB)
     loud = level > background + _LOUD_DB
     depth = _depth(turns, len(level))
     followed: list[Turn] = []
@@ -90,10 +95,17 @@ def _surroundings(level: Levels) -> tuple[Levels, Levels]:
     """Decibels of the background and of the loudest around each frame: both of shape (frames,)."""
     around = _BACKGROUND_SECONDS * _FRAMES_PER_SECOND
     centres = np.arange(0, len(level) + _FRAMES_PER_SECOND, _FRAMES_PER_SECOND)
-    percentiles = (_BACKGROUND_PERCENTILE, 100 - _BACKGROUND_PERCENTILE)
-    found = [np.percentile(level[max(0, centre - around) : centre + around], percentiles) for centre in centres]
+    found = [_range(level[max(0, centre - around) : centre + around]) for centre in centres.tolist()]
     background, loudest = (np.interp(np.arange(len(level)), centres, values) for values in zip(*found, strict=True))
     return background.astype(np.float32), loudest.astype(np.float32)
+
+
+def _range(level: Levels) -> tuple[float, float]:
+    sounding = level[level > _NOTHING_DB]
+    if not len(sounding):
+        return _NOTHING_DB, _NOTHING_DB
+    least, most = np.percentile(sounding, (_BACKGROUND_PERCENTILE, 100 - _BACKGROUND_PERCENTILE))
+    return float(least), float(most)
 
 
 def _depth(turns: Iterable[Turn], frames: int) -> npt.NDArray[np.int16]:

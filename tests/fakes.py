@@ -20,6 +20,7 @@ from careca.types import (
     Digest,
     Progress,
     Segment,
+    Speaker,
     Stage,
     Transcript,
     TranscriptionOptions,
@@ -32,6 +33,10 @@ SEGMENTS = (
     Segment(1.0, 2.0, "good morning", (Word("good", 1.0, 1.5, 0.9), Word("morning", 1.5, 2.0, 0.7))),
 )
 TURNS = (Turn(0.0, 1.0, "SPEAKER_00"), Turn(1.0, 2.0, "SPEAKER_01"))
+
+EMBEDDING_MODEL = "fake-voices@0123456789ab"
+ANA, BOB, EVE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+"""Voices of which no two are alike."""
 
 
 def pcm(seconds: float = 2.0, *, seed: int = 0) -> bytes:
@@ -159,14 +164,19 @@ class FakeTranscriberEngine(FakeEngine):
 
 
 class FakeDiarizerEngine(FakeEngine):
-    """Hears the same turns in every audio but those in ``turns_of``."""
+    """Hears the same turns in every audio but those in ``turns_of``, and their speakers with ``voices`` in order."""
 
     def __init__(
-        self, turns: Sequence[Turn] = TURNS, turns_of: Mapping[Digest, Sequence[Turn]] | None = None, **script: Any
+        self,
+        turns: Sequence[Turn] = TURNS,
+        turns_of: Mapping[Digest, Sequence[Turn]] | None = None,
+        voices: Sequence[tuple[float, ...]] = (ANA, BOB, EVE),
+        **script: Any,
     ) -> None:
         super().__init__(**script)
         self.turns = tuple(turns)
         self.turns_of = dict(turns_of or {})
+        self.voices = tuple(voices)
         self.options: list[DiarizationOptions] = []
 
     def diarize(
@@ -175,7 +185,12 @@ class FakeDiarizerEngine(FakeEngine):
         self.options.append(options)
         self._follow_script(Stage.DIARIZE, cancel, emit)
         turns = tuple(self.turns_of.get(digest_of(audio.samples.tobytes()), self.turns))
-        return Diarization(turns, turns, audio.duration, self.model)
+        labels = dict.fromkeys(turn.speaker for turn in turns)
+        speakers = tuple(
+            Speaker(label, voice, EMBEDDING_MODEL if voice else "")
+            for label, voice in zip(labels, self.voices, strict=False)
+        )
+        return Diarization(turns, turns, audio.duration, self.model, speakers=speakers)
 
 
 class FakeCache(NoCache):

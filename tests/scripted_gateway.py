@@ -27,6 +27,7 @@ from careca.types import (
     Progress,
     Result,
     Segment,
+    Speaker,
     Stage,
     StageReport,
     StageState,
@@ -39,6 +40,7 @@ from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 Config = gateway_pb2.TranscribeRequest.Config
 Responses = Iterator[gateway_pb2.TranscribeResponse]
 
+SPEAKERS = (Speaker("SPEAKER_00", (0.5, -0.5), "voices@1"), Speaker("SPEAKER_01", (0.25, 0.75), "voices@1"))
 RELEASE = MemoryRelease(MemoryUsage(900_000_000, 800_000_000), MemoryUsage(200_000_000, 100_000_000), True)
 STATS = ModelServiceStats(
     cache=CacheStats(True, entries=3, size_bytes=4096, hits=3, misses=1, max_entries=100, ttl_seconds=86400.0),
@@ -81,6 +83,7 @@ def result_for(config: Config, *, cached: bool = False, failed: Stage | None = N
         ),
         turns=turns,
         exclusive_turns=turns,
+        speakers=() if failed is Stage.DIARIZE else SPEAKERS,
         transcription_model="whisper-base@905e5bf8336b",
         formats={name: f"{name} of {config.display_name}\n" for name in formats},
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,16 +19,19 @@ from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.errors import Cancelled, NotFound, PreconditionFailed
 from careca.models import ModelStore
-from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Progress, Stage, Turn
+from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Progress, Speaker, Stage, Turn
 from careca_diarizer.engine import DiarizerEngine
 from careca_diarizer.pretrained_engine import PretrainedPipelineEngine
 from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings
+from careca_gateway.identity import KnownVoice, recognise
+from careca_gateway.settings import GatewaySettings
 from fakes import FakeDiarizerEngine
 from weights import model_folder, model_store
 
 DEFAULTS = DiarizationOptions()
 MODELS = ("segmentation-3.0", "campplus-zh-en")
+ALIKE = GatewaySettings().known_speaker_similarity
 
 Samples = npt.NDArray[np.int16]
 
@@ -101,6 +107,11 @@ def joined(*parts: Audio | Samples) -> Audio:
     return Audio(np.concatenate([part.samples if isinstance(part, Audio) else part for part in parts]))
 
 
+def labels_of(diarization: Diarization) -> list[str]:
+    """The speakers' labels in order."""
+    return [speaker.label for speaker in diarization.speakers]
+
+
 def error_rate(reference: Sequence[Turn], found: Sequence[Turn]) -> float:
     """Diarization error rate without a collar, overlap scored."""
     from pyannote.core import Annotation, Segment, Timeline
@@ -148,7 +159,7 @@ def test_loading_and_unloading_twice_is_as_good_as_once(engine: DiarizerEngine) 
 def test_two_people_are_told_apart(engine: DiarizerEngine, call: Audio) -> None:
     diarization = diarize(engine, call)
 
-    assert diarization.speakers == ("SPEAKER_00", "SPEAKER_01")
+    assert labels_of(diarization) == ["SPEAKER_00", "SPEAKER_01"]
     assert diarization.duration == call.duration
     assert diarization.model == engine.model
 
@@ -167,7 +178,17 @@ def test_exclusive_turns_do_not_overlap_and_have_the_same_speakers(engine: Diari
 
     exclusive = diarization.exclusive_turns
     assert all(one.end <= following.start for one, following in pairwise(exclusive))
-    assert {turn.speaker for turn in exclusive} <= set(diarization.speakers)
+    assert {turn.speaker for turn in exclusive} <= set(labels_of(diarization))
+
+
+def test_every_speaker_has_a_voice_of_unit_length_in_the_order_of_labels(engine: DiarizerEngine, call: Audio) -> None:
+    diarization = diarize(engine, call)
+
+    assert labels_of(diarization) == list(dict.fromkeys(turn.speaker for turn in diarization.turns))
+    for speaker in diarization.speakers:
+        assert np.linalg.norm(speaker.embedding) == pytest.approx(1.0, abs=1e-5)
+    assert len({speaker.embedding_model for speaker in diarization.speakers} - {""}) == 1
+    assert {(speaker.name, speaker.similarity) for speaker in diarization.speakers} == {(None, None)}
 
 
 def test_progress_goes_up_to_the_whole_and_never_back(engine: DiarizerEngine, call: Audio) -> None:
@@ -239,7 +260,129 @@ def test_where_nobody_speaks_there_is_no_turn(real: DiarizerEngine) -> None:
 
     for samples in (silence(12), noise, tone):
         diarization = diarize(real, Audio(samples))
-        assert diarization.turns == diarization.exclusive_turns == ()
+        assert diarization.turns == diarization.exclusive_turns == diarization.speakers == ()
+
+
+def spoken_alone(audio: Audio, turns: Sequence[Turn], who: str, start: float, end: float) -> Audio:
+    """All that one person says between ``start`` and ``end``."""
+    own = [
+        audio.samples[round(max(turn.start, start) * SAMPLE_RATE) : round(min(turn.end, end) * SAMPLE_RATE)]
+        for turn in turns
+        if turn.speaker == who and turn.start < end and turn.end > start
+    ]
+    return joined(*own)
+
+
+def voice_of(engine: DiarizerEngine, name: str, audio: Audio) -> KnownVoice:
+    """The voice of the one who speaks in ``audio``."""
+    (speaker,) = diarize(engine, audio, DiarizationOptions(speaker_count=1)).speakers
+    assert speaker.voice is not None
+    return KnownVoice(name, speaker.voice)
+
+
+def owner(speaker: Speaker, diarization: Diarization, truth: Sequence[Turn]) -> str:
+    """Who of the truth speaks most of the time when ``speaker`` does."""
+    seconds: dict[str, float] = {}
+    for turn in diarization.turns:
+        for true in truth:
+            if turn.speaker == speaker.label:
+                overlap = min(turn.end, true.end) - max(turn.start, true.start)
+                seconds[true.speaker] = seconds.get(true.speaker, 0.0) + max(0.0, overlap)
+    return max(seconds, key=lambda name: seconds[name])
+
+
+def test_each_label_has_the_voice_of_who_speaks_under_it(real: DiarizerEngine, call: Audio) -> None:
+    truth = phone_call_turns()
+    known = [voice_of(real, who, spoken_alone(call, truth, who, 0, 30)) for who in ("speaker91", "speaker90")]
+    whole = diarize(real, call)
+
+    speakers = recognise(whole.speakers, known, least_similarity=ALIKE)
+
+    assert sorted(speaker.name or "" for speaker in speakers) == ["speaker90", "speaker91"]
+    assert all(speaker.name == owner(speaker, whole, truth) for speaker in speakers)
+
+
+def test_two_people_of_the_calls_first_half_are_recognised_in_its_second(own: PyannoteEngine, call: Audio) -> None:
+    truth = phone_call_turns()
+    known = [voice_of(own, who, spoken_alone(call, truth, who, 0, 15)) for who in ("speaker90", "speaker91")]
+    second = diarize(own, Audio(call.samples[15 * SAMPLE_RATE :]))
+    later = [Turn(turn.start - 15, turn.end - 15, turn.speaker) for turn in truth]
+
+    speakers = recognise(second.speakers, known, least_similarity=ALIKE)
+
+    assert sorted(speaker.name or "" for speaker in speakers) == ["speaker90", "speaker91"]
+    assert all(speaker.name == owner(speaker, second, later) for speaker in speakers)
+
+
+@pytest.mark.parametrize(
+    ("voices", "expected"),
+    [
+        (None, [(), ()]),
+        ([[3.0, 4.0], [0.0, 0.0]], [(), (0.6, 0.8)]),
+        ([[np.nan, 4.0], [0.0, -2.0]], [(0.0, -1.0), ()]),
+    ],
+    ids=["no voices", "an unknown one", "one of no speech"],
+)
+def test_a_pretrained_pipeline_need_not_give_a_voice_to_each_speaker(
+    pretrained: PretrainedPipelineEngine,
+    call: Audio,
+    monkeypatch: pytest.MonkeyPatch,
+    voices: list[list[float]] | None,
+    expected: list[tuple[float, ...]],
+) -> None:
+    """Its voices are in the order of its own labels, in which ``a`` speaks last."""
+    from pyannote.core import Annotation, Segment
+
+    annotation = Annotation()
+    annotation[Segment(0, 1)], annotation[Segment(1, 2)] = "b", "a"
+    embeddings = None if voices is None else np.array(voices)
+    output = SimpleNamespace(speaker_diarization=annotation, speaker_embeddings=embeddings)
+    monkeypatch.setattr(pretrained, "_pipeline", lambda _file, **_options: output)
+
+    speakers = diarize(pretrained, call).speakers
+
+    assert [speaker.label for speaker in speakers] == ["SPEAKER_00", "SPEAKER_01"]
+    assert [speaker.embedding for speaker in speakers] == [pytest.approx(embedding) for embedding in expected]
+    assert [speaker.embedding_model for speaker in speakers] == [pretrained.model if each else "" for each in expected]
+
+
+def test_who_does_not_speak_is_recognised_in_nobody(real: DiarizerEngine, call: Audio) -> None:
+    truth = phone_call_turns()
+    for absent, present in (("speaker90", "speaker91"), ("speaker91", "speaker90")):
+        known = voice_of(real, absent, spoken_alone(call, truth, absent, 0, 30))
+        heard = diarize(real, spoken_alone(call, truth, present, 0, 30), DiarizationOptions(speaker_count=1))
+
+        assert [each.name for each in recognise(heard.speakers, [known], least_similarity=ALIKE)] == [None]
+
+
+def test_readers_of_one_recording_are_recognised_in_another(own: PyannoteEngine) -> None:
+    """A reader who is in both by other sentences, and one who is in the other recording only."""
+    reference, reference_turns = conversation("mix5_1005")
+    meeting, turns = conversation("mix3_1003")
+    known = [
+        voice_of(own, who, spoken_alone(reference, reference_turns, who, *within))
+        for who, within in (("1688", (110.0, 220.0)), ("1998", (0.0, reference.duration)))
+    ]
+    first = Audio(meeting.samples[: 60 * SAMPLE_RATE])
+
+    found = diarize(own, first)
+
+    speakers = recognise(found.speakers, known, least_similarity=ALIKE)
+    assert {owner(each, found, turns) for each in speakers} == {"2414", "2033", "1688"}
+    assert {each.name for each in speakers} == {None, "1688"}
+    assert [owner(each, found, turns) for each in speakers if each.name] == ["1688"]
+
+
+def conversation(name: str) -> tuple[Audio, list[Turn]]:
+    """A conversation made of read sentences, and who speaks when in it; skips the test where it is not there."""
+    folder = Path(os.environ.get("CARECA_DATA") or Path(__file__).parents[3] / "shared" / "data" / "dev") / "mix"
+    if not (folder / f"{name}.flac").is_file():
+        pytest.skip(f"there is no {name} in {folder}: set CARECA_DATA")
+    with av.open(str(folder / f"{name}.flac")) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    lines = [line.split() for line in (folder / f"{name}.rttm").read_text().splitlines()]
+    turns = [Turn(float(start), float(start) + float(length), who) for _, _, _, start, length, _, _, who, *_ in lines]
+    return Audio(np.concatenate(frames, axis=1)[0]), turns
 
 
 @pytest.mark.parametrize("samples", [0, 1, 399, 400, 4800, 16_000, 159_999, 160_000, 160_001])

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from careca.types import ClearScope, ModelServiceStats, OutputFormat, Stage, StageState
-from careca_client import Client, TranscriptionResult
+from careca_client import Client, KnownSpeaker, TranscriptionResult
 from local_stack import LocalStack
 
 MODEL_STAGES = {Stage.TRANSCRIBE, Stage.DIARIZE}
@@ -114,6 +114,38 @@ def test_a_second_request_is_answered_from_the_caches_without_sending_the_record
     assert cached_stages(second) == MODEL_STAGES
     assert second.uploaded_bytes == 0
     assert second.utterances == first.utterances
+
+
+def test_a_speaker_who_is_known_by_the_voice_of_an_earlier_answer_is_called_by_name(
+    client: Client, first: TranscriptionResult, recording: Path
+) -> None:
+    diane = next(each for each in first.speakers if each.label == speakers_of(first, "Diane")[0])
+    assert diane.voice is not None
+
+    answer = client.transcribe(recording, known_speakers=[KnownSpeaker("Diane", diane.voice)])
+
+    assert cached_stages(answer) == MODEL_STAGES
+    assert [(each.label, each.name) for each in answer.speakers if each.name] == [(diane.label, "Diane")]
+    assert speakers_of(answer, "Jersey") == ["Diane"] * 3
+    assert speakers_of(answer, "Texas") != ["Diane"]
+
+
+def test_a_voice_that_the_command_saves_is_recognised(stack: LocalStack, recording: Path, tmp_path: Path) -> None:
+    """The saved voice is that of both callers together, as one speaker was asked for: it is alike to one of them."""
+    careca = [sys.executable, "-m", "careca_client"]
+    gateway = ["--gateway", stack.gateway_target]
+    saving = [*careca, "voice", str(recording), "--output", str(tmp_path / "caller.json"), *gateway]
+    subprocess.run(saving, check=True, capture_output=True, timeout=120)
+    known = ["--known-speaker", f"Caller={tmp_path / 'caller.json'}"]
+
+    done = subprocess.run(
+        [*careca, "transcribe", str(recording), *known, "--format", "json", *gateway],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+
+    assert [each["name"] for each in json.loads(done.stdout)["speakers"]].count("Caller") == 1
 
 
 def test_another_number_of_speakers_does_not_transcribe_again(

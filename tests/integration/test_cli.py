@@ -29,7 +29,7 @@ from careca.v1 import gateway_pb2
 from careca_client.cli import outputs
 from careca_client.cli.app import build_app
 from careca_client.cli.exits import WORST_FIRST, ExitCode, worst
-from scripted_gateway import GatewayFixture, run_gateway
+from scripted_gateway import SPEAKERS, GatewayFixture, run_gateway
 
 NOWHERE = "127.0.0.1:1"
 CARECA = [sys.executable, "-c", "from careca_client.cli import main; main()"]
@@ -128,6 +128,110 @@ def test_all_options_reach_the_gateway(careca: Careca, gateway: GatewayFixture, 
     assert (config.diarization.min_speaker_count, config.diarization.max_speaker_count) == (2, 4)
     assert config.cache_control.skip_cache
     assert 0 < (gateway.script.deadlines[0] or 0) <= 60
+
+
+def test_known_speakers_are_recordings_or_saved_voices(
+    careca: Careca, gateway: GatewayFixture, call: Path, tmp_path: Path
+) -> None:
+    ana = recording(tmp_path / "ana.wav")
+
+    saved = careca("voice", ana, "-o", tmp_path / "bob.json")
+    result = careca(
+        "transcribe", call, "--known-speaker", f"Ana={ana}", "--known-speaker", f"Bob B={tmp_path}/bob.json"
+    )
+
+    assert (saved.exit_code, saved.stdout, result.exit_code) == (ExitCode.OK, "", ExitCode.OK)
+    one, other = gateway.script.configs[-1].known_speakers
+    assert (one.name, one.recording) == ("Ana", ana.read_bytes())
+    assert (other.name, tuple(other.voice.embedding)) == ("Bob B", SPEAKERS[0].embedding)
+    assert other.voice.embedding_model == SPEAKERS[0].embedding_model
+
+
+def test_a_voice_is_that_of_the_only_speaker_and_goes_to_stdout_where_no_file_is_named(
+    careca: Careca, gateway: GatewayFixture, call: Path
+) -> None:
+    result = careca("voice", call)
+
+    assert json.loads(result.stdout) == {"embedding_model": "voices@1", "embedding": [0.5, -0.5]}
+    assert gateway.script.configs[-1].diarization.speaker_count == 1
+
+
+def test_a_speaker_of_a_json_result_is_a_voice(
+    careca: Careca, gateway: GatewayFixture, call: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "speaker.json"
+    file.write_text('{"label": "SPEAKER_01", "name": null, "embedding": [0.25, 0.75], "embedding_model": "voices@1"}')
+
+    assert careca("transcribe", call, "--known-speaker", f"Ana={file}").exit_code == ExitCode.OK
+
+    assert tuple(gateway.script.configs[-1].known_speakers[0].voice.embedding) == (0.25, 0.75)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "not json", "[]", '{"embedding": [1]}', '{"embedding": ["x"], "embedding_model": "m"}']
+)
+def test_a_file_that_is_no_voice_is_refused_in_one_line(careca: Careca, call: Path, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "ana.json"
+    file.write_text(text)
+
+    result = careca("transcribe", call, "--known-speaker", f"Ana={file}")
+
+    assert result.exit_code == ExitCode.REFUSED
+    (line,) = result.stderr.splitlines()
+    assert f"{file} is no voice" in line
+
+
+def test_a_known_speaker_whose_file_is_not_there_is_refused_before_anything_is_sent(
+    careca: Careca, gateway: GatewayFixture, call: Path, tmp_path: Path
+) -> None:
+    for name in ("ana.wav", "ana.json"):
+        result = careca("transcribe", call, call, "--known-speaker", f"Ana={tmp_path / name}")
+
+        assert result.exit_code == ExitCode.REFUSED
+        (line,) = result.stderr.splitlines()
+        assert f"there is no {tmp_path / name}" in line
+    assert gateway.script.configs == []
+
+
+@pytest.mark.parametrize("argument", ["Ana", "=ana.wav", "Ana="])
+def test_a_known_speaker_without_a_name_or_a_file_is_a_usage_error(
+    careca: Careca, gateway: GatewayFixture, call: Path, argument: str
+) -> None:
+    assert careca("transcribe", call, "--known-speaker", argument).exit_code == ExitCode.USAGE
+    assert gateway.script.configs == []
+
+
+def test_a_voice_that_was_saved_stays_unless_told_to_overwrite(
+    careca: Careca, gateway: GatewayFixture, call: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "ana.json"
+    file.write_text("mine")
+
+    assert careca("voice", call, "-o", file).exit_code == ExitCode.REFUSED
+    assert gateway.script.configs == []
+    assert file.read_text() == "mine"
+    assert careca("voice", call, "-o", file, "--overwrite").exit_code == ExitCode.OK
+    assert json.loads(file.read_text())["embedding_model"] == "voices@1"
+
+
+def test_without_a_speaker_there_is_no_voice_and_no_file(
+    careca: Careca, gateway: GatewayFixture, call: Path, tmp_path: Path
+) -> None:
+    gateway.script.failed_stage = Stage.DIARIZE
+
+    result = careca("voice", call, "-o", tmp_path / "ana.json")
+
+    assert result.exit_code == ExitCode.FAILED
+    assert "diarize failed: the device has too little memory" in result.stderr
+    assert not (tmp_path / "ana.json").exists()
+
+
+def test_a_transcription_that_failed_does_not_keep_a_voice_from_being_saved(
+    careca: Careca, gateway: GatewayFixture, call: Path
+) -> None:
+    gateway.script.failed_stage = Stage.TRANSCRIBE
+
+    assert json.loads(careca("voice", call).stdout)["embedding"] == [0.5, -0.5]
 
 
 @pytest.mark.parametrize(

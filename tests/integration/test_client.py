@@ -26,8 +26,8 @@ from careca.errors import (
 )
 from careca.types import ClearScope, OutputFormat, Progress, Segment, Stage
 from careca.v1 import gateway_pb2
-from careca_client import AsyncClient, Client, Hashing, RecordingKnown, Retrying, Uploading
-from scripted_gateway import RELEASE, STATS, GatewayFixture, result_for, run_gateway
+from careca_client import AsyncClient, Client, Hashing, KnownSpeaker, RecordingKnown, Retrying, Uploading
+from scripted_gateway import RELEASE, SPEAKERS, STATS, GatewayFixture, result_for, run_gateway
 
 MEBIBYTE = 1 << 20
 DATA = b"RIFF" + bytes(3 * MEBIBYTE)
@@ -114,6 +114,54 @@ async def test_every_kind_of_source_arrives_whole(client: Twin, gateway: Gateway
     writer.join()
     assert gateway.script.uploads == [len(DATA)] * 6
     assert [config.display_name for config in gateway.script.configs[:3]] == ["call.wav"] * 3
+
+
+async def test_known_speakers_arrive_with_their_recordings_and_voices(
+    client: Twin, gateway: GatewayFixture, tmp_path: Path
+) -> None:
+    path = tmp_path / "ana.wav"
+    path.write_bytes(b"RIFF of Ana")
+    earlier = await client.transcribe(DATA)
+    assert earlier.speakers == SPEAKERS
+
+    await client.transcribe(
+        DATA,
+        known_speakers=[
+            *(KnownSpeaker(f"Ana {number}", source) for number, source in enumerate((path, str(path), b"RIFF of Ana"))),
+            KnownSpeaker("Eve", io.BytesIO(b"RIFF of Eve")),
+            KnownSpeaker("Bob", earlier.speakers[1].voice),
+        ],
+    )
+
+    known = gateway.script.configs[-1].known_speakers
+    assert [(each.name, each.recording) for each in known] == [
+        *((f"Ana {number}", b"RIFF of Ana") for number in range(3)),
+        ("Eve", b"RIFF of Eve"),
+        ("Bob", b""),
+    ]
+    assert tuple(known[4].voice.embedding) == (0.25, 0.75)
+    assert known[4].voice.embedding_model == "voices@1"
+
+
+async def test_known_speakers_that_cannot_be_sent_are_refused_before_anything_is_hashed(
+    client: Twin, gateway: GatewayFixture, tmp_path: Path
+) -> None:
+    large = KnownSpeaker("Ana", bytes((8 << 20) + 1))
+    events: list[object] = []
+
+    for people, field in (
+        ([large], "config.known_speakers"),
+        ([KnownSpeaker("Ana", io.BytesIO(large.reference))], "config.known_speakers"),  # type: ignore[arg-type]
+        ([KnownSpeaker("Ana", b"RIFF"), KnownSpeaker("Ana", b"OggS")], "config.known_speakers[1].name"),
+        ([KnownSpeaker("Ana", b"")], "config.known_speakers[0].recording"),
+    ):
+        with pytest.raises(InvalidRequest) as refusal:
+            await client.transcribe(DATA, known_speakers=people, on_event=events.append)
+        assert refusal.value.field == field
+    with pytest.raises(FileNotFoundError):
+        await client.transcribe(DATA, known_speakers=[KnownSpeaker("Ana", tmp_path / "nothing.wav")])
+    assert events == []
+    assert gateway.script.configs == []
 
 
 async def test_events_tell_what_happens_in_order(client: Twin) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import grpc.aio
@@ -23,12 +24,13 @@ from careca.types import (
     MemoryRelease,
     ModelServiceStats,
     Progress,
+    Speaker,
     SpeakerCountCandidate,
     Stage,
 )
 from careca.v1 import admin_pb2, audio_pb2, diarizer_pb2, diarizer_pb2_grpc
 from careca_diarizer.settings import DiarizerSettings
-from fakes import TURNS, FakeDiarizerEngine, digest_of, pcm
+from fakes import ANA, BOB, EMBEDDING_MODEL, TURNS, FakeDiarizerEngine, digest_of, pcm
 from stack import ModelService
 
 AUDIO = pcm()
@@ -40,9 +42,8 @@ class CountingEngine(FakeDiarizerEngine):
     """Also tells which numbers of speakers it considered."""
 
     def diarize(self, *arguments: Any) -> Diarization:
-        heard = super().diarize(*arguments)
         candidates = (SpeakerCountCandidate(1, None), SpeakerCountCandidate(2, 0.75))
-        return Diarization(heard.turns, heard.exclusive_turns, heard.duration, heard.model, candidates)
+        return replace(super().diarize(*arguments), candidates=candidates)
 
 
 class Caller:
@@ -119,7 +120,10 @@ async def test_audio_is_asked_for_then_come_progress_and_last_the_diarization(ca
     assert not responses[-1].result.cached
     diarization = codec.decode_diarization(responses[-1].result.diarization)
     assert diarization.turns == TURNS
-    assert diarization.speakers == ("SPEAKER_00", "SPEAKER_01")
+    assert diarization.speakers == (
+        Speaker("SPEAKER_00", ANA, EMBEDDING_MODEL),
+        Speaker("SPEAKER_01", BOB, EMBEDDING_MODEL),
+    )
     assert diarization.duration == 2.0
 
 

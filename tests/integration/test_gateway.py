@@ -112,7 +112,10 @@ async def test_a_new_recording_is_sent_decoded_transcribed_diarized_and_merged(s
     ]
     assert (result.recording, result.duration, result.language) == (digest_of(RECORDING), 2.0, "en")
     assert result.audio == digest_of(RECORDING[44:])
-    assert result.speakers == ("SPEAKER_00", "SPEAKER_01")
+    assert [(speaker.label, speaker.name) for speaker in result.speakers] == [
+        ("SPEAKER_00", None),
+        ("SPEAKER_01", None),
+    ]
     assert not result.partial
     assert [report.stage for report in result.stages] == list(Stage)
     assert {report.state for report in result.stages} == {StageState.SUCCEEDED}
@@ -190,7 +193,7 @@ async def test_the_forms_that_were_asked_for_come_with_the_result(stack: Stack, 
 
     assert list(forms) == list(OutputFormat)
     assert forms[OutputFormat.STM].splitlines()[0] == "call 1 SPEAKER_00 0.000 1.000 hello there"
-    assert json.loads(forms[OutputFormat.JSON])["speakers"] == ["SPEAKER_00", "SPEAKER_01"]
+    assert [each["label"] for each in json.loads(forms[OutputFormat.JSON])["speakers"]] == ["SPEAKER_00", "SPEAKER_01"]
     assert (await caller.transcribe(RECORDING)).result.formats == {}
 
 
@@ -418,7 +421,7 @@ async def test_a_channel_on_which_nobody_speaks_has_no_speaker(stereo_stack: Sta
     result = (await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)).result
 
     assert [channel.speaker for channel in result.channels] == ["SPEAKER_00", None]
-    assert result.speakers == ("SPEAKER_00",)
+    assert [speaker.label for speaker in result.speakers] == ["SPEAKER_00"]
     assert {utterance.speaker for utterance in result.utterances} == {"SPEAKER_00"}
 
 

@@ -1,4 +1,4 @@
-"""What the README says is true: its settings are the services', its commands exist."""
+"""What the README says is true, and what other pages tell to type: settings are the services', commands exist."""
 
 import re
 import subprocess
@@ -11,7 +11,9 @@ import settings_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+PAGES = (README, (ROOT / "docs" / "speakers.md").read_text())
+BLOCKS = [block for page in PAGES for block in re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)]
+EXAMPLES = [block for language, block in BLOCKS if language == "python"]
 COMMANDS = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines() if line.strip()]
 
 
@@ -55,12 +57,13 @@ def test_every_option_of_the_command_line_exists(command: str) -> None:
     assert [word for word in words if word.startswith("--") and word not in usage] == []
 
 
-def test_the_python_example_compiles_and_names_what_the_library_has() -> None:
-    example = next(block for language, block in BLOCKS if language == "python")
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_python_example_compiles_and_names_what_the_library_has(example: str) -> None:
     import careca_client
 
     compile(example, "README.md", "exec")
-    assert set(re.findall(r"from careca_client import (\w+)", example)) <= set(dir(careca_client))
+    (names,) = re.findall(r"from careca_client import ([\w, ]+)", example)
+    assert set(names.split(", ")) <= set(dir(careca_client))
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([a-z][^)#]*)\)", README))))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from careca.types import Diarization, Segment, SpeakerCountCandidate, Transcript, Turn
+from careca.types import Diarization, Segment, Speaker, SpeakerCountCandidate, Transcript, Turn
 from careca_gateway.channels import combine, main_transcript, name_speakers
 
 A, B, C = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
@@ -38,7 +39,20 @@ def test_of_two_who_begin_together_who_ends_first_is_named_first_as_everywhere()
     speakers = name_speakers(None, diarizations)
 
     assert speakers == (B, A, C)
-    assert combine(diarizations, speakers).speakers == (A, B, C)
+    assert [each.label for each in combine(diarizations, speakers).speakers] == [A, B, C]
+
+
+def test_each_channels_speaker_has_its_voice_and_who_has_no_turn_has_none() -> None:
+    """The third channel's words alone say that somebody speaks on it."""
+    voices = [(1.0, 0.0), (0.0, 1.0)]
+    diarizations = [
+        replace(channel((start, 9.0)), speakers=(Speaker(A, voice, "voices@1"),))
+        for start, voice in zip((5.0, 1.0), voices, strict=True)
+    ]
+
+    whole = combine((*diarizations, SILENCE, SILENCE), (B, A, C, None))
+
+    assert whole.speakers == (Speaker(A, voices[1], "voices@1"), Speaker(B, voices[0], "voices@1"), Speaker(C))
 
 
 def test_a_silent_channel_has_no_speaker() -> None:
@@ -70,7 +84,7 @@ def test_turns_of_all_channels_are_put_in_order_and_keep_their_overlaps() -> Non
 
     assert whole.turns == (Turn(1.0, 6.0, A), Turn(5.0, 9.0, B), Turn(7.0, 8.0, A), Turn(20.0, 21.0, B))
     assert whole.exclusive_turns == (Turn(1.0, 6.0, A), Turn(6.0, 9.0, B), Turn(20.0, 21.0, B))
-    assert whole.speakers == (A, B)
+    assert [each.label for each in whole.speakers] == [A, B]
     assert (whole.duration, whole.model, whole.candidates) == (60.0, "fake", ())
 
 
@@ -96,7 +110,8 @@ def test_every_turn_stays_with_its_channel_and_labels_follow_first_speech(
     speakers = name_speakers(None, diarizations)
     whole = combine(diarizations, speakers)
 
-    assert whole.speakers == tuple(f"SPEAKER_{number:02d}" for number in range(sum(map(bool, channels))))
+    labels = [f"SPEAKER_{number:02d}" for number in range(sum(map(bool, channels)))]
+    assert [each.label for each in whole.speakers] == labels
     for own, speaker in zip(channels, speakers, strict=True):
         assert bool(speaker) == bool(own)
         assert [(turn.start, turn.end) for turn in whole.turns if turn.speaker == speaker] == sorted(own)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from careca import codec
+from careca.channel import MAX_REQUEST_BYTES
 from careca.errors import InvalidRequest
 from careca.types import (
     CacheClearance,
@@ -19,6 +20,7 @@ from careca.types import (
     Diarization,
     DiarizationOptions,
     Digest,
+    KnownSpeaker,
     MemoryRelease,
     MemoryUsage,
     ModelServiceStats,
@@ -26,6 +28,7 @@ from careca.types import (
     Progress,
     Result,
     Segment,
+    Speaker,
     SpeakerCountCandidate,
     Stage,
     StageReport,
@@ -34,6 +37,7 @@ from careca.types import (
     TranscriptionOptions,
     Turn,
     Utterance,
+    Voice,
     Word,
 )
 from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
@@ -52,7 +56,15 @@ transcripts = st.builds(
 )
 turns = st.lists(st.builds(Turn, times, times, labels), max_size=5).map(tuple)
 candidates = st.builds(SpeakerCountCandidate, st.integers(1, 50), st.none() | st.floats(-1, 1))
-diarizations = st.builds(Diarization, turns, turns, times, st.text(), st.lists(candidates, max_size=3).map(tuple))
+embeddings = st.lists(st.floats(-1, 1, width=32), max_size=4).map(tuple)
+names = st.none() | st.text(min_size=1)
+speakers = st.builds(Speaker, labels, embeddings, st.text(), names, st.none() | fractions)
+diarizations = st.builds(
+    Diarization,
+    *(turns, turns, times, st.text()),
+    st.lists(candidates, max_size=3).map(tuple),
+    st.lists(speakers, max_size=3).map(tuple),
+)
 
 
 @given(transcripts)
@@ -95,6 +107,7 @@ def test_a_result_comes_back_as_it_was():
         utterances=(Utterance(0.0, 1.0, "hi", "SPEAKER_00", (Word("hi", 0.0, 1.0, 0.5, "SPEAKER_00"),)),),
         turns=(Turn(0.0, 1.5, "SPEAKER_00"),),
         exclusive_turns=(Turn(0.0, 1.0, "SPEAKER_00"),),
+        speakers=(Speaker("SPEAKER_00", (0.5, -0.5), "voices", "Ana", 0.75), Speaker("SPEAKER_01")),
         candidates=(SpeakerCountCandidate(1, None), SpeakerCountCandidate(2, 0.75)),
         transcription_model="whisper",
         diarization_model="pyannote",
@@ -310,3 +323,72 @@ def test_a_clearance_comes_back_as_it_was():
 
 def test_a_duration_written_by_others_is_read():
     assert codec.decode_duration(Duration(seconds=90, nanos=1_000_000)) == 90.001
+
+
+def known(name="Ana", **reference):
+    return gateway_pb2.KnownSpeaker(name=name, **(reference or {"recording": b"RIFF"}))
+
+
+def voice(*embedding, model="voices@1"):
+    return gateway_pb2.Voice(embedding=embedding, embedding_model=model)
+
+
+def test_known_speakers_come_back_as_they_were():
+    people = (
+        KnownSpeaker("Ana", b"RIFF"),
+        KnownSpeaker("Bob B. O'Brien", Voice((0.0, 1.0), "voices@1")),
+        KnownSpeaker("علی\u200cرضا", b"OggS"),  # noqa: RUF001
+    )
+
+    assert codec.decode_known_speakers([codec.encode_known_speaker(each) for each in people]) == people
+
+
+def test_an_embedding_of_any_length_becomes_one_of_unit_length():
+    (speaker,) = codec.decode_known_speakers([known(voice=voice(3.0, 0.0, -4.0))])
+
+    assert speaker.reference == Voice((0.6, 0.0, -0.8), "voices@1")
+
+
+@pytest.mark.parametrize(
+    ("messages", "field"),
+    [
+        ([known(f"p{number}") for number in range(51)], ""),
+        ([known("a", recording=bytes(4 << 20)), known("b", recording=bytes((4 << 20) + 1))], ""),
+        ([known(""), known("b")], "[0].name"),
+        ([known("x" * 101)], "[0].name"),
+        ([known("a"), known("two\nlines")], "[1].name"),
+        ([known(" a")], "[0].name"),
+        ([known("a\u3000")], "[0].name"),
+        ([known("SPEAKER_00")], "[0].name"),
+        ([known("SPEAKER_123")], "[0].name"),
+        ([known("a"), known("b"), known("a")], "[2].name"),
+        ([known("Ana Maria"), known("Ana_Maria")], "[1].name"),
+        ([known("a"), gateway_pb2.KnownSpeaker(name="b")], "[1].recording"),
+        ([known(recording=b"")], "[0].recording"),
+        ([known(voice=voice())], "[0].voice.embedding"),
+        ([known(voice=voice(*[1.0] * 4097))], "[0].voice.embedding"),
+        ([known(voice=voice(0.0, 0.0))], "[0].voice.embedding"),
+        ([known("a"), known("b", voice=voice(1.0, math.nan))], "[1].voice.embedding"),
+        ([known(voice=voice(1.0, math.inf))], "[0].voice.embedding"),
+        ([known(voice=voice(1.0, model=""))], "[0].voice.embedding_model"),
+        ([known(voice=voice(1.0, model="m" * 256))], "[0].voice.embedding_model"),
+    ],
+)
+def test_known_speakers_out_of_bounds_are_refused_by_field(messages, field):
+    with pytest.raises(InvalidRequest) as refusal:
+        codec.decode_known_speakers(messages)
+
+    assert refusal.value.field == f"config.known_speakers{field}"
+
+
+def test_as_many_known_speakers_as_are_accepted_fit_into_one_message():
+    each = (8 << 20) // 49
+    heard = [known(f"{number:02}{'é' * 98}", recording=bytes(each)) for number in range(49)]
+    given = known("last", voice=voice(*[0.5] * 4096, model="m" * 255))
+
+    assert len(codec.decode_known_speakers([*heard, given])) == 50
+    config = gateway_pb2.TranscribeRequest.Config(
+        transcription=audio_pb2.TranscriptionOptions(initial_prompt="é" * 1000, hotwords=["é" * 100] * 100),
+        known_speakers=[*heard, *[given] * 50],
+    )
+    assert config.ByteSize() < MAX_REQUEST_BYTES

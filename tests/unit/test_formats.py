@@ -19,6 +19,7 @@ from careca.types import (
     Digest,
     OutputFormat,
     Result,
+    Speaker,
     SpeakerCountCandidate,
     Stage,
     StageReport,
@@ -56,6 +57,7 @@ CALL = replace(
     utterances=(utterance("Hello there.", 0.5, 1.25), utterance("Good morning!", 3722.0, 3723.5, B)),
     turns=(Turn(0.4, 1.3, A), Turn(1.1, 1.9, B), Turn(3721.9, 3723.5, B)),
     exclusive_turns=(Turn(0.4, 1.3, A), Turn(1.3, 1.9, B), Turn(3721.9, 3723.5, B)),
+    speakers=(Speaker(A, (0.6, -0.8), "voices@1"), Speaker(B)),
     candidates=(SpeakerCountCandidate(1, None), SpeakerCountCandidate(2, 0.5)),
     transcription_model="whisper@1",
     diarization_model="segmentation@2",
@@ -118,7 +120,10 @@ def test_json_has_everything_in_it() -> None:
 
     assert document["name"] == "call.wav"
     assert document["recording"] == {"sha256": "a" * 64, "size_bytes": 10}
-    assert document["speakers"] == [A, B]
+    assert document["speakers"] == [
+        {"label": A, "name": None, "similarity": None, "embedding_model": "voices@1", "embedding": [0.6, -0.8]},
+        {"label": B, "name": None, "similarity": None, "embedding_model": "", "embedding": []},
+    ]
     assert document["partial"] is False
     assert document["utterances"][0] == {
         "start": 0.5,
@@ -175,6 +180,28 @@ def test_rttm_is_read_by_the_scoring_tools_with_its_overlaps(tmp_path: Path) -> 
         (3721.9, 3723.5),
     ]
     assert [(line.filename, line.speaker_id) for line in lines] == [("the_call", A), ("the_call", B), ("the_call", B)]
+
+
+def test_a_speaker_who_was_recognised_is_called_by_name_in_every_form() -> None:
+    name = "Ana\u3000de Sá"
+    result = replace(
+        CALL,
+        utterances=(utterance("Hello there.", 0.5, 1.25, name),),
+        turns=(Turn(0.4, 1.3, name),),
+        speakers=(Speaker(A, (0.6, -0.8), "voices@1", name, 0.812345),),
+    )
+    forms = {form: render(result, form, "call.wav") for form in OutputFormat}
+
+    assert f"] {name}: Hello there.\n" in forms[OutputFormat.TXT]
+    assert f"\n{name}: Hello there.\n" in forms[OutputFormat.SRT]
+    assert f"\n<v {name}>Hello there.</v>\n" in forms[OutputFormat.VTT]
+    assert f"\t{name}\tHello there.\n" in forms[OutputFormat.TSV]
+    assert [line.speaker_id for line in meeteval.io.RTTM.parse(forms[OutputFormat.RTTM])] == ["Ana_de_Sá"]
+    assert [line.speaker_id for line in meeteval.io.STM.parse(forms[OutputFormat.STM])] == ["Ana_de_Sá"]
+    document = json.loads(forms[OutputFormat.JSON])
+    assert document["utterances"][0]["speaker"] == document["turns"][0]["speaker"] == name
+    (speaker,) = document["speakers"]
+    assert (speaker["label"], speaker["name"], speaker["similarity"]) == (A, name, 0.8123)
 
 
 def test_stm_is_read_by_the_scoring_tools() -> None:

@@ -240,7 +240,7 @@ def test_every_word_appears_once_and_in_order_whatever_comes(spoken: Transcript,
     starts = [utterance.start for utterance in utterances]
     assert starts == sorted(starts)
     assert all(utterance.start <= utterance.end for utterance in utterances)
-    assert {utterance.speaker for utterance in utterances} - {None} <= set(turns.speakers)
+    assert {utterance.speaker for utterance in utterances} - {None} <= {turn.speaker for turn in turns.turns}
     assert all(word.speaker == utterance.speaker for utterance in utterances for word in utterance.words)
     assert bool(turns.turns) == all(utterance.speaker for utterance in utterances) or not utterances
     assert merge(spoken, turns) == utterances

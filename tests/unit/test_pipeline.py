@@ -25,6 +25,7 @@ from careca.types import (
     ChannelMode,
     DiarizationOptions,
     Digest,
+    KnownSpeaker,
     Progress,
     Segment,
     Stage,
@@ -33,7 +34,7 @@ from careca.types import (
     TranscriptionOptions,
 )
 from careca_gateway.pipeline import Finished, Found, Pipeline
-from careca_gateway.request import Completed, Deadline, Request
+from careca_gateway.request import Completed, Deadline, Request, WhoSpeaks
 from careca_gateway.store import HeldRecording, StoredAudio
 
 RECORDING = cast("HeldRecording", object())
@@ -44,6 +45,7 @@ REQUEST = Request(
     transcription=TranscriptionOptions(language="en"),
     diarization=DiarizationOptions(speaker_count=2),
     skip_cache=True,
+    known_speakers=(KnownSpeaker("Ana", b"RIFF"),),
 )
 SEPARATE = replace(REQUEST, channel_mode=ChannelMode.SEPARATE, diarization=DiarizationOptions())
 SEGMENT = Segment(0.0, 1.0, "hello")
@@ -185,7 +187,7 @@ async def test_both_models_are_asked_as_the_caller_asked_and_their_answers_merge
     (asked,) = course.transcriber.asked
     assert asked == (AUDIO, REQUEST.transcription, True, Deadline())
     (asked,) = course.diarizer.asked
-    assert asked == (AUDIO, REQUEST.diarization, True, Deadline())
+    assert asked == (AUDIO, WhoSpeaks(REQUEST.diarization, REQUEST.known_speakers), True, Deadline())
     assert course.counts.stages == [(Stage.DECODE, False), (Stage.MERGE, False)]
     assert course.counts.audio == [(Stage.DECODE, 2.0), (Stage.MERGE, 2.0)]
 
@@ -375,7 +377,7 @@ async def test_each_separate_channel_is_asked_about_as_one_speaker() -> None:
         (AUDIO, REQUEST.transcription),
         (OTHER_AUDIO, REQUEST.transcription),
     ]
-    one = DiarizationOptions(speaker_count=1)
+    one = WhoSpeaks(DiarizationOptions(speaker_count=1), REQUEST.known_speakers)
     assert [asked[:2] for asked in course.diarizer.asked] == [(AUDIO, one), (OTHER_AUDIO, one)]
     assert course.counts.audio == [(Stage.DECODE, 4.0), (Stage.MERGE, 4.0)]
 

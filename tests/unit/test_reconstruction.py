@@ -25,13 +25,14 @@ def run(track: int, start: float, end: float) -> Run:
 def voices(*speakers: int) -> Clustering:
     """Pieces that are as sure as can be whose they are."""
     labels = np.array(speakers)
-    return Clustering(labels, np.eye(labels.max() + 1, dtype=np.float32)[labels], ())
+    each = np.eye(labels.max() + 1, dtype=np.float32)
+    return Clustering(labels, each[labels], (), each)
 
 
 def turns_of(
     runs: Sequence[Run], *speakers: int, pieces: Sequence[Piece] | None = None, duration: float = DURATION
 ) -> tuple[Turn, ...]:
-    return reconstruct(runs, pieces or cut_pieces(runs), voices(*speakers), duration)
+    return reconstruct(runs, pieces or cut_pieces(runs), voices(*speakers), duration).turns
 
 
 def spoken(turns: Iterable[Turn]) -> list[tuple[float, float, str]]:
@@ -45,13 +46,18 @@ def test_each_run_is_a_turn_of_whoever_speaks_in_its_piece() -> None:
 
 
 def test_no_runs_are_no_turns() -> None:
-    assert reconstruct((), (), Clustering(np.zeros(0, dtype=int), np.zeros((0, 0), dtype=np.float32), ()), 1.0) == ()
+    nobody = np.zeros((0, 0), dtype=np.float32)
+
+    assert reconstruct((), (), Clustering(np.zeros(0, dtype=int), nobody, (), nobody), 1.0) == ((), {})
 
 
 def test_speakers_are_numbered_in_order_of_first_speech() -> None:
-    turns = turns_of([run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)], 2, 0, 1)
+    runs = [run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)]
+
+    turns, speakers = reconstruct(runs, cut_pieces(runs), voices(2, 0, 1), DURATION)
 
     assert [turn.speaker for turn in turns] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_02"]
+    assert list(speakers.items()) == [("SPEAKER_00", 2), ("SPEAKER_01", 0), ("SPEAKER_02", 1)]
 
 
 def test_a_change_of_voice_within_a_run_is_a_change_of_turn() -> None:
@@ -86,7 +92,9 @@ def test_two_who_talk_at_once_are_never_the_same_speaker() -> None:
     ]
     alike = np.array([[0.9, 0.1], [0.6, 0.5]], dtype=np.float32)
 
-    turns = reconstruct(runs, pieces, Clustering(np.array([0, 0]), alike, ()), DURATION)
+    turns = reconstruct(
+        runs, pieces, Clustering(np.array([0, 0]), alike, (), np.eye(2, dtype=np.float32)), DURATION
+    ).turns
 
     assert spoken(turns) == [(0, 6, "SPEAKER_00"), (2, 3, "SPEAKER_01")]
 

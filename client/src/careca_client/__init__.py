@@ -10,12 +10,14 @@
 ``AsyncClient`` has the same methods for asyncio. Errors are those of ``careca.errors``.
 """
 
+from careca.types import Speaker, Voice
 from careca_client.admin import Health, StageClearance, StageStats, SystemRelease, SystemStats
 from careca_client.aio import AsyncClient
 from careca_client.client import Client
 from careca_client.conversation import TranscribeOptions
 from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
 from careca_client.result import TranscriptionResult
+from careca_client.speakers import KnownSpeaker, read_voice, voice_json
 
 __all__ = [
     "AsyncClient",
@@ -24,8 +26,10 @@ __all__ = [
     "EventCallback",
     "Hashing",
     "Health",
+    "KnownSpeaker",
     "RecordingKnown",
     "Retrying",
+    "Speaker",
     "StageClearance",
     "StageStats",
     "SystemRelease",
@@ -33,4 +37,7 @@ __all__ = [
     "TranscribeOptions",
     "TranscriptionResult",
     "Uploading",
+    "Voice",
+    "read_voice",
+    "voice_json",
 ]

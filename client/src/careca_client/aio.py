@@ -69,7 +69,7 @@ class AsyncClient:
         with what happens; what it raises ends the call.
         """
         attempts = Attempts(retries=self._retries, timeout=timeout)
-        config = build_config(options)
+        config = await asyncio.to_thread(build_config, options)
         emit = on_event or _ignore
         with await asyncio.to_thread(open_recording, recording, options.get("display_name")) as source:
             async for done in _in_threads(self._digests.hash(source)):

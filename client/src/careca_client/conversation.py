@@ -17,6 +17,7 @@ from careca.v1 import audio_pb2, gateway_pb2
 from careca_client.events import Event, RecordingKnown, Retrying, Uploading
 from careca_client.recording import Recording, changed
 from careca_client.result import TranscriptionResult
+from careca_client.speakers import KnownSpeaker, encode_known_speakers
 
 FIRST_DELAY_SECONDS = 0.25
 """Wait before the second attempt; each further wait is twice as long."""
@@ -46,6 +47,8 @@ class TranscribeOptions(TypedDict, total=False):
     """The greatest number of speakers."""
     channel_mode: ChannelMode | str
     """``mix``, the default, or ``separate``: each channel is its own speaker, whose number is then not to be given."""
+    known_speakers: Sequence[KnownSpeaker]
+    """People to call by their names where their voices are recognised."""
     formats: Iterable[OutputFormat | str]
     """The textual forms to make of the result."""
     skip_cache: bool
@@ -57,7 +60,8 @@ class TranscribeOptions(TypedDict, total=False):
 def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Config:
     """The first message's config, still without a recording.
 
-    Raises ``InvalidRequest`` where an option is out of its range, so that nothing is hashed or sent in vain.
+    Raises ``InvalidRequest`` where an option is out of its range, so that nothing is hashed or sent in vain, and
+    ``OSError`` where a known speaker's recording cannot be read.
     """
     hotwords = options.get("hotwords", ())
     config = gateway_pb2.TranscribeRequest.Config(
@@ -76,10 +80,12 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
         cache_control=audio_pb2.CacheControl(skip_cache=options.get("skip_cache", False)),
         formats=_encode_formats(options.get("formats", ())),
         channel_mode=_encode_channel_mode(options.get("channel_mode", ChannelMode.MIX)),
+        known_speakers=encode_known_speakers(options.get("known_speakers", ())),
     )
     codec.decode_transcription_options(config.transcription, field="config.transcription")
     codec.decode_diarization_options(config.diarization, field="config.diarization")
     codec.decode_channel_mode(config.channel_mode, config.diarization)
+    codec.decode_known_speakers(config.known_speakers)
     return config
 
 

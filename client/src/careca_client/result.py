@@ -11,6 +11,7 @@ from careca.types import (
     Digest,
     OutputFormat,
     Result,
+    Speaker,
     SpeakerCountCandidate,
     Stage,
     StageReport,
@@ -132,8 +133,8 @@ class TranscriptionResult:
         return self.values.candidates
 
     @property
-    def speakers(self) -> tuple[str, ...]:
-        """Labels of all speakers, in order of first speech."""
+    def speakers(self) -> tuple[Speaker, ...]:
+        """Everybody who speaks, in order of first speech: label, voice, and the name where it is somebody known."""
         return self.values.speakers
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from careca_client.cli import maintenance, models
+from careca_client.cli import maintenance, models, voices
 from careca_client.cli.exits import EXIT_CODES_HELP
 from careca_client.cli.transcribe import EXAMPLES, transcribe
 
@@ -39,6 +39,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("transcribe", epilog=f"{EXAMPLES}\n{EXIT_CODES_HELP}")(transcribe)
+    app.command("voice", epilog=f"{voices.VOICE_EXAMPLES}\n{EXIT_CODES_HELP}")(voices.voice)
     app.command("stats", epilog=maintenance.STATS_EXAMPLES)(maintenance.stats)
     app.command("clear-cache", epilog=maintenance.CLEAR_CACHE_EXAMPLES)(maintenance.clear_cache)
     app.command("release-memory", epilog=maintenance.RELEASE_MEMORY_EXAMPLES)(maintenance.release_memory)

@@ -80,7 +80,10 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 def print_utterances(result: TranscriptionResult, console: Console) -> None:
     """One line for each utterance: time, speaker, text."""
-    styles = {speaker: SPEAKER_STYLES[index % len(SPEAKER_STYLES)] for index, speaker in enumerate(result.speakers)}
+    styles = {
+        speaker.display_name: SPEAKER_STYLES[index % len(SPEAKER_STYLES)]
+        for index, speaker in enumerate(result.speakers)
+    }
     for utterance in result.utterances:
         console.print(_line_of(utterance, styles.get(utterance.speaker or "", "")))
 

@@ -14,6 +14,7 @@ from careca_client.cli import outputs
 from careca_client.cli.batch import STDIN, Job, Plan, run
 from careca_client.cli.exits import reporting
 from careca_client.cli.options import Debug, Gateway
+from careca_client.cli.voices import known_speakers
 from careca_client.client import DEFAULT_TARGET
 from careca_client.conversation import TranscribeOptions
 
@@ -23,6 +24,7 @@ Examples:
 \b
   careca transcribe meeting.mp4
   careca transcribe --max-speakers 4 --language en call.wav
+  careca transcribe --known-speaker Ana=ana.wav --known-speaker Bob=bob.json meeting.mp4
   careca transcribe --channels separate stereo-call.wav
   careca transcribe -f srt -f json -o subtitles/ *.mkv
   ffmpeg -i rtsp://camera -t 60 -f wav - | careca transcribe -f txt -
@@ -64,6 +66,15 @@ def transcribe(
             " as in a stereo call with one party on each.",
         ),
     ] = ChannelMode.MIX,
+    known: Annotated[
+        list[str],
+        typer.Option(
+            "--known-speaker",
+            metavar="NAME=FILE",
+            help="Somebody to call by name, and a recording of that person alone or a voice that `careca voice` saved"
+            " as .json; may be repeated.",
+        ),
+    ] = [],  # noqa: B006 -- typer copies it
     language: Annotated[
         str | None, typer.Option("--language", "-l", metavar="CODE", help="Language spoken, such as en; else detected.")
     ] = None,
@@ -92,6 +103,8 @@ def transcribe(
     _check_speakers(speakers, min_speakers, max_speakers, channels)
     _check_stdin(files)
     chosen = _choose_formats(files, formats, output_dir)
+    with reporting(gateway=gateway, debug=debug):
+        people = known_speakers(known)
     plan = Plan(
         jobs=_plan_jobs(files, chosen, output_dir),
         options=TranscribeOptions(
@@ -104,6 +117,7 @@ def transcribe(
             min_speaker_count=min_speakers,
             max_speaker_count=max_speakers,
             channel_mode=channels,
+            known_speakers=people,
             formats=chosen,
             skip_cache=skip_cache,
         ),

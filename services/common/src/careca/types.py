@@ -119,11 +119,56 @@ class SpeakerCountCandidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """What somebody sounds like: an embedding of unit length, and the id of the model that made it.
+
+    Cosines of embeddings say how alike two voices are, and mean nothing between different models.
+    """
+
+    embedding: tuple[float, ...]
+    embedding_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Somebody who speaks in a recording. ``name`` and ``similarity`` are set where it is somebody known."""
+
+    label: str
+    """``SPEAKER_00``, ``SPEAKER_01`` ... in order of first speech."""
+    embedding: tuple[float, ...] = ()
+    """Of the speaker's mean voice, of unit length; empty where the diarizer gives none."""
+    embedding_model: str = ""
+    """Id of the model that made the embedding."""
+    name: str | None = None
+    similarity: float | None = None
+    """Cosine of this voice and that of the known speaker."""
+
+    @property
+    def voice(self) -> Voice | None:
+        """What the speaker sounds like, ``None`` where that is not known."""
+        return Voice(self.embedding, self.embedding_model) if self.embedding else None
+
+    @property
+    def display_name(self) -> str:
+        """The name, or the label of somebody who is not known."""
+        return self.name or self.label
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSpeaker:
+    """Somebody to recognise, by a recording of that person alone, whatever its container, or by a voice."""
+
+    name: str
+    reference: bytes | Voice = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Diarization:
     """Who spoke when.
 
     ``turns`` may overlap, as people do; ``exclusive_turns`` never do and are the ones to give words to speakers by.
-    Speakers are labelled ``SPEAKER_00``, ``SPEAKER_01`` ... in order of first speech.
+    Both name their speaker by the label. ``speakers`` has one entry for each label in the turns, in order of first
+    speech.
     """
 
     turns: tuple[Turn, ...]
@@ -131,11 +176,7 @@ class Diarization:
     duration: float
     model: str
     candidates: tuple[SpeakerCountCandidate, ...] = ()
-
-    @property
-    def speakers(self) -> tuple[str, ...]:
-        """Labels of all speakers, in order of first speech."""
-        return tuple(dict.fromkeys(turn.speaker for turn in self.turns))
+    speakers: tuple[Speaker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +247,8 @@ class Channel:
 class Result:
     """Who said what, and when, in one recording.
 
-    A stage that failed leaves its fields empty and its report says why; ``partial`` is then true.
+    Words, utterances and turns name their speaker by ``Speaker.display_name``: the name of somebody known, else the
+    label. A stage that failed leaves its fields empty and its report says why; ``partial`` is then true.
     """
 
     recording: Digest
@@ -221,6 +263,8 @@ class Result:
     utterances: tuple[Utterance, ...] = ()
     turns: tuple[Turn, ...] = ()
     exclusive_turns: tuple[Turn, ...] = ()
+    speakers: tuple[Speaker, ...] = ()
+    """Everybody who speaks, in order of first speech."""
     candidates: tuple[SpeakerCountCandidate, ...] = ()
     transcription_model: str = ""
     diarization_model: str = ""
@@ -230,11 +274,6 @@ class Result:
     def partial(self) -> bool:
         """Whether a stage failed and the rest was delivered without it."""
         return any(report.state is StageState.FAILED for report in self.stages)
-
-    @property
-    def speakers(self) -> tuple[str, ...]:
-        """Labels of all speakers, in order of first speech."""
-        return tuple(dict.fromkeys(turn.speaker for turn in self.turns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ class Clustering:
     """Cosine of each piece and the mean voice of each speaker: shape (N, K)."""
     candidates: tuple[SpeakerCountCandidate, ...]
     """The numbers of speakers that were considered, by number."""
+    voices: Floats
+    """Mean voice of each speaker, of unit length: shape (K, D)."""
 
     @property
     def speakers(self) -> int:
@@ -107,16 +109,18 @@ def cluster(voices: Voices, bounds: SpeakerBounds, *, same_voice: float) -> Clus
     ``same_voice`` is the mean cosine of pieces from which on two clusters are one voice.
     """
     if not len(voices):
-        return Clustering(np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32), ())
+        nobody = np.zeros((0, voices.embeddings.shape[1]), dtype=np.float32)
+        return Clustering(np.zeros(0, dtype=np.int64), nobody[:, :0], (), nobody)
     training = _training_pieces(voices, bounds.least)
     embeddings, seconds = voices.embeddings[training], voices.seconds[training]
     partitions = _partitions(embeddings, seconds, SpeakerBounds(bounds.least, min(bounds.most, len(training))))
     chosen = partitions[_choose(partitions, same_voice)]
-    similarity = voices.embeddings @ _centroids(embeddings, chosen.labels).T
+    centroids = _centroids(embeddings, chosen.labels)
+    similarity = voices.embeddings @ centroids.T
     labels = similarity.argmax(axis=1)
     labels[training] = chosen.labels
     candidates = tuple(SpeakerCountCandidate(count, partitions[count].score) for count in sorted(partitions))
-    return Clustering(labels, similarity, candidates)
+    return Clustering(labels, similarity, candidates, centroids)
 
 
 def _training_pieces(voices: Voices, least: int) -> npt.NDArray[np.int64]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from careca.audio import Audio
@@ -20,7 +21,7 @@ from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
 from careca.turns import exclusive_turns, renamed, speaker_names
-from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Progress, Stage, Turn
+from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Progress, Speaker, Stage, Turn
 from careca_diarizer.pyannote_setup import import_pyannote
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.torch_device import TorchDevice
@@ -133,8 +134,10 @@ class PretrainedPipelineEngine:
             return self._pipeline(_file(torch.from_numpy(audio.float32())[None]), max_speakers=most, hook=hook)
 
     def _diarization(self, output: Any, duration: float) -> Diarization:
-        """The pipeline's answer, which is one annotation or, since pyannote.audio 4, two."""
-        turns = _turns(getattr(output, "speaker_diarization", output), duration)
+        """The pipeline's answer, which is one annotation or, since pyannote.audio 4, two and the speakers' voices."""
+        annotation = getattr(output, "speaker_diarization", output)
+        voices = _unit_voices(annotation, getattr(output, "speaker_embeddings", None))
+        turns = _turns(annotation, duration)
         exclusive = getattr(output, "exclusive_speaker_diarization", None)
         names = speaker_names(turns)
         return Diarization(
@@ -144,7 +147,12 @@ class PretrainedPipelineEngine:
             ),
             duration=duration,
             model=self.model,
+            speakers=tuple(self._speaker(label, voices.get(speaker, ())) for speaker, label in names.items()),
         )
+
+    def _speaker(self, label: str, embedding: tuple[float, ...]) -> Speaker:
+        """The speaker, whose voice is a matter of the whole pipeline: how it clusters is part of what it averages."""
+        return Speaker(label, embedding, self.model if embedding else "")
 
 
 class _Hook:
@@ -175,6 +183,21 @@ def _turns(annotation: Any, duration: float) -> list[Turn]:
     tracks = annotation.itertracks(yield_label=True)
     turns = [Turn(max(0.0, segment.start), min(segment.end, duration), str(label)) for segment, _, label in tracks]
     return [turn for turn in turns if turn.start < turn.end]
+
+
+def _unit_voices(annotation: Any, embeddings: Any) -> dict[str, tuple[float, ...]]:
+    """The voice of each speaker whom the pipeline gives one, by its own label: shape (speakers, D) by sorted label.
+
+    Speakers that its clustering does not know have zeros.
+    """
+    if embeddings is None:
+        return {}
+    voices = {}
+    for label, embedding in zip(annotation.labels(), embeddings, strict=True):
+        length = np.linalg.norm(embedding)
+        if np.isfinite(length) and length > 0:
+            voices[str(label)] = tuple((embedding / length).astype(np.float32).tolist())
+    return voices
 
 
 def _digest_of(folder: Path) -> str:

@@ -10,12 +10,12 @@ from careca.engine import CancelToken
 from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
-from careca.turns import exclusive_turns
-from careca.types import Diarization, DiarizationOptions, Progress, Stage
+from careca.turns import exclusive_turns, renamed, speaker_names
+from careca.types import Diarization, DiarizationOptions, Progress, Speaker, Stage
 from careca_diarizer.borders import follow_level
 from careca_diarizer.clustering import Clustering, SpeakerBounds, cluster
 from careca_diarizer.embedding import Embedder
-from careca_diarizer.reconstruction import in_order, reconstruct
+from careca_diarizer.reconstruction import reconstruct
 from careca_diarizer.segmentation import Segmenter
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import cut_pieces, stitch
@@ -129,9 +129,17 @@ class PyannoteEngine:
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)
         clustering = cluster(voices, bounds, same_voice=self._settings.same_voice_similarity)
         _report(clustering, bounds, pieces=len(pieces))
-        turns = in_order(follow_level(reconstruct(runs, pieces, clustering, audio.duration), audio))
+        turns, of_clustering = reconstruct(runs, pieces, clustering, audio.duration)
+        turns = follow_level(turns, audio)
+        names = speaker_names(turns)  # who is heard first may be another one now
+        turns = renamed(turns, names)
+        embedding_model = self._store.digest_of(_EMBEDDING)
+        speakers = tuple(
+            Speaker(name, tuple(clustering.voices[of_clustering[label]].tolist()), embedding_model)
+            for label, name in names.items()
+        )
         emit(Progress(Stage.DIARIZE, 1.0))
-        return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates)
+        return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates, speakers)
 
 
 def _share(emit: Callable[[Progress], None], start: float, end: float) -> Callable[[float], None]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -36,9 +37,16 @@ class _Span:
     piece: int
 
 
+class Reconstruction(NamedTuple):
+    """Turns, and which speaker of the clustering each of their labels stands for, in the order of labels."""
+
+    turns: tuple[Turn, ...]
+    speakers: Mapping[str, int]
+
+
 def reconstruct(
     runs: Sequence[Run], pieces: Sequence[Piece], clustering: Clustering, duration: float
-) -> tuple[Turn, ...]:
+) -> Reconstruction:
     """Turns by start within ``duration`` seconds; they overlap where people talk at once.
 
     At each moment the voice of a run is that of the nearest piece of its track. Tracks that speak at the same time have
@@ -49,7 +57,9 @@ def reconstruct(
         for start, end, together in _moments(_spans(runs, pieces))
         for speaker in _speakers(together, clustering)
     ]
-    return in_order(joined(spoken))
+    turns = joined(spoken)
+    names = speaker_names(turns)
+    return Reconstruction(renamed(turns, names), {label: int(speaker) for speaker, label in names.items()})
 
 
 def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
@@ -65,12 +75,6 @@ def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
         turn for own in of_speaker.values() for turn in own if turn.end - turn.start >= _SHORTEST_TURN_SECONDS
     )
     return tuple(sorted(long_enough, key=_ORDER))
-
-
-def in_order(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """The turns with the speakers named by order of first speech."""
-    turns = tuple(turns)
-    return renamed(turns, speaker_names(turns))
 
 
 def _spans(runs: Iterable[Run], pieces: Sequence[Piece]) -> Iterator[_Span]:

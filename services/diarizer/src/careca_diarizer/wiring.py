@@ -13,7 +13,7 @@ from careca_diarizer.engine import DiarizerEngine
 from careca_diarizer.service import DiarizerServicer, DiarizeStage
 from careca_diarizer.settings import DiarizerSettings
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout of cached diarizations: raised when ``audio.proto``'s Diarization changes its meaning."""
 
 

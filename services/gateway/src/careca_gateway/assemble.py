@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from careca import codec
+from careca.logs import get_logger
 from careca.types import Channel, ChannelMode, Diarization, Result, StageReport, Transcript, Utterance
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.channels import combine, main_transcript, name_speakers
 from careca_gateway.formats import render
+from careca_gateway.identity import KnownVoice, nearest, recognise, with_names
 from careca_gateway.merge import merge, merge_channels
 from careca_gateway.pipeline import Finished, Found
+from careca_gateway.recognition import Heard
 from careca_gateway.request import Request
 from careca_gateway.store import StoredAudio
 
@@ -29,7 +32,9 @@ MEMO_ENTRIES = 16
 MEMO_BYTES = 16 * 1024 * 1024
 """How many bytes of results are remembered; recordings of many hours have results of several megabytes."""
 
-Messages = Found[audio_pb2.Transcript, audio_pb2.Diarization]
+Messages = Found[audio_pb2.Transcript, Heard]
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,14 @@ class Merged:
 
 
 class Assembler:
-    """Makes results. The work is done in threads."""
+    """Makes results. The work is done in threads.
 
-    def __init__(self) -> None:
+    Args:
+        least_similarity: cosine of two voices from which on they are one person's.
+    """
+
+    def __init__(self, *, least_similarity: float) -> None:
+        self._least_similarity = least_similarity
         self._memo: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -73,13 +83,71 @@ class Assembler:
     ) -> tuple[bytes, bool]:
         """The content of the result, and whether it was remembered. Runs in a thread."""
         if found.transcripts is None or found.diarizations is None:
-            return _content(request, audio, found, reports), False
-        key = _key(request, (*found.transcripts, *found.diarizations))
+            return self._content(request, audio, found, reports), False
+        key = _key(request, found.transcripts, found.diarizations)
         if (remembered := self._recall(key)) is not None:
             return remembered, True
-        content = _content(request, audio, found, reports)
+        content = self._content(request, audio, found, reports)
         self._remember(key, content)
         return content, False
+
+    def _content(
+        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
+    ) -> bytes:
+        """A serialized ``TranscribeResult`` with its textual forms, which tell of ``reports`` that a stage failed."""
+        transcripts = None if found.transcripts is None else tuple(map(codec.decode_transcript, found.transcripts))
+        result = replace(_outline(request, audio), stages=reports)
+        if request.channel_mode is ChannelMode.SEPARATE:
+            result = self._of_channels(result, audio, transcripts, found.diarizations)
+        else:
+            result = self._of_mix(result, transcripts, found.diarizations)
+        forms = {form: render(result, form, request.display_name) for form in request.formats}
+        return codec.encode_result(replace(result, stages=(), formats=forms)).SerializeToString()
+
+    def _of_mix(
+        self, result: Result, transcripts: Sequence[Transcript] | None, heard: Sequence[Heard] | None
+    ) -> Result:
+        diarization = None
+        if heard is not None:
+            diarization = self._named(codec.decode_diarization(heard[0].diarization), heard[0].known)
+            result = _with_diarization(result, diarization)
+        if transcripts is not None:
+            result = _with_transcript(result, transcripts[0], merge(transcripts[0], diarization))
+        return result
+
+    def _of_channels(
+        self,
+        result: Result,
+        audio: Sequence[StoredAudio],
+        transcripts: Sequence[Transcript] | None,
+        heard: Sequence[Heard] | None,
+    ) -> Result:
+        diarizations = None if heard is None else [codec.decode_diarization(each.diarization) for each in heard]
+        labels = name_speakers(transcripts, diarizations)
+        names: dict[str | None, str] = {}
+        if heard is not None and diarizations is not None:
+            whole = self._named(combine(diarizations, labels), heard[0].known)
+            names = {speaker.label: speaker.display_name for speaker in whole.speakers}
+            result = _with_diarization(result, whole)
+        speakers = [names.get(label, label) for label in labels]
+        channels = tuple(Channel(each.digest, speaker) for each, speaker in zip(audio, speakers, strict=True))
+        result = replace(result, channels=channels)
+        if transcripts is None:
+            return result
+        return _with_transcript(result, main_transcript(transcripts), merge_channels(transcripts, speakers))
+
+    def _named(self, diarization: Diarization, known: Sequence[KnownVoice]) -> Diarization:
+        """``diarization`` by name where it is somebody known. The log says how alike voices are, and names nobody."""
+        if not known:
+            return diarization
+        speakers = recognise(diarization.speakers, known, least_similarity=self._least_similarity)
+        _log.info(
+            "speakers compared",
+            known=len(known),
+            recognised=sum(speaker.name is not None for speaker in speakers),
+            nearest={speaker.label: round(nearest(speaker, known), 3) for speaker in speakers if speaker.voice},
+        )
+        return with_names(replace(diarization, speakers=speakers))
 
     def _recall(self, key: str) -> bytes | None:
         with self._lock:
@@ -94,59 +162,21 @@ class Assembler:
                 self._memo.popitem(last=False)
 
 
-def _key(request: Request, messages: Sequence[audio_pb2.Transcript | audio_pb2.Diarization]) -> str:
+def _key(request: Request, transcripts: Sequence[audio_pb2.Transcript], heard: Sequence[Heard]) -> str:
     """Names a result by everything that it depends on."""
     digest = hashlib.sha256()
+    asked = (request.recording, request.channel_mode, request.display_name, request.formats, heard[0].known)
     for part in (
-        *(message.SerializeToString(deterministic=True) for message in messages),
-        repr((request.recording, request.channel_mode, request.display_name, request.formats)).encode(),
+        *(message.SerializeToString(deterministic=True) for message in transcripts),
+        *(each.diarization.SerializeToString(deterministic=True) for each in heard),
+        repr(asked).encode(),
     ):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
 
 
-def _content(
-    request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
-) -> bytes:
-    """A serialized ``TranscribeResult`` with its textual forms, which tell of the ``reports`` that a stage failed."""
-    transcripts = None if found.transcripts is None else [codec.decode_transcript(each) for each in found.transcripts]
-    diarizations = (
-        None if found.diarizations is None else [codec.decode_diarization(each) for each in found.diarizations]
-    )
-    result = replace(_outline(request, audio), stages=reports)
-    if request.channel_mode is ChannelMode.SEPARATE:
-        result = _of_channels(result, audio, transcripts, diarizations)
-    else:
-        result = _of_mix(result, transcripts, diarizations)
-    forms = {form: render(result, form, request.display_name) for form in request.formats}
-    return codec.encode_result(replace(result, stages=(), formats=forms)).SerializeToString()
-
-
 def _outline(request: Request, audio: Sequence[StoredAudio]) -> Result:
     return Result(recording=request.recording, audio=audio[0].digest, duration=audio[0].duration, stages=())
-
-
-def _of_mix(
-    result: Result, transcripts: Sequence[Transcript] | None, diarizations: Sequence[Diarization] | None
-) -> Result:
-    diarization = None if diarizations is None else diarizations[0]
-    if transcripts is not None:
-        result = _with_transcript(result, transcripts[0], merge(transcripts[0], diarization))
-    return result if diarization is None else _with_diarization(result, diarization)
-
-
-def _of_channels(
-    result: Result,
-    audio: Sequence[StoredAudio],
-    transcripts: Sequence[Transcript] | None,
-    diarizations: Sequence[Diarization] | None,
-) -> Result:
-    speakers = name_speakers(transcripts, diarizations)
-    channels = tuple(Channel(each.digest, speaker) for each, speaker in zip(audio, speakers, strict=True))
-    result = replace(result, channels=channels)
-    if transcripts is not None:
-        result = _with_transcript(result, main_transcript(transcripts), merge_channels(transcripts, speakers))
-    return result if diarizations is None else _with_diarization(result, combine(diarizations, speakers))
 
 
 def _with_transcript(result: Result, transcript: Transcript, utterances: tuple[Utterance, ...]) -> Result:
@@ -164,6 +194,7 @@ def _with_diarization(result: Result, diarization: Diarization) -> Result:
         result,
         turns=diarization.turns,
         exclusive_turns=diarization.exclusive_turns,
+        speakers=diarization.speakers,
         candidates=diarization.candidates,
         diarization_model=diarization.model,
     )

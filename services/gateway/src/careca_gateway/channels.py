@@ -10,7 +10,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 from careca.turns import exclusive_turns, speaker_label
-from careca.types import Diarization, Transcript
+from careca.types import Diarization, Speaker, Transcript
 
 
 def name_speakers(
@@ -30,7 +30,10 @@ def name_speakers(
 
 
 def combine(diarizations: Sequence[Diarization], speakers: Sequence[str | None]) -> Diarization:
-    """The turns of all channels, each channel's being its speaker's. No number of speakers was considered."""
+    """The turns of all channels, each channel's being its speaker's, and their voices.
+
+    No number of speakers was considered.
+    """
     turns = sorted(
         (
             replace(turn, speaker=speaker)
@@ -45,6 +48,16 @@ def combine(diarizations: Sequence[Diarization], speakers: Sequence[str | None])
         exclusive_turns=exclusive_turns(turns),
         duration=max(diarization.duration for diarization in diarizations),
         model=diarizations[0].model,
+        speakers=tuple(
+            sorted(
+                (
+                    replace(diarization.speakers[0], label=speaker) if diarization.speakers else Speaker(speaker)
+                    for diarization, speaker in zip(diarizations, speakers, strict=True)
+                    if speaker
+                ),
+                key=attrgetter("label"),
+            )
+        ),
     )
 
 

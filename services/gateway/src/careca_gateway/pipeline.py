@@ -36,7 +36,7 @@ from careca.types import (
     StageState,
     TranscriptionOptions,
 )
-from careca_gateway.request import Completed, Deadline, Request, WorkEvent
+from careca_gateway.request import Completed, Deadline, Request, WhoSpeaks, WorkEvent
 from careca_gateway.store import HeldRecording, StoredAudio
 from careca_gateway.telling import telling
 
@@ -143,7 +143,7 @@ class Pipeline(Generic[T, D, A, R]):
         *,
         decoder: DecodeStage,
         transcriber: ModelStage[TranscriptionOptions, T],
-        diarizer: ModelStage[DiarizationOptions, D],
+        diarizer: ModelStage[WhoSpeaks, D],
         merger: MergeStage[T, D, A, R],
         observer: StageObserver,
     ) -> None:
@@ -199,7 +199,8 @@ class Pipeline(Generic[T, D, A, R]):
         transcribe = partial(
             self._transcriber.run, options=request.transcription, skip_cache=request.skip_cache, deadline=within
         )
-        diarize = partial(self._diarizer.run, options=speakers, skip_cache=request.skip_cache, deadline=within)
+        who_speaks = WhoSpeaks(speakers, request.known_speakers)
+        diarize = partial(self._diarizer.run, options=who_speaks, skip_cache=request.skip_cache, deadline=within)
         try:
             async with asyncio.TaskGroup() as group:
                 first = group.create_task(_outcome(Stage.TRANSCRIBE, transcribe, audio, emit))
@@ -221,7 +222,7 @@ async def _outcome(
     """Runs one model stage to its end: on all ``audio``, or it has failed. Raises only what means the whole request."""
     clock = _Clock(stage, emit)
     try:
-        finished = [await _last(run(each), _part(emit, index, len(audio))) for index, each in enumerate(audio)]
+        finished = [await last(run(each), _part(emit, index, len(audio))) for index, each in enumerate(audio)]
     except _REFUSALS:
         raise
     except CarecaError as error:
@@ -241,7 +242,7 @@ def _part(emit: Emit, index: int, count: int) -> Emit:
     return emit_part
 
 
-async def _last(events: AsyncGenerator[WorkEvent | Finished[M], None], emit: Emit) -> Finished[M]:
+async def last(events: AsyncGenerator[WorkEvent | Finished[M], None], emit: Emit) -> Finished[M]:
     """Emits ``events`` up to the last, which it returns."""
     async with aclosing(events):
         async for event in events:

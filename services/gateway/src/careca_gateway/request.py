@@ -11,6 +11,7 @@ from careca.types import (
     ChannelMode,
     DiarizationOptions,
     Digest,
+    KnownSpeaker,
     OutputFormat,
     Progress,
     Segment,
@@ -33,6 +34,16 @@ class Request:
     skip_cache: bool = False
     formats: tuple[OutputFormat, ...] = ()
     channel_mode: ChannelMode = ChannelMode.MIX
+    known_speakers: tuple[KnownSpeaker, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WhoSpeaks:
+    """What a request asks of the diarize stage."""
+
+    options: DiarizationOptions
+    known: tuple[KnownSpeaker, ...] = ()
+    """Whom to call by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,15 @@ class GatewaySettings(ServiceSettings):
         default=1_800.0, gt=0, description="Time that decoding one recording may take, in seconds."
     )
 
+    known_speaker_similarity: float = Field(
+        default=0.5,
+        gt=0.0,
+        lt=1.0,
+        description="Cosine of a speaker's and a known speaker's voice from which on they are one person's; the "
+        "default is for Careca's own embedding model and lies between the highest of different people and the lowest "
+        "of one person in recordings with known truth (docs/speakers.md).",
+    )
+
     @property
     def decode_limits(self) -> DecodeLimits:
         """What decoding one recording may take."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from careca import codec
@@ -15,15 +14,12 @@ from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, R
 MAX_NAME_CHARACTERS = 255
 """Greatest length of a display name."""
 
-_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories of characters that are no part of a name: controls, surrogates, line and paragraph separators."""
-
 Event = RecordingNeeded | RecordingKnown | WorkEvent | Completed[gateway_pb2.TranscribeResponse]
 
 
 def decode_request(config: gateway_pb2.TranscribeRequest.Config) -> Request:
     """What ``config`` asks for. Raises ``InvalidRequest`` with the path of the field at fault."""
-    _check_name(config.display_name)
+    codec.check_name(config.display_name, MAX_NAME_CHARACTERS, "config.display_name")
     formats = (codec.decode_format(number, f"config.formats[{index}]") for index, number in enumerate(config.formats))
     return Request(
         recording=codec.decode_digest(config.recording, "config.recording"),
@@ -33,6 +29,7 @@ def decode_request(config: gateway_pb2.TranscribeRequest.Config) -> Request:
         skip_cache=config.cache_control.skip_cache,
         formats=tuple(dict.fromkeys(formats)),
         channel_mode=codec.decode_channel_mode(config.channel_mode, config.diarization),
+        known_speakers=codec.decode_known_speakers(config.known_speakers),
     )
 
 
@@ -109,15 +106,3 @@ def encode_releases(
         ],
         gateway=codec.encode_memory_release(gateway),
     )
-
-
-def _check_name(name: str) -> None:
-    if len(name) > MAX_NAME_CHARACTERS:
-        raise InvalidRequest(
-            f"config.display_name has {len(name)} characters; at most {MAX_NAME_CHARACTERS} are accepted",
-            field="config.display_name",
-        )
-    if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in name):
-        raise InvalidRequest(
-            "config.display_name must not contain control characters or line breaks", field="config.display_name"
-        )

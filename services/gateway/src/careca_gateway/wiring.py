@@ -21,6 +21,7 @@ from careca_gateway.housekeeping import Housekeeper
 from careca_gateway.intake import Intake
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline import Pipeline
+from careca_gateway.recognition import DiarizeStage
 from careca_gateway.service import AdminServicer, GatewayServicer
 from careca_gateway.settings import GatewaySettings
 from careca_gateway.store import Store
@@ -43,8 +44,14 @@ def wire(settings: GatewaySettings) -> Wiring:
     transcriber, diarizer = TranscriberClient(channels[Stage.TRANSCRIBE]), DiarizerClient(channels[Stage.DIARIZE])
     decoder = Decoder(settings.decode_limits, slots=settings.decoders)
     intake = Intake(decoder, idle_seconds=settings.upload_idle_seconds)
-    assembler = Assembler()
-    pipeline = Pipeline(decoder=intake, transcriber=transcriber, diarizer=diarizer, merger=assembler, observer=metrics)
+    assembler = Assembler(least_similarity=settings.known_speaker_similarity)
+    pipeline = Pipeline(
+        decoder=intake,
+        transcriber=transcriber,
+        diarizer=DiarizeStage(diarizer, store=store, decoder=intake),
+        merger=assembler,
+        observer=metrics,
+    )
     housekeeper = Housekeeper(store, memory, metrics.store_used)
     gateway = Gateway(
         store=store,

@@ -18,6 +18,7 @@ from careca.codec.admin import (
     encode_memory_usage,
     encode_model_service_stats,
 )
+from careca.codec.known_speakers import decode_known_speakers, encode_known_speaker
 from careca.codec.options import (
     decode_channel_mode,
     decode_diarization_options,
@@ -29,6 +30,7 @@ from careca.codec.options import (
 from careca.codec.result import FORMATS, decode_format, decode_result, encode_format, encode_result
 from careca.codec.scalars import (
     STAGES,
+    check_name,
     decode_digest,
     decode_duration,
     decode_stage,
@@ -45,11 +47,14 @@ from careca.codec.speech import (
     encode_progress,
     encode_segment,
     encode_transcript,
+    read_speakers,
+    write_speakers,
 )
 
 __all__ = [
     "FORMATS",
     "STAGES",
+    "check_name",
     "decode_cache_stats",
     "decode_channel_mode",
     "decode_clear_scope",
@@ -59,6 +64,7 @@ __all__ = [
     "decode_digest",
     "decode_duration",
     "decode_format",
+    "decode_known_speakers",
     "decode_memory_release",
     "decode_memory_usage",
     "decode_model_service_stats",
@@ -77,6 +83,7 @@ __all__ = [
     "encode_digest",
     "encode_duration",
     "encode_format",
+    "encode_known_speaker",
     "encode_memory_release",
     "encode_memory_usage",
     "encode_model_service_stats",
@@ -86,4 +93,6 @@ __all__ = [
     "encode_stage",
     "encode_transcript",
     "encode_transcription_options",
+    "read_speakers",
+    "write_speakers",
 ]

@@ -12,7 +12,16 @@ from careca.codec.scalars import (
     encode_stage,
     set_duration,
 )
-from careca.codec.speech import read_candidates, read_turns, read_words, write_candidates, write_turns, write_words
+from careca.codec.speech import (
+    read_candidates,
+    read_speakers,
+    read_turns,
+    read_words,
+    write_candidates,
+    write_speakers,
+    write_turns,
+    write_words,
+)
 from careca.errors import InvalidRequest
 from careca.types import Channel, OutputFormat, Result, StageReport, StageState, Utterance
 from careca.v1 import gateway_pb2
@@ -74,6 +83,7 @@ def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
         _write_utterance(message.utterances.add(), utterance)
     write_turns(message.turns, result.turns)
     write_turns(message.exclusive_turns, result.exclusive_turns)
+    write_speakers(message.speakers, result.speakers)
     write_candidates(message.candidates, result.candidates)
     for output_format, text in result.formats.items():
         message.formats.add(format=FORMATS[output_format], text=text)
@@ -96,6 +106,7 @@ def decode_result(message: gateway_pb2.TranscribeResult) -> Result:
         utterances=tuple(_decode_utterance(utterance) for utterance in message.utterances),
         turns=read_turns(message.turns),
         exclusive_turns=read_turns(message.exclusive_turns),
+        speakers=read_speakers(message.speakers),
         candidates=read_candidates(message.candidates),
         transcription_model=message.transcription_model,
         diarization_model=message.diarization_model,

@@ -1,8 +1,9 @@
-"""Times, digests and stages."""
+"""Times, digests, stages and names."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 from google.protobuf.duration_pb2 import Duration
@@ -25,6 +26,9 @@ STAGES: Mapping[Stage, audio_pb2.Stage.ValueType] = {
 _STAGES_BY_NUMBER = {number: stage for stage, number in STAGES.items()}
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories of characters that are no part of a name: controls, surrogates, line and paragraph separators."""
 
 
 def set_duration(duration: Duration, seconds: float) -> None:
@@ -83,3 +87,11 @@ def decode_stage(number: audio_pb2.Stage.ValueType, field: str = "stage") -> Sta
             f"{field} must name a stage, but is {number}", field=field, metadata={"value": str(number)}
         )
     return stage
+
+
+def check_name(name: str, most_characters: int, field: str) -> None:
+    """Raises ``InvalidRequest`` where ``name`` is too long, or could break a line or a field where it is shown."""
+    if len(name) > most_characters:
+        raise InvalidRequest(f"{field} has {len(name)} characters; at most {most_characters} are accepted", field=field)
+    if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in name):
+        raise InvalidRequest(f"{field} must not contain control characters or line breaks", field=field)

@@ -1,4 +1,4 @@
-"""Words, segments, transcripts, turns, diarizations and progress.
+"""Words, segments, transcripts, turns, speakers, diarizations and progress.
 
 An hour of speech has about ten thousand words, so words are written field by field into messages that protobuf has
 already placed: building each message by keyword and copying it in costs several times as much.
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer as Repeated
 
 from careca.codec.scalars import NANOS, decode_duration, decode_stage, encode_stage, set_duration
-from careca.types import Diarization, Progress, Segment, SpeakerCountCandidate, Transcript, Turn, Word
+from careca.types import Diarization, Progress, Segment, Speaker, SpeakerCountCandidate, Transcript, Turn, Word
 from careca.v1 import audio_pb2
 
 
@@ -130,6 +130,32 @@ def read_candidates(messages: Iterable[audio_pb2.SpeakerCountCandidate]) -> tupl
     )
 
 
+def write_speakers(messages: Repeated[audio_pb2.Speaker], speakers: Iterable[Speaker]) -> None:
+    """Appends ``speakers`` to ``messages``."""
+    for speaker in speakers:
+        messages.add(
+            label=speaker.label,
+            embedding=speaker.embedding,
+            embedding_model=speaker.embedding_model,
+            name=speaker.name or "",
+            similarity=speaker.similarity,
+        )
+
+
+def read_speakers(messages: Iterable[audio_pb2.Speaker]) -> tuple[Speaker, ...]:
+    """The speakers in ``messages``."""
+    return tuple(
+        Speaker(
+            label=message.label,
+            embedding=tuple(message.embedding),
+            embedding_model=message.embedding_model,
+            name=message.name or None,
+            similarity=message.similarity if message.HasField("similarity") else None,
+        )
+        for message in messages
+    )
+
+
 def encode_diarization(diarization: Diarization) -> audio_pb2.Diarization:
     """The diarization's message."""
     message = audio_pb2.Diarization(model=diarization.model)
@@ -137,6 +163,7 @@ def encode_diarization(diarization: Diarization) -> audio_pb2.Diarization:
     write_turns(message.turns, diarization.turns)
     write_turns(message.exclusive_turns, diarization.exclusive_turns)
     write_candidates(message.candidates, diarization.candidates)
+    write_speakers(message.speakers, diarization.speakers)
     return message
 
 
@@ -148,6 +175,7 @@ def decode_diarization(message: audio_pb2.Diarization) -> Diarization:
         duration=decode_duration(message.duration),
         model=message.model,
         candidates=read_candidates(message.candidates),
+        speakers=read_speakers(message.speakers),
     )
 
 

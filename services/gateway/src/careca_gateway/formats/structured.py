@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from careca.types import Digest, Result, StageState, Turn, Utterance, Word
+from careca.types import Digest, Result, Speaker, StageState, Turn, Utterance, Word
+
+_EMBEDDING_DECIMALS = 7
+"""As many as the embeddings have: they are 32-bit numbers."""
 
 
 def json_text(result: Result, name: str) -> str:
@@ -27,7 +30,7 @@ def _document(result: Result, name: str) -> dict[str, Any]:
             for report in result.stages
             if report.state is StageState.FAILED
         ],
-        "speakers": list(result.speakers),
+        "speakers": [_speaker(speaker) for speaker in result.speakers],
         "channels": [{"audio": _digest(channel.audio), "speaker": channel.speaker} for channel in result.channels],
         "utterances": [_utterance(utterance) for utterance in result.utterances],
         "turns": [_turn(turn) for turn in result.turns],
@@ -43,6 +46,16 @@ def _document(result: Result, name: str) -> dict[str, Any]:
 
 def _digest(digest: Digest) -> dict[str, Any]:
     return {"sha256": digest.sha256, "size_bytes": digest.size_bytes}
+
+
+def _speaker(speaker: Speaker) -> dict[str, Any]:
+    return {
+        "label": speaker.label,
+        "name": speaker.name,
+        "similarity": None if speaker.similarity is None else round(speaker.similarity, 4),
+        "embedding_model": speaker.embedding_model,
+        "embedding": [round(value, _EMBEDDING_DECIMALS) for value in speaker.embedding],
+    }
 
 
 def _utterance(utterance: Utterance) -> dict[str, Any]:

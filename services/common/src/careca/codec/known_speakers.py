@@ -1,0 +1,108 @@
+"""Known speakers, checked against the limits that gateway.proto documents."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from careca.codec.scalars import check_name
+from careca.errors import InvalidRequest
+from careca.types import KnownSpeaker, Voice
+from careca.v1 import gateway_pb2
+
+MAX_KNOWN_SPEAKERS = 50
+"""Most known speakers in one request."""
+
+MAX_KNOWN_NAME_CHARACTERS = 100
+"""Greatest length of a known speaker's name."""
+
+MAX_REFERENCE_BYTES = 8 * 1024 * 1024
+"""Most bytes of the recordings of all known speakers together: they travel in one message."""
+
+MAX_EMBEDDING_VALUES = 4096
+"""Greatest length of an embedding; those of today's models have 192 to 512 values."""
+
+MAX_MODEL_CHARACTERS = 255
+"""Greatest length of the id of an embedding model."""
+
+_LABEL = re.compile(r"SPEAKER_\d+")
+
+
+def decode_known_speakers(
+    messages: Sequence[gateway_pb2.KnownSpeaker], field: str = "config.known_speakers"
+) -> tuple[KnownSpeaker, ...]:
+    """The known speakers in ``messages``, their embeddings of unit length.
+
+    Raises ``InvalidRequest`` with the path of the field that is out of bounds.
+    """
+    if len(messages) > MAX_KNOWN_SPEAKERS:
+        raise InvalidRequest(
+            f"{field} has {len(messages)} entries; at most {MAX_KNOWN_SPEAKERS} are accepted", field=field
+        )
+    size = sum(len(message.recording) for message in messages)
+    if size > MAX_REFERENCE_BYTES:
+        raise InvalidRequest(
+            f"the recordings in {field} have {size} bytes together; at most {MAX_REFERENCE_BYTES} are accepted: "
+            "half a minute of each person is enough",
+            field=field,
+            metadata={"size_bytes": str(size), "max_bytes": str(MAX_REFERENCE_BYTES)},
+        )
+    _check_names([message.name for message in messages], field)
+    return tuple(_decode(message, f"{field}[{index}]") for index, message in enumerate(messages))
+
+
+def encode_known_speaker(speaker: KnownSpeaker) -> gateway_pb2.KnownSpeaker:
+    """The known speaker's message."""
+    if isinstance(speaker.reference, Voice):
+        voice = gateway_pb2.Voice(
+            embedding=speaker.reference.embedding, embedding_model=speaker.reference.embedding_model
+        )
+        return gateway_pb2.KnownSpeaker(name=speaker.name, voice=voice)
+    return gateway_pb2.KnownSpeaker(name=speaker.name, recording=speaker.reference)
+
+
+def _decode(message: gateway_pb2.KnownSpeaker, field: str) -> KnownSpeaker:
+    if message.WhichOneof("reference") == "voice":
+        return KnownSpeaker(message.name, _decode_voice(message.voice, f"{field}.voice"))
+    if not message.recording:
+        raise InvalidRequest(
+            f"{field} must have a voice or a recording with bytes in it: {message.name} could not be recognised",
+            field=f"{field}.recording",
+        )
+    return KnownSpeaker(message.name, message.recording)
+
+
+def _decode_voice(message: gateway_pb2.Voice, field: str) -> Voice:
+    if not 1 <= len(message.embedding_model) <= MAX_MODEL_CHARACTERS:
+        raise InvalidRequest(
+            f"{field}.embedding_model must be the id of the embedding's model, which stands beside it in results",
+            field=f"{field}.embedding_model",
+        )
+    path = f"{field}.embedding"
+    if not 1 <= len(message.embedding) <= MAX_EMBEDDING_VALUES:
+        raise InvalidRequest(
+            f"{path} must have from 1 to {MAX_EMBEDDING_VALUES} values, but has {len(message.embedding)}", field=path
+        )
+    length = math.hypot(*message.embedding)
+    if not math.isfinite(length):
+        raise InvalidRequest(f"{path} must have finite values only", field=path)
+    if not length:
+        raise InvalidRequest(f"{path} must not be zero: it says nothing of a voice", field=path)
+    return Voice(tuple(value / length for value in message.embedding), message.embedding_model)
+
+
+def _check_names(names: Iterable[str], field: str) -> None:
+    """Refuses what cannot stand for one person in every textual form: NIST's have ``_`` where a name has a space."""
+    written: set[str] = set()
+    for index, name in enumerate(names):
+        path = f"{field}[{index}].name"
+        check_name(name, MAX_KNOWN_NAME_CHARACTERS, path)
+        if not name or name != name.strip():
+            raise InvalidRequest(f"{path} must not be empty and neither begin nor end with a space", field=path)
+        if _LABEL.fullmatch(name):
+            raise InvalidRequest(f"{path} is {name}, which is what speakers are called who are not known", field=path)
+        as_field = "_".join(name.split())
+        if as_field in written:
+            raise InvalidRequest(f"{path} is {name} like that of another known speaker: names must differ", field=path)
+        written.add(as_field)

@@ -1,0 +1,161 @@
+"""Whose voices they are: names for speakers, by how alike voices are."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from careca.errors import InvalidRequest
+from careca.types import Diarization, Speaker, Turn, Voice
+from careca_gateway.identity import KnownVoice, cosine, nearest, recognise, refuse_other_models, with_names
+
+MODEL = "voices@1"
+
+
+def voice(degrees: float) -> tuple[float, float]:
+    """Voices whose cosine is that of the angle between them."""
+    return math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+
+
+def heard(*degrees: float) -> tuple[Speaker, ...]:
+    return tuple(Speaker(f"SPEAKER_{number:02}", voice(each), MODEL) for number, each in enumerate(degrees))
+
+
+def people(**degrees: float) -> list[KnownVoice]:
+    return [KnownVoice(name, Voice(voice(each), MODEL)) for name, each in degrees.items()]
+
+
+def names(speakers: tuple[Speaker, ...]) -> list[str | None]:
+    return [speaker.name for speaker in speakers]
+
+
+def test_each_speaker_is_called_by_the_name_of_the_voice_that_is_alike() -> None:
+    speakers = recognise(heard(0, 90), people(ana=100, bob=5), least_similarity=0.5)
+
+    assert names(speakers) == ["bob", "ana"]
+    assert [speaker.similarity for speaker in speakers] == pytest.approx(
+        [math.cos(math.radians(5)), math.cos(math.radians(10))]
+    )
+    assert [speaker.label for speaker in speakers] == ["SPEAKER_00", "SPEAKER_01"]
+    assert [speaker.embedding for speaker in speakers] == [voice(0), voice(90)]
+
+
+def test_who_is_less_alike_than_asked_for_is_nobody() -> None:
+    (speaker,) = recognise(heard(0), people(ana=61), least_similarity=0.5)
+
+    assert (speaker.name, speaker.similarity) == (None, None)
+    assert names(recognise(heard(0), people(ana=59), least_similarity=0.5)) == ["ana"]
+
+
+def test_as_alike_as_asked_for_is_enough() -> None:
+    speakers = (Speaker("SPEAKER_00", (1.0, 0.0), MODEL),)
+
+    assert names(recognise(speakers, [KnownVoice("ana", Voice((0.5, 0.75), MODEL))], least_similarity=0.5)) == ["ana"]
+
+
+def test_two_speakers_never_have_one_name_and_the_more_alike_one_has_it() -> None:
+    assert names(recognise(heard(20, 10, 15), people(ana=0), least_similarity=0.5)) == [None, "ana", None]
+
+
+def test_one_speaker_never_has_two_names_and_has_the_more_alike_one() -> None:
+    assert names(recognise(heard(0), people(ana=20, bob=10), least_similarity=0.5)) == ["bob"]
+
+
+def test_who_lost_a_name_to_somebody_more_alike_may_have_the_next_best() -> None:
+    assert names(recognise(heard(10, 5), people(ana=0, bob=40), least_similarity=0.5)) == ["bob", "ana"]
+
+
+def test_the_most_alike_pair_goes_first_even_if_others_then_stay_without_a_name() -> None:
+    assert names(recognise(heard(0, 70), people(ana=10, bob=-55), least_similarity=0.5)) == ["ana", None]
+
+
+def test_of_equals_the_first_speaker_has_the_first_name() -> None:
+    assert names(recognise(heard(0, 0), people(ana=0, bob=0), least_similarity=0.5)) == ["ana", "bob"]
+    assert names(recognise(heard(0, 0, 0), people(ana=0), least_similarity=0.5)) == ["ana", None, None]
+
+
+def test_a_speaker_without_a_voice_stays_unnamed() -> None:
+    speakers = (Speaker("SPEAKER_00"), *heard(0))
+
+    assert names(recognise(speakers, people(ana=0), least_similarity=0.5)) == [None, "ana"]
+
+
+def test_without_anybody_known_or_anybody_heard_nothing_changes() -> None:
+    assert recognise(heard(0, 90), [], least_similarity=0.5) == heard(0, 90)
+    assert recognise((), people(ana=0), least_similarity=0.5) == ()
+
+
+angles = st.lists(st.integers(0, 359), max_size=6)
+
+
+@given(angles, angles, st.sampled_from([0.1, 0.5, 0.9]))
+def test_no_name_is_given_twice_or_to_a_voice_that_is_not_alike_whatever_is_heard(
+    speaking: list[int], known: list[int], least: float
+) -> None:
+    whom = people(**{f"p{number}": each for number, each in enumerate(known)})
+
+    speakers = recognise(heard(*speaking), whom, least_similarity=least)
+
+    given_names = [name for name in names(speakers) if name]
+    assert len(given_names) == len(set(given_names))
+    voices = dict(whom)
+    for speaker in speakers:
+        if speaker.name:
+            assert speaker.similarity == cosine(speaker.embedding, voices[speaker.name].embedding) >= least
+    free = [each for each in whom if each.name not in given_names]
+    unnamed = [speaker for speaker in speakers if not speaker.name]
+    assert all(cosine(one.embedding, other.voice.embedding) < least for one in unnamed for other in free)
+
+
+def test_the_order_in_which_people_are_known_changes_nothing_but_ties() -> None:
+    whom = people(ana=3, bob=40, eve=95)
+
+    found = {
+        tuple(names(recognise(heard(90, 1, 45), list(order), least_similarity=0.5))) for order in permutations(whom)
+    }
+
+    assert found == {("eve", "ana", "bob")}
+
+
+def test_voices_of_another_model_are_refused_by_field_with_both_models() -> None:
+    known = [*people(ana=0), KnownVoice("bob", Voice(voice(0), "voices@2"))]
+
+    with pytest.raises(InvalidRequest) as refusal:
+        refuse_other_models(heard(0), known)
+
+    assert refusal.value.reason == "EMBEDDING_MISMATCH"
+    assert refusal.value.field == "config.known_speakers[1].voice.embedding_model"
+    assert "voices@2" in refusal.value.message
+    assert MODEL in refusal.value.message
+
+
+def test_embeddings_of_another_size_are_refused_by_field() -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        refuse_other_models(heard(0), [KnownVoice("ana", Voice((1.0, 0.0, 0.0), MODEL))])
+
+    assert refusal.value.field == "config.known_speakers[0].voice.embedding"
+
+
+def test_where_no_voice_was_heard_none_is_of_another_model() -> None:
+    refuse_other_models((Speaker("SPEAKER_00"),), [KnownVoice("ana", Voice(voice(0), "voices@2"))])
+
+
+def test_the_nearest_voice_is_the_most_alike_one() -> None:
+    (speaker,) = heard(0)
+
+    assert nearest(speaker, people(ana=120, bob=60, eve=180)) == pytest.approx(0.5)
+
+
+def test_turns_are_those_of_names_and_speakers_keep_their_labels() -> None:
+    turns = (Turn(0.0, 1.0, "SPEAKER_00"), Turn(0.5, 2.0, "SPEAKER_01"))
+    speakers = (Speaker("SPEAKER_00", name="Ana", similarity=0.75), Speaker("SPEAKER_01"))
+
+    named = with_names(Diarization(turns, turns[:1], 2.0, "model", speakers=speakers))
+
+    assert [turn.speaker for turn in named.turns] == ["Ana", "SPEAKER_01"]
+    assert [turn.speaker for turn in named.exclusive_turns] == ["Ana"]
+    assert named.speakers == speakers

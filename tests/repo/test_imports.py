@@ -17,11 +17,12 @@ IMPORTERS = {
     "faster_whisper|ctranslate2": {"whisper_engine"},
     "torch|torchaudio|pyannote": {
         *("campplus", "embedding", "fbank", "segmentation", "pretrained_engine"),
-        *("pyannote_setup", "torch_device", "torchaudio_cpu"),
+        *("pyannote_setup", "runtime", "torch_device", "torchaudio_cpu"),
     },
+    "openvino": {"runtime"},
     "redis": {"redis_gate"},
     "av": {"decode_child"},
-    "sklearn|scipy": {"clustering", "reconstruction", "stitching"},
+    "sklearn|scipy": {"borders", "clustering", "reconstruction", "stitching"},
     "grpc": {
         *("channel", "interceptors", "launch", "model_service", "server", "statuses"),
         *("service", "wiring", "calls", "transcriber", "diarizer", "client", "aio"),

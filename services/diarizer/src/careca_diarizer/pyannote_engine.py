@@ -13,12 +13,12 @@ from careca.models import ModelStore
 from careca.turns import exclusive_turns, renamed, speaker_names
 from careca.types import Diarization, DiarizationOptions, Progress, Speaker, Stage
 from careca_diarizer.borders import follow_level
-from careca_diarizer.clustering import Clustering, SpeakerBounds, cluster
+from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster
 from careca_diarizer.embedding import Embedder
 from careca_diarizer.reconstruction import reconstruct
 from careca_diarizer.segmentation import Segmenter
 from careca_diarizer.settings import DiarizerSettings
-from careca_diarizer.stitching import cut_pieces, stitch
+from careca_diarizer.stitching import Piece, Run, cut_pieces, stitch
 from careca_diarizer.torch_device import TorchDevice
 
 ALGORITHM_VERSION = 2
@@ -44,6 +44,16 @@ class _Models:
 
     segment: Segmenter
     embed: Embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What is known of an audio before speakers are told apart."""
+
+    runs: tuple[Run, ...]
+    pieces: tuple[Piece, ...]
+    voices: Voices
+    """Of each piece."""
 
 
 class PyannoteEngine:
@@ -118,18 +128,11 @@ class PyannoteEngine:
         self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
     ) -> Diarization:
         """Finds who spoke when: see ``DiarizerEngine``. Raises ``PreconditionFailed`` where nothing is loaded."""
-        if not self._models:
-            raise PreconditionFailed("the models are not loaded", reason="MODEL_NOT_LOADED")
-        with self._device.named_errors():
-            local = self._models.segment(audio, cancel, _share(emit, 0.0, _SEGMENTED))
-            runs = stitch(local)
-            pieces = cut_pieces(runs)
-            voices = self._models.embed(audio, pieces, cancel, _share(emit, _SEGMENTED, _EMBEDDED))
-        cancel.raise_if_cancelled()
+        heard = self.hear(audio, cancel, emit)
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)
-        clustering = cluster(voices, bounds, same_voice=self._settings.same_voice_similarity)
-        _report(clustering, bounds, pieces=len(pieces))
-        turns, of_clustering = reconstruct(runs, pieces, clustering, audio.duration)
+        clustering = self.cluster(heard, bounds)
+        _report(clustering, bounds, pieces=len(heard.pieces))
+        turns, of_clustering = reconstruct(heard.runs, heard.pieces, clustering, audio.duration)
         turns = follow_level(turns, audio)
         names = speaker_names(turns)  # who is heard first may be another one now
         turns = renamed(turns, names)
@@ -140,6 +143,21 @@ class PyannoteEngine:
         )
         emit(Progress(Stage.DIARIZE, 1.0))
         return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates, speakers)
+
+    def hear(self, audio: Audio, cancel: CancelToken, emit: Callable[[Progress], None]) -> Heard:
+        """What the networks hear. Raises ``PreconditionFailed`` where nothing is loaded."""
+        if not self._models:
+            raise PreconditionFailed("the models are not loaded", reason="MODEL_NOT_LOADED")
+        with self._device.named_errors():
+            runs = stitch(self._models.segment(audio, cancel, _share(emit, 0.0, _SEGMENTED)))
+            pieces = cut_pieces(runs)
+            voices = self._models.embed(audio, pieces, cancel, _share(emit, _SEGMENTED, _EMBEDDED))
+        cancel.raise_if_cancelled()
+        return Heard(runs, pieces, voices)
+
+    def cluster(self, heard: Heard, bounds: SpeakerBounds) -> Clustering:
+        """Whose voices they are."""
+        return cluster(heard.voices, bounds, same_voice=self._settings.same_voice_similarity)
 
 
 def _share(emit: Callable[[Progress], None], start: float, end: float) -> Callable[[float], None]:

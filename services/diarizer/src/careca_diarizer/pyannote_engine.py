@@ -28,7 +28,7 @@ _SEGMENTATION = "segmentation-3.0"
 _EMBEDDING = "campplus-zh-en"
 
 _GPU_BATCH = 32
-_CPU_BATCH = 8
+_CPU_BATCH = 16
 """What is computed at once where the settings leave it open: enough to keep the device busy and no more."""
 
 _SEGMENTED = 0.6

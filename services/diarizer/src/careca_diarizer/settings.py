@@ -20,7 +20,7 @@ class DiarizerSettings(ModelServiceSettings):
         "repository of the Hugging Face hub that was pulled; empty is Careca's own.",
     )
     segmentation_step_seconds: float = Field(
-        default=2.0,
+        default=2.5,
         ge=0.5,
         le=5.0,
         description="Distance of the windows of 10 s in which speakers are told apart; half of it takes twice the time "
@@ -30,13 +30,13 @@ class DiarizerSettings(ModelServiceSettings):
         default=0,
         ge=0,
         le=256,
-        description="Windows that are segmented at once, which take the more memory; 0 is 32 on a GPU and 8 on a CPU.",
+        description="Windows that are segmented at once, which take the more memory; 0 is 32 on a GPU and 16 on a CPU.",
     )
     embedding_batch_size: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="Pieces of speech that are heard at once, which take the more memory; 0 is 32 on a GPU and 8 on a "
+        description="Pieces of speech that are heard at once, which take the more memory; 0 is 32 on a GPU and 16 on a "
         "CPU.",
     )
     max_speakers: int = Field(

@@ -83,7 +83,8 @@ def test_turns_of_all_channels_are_put_in_order_and_keep_their_overlaps() -> Non
     whole = combine(diarizations, (B, None, A))
 
     assert whole.turns == (Turn(1.0, 6.0, A), Turn(5.0, 9.0, B), Turn(7.0, 8.0, A), Turn(20.0, 21.0, B))
-    assert whole.exclusive_turns == (Turn(1.0, 6.0, A), Turn(6.0, 9.0, B), Turn(20.0, 21.0, B))
+    exclusive = (Turn(1.0, 5.0, A), Turn(5.0, 7.0, B), Turn(7.0, 8.0, A), Turn(8.0, 9.0, B), Turn(20.0, 21.0, B))
+    assert whole.exclusive_turns == exclusive
     assert [each.label for each in whole.speakers] == [A, B]
     assert (whole.duration, whole.model, whole.candidates) == (60.0, "fake", ())
 

@@ -9,14 +9,20 @@ from careca.turns import exclusive_turns, renamed, speaker_names
 from careca.types import Turn
 
 
-def test_who_began_first_keeps_the_floor() -> None:
+def test_who_began_last_has_the_floor_and_gives_it_back() -> None:
     turns = (Turn(0, 3, "A"), Turn(2, 5, "B"), Turn(6, 9, "A"), Turn(7, 8, "B"))
 
-    assert exclusive_turns(turns) == (Turn(0, 3, "A"), Turn(3, 5, "B"), Turn(6, 9, "A"))
+    assert exclusive_turns(turns) == (
+        Turn(0, 2, "A"),
+        Turn(2, 5, "B"),
+        Turn(6, 7, "A"),
+        Turn(7, 8, "B"),
+        Turn(8, 9, "A"),
+    )
 
 
-def test_of_two_who_begin_together_the_one_who_goes_on_has_the_floor() -> None:
-    assert exclusive_turns((Turn(1, 2, "A"), Turn(1, 3, "B"))) == (Turn(1, 3, "B"),)
+def test_of_two_who_begin_together_the_one_who_ends_first_has_the_floor_first() -> None:
+    assert exclusive_turns((Turn(1, 2, "A"), Turn(1, 3, "B"))) == (Turn(1, 2, "A"), Turn(2, 3, "B"))
 
 
 times = st.floats(0, 50).map(lambda seconds: round(seconds, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from operator import attrgetter
 
 from careca.types import Turn
@@ -28,14 +29,24 @@ def renamed(turns: Iterable[Turn], names: Mapping[str, str]) -> tuple[Turn, ...]
 
 
 def exclusive_turns(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """The turns by start without overlap: who began first keeps the floor.
+    """The turns by start without overlap: who began last has the floor, and gives it back.
 
-    Of two who begin together, who goes on longer has it. Who only speaks while another one has the floor is left out.
+    A transcript follows one voice at a time, and that is mostly the one that comes in. Nobody is left out who speaks
+    only while somebody else does. Of two who begin together, who ends first has the floor first.
     """
+    turns = tuple(turns)
     exclusive: list[Turn] = []
-    taken_until = 0.0
-    for turn in sorted(turns, key=lambda turn: (turn.start, -turn.end, turn.speaker)):
-        if turn.end > taken_until:
-            exclusive.append(replace(turn, start=max(turn.start, taken_until)))
-            taken_until = turn.end
+    speaking: list[Turn] = []
+    before: Turn | None = None
+    begin_first = sorted(turns, key=_ORDER, reverse=True)
+    for start, end in pairwise(sorted({edge for turn in turns for edge in (turn.start, turn.end)})):
+        while begin_first and begin_first[-1].start <= start:
+            speaking.append(begin_first.pop())
+        speaking = [turn for turn in speaking if turn.end > start]
+        floor = max(speaking, key=lambda turn: (turn.start, -turn.end, turn.speaker), default=None)
+        if floor and floor is before:
+            exclusive[-1] = replace(exclusive[-1], end=end)
+        elif floor:
+            exclusive.append(replace(floor, start=start, end=end))
+        before = floor
     return tuple(exclusive)

@@ -8,6 +8,7 @@ import json
 import random
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,9 +74,13 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def children() -> list[psutil.Process]:
-    """The decoders that run; other tests' processes that have ended may still be listed."""
-    running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in running if "decode_child" in " ".join(child.cmdline())]
+    """The decoders that run; processes that have ended, or end meanwhile, may still be listed."""
+    running = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE and "decode_child" in " ".join(child.cmdline()):
+                running.append(child)
+    return running
 
 
 def pitch(samples: np.ndarray) -> tuple[int, float]:

@@ -301,6 +301,44 @@ async def test_a_stream_that_is_taken_back_midway_closes_the_generator_and_is_no
     assert [line["event"] for line in logs] == ["call served"]
 
 
+async def test_a_response_that_cannot_be_sent_any_more_ends_the_call_as_taken_back():
+    closed = asyncio.Event()
+
+    async def endless(request, context):
+        try:
+            while True:
+                yield b"x"
+        finally:
+            closed.set()
+
+    async def fail(_):
+        raise grpc.aio.InternalError
+
+    async def succeed(_):
+        return None
+
+    async def find(_):
+        return grpc.unary_stream_rpc_method_handler(endless)
+
+    context = SimpleNamespace(
+        invocation_metadata=lambda: (),
+        time_remaining=lambda: None,
+        send_initial_metadata=succeed,
+        write=fail,
+        code=lambda: None,
+        peer=lambda: "nobody",
+    )
+    gate = CallGate()
+    gate.open()
+    interceptor = CallInterceptor(metrics=Metrics(), gate=gate)
+    handler = await interceptor.intercept_service(find, SimpleNamespace(method="/test.Echo/unary_stream"))
+    with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+        await handler.unary_stream(b"", context)
+
+    assert closed.is_set()
+    assert [(line["event"], line["code"]) for line in logs] == [("call served", "CANCELLED")]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_a_call_that_is_taken_back_cancels_the_handler(shape, echo, channel):
     handler = Hanging()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import stat
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -63,7 +65,10 @@ def run(plan: Plan) -> ExitCode:
             terminal.complain(describe(error), subject=job.name, console=display.console)
         accepted = [job for job in plan.jobs if job not in refused]
         stdin = _open_stdin() if any(job.argument == STDIN for job in accepted) else None
-        codes = asyncio.run(_transcribe_all(plan, accepted, stdin, display)) if accepted else []
+        try:
+            codes = asyncio.run(_transcribe_all(plan, accepted, stdin, display)) if accepted else []
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
     return worst([*codes, *(code_of(error) for error in refused.values())])
 
 
@@ -95,6 +100,7 @@ def _open_stdin() -> IO[bytes]:
 
 async def _transcribe_all(plan: Plan, jobs: Sequence[Job], stdin: IO[bytes] | None, display: Display) -> list[ExitCode]:
     """Works on several recordings at once. Files are written as results come, stdout is in the order of the jobs."""
+    _cancel_on_interrupt()
     places = asyncio.Semaphore(plan.concurrency)
     async with AsyncClient(plan.gateway) as client:
 
@@ -115,6 +121,16 @@ async def _transcribe_all(plan: Plan, jobs: Sequence[Job], stdin: IO[bytes] | No
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _cancel_on_interrupt() -> None:
+    """Cancels the current task at an interrupt.
+
+    asyncio's own handler does not wake its loop where another thread gets the signal, as one of gRPC's may.
+    """
+    task = asyncio.current_task()
+    with suppress(NotImplementedError, RuntimeError):  # not on Windows, and not outside the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: task and task.cancel())
 
 
 async def _transcribe_one(

@@ -91,7 +91,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                         if not echoed:
                             await context.send_initial_metadata(echo)
                             echoed = True
-                        await context.write(response)
+                        await _write(context, response)
 
         return serve
 
@@ -135,6 +135,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._metrics.observe_rpc(method, name, seconds)
         log = _log.debug if quiet else _log.info
         log("call served", method=method, code=name, seconds=round(seconds, 3), peer=peer)
+
+
+async def _write(context: Context, response: Any) -> None:
+    """Sends a response. Raises ``CancelledError`` where nobody is there to take it any more.
+
+    grpc.aio may fail to send before it cancels the handler of a call that was taken back.
+    """
+    try:
+        await context.write(response)
+    except grpc.aio.BaseError as error:
+        raise asyncio.CancelledError from error
 
 
 def _refuse_passed_deadline(context: Context) -> None:

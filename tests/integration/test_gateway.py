@@ -362,7 +362,7 @@ async def test_each_separate_channel_is_a_speaker_with_all_its_words(
         ("SPEAKER_01", "yes"),
     ]
     assert result.turns == (Turn(0.0, 0.9, "SPEAKER_00"), Turn(0.8, 1.4, "SPEAKER_01"))
-    assert result.exclusive_turns == (Turn(0.0, 0.9, "SPEAKER_00"), Turn(0.9, 1.4, "SPEAKER_01"))
+    assert result.exclusive_turns == (Turn(0.0, 0.8, "SPEAKER_00"), Turn(0.8, 1.4, "SPEAKER_01"))
     assert result.channels == (
         Channel(digest_of(tone(2.0, hertz=440).tobytes()), "SPEAKER_01"),
         Channel(digest_of(tone(2.0, hertz=880).tobytes()), "SPEAKER_00"),

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from careca.types import DiarizationOptions
 from careca_diarizer import clustering
-from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster
+from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, _choose, _measured, _Partition, cluster
 
 SAME_VOICE = 0.45
 FREE = SpeakerBounds(1, 10)
@@ -197,3 +197,21 @@ def test_bounds_are_always_kept_and_every_speaker_speaks(
     assert sorted(set(result.labels.tolist())) == list(range(result.speakers))
     assert result.similarity.shape == (len(voices), result.speakers)
     assert found(voices, bounds).labels.tolist() == result.labels.tolist()
+
+
+def partition(score: float | None, likeness: float) -> _Partition:
+    return _Partition(np.zeros(1, dtype=np.int64), score, likeness)
+
+
+def test_of_numbers_that_are_about_as_good_the_largest_is_taken() -> None:
+    partitions = {2: partition(0.50, 0.1), 3: partition(0.48, 0.2), 4: partition(0.46, 0.3), 5: partition(0.49, 0.4)}
+
+    assert _choose({1: partition(None, -1.0), **partitions}, same_voice=0.39) == 3
+    assert _choose({1: partition(None, -1.0), **partitions}, same_voice=0.45) == 5
+
+
+def test_a_cluster_of_one_piece_does_not_count_for_the_silhouette() -> None:
+    pieces = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [-1.0, 0.0]])
+    cosine = pieces @ pieces.T
+
+    assert _measured(np.array([0, 0, 1, 1, 2]), cosine, 1.0 - cosine).score == pytest.approx(1.0)

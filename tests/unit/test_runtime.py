@@ -73,6 +73,16 @@ def test_the_layers_compute_what_pyannotes_own_network_does() -> None:
         assert torch.equal(SegmentationNetwork(model)(inputs), expected)
 
 
+def test_a_network_whose_memory_was_released_computes_the_same() -> None:
+    module, inputs = campplus()
+    compute = prepare_network(module, inputs[:1], CPU, threads=1)
+    before = compute(inputs)
+
+    compute.release()
+
+    assert torch.equal(compute(inputs), before)
+
+
 def test_nothing_is_reported_to_the_makers_of_the_runtime() -> None:
     module, inputs = campplus()
     prepare_network(module, inputs, CPU, threads=1)

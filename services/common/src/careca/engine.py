@@ -67,4 +67,4 @@ class Engine(Protocol):
         """Bytes of GPU memory in use by live data and held by this process; (0, 0) without a GPU or before its use."""
 
     def release_gpu_cache(self) -> None:
-        """Gives cached GPU memory that no live data uses back to the device; does nothing without a GPU."""
+        """Gives memory back that no live data uses: what is cached on a GPU, and buffers of a runtime on the CPU."""

@@ -121,7 +121,10 @@ class PyannoteEngine:
         return self._device.memory()
 
     def release_gpu_cache(self) -> None:
-        """Gives cached GPU memory back to the device."""
+        """Gives memory back that only speeds up the next audio, on any device."""
+        if self._models:
+            self._models.segment.release()
+            self._models.embed.release()
         self._device.release_cache()
 
     def diarize(

@@ -67,6 +67,10 @@ class Segmenter:
         """Computes once, so that the first audio does not wait for the device to get ready."""
         self._classes(np.zeros((1, WINDOW_SAMPLES), dtype=np.float32))
 
+    def release(self) -> None:
+        """Gives memory back that only speeds up the next audio."""
+        self._network.release()
+
     @torch.inference_mode()
     def _classes(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """The likeliest class of each frame: (windows, samples) -> (windows, frames)."""

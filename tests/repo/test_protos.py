@@ -25,7 +25,7 @@ def text_of(name: str) -> str:
 
 
 def test_the_protos_are_found() -> None:
-    assert {path.stem for path in PROTOS} == {"admin", "audio", "diarizer", "gateway", "transcriber"}
+    assert {path.stem for path in PROTOS} == {"admin", "audio", "diarizer", "gateway", "jobs", "transcriber"}
 
 
 @pytest.mark.parametrize("path", PROTOS, ids=lambda path: path.stem)
@@ -55,6 +55,7 @@ def test_every_service_shows_statistics_clears_its_cache_and_releases_memory(ser
         ("transcriber", "TranscriberServiceTranscribeRequest"),
         ("diarizer", "DiarizeRequest"),
         ("gateway", "TranscribeRequest"),
+        ("jobs", "UploadRecordingRequest"),
     ],
 )
 def test_stream_messages_state_the_rules_of_the_stream(service: str, message: str) -> None:

@@ -18,6 +18,16 @@ from careca.codec.admin import (
     encode_memory_usage,
     encode_model_service_stats,
 )
+from careca.codec.jobs import (
+    decode_job,
+    decode_job_priority,
+    decode_job_stage,
+    decode_job_state,
+    encode_job,
+    encode_job_priority,
+    encode_job_stage,
+    encode_job_state,
+)
 from careca.codec.known_speakers import decode_known_speakers, encode_known_speaker
 from careca.codec.options import (
     decode_channel_mode,
@@ -34,9 +44,11 @@ from careca.codec.scalars import (
     decode_digest,
     decode_duration,
     decode_stage,
+    decode_time,
     encode_digest,
     encode_duration,
     encode_stage,
+    encode_time,
 )
 from careca.codec.speech import (
     decode_diarization,
@@ -64,6 +76,10 @@ __all__ = [
     "decode_digest",
     "decode_duration",
     "decode_format",
+    "decode_job",
+    "decode_job_priority",
+    "decode_job_stage",
+    "decode_job_state",
     "decode_known_speakers",
     "decode_memory_release",
     "decode_memory_usage",
@@ -72,6 +88,7 @@ __all__ = [
     "decode_result",
     "decode_segment",
     "decode_stage",
+    "decode_time",
     "decode_transcript",
     "decode_transcription_options",
     "encode_cache_stats",
@@ -83,6 +100,10 @@ __all__ = [
     "encode_digest",
     "encode_duration",
     "encode_format",
+    "encode_job",
+    "encode_job_priority",
+    "encode_job_stage",
+    "encode_job_state",
     "encode_known_speaker",
     "encode_memory_release",
     "encode_memory_usage",
@@ -91,6 +112,7 @@ __all__ = [
     "encode_result",
     "encode_segment",
     "encode_stage",
+    "encode_time",
     "encode_transcript",
     "encode_transcription_options",
     "read_speakers",

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from careca.codec.scalars import decode_duration, encode_duration
+from careca.codec.scalars import decode_duration, decode_time, encode_duration, encode_time
 from careca.errors import InvalidRequest
 from careca.types import CacheClearance, CacheStats, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats
 from careca.v1 import admin_pb2
-
-# The finest step in which a float holds today's date.
-_MICROS = 1_000_000
 
 _SCOPES = {
     ClearScope.EXPIRED: admin_pb2.CLEAR_SCOPE_EXPIRED,
@@ -48,8 +43,8 @@ def encode_cache_stats(stats: CacheStats) -> admin_pb2.CacheStats:
         evictions=stats.evictions,
         expiries=stats.expiries,
         hit_rate=stats.hit_rate,
-        oldest_entry_time=_encode_time(stats.oldest_entry_unix),
-        newest_entry_time=_encode_time(stats.newest_entry_unix),
+        oldest_entry_time=encode_time(stats.oldest_entry_unix),
+        newest_entry_time=encode_time(stats.newest_entry_unix),
         max_entries=stats.max_entries,
         ttl=encode_duration(stats.ttl_seconds),
     )
@@ -66,8 +61,8 @@ def decode_cache_stats(message: admin_pb2.CacheStats) -> CacheStats:
         stores=message.stores,
         evictions=message.evictions,
         expiries=message.expiries,
-        oldest_entry_unix=_decode_time(message.oldest_entry_time) if message.HasField("oldest_entry_time") else None,
-        newest_entry_unix=_decode_time(message.newest_entry_time) if message.HasField("newest_entry_time") else None,
+        oldest_entry_unix=decode_time(message.oldest_entry_time) if message.HasField("oldest_entry_time") else None,
+        newest_entry_unix=decode_time(message.newest_entry_time) if message.HasField("newest_entry_time") else None,
         max_entries=message.max_entries,
         ttl_seconds=decode_duration(message.ttl),
     )
@@ -144,14 +139,3 @@ def decode_model_service_stats(message: admin_pb2.ModelServiceStats) -> ModelSer
         in_flight=message.in_flight,
         waiting=message.waiting,
     )
-
-
-def _encode_time(unix: float | None) -> Timestamp | None:
-    if unix is None:
-        return None
-    micros = round(unix * _MICROS)
-    return Timestamp(seconds=micros // _MICROS, nanos=micros % _MICROS * 1_000)
-
-
-def _decode_time(timestamp: Timestamp) -> float:
-    return (timestamp.seconds * _MICROS + timestamp.nanos // 1_000) / _MICROS

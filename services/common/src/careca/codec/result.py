@@ -39,12 +39,17 @@ FORMATS: Mapping[OutputFormat, gateway_pb2.OutputFormat.ValueType] = {
 
 _FORMATS_BY_NUMBER = {number: output_format for output_format, number in FORMATS.items()}
 
-_STATES: Mapping[StageState, gateway_pb2.StageState.ValueType] = {
+STATES: Mapping[StageState, gateway_pb2.StageState.ValueType] = {
+    StageState.WAITING: gateway_pb2.STAGE_STATE_WAITING,
+    StageState.RUNNING: gateway_pb2.STAGE_STATE_RUNNING,
     StageState.SUCCEEDED: gateway_pb2.STAGE_STATE_SUCCEEDED,
     StageState.FAILED: gateway_pb2.STAGE_STATE_FAILED,
     StageState.SKIPPED: gateway_pb2.STAGE_STATE_SKIPPED,
 }
-_STATES_BY_NUMBER = {number: state for state, number in _STATES.items()}
+"""Each state's number on the wire."""
+
+STATES_BY_NUMBER = {number: state for state, number in STATES.items()}
+"""The other way round."""
 
 
 def encode_format(output_format: OutputFormat) -> gateway_pb2.OutputFormat.ValueType:
@@ -135,7 +140,7 @@ def _decode_utterance(message: gateway_pb2.Utterance) -> Utterance:
 def _encode_report(report: StageReport) -> gateway_pb2.StageReport:
     message = gateway_pb2.StageReport(
         stage=encode_stage(report.stage),
-        state=_STATES[report.state],
+        state=STATES[report.state],
         cached=report.cached,
         error_reason=report.error_reason,
         error_message=report.error_message,
@@ -147,7 +152,7 @@ def _encode_report(report: StageReport) -> gateway_pb2.StageReport:
 def _decode_report(message: gateway_pb2.StageReport) -> StageReport:
     return StageReport(
         stage=decode_stage(message.stage),
-        state=_STATES_BY_NUMBER[message.state],
+        state=STATES_BY_NUMBER[message.state],
         seconds=decode_duration(message.elapsed),
         cached=message.cached,
         error_reason=message.error_reason,

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from careca.errors import InvalidRequest
 from careca.types import Digest, Stage
@@ -14,6 +15,9 @@ from careca.v1 import audio_pb2
 
 NANOS = 1_000_000_000
 """Nanoseconds per second."""
+
+# The finest step in which a float holds today's date.
+_MICROS = 1_000_000
 
 STAGES: Mapping[Stage, audio_pb2.Stage.ValueType] = {
     Stage.DECODE: audio_pb2.STAGE_DECODE,
@@ -52,6 +56,19 @@ def encode_duration(seconds: float) -> Duration:
 def decode_duration(duration: Duration) -> float:
     """Seconds. Times with up to nine decimals come back exactly as they were encoded."""
     return (duration.seconds * NANOS + duration.nanos) / NANOS
+
+
+def encode_time(unix: float | None) -> Timestamp | None:
+    """Seconds since 1970, to the microsecond; ``None`` stays unset."""
+    if unix is None:
+        return None
+    micros = round(unix * _MICROS)
+    return Timestamp(seconds=micros // _MICROS, nanos=micros % _MICROS * 1_000)
+
+
+def decode_time(timestamp: Timestamp) -> float:
+    """Seconds since 1970."""
+    return (timestamp.seconds * _MICROS + timestamp.nanos // 1_000) / _MICROS
 
 
 def encode_digest(digest: Digest) -> audio_pb2.Digest:

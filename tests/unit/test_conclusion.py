@@ -25,7 +25,7 @@ def test_speakers_are_named_in_order_of_first_speech_and_each_has_its_own_voice(
     pieces = cut_pieces(runs)
     each = np.eye(3, dtype=np.float32)
     labels = np.array([2, 0, 1])
-    heard = Heard(runs, pieces, Voices(each[labels], np.full(3, 2.0), np.ones(3, dtype=np.bool_)))
+    heard = Heard(runs, pieces, Voices(each[labels], np.full(3, 2.0), np.ones(3, dtype=bool), np.zeros(3, dtype=bool)))
     clustering = Clustering(labels, each[labels], (SpeakerCountCandidate(3, 0.5),), each)
     noise = np.random.default_rng(1).normal(0, 1000, 10 * SAMPLE_RATE).astype(np.int16)
 

@@ -75,6 +75,14 @@ def test_a_run_without_a_piece_has_the_voice_of_the_nearest_piece_of_its_track()
     assert spoken(turns) == [(0, 2, "0"), (2.8, 3.2, "0"), (8, 10, "1")]
 
 
+def test_each_span_of_a_piece_of_several_has_its_own_voice() -> None:
+    runs = [run(0, 0, 1), run(0, 1.6, 2.4), run(0, 3, 3.8)]
+
+    turns = turns_of(runs, 0, 1, 0)
+
+    assert spoken(turns) == [(0, 1, "0"), (1.6, 2.4, "1"), (3, 3.8, "0")]
+
+
 def test_turns_overlap_where_two_people_talk_at_once() -> None:
     turns = turns_of([run(0, 0, 3), run(1, 2, 5)], 0, 1)
 

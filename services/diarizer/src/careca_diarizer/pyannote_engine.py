@@ -21,7 +21,7 @@ from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import Piece, Run, cut_pieces, stitch
 from careca_diarizer.torch_device import TorchDevice
 
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 """Part of the model id: raised with every change of what is found, so that older results are not answered any more."""
 
 _SEGMENTATION = "segmentation-3.0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def write_flac(samples: npt.NDArray[np.int16], path: Path, *, comment: str = "")
             frame.pts = start
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def write_wav(samples: npt.NDArray[np.int16], path: Path) -> None:
+    """Writes 16 kHz mono WAV of 16 bits."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(SAMPLE_BYTES)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(samples.tobytes())
 
 
 def write_silence(path: Path, size_bytes: int, *, rate: int = SAMPLE_RATE) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ class Recording:
     turns: tuple[Turn, ...] | None = None
     utterances: tuple[Utterance, ...] | None = None
     text: str | None = None
+
+
+def default_folder() -> Path:
+    """The folder of folders of recordings if none is named: that of ``CARECA_DATA``, or one beside the repository."""
+    return Path(os.environ.get("CARECA_DATA") or Path(__file__).parents[2] / "shared" / "data" / "dev")
 
 
 def load(root: Path) -> list[Recording]:

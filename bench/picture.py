@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from sklearn.decomposition import PCA
@@ -17,7 +18,7 @@ import audio
 import dataset
 from careca.audio import Audio
 from careca.engine import CancelToken
-from careca.types import DiarizationOptions, SpeakerCountCandidate, Turn
+from careca.types import Diarization, Speaker, SpeakerCountCandidate, Turn
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices
 from diarize import load_engine
 from harness import REPOSITORY
@@ -36,13 +37,13 @@ def main() -> int:
     engine, sound, cancel = load_engine(), Audio(audio.decode(arguments.recording)), CancelToken(threading.Event())
     heard = engine.hear(sound, cancel, lambda _: None)
     clustering = engine.cluster(heard, SpeakerBounds(1, 10))
-    found = engine.diarize(sound, DiarizationOptions(), cancel, lambda _: None)
+    found = engine.conclude(sound, heard, clustering)
 
     figure, axes = pyplot.subplot_mosaic([["scores", "voices"], ["turns", "turns"]], figsize=(11, 8))
     figure.suptitle(f"{arguments.recording.stem}: {sound.duration:.0f} s")
     draw_scores(axes["scores"], found.candidates, clustering.speakers)
-    draw_voices(axes["voices"], heard.voices, clustering)
-    draw_turns(axes["turns"], truth, found.turns)
+    draw_voices(axes["voices"], heard.voices, clustering, found.speakers)
+    draw_turns(axes["turns"], truth, found)
     figure.tight_layout()
     figure.savefig(arguments.out, dpi=90)
     return 0
@@ -56,25 +57,26 @@ def draw_scores(axes: Axes, candidates: Iterable[SpeakerCountCandidate], chosen:
     axes.set(title="Candidates", xlabel="speakers", ylabel="silhouette")
 
 
-def draw_voices(axes: Axes, voices: Voices, clustering: Clustering) -> None:
+def draw_voices(axes: Axes, voices: Voices, clustering: Clustering, speakers: Sequence[Speaker]) -> None:
     """The embeddings of the pieces along their two main directions; pieces in overlapped speech are hollow."""
     places = PCA(n_components=2).fit_transform(voices.embeddings)
-    for speaker in range(clustering.speakers):
-        own = clustering.labels == speaker
+    for number, speaker in enumerate(speakers):
+        own = clustering.labels == np.argmax(clustering.voices @ np.array(speaker.embedding))
+        colour = COLOURS(number)
         for clean in (True, False):
             shown = places[own & (voices.clean == clean)]
-            colour = COLOURS(speaker)
             axes.scatter(shown[:, 0], shown[:, 1], s=18, facecolors=colour if clean else "none", edgecolors=colour)
     axes.set(title="Pieces of speech", xlabel="first direction", ylabel="second direction")
 
 
-def draw_turns(axes: Axes, truth: Sequence[Turn], found: Sequence[Turn]) -> None:
+def draw_turns(axes: Axes, truth: Sequence[Turn], found: Diarization) -> None:
     """One line for each speaker, the truth's below."""
-    lines = [*sorted({f"truth: {turn.speaker}" for turn in truth}), *sorted({turn.speaker for turn in found})]
-    named = [(f"truth: {turn.speaker}", turn) for turn in truth] + [(turn.speaker, turn) for turn in found]
+    colours = {speaker.label: COLOURS(number) for number, speaker in enumerate(found.speakers)}
+    lines = [*sorted({f"truth: {turn.speaker}" for turn in truth}), *colours]
+    named = [(f"truth: {turn.speaker}", turn) for turn in truth] + [(turn.speaker, turn) for turn in found.turns]
     for line, turn in named:
         place = lines.index(line)
-        colour = "grey" if line.startswith("truth") else COLOURS(place)
+        colour = colours.get(line, "grey")
         axes.broken_barh([(turn.start, turn.end - turn.start)], (place - 0.4, 0.8), facecolors=colour)
     axes.set(title="Turns", xlabel="seconds", yticks=range(len(lines)), yticklabels=lines)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -117,10 +116,11 @@ def publish(part: Quality | Speed | Footprint, path: Path, *, renew_document: bo
 
 def parse_arguments() -> argparse.Namespace:
     """The command line; the recordings' folder is by default that of ``CARECA_DATA``."""
-    data = Path(os.environ.get("CARECA_DATA") or REPOSITORY / ".." / "shared" / "data" / "dev")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=(*PARTS, "all"), nargs="?", default="all", help="what to measure; default: all")
-    parser.add_argument("--data", type=Path, default=data, help="folder of folders of recordings with their truth")
+    parser.add_argument(
+        "--data", type=Path, default=dataset.default_folder(), help="folder of folders of recordings with their truth"
+    )
     parser.add_argument("--out", type=Path, help="JSON to store the results in; the documentation is then left alone")
     parser.add_argument("--quick", action="store_true", help="short cuts: shows that it all works, proves nothing")
     return parser.parse_args()

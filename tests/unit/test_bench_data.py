@@ -66,6 +66,13 @@ class TestDataset:
         assert [each.name for each in dataset.spread(recordings, 3)] == ["a", "d", "b"]
         assert [each.name for each in dataset.spread(recordings, 9)] == ["a", "d", "b", "c"]
 
+    def test_the_folder_of_recordings_is_the_one_that_the_environment_names(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CARECA_DATA", str(tmp_path))
+
+        assert dataset.default_folder() == tmp_path
+
 
 class TestAudio:
     def test_flac_gives_the_samples_back_unchanged(self, tmp_path: Path) -> None:
@@ -91,6 +98,13 @@ class TestAudio:
         joined = audio.join([tmp_path / "1.flac", tmp_path / "2.flac"], 2.5)
 
         np.testing.assert_array_equal(joined, np.concatenate([tone(1, 1), tone(1, 2), tone(0.5, 1)]))
+
+    def test_wav_gives_the_samples_back_unchanged(self, tmp_path: Path) -> None:
+        samples = np.random.default_rng(0).integers(-30_000, 30_000, 70_000, dtype=np.int16)
+
+        audio.write_wav(samples, tmp_path / "noise.wav")
+
+        np.testing.assert_array_equal(audio.decode(tmp_path / "noise.wav"), samples)
 
     def test_silence_is_a_wav_file_of_the_size_asked_for(self, tmp_path: Path) -> None:
         path = tmp_path / "silence.wav"

@@ -1,6 +1,7 @@
 """Whose voice each piece is, and how many voices there are, with voices made of random numbers."""
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,14 +44,13 @@ def spoken(
     voices = people(int(whose.max(initial=0)) + 1) if voices is None else voices
     random = unit(np.random.default_rng(seed).normal(size=(len(whose), 192)))
     embeddings = unit(voices[whose] + noise * random).astype(np.float32)
-    return Voices(embeddings, np.full(len(whose), seconds), np.ones(len(whose), dtype=bool))
+    all_of_them = np.ones(len(whose), dtype=bool)
+    return Voices(embeddings, np.full(len(whose), seconds), clean=all_of_them, part=~all_of_them)
 
 
 def together(*parts: Voices) -> Voices:
     return Voices(
-        np.concatenate([part.embeddings for part in parts]),
-        np.concatenate([part.seconds for part in parts]),
-        np.concatenate([part.clean for part in parts]),
+        *(np.concatenate([getattr(each, field.name) for each in parts]) for field in fields(Voices)),
     )
 
 
@@ -132,12 +132,29 @@ def test_short_and_unclean_pieces_join_the_nearest_speaker_and_shape_none() -> N
     truth = turn_taking(2, 10)
     mumbling = spoken(truth, seconds=0.5, noise=1.5, seed=2)
     overlapped = spoken(truth, noise=1.5, seed=3)
-    overlapped = Voices(overlapped.embeddings, overlapped.seconds, np.zeros(len(truth), dtype=bool))
+    overlapped = replace(overlapped, clean=np.zeros(len(truth), dtype=bool))
 
     result = found(together(spoken(truth), mumbling, overlapped))
 
     assert result.speakers == 2
     assert adjusted_rand_score(np.tile(truth, 3), result.labels) > 0.9
+
+
+def test_parts_of_pieces_join_the_nearest_speaker_and_are_none_however_long_and_clean_they_are() -> None:
+    truth = turn_taking(2)
+    parts = spoken([0, 1, 2, 2, 2], voices=people(3), seed=2)
+    parts = replace(parts, part=np.ones(len(parts), dtype=bool))
+
+    result = found(together(spoken(truth, voices=people(3)), parts))
+
+    assert result.speakers == 2
+    assert result.labels[:2].tolist() == result.labels[len(truth) :][:2].tolist()
+
+
+def test_parts_of_pieces_do_not_count_among_the_pieces_that_there_are_for_speakers() -> None:
+    parts = replace(spoken([1, 2]), part=np.ones(2, dtype=bool))
+
+    assert found(together(spoken([0]), parts), SpeakerBounds(3, 3)).speakers == 1
 
 
 @pytest.mark.parametrize("count", range(1, 7))
@@ -188,12 +205,17 @@ def test_bounds_are_always_kept_and_every_speaker_speaks(
 ) -> None:
     random = np.random.default_rng(lengths)
     plain = spoken(speakers, seed=lengths)
-    voices = Voices(plain.embeddings, random.uniform(0.15, 3.5, len(plain)), random.random(len(plain)) < 0.8)
+    voices = replace(
+        plain,
+        seconds=random.uniform(0.15, 3.5, len(plain)),
+        clean=random.random(len(plain)) < 0.8,
+        part=np.append(False, random.random(len(plain) - 1) < 0.2),
+    )
     bounds = SpeakerBounds(least, least + extra)
 
     result = found(voices, bounds)
 
-    assert min(least, len(voices)) <= result.speakers <= bounds.most
+    assert min(least, np.count_nonzero(~voices.part)) <= result.speakers <= bounds.most
     assert sorted(set(result.labels.tolist())) == list(range(result.speakers))
     assert result.similarity.shape == (len(voices), result.speakers)
     assert found(voices, bounds).labels.tolist() == result.labels.tolist()

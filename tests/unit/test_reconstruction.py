@@ -32,7 +32,7 @@ def voices(*speakers: int) -> Clustering:
 def turns_of(
     runs: Sequence[Run], *speakers: int, pieces: Sequence[Piece] | None = None, duration: float = DURATION
 ) -> tuple[Turn, ...]:
-    return reconstruct(runs, pieces or cut_pieces(runs), voices(*speakers), duration).turns
+    return reconstruct(runs, pieces or cut_pieces(runs), voices(*speakers), duration)
 
 
 def spoken(turns: Iterable[Turn]) -> list[tuple[float, float, str]]:
@@ -42,28 +42,25 @@ def spoken(turns: Iterable[Turn]) -> list[tuple[float, float, str]]:
 def test_each_run_is_a_turn_of_whoever_speaks_in_its_piece() -> None:
     turns = turns_of([run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)], 0, 1, 0)
 
-    assert spoken(turns) == [(1, 3, "SPEAKER_00"), (4, 6, "SPEAKER_01"), (7, 9, "SPEAKER_00")]
+    assert spoken(turns) == [(1, 3, "0"), (4, 6, "1"), (7, 9, "0")]
 
 
 def test_no_runs_are_no_turns() -> None:
     nobody = np.zeros((0, 0), dtype=np.float32)
 
-    assert reconstruct((), (), Clustering(np.zeros(0, dtype=int), nobody, (), nobody), 1.0) == ((), {})
+    assert reconstruct((), (), Clustering(np.zeros(0, dtype=int), nobody, (), nobody), 1.0) == ()
 
 
-def test_speakers_are_numbered_in_order_of_first_speech() -> None:
-    runs = [run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)]
+def test_speakers_are_those_of_the_clustering_whoever_is_heard_first() -> None:
+    turns = turns_of([run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)], 2, 0, 1)
 
-    turns, speakers = reconstruct(runs, cut_pieces(runs), voices(2, 0, 1), DURATION)
-
-    assert [turn.speaker for turn in turns] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_02"]
-    assert list(speakers.items()) == [("SPEAKER_00", 2), ("SPEAKER_01", 0), ("SPEAKER_02", 1)]
+    assert spoken(turns) == [(1, 3, "2"), (4, 6, "0"), (7, 9, "1")]
 
 
 def test_a_change_of_voice_within_a_run_is_a_change_of_turn() -> None:
     turns = turns_of([run(0, 0, 6)], 0, 1)
 
-    assert spoken(turns) == [(0, 3, "SPEAKER_00"), (3, 6, "SPEAKER_01")]
+    assert spoken(turns) == [(0, 3, "0"), (3, 6, "1")]
 
 
 def test_a_run_without_a_piece_has_the_voice_of_the_nearest_piece_of_its_track() -> None:
@@ -75,13 +72,21 @@ def test_a_run_without_a_piece_has_the_voice_of_the_nearest_piece_of_its_track()
 
     turns = turns_of(runs, 0, 1, pieces=pieces)
 
-    assert spoken(turns) == [(0, 2, "SPEAKER_00"), (2.8, 3.2, "SPEAKER_00"), (8, 10, "SPEAKER_01")]
+    assert spoken(turns) == [(0, 2, "0"), (2.8, 3.2, "0"), (8, 10, "1")]
+
+
+def test_each_span_of_a_piece_of_several_has_its_own_voice() -> None:
+    runs = [run(0, 0, 1), run(0, 1.6, 2.4), run(0, 3, 3.8)]
+
+    turns = turns_of(runs, 0, 1, 0)
+
+    assert spoken(turns) == [(0, 1, "0"), (1.6, 2.4, "1"), (3, 3.8, "0")]
 
 
 def test_turns_overlap_where_two_people_talk_at_once() -> None:
     turns = turns_of([run(0, 0, 3), run(1, 2, 5)], 0, 1)
 
-    assert spoken(turns) == [(0, 3, "SPEAKER_00"), (2, 5, "SPEAKER_01")]
+    assert spoken(turns) == [(0, 3, "0"), (2, 5, "1")]
 
 
 def test_two_who_talk_at_once_are_never_the_same_speaker() -> None:
@@ -92,26 +97,24 @@ def test_two_who_talk_at_once_are_never_the_same_speaker() -> None:
     ]
     alike = np.array([[0.9, 0.1], [0.6, 0.5]], dtype=np.float32)
 
-    turns = reconstruct(
-        runs, pieces, Clustering(np.array([0, 0]), alike, (), np.eye(2, dtype=np.float32)), DURATION
-    ).turns
+    turns = reconstruct(runs, pieces, Clustering(np.array([0, 0]), alike, (), np.eye(2, dtype=np.float32)), DURATION)
 
-    assert spoken(turns) == [(0, 6, "SPEAKER_00"), (2, 3, "SPEAKER_01")]
+    assert spoken(turns) == [(0, 6, "0"), (2, 3, "1")]
 
 
 def test_where_there_is_only_one_speaker_two_at_once_are_one() -> None:
-    assert spoken(turns_of([run(0, 0, 6), run(1, 2, 3)], 0, 0, 0)) == [(0, 6, "SPEAKER_00")]
+    assert spoken(turns_of([run(0, 0, 6), run(1, 2, 3)], 0, 0, 0)) == [(0, 6, "0")]
 
 
 def test_a_short_pause_does_not_end_a_turn_and_a_long_one_does() -> None:
-    assert spoken(turns_of([run(0, 0, 2), run(0, 2.3, 4)], 0, 0)) == [(0, 4, "SPEAKER_00")]
-    assert spoken(turns_of([run(0, 0, 2), run(0, 2.6, 4)], 0, 0)) == [(0, 2, "SPEAKER_00"), (2.6, 4, "SPEAKER_00")]
+    assert spoken(turns_of([run(0, 0, 2), run(0, 2.3, 4)], 0, 0)) == [(0, 4, "0")]
+    assert spoken(turns_of([run(0, 0, 2), run(0, 2.6, 4)], 0, 0)) == [(0, 2, "0"), (2.6, 4, "0")]
 
 
 def test_what_is_too_short_for_speech_is_no_turn() -> None:
     runs = [run(0, 0, 2), Run(0, 600, 606)]
 
-    assert spoken(turns_of(runs, 0)) == [(0, 2, "SPEAKER_00")]
+    assert spoken(turns_of(runs, 0)) == [(0, 2, "0")]
 
 
 def test_no_turn_goes_beyond_the_end_of_the_recording() -> None:

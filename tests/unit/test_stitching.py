@@ -173,7 +173,28 @@ def test_what_is_too_short_for_speech_has_no_piece() -> None:
 def test_short_spans_of_a_track_are_heard_together() -> None:
     spans = [(0, 60), (100, 150), (200, 240)]
 
-    assert cut_pieces([Run(0, *span) for span in spans]) == (Piece(0, tuple(spans), clean=True),)
+    pieces = cut_pieces([Run(0, *span) for span in spans])
+
+    assert [piece for piece in pieces if not piece.part] == [Piece(0, tuple(spans), clean=True)]
+
+
+def test_of_spans_heard_together_all_but_the_longest_are_also_heard_alone() -> None:
+    spans = [(0, 40), (100, 160), (200, 240)]
+
+    pieces = cut_pieces([Run(0, *span) for span in spans])
+
+    assert pieces == (
+        Piece(0, ((0, 40),), clean=True, part=True),
+        Piece(0, tuple(spans), clean=True),
+        Piece(0, ((200, 240),), clean=True, part=True),
+    )
+    assert [(piece.start, piece.end) for piece in pieces] == spans
+
+
+def test_of_equally_long_spans_heard_together_the_first_stands_for_the_piece() -> None:
+    pieces = cut_pieces([Run(0, 0, 60), Run(0, 100, 160)])
+
+    assert [(piece.start, piece.part) for piece in pieces] == [(0, False), (100, True)]
 
 
 def test_spans_that_are_long_enough_are_heard_alone() -> None:
@@ -183,11 +204,13 @@ def test_spans_that_are_long_enough_are_heard_alone() -> None:
 
 
 def test_spans_far_apart_are_not_heard_together() -> None:
-    assert len(cut_pieces([Run(0, 0, 60), Run(0, 60 + frames(6), 120 + frames(6))])) == 2
+    pieces = cut_pieces([Run(0, 0, 60), Run(0, 60 + frames(6), 120 + frames(6))])
+
+    assert [piece.part for piece in pieces] == [False, False]
 
 
 def test_spans_heard_together_are_no_more_than_a_long_piece() -> None:
     pieces = cut_pieces([Run(0, start, start + frames(1.4)) for start in range(0, frames(20), frames(2))])
 
-    assert len(pieces) == 5
+    assert len([piece for piece in pieces if not piece.part]) == 5
     assert all(piece.seconds <= 3.0 for piece in pieces)

@@ -52,6 +52,8 @@ class Voices:
     """Length of each piece: shape (N,)."""
     clean: npt.NDArray[np.bool_]
     """Whether one person speaks in it and not several: shape (N,)."""
+    part: npt.NDArray[np.bool_]
+    """Whether it is a part of another piece; it shapes no cluster and joins the nearest one: shape (N,)."""
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -106,6 +108,8 @@ class _Partition:
 def cluster(voices: Voices, bounds: SpeakerBounds, *, same_voice: float) -> Clustering:
     """Finds the speakers within ``bounds``, or as many as there are pieces where these are fewer than ``bounds.least``.
 
+    Pieces that are parts of others are not counted.
+
     ``same_voice`` is the mean cosine of pieces from which on two clusters are one voice.
     """
     if not len(voices):
@@ -125,10 +129,10 @@ def cluster(voices: Voices, bounds: SpeakerBounds, *, same_voice: float) -> Clus
 
 def _training_pieces(voices: Voices, least: int) -> npt.NDArray[np.int64]:
     """Indices of the pieces that shape the clusters: the clean and long ones, and of too few of these the next best."""
-    good = np.flatnonzero(voices.clean & (voices.seconds >= _LEAST_TRAINING_SECONDS))
-    wanted = min(max(2, least), len(voices))
+    good = np.flatnonzero(~voices.part & voices.clean & (voices.seconds >= _LEAST_TRAINING_SECONDS))
+    wanted = min(max(2, least), int(np.sum(~voices.part)))
     if len(good) < wanted:
-        best_first = np.lexsort((-voices.seconds, ~voices.clean))
+        best_first = np.lexsort((-voices.seconds, ~voices.clean, voices.part))
         good = np.sort(best_first[:wanted])
     if len(good) > max(_MOST_TRAINING_PIECES, least):
         good = good[np.linspace(0, len(good) - 1, max(_MOST_TRAINING_PIECES, least)).astype(np.int64)]

@@ -51,6 +51,7 @@ class Embedder:
             embeddings=embeddings,
             seconds=np.array([piece.seconds for piece in pieces], dtype=np.float64),
             clean=np.array([piece.clean for piece in pieces], dtype=np.bool_),
+            part=np.array([piece.part for piece in pieces], dtype=np.bool_),
         )
 
     def warm_up(self) -> None:

@@ -21,7 +21,7 @@ from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import Piece, Run, cut_pieces, stitch
 from careca_diarizer.torch_device import TorchDevice
 
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 """Part of the model id: raised with every change of what is found, so that older results are not answered any more."""
 
 _SEGMENTATION = "segmentation-3.0"
@@ -135,17 +135,9 @@ class PyannoteEngine:
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)
         clustering = self.cluster(heard, bounds)
         _report(clustering, bounds, pieces=len(heard.pieces))
-        turns, of_clustering = reconstruct(heard.runs, heard.pieces, clustering, audio.duration)
-        turns = follow_level(turns, audio)
-        names = speaker_names(turns)  # who is heard first may be another one now
-        turns = renamed(turns, names)
-        embedding_model = self._store.digest_of(_EMBEDDING)
-        speakers = tuple(
-            Speaker(name, tuple(clustering.voices[of_clustering[label]].tolist()), embedding_model)
-            for label, name in names.items()
-        )
+        found = self.conclude(audio, heard, clustering)
         emit(Progress(Stage.DIARIZE, 1.0))
-        return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates, speakers)
+        return found
 
     def hear(self, audio: Audio, cancel: CancelToken, emit: Callable[[Progress], None]) -> Heard:
         """What the networks hear. Raises ``PreconditionFailed`` where nothing is loaded."""
@@ -161,6 +153,18 @@ class PyannoteEngine:
     def cluster(self, heard: Heard, bounds: SpeakerBounds) -> Clustering:
         """Whose voices they are."""
         return cluster(heard.voices, bounds, same_voice=self._settings.same_voice_similarity)
+
+    def conclude(self, audio: Audio, heard: Heard, clustering: Clustering) -> Diarization:
+        """Who spoke when, once it is known whose voices they are. Speakers are named in order of first speech."""
+        turns = follow_level(reconstruct(heard.runs, heard.pieces, clustering, audio.duration), audio)
+        names = speaker_names(turns)
+        turns = renamed(turns, names)
+        embedding_model = self._store.digest_of(_EMBEDDING)
+        speakers = tuple(
+            Speaker(name, tuple(clustering.voices[int(number)].tolist()), embedding_model)
+            for number, name in names.items()
+        )
+        return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates, speakers)
 
 
 def _share(emit: Callable[[Progress], None], start: float, end: float) -> Callable[[float], None]:

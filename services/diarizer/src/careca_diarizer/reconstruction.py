@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from careca.turns import renamed, speaker_names
 from careca.types import Turn
 from careca_diarizer.clustering import Clustering
 from careca_diarizer.stitching import Piece, Run
@@ -37,29 +35,20 @@ class _Span:
     piece: int
 
 
-class Reconstruction(NamedTuple):
-    """Turns, and which speaker of the clustering each of their labels stands for, in the order of labels."""
-
-    turns: tuple[Turn, ...]
-    speakers: Mapping[str, int]
-
-
 def reconstruct(
     runs: Sequence[Run], pieces: Sequence[Piece], clustering: Clustering, duration: float
-) -> Reconstruction:
+) -> tuple[Turn, ...]:
     """Turns by start within ``duration`` seconds; they overlap where people talk at once.
 
+    Their speakers are those of the clustering: ``0``, ``1`` ...
     At each moment the voice of a run is that of the nearest piece of its track. Tracks that speak at the same time have
     different voices, as far as there are enough. A track too short to have a piece is left out.
     """
-    spoken = [
+    return joined(
         Turn(frame_seconds(start), min(frame_seconds(end), duration), str(speaker))
         for start, end, together in _moments(_spans(runs, pieces))
         for speaker in _speakers(together, clustering)
-    ]
-    turns = joined(spoken)
-    names = speaker_names(turns)
-    return Reconstruction(renamed(turns, names), {label: int(speaker) for speaker, label in names.items()})
+    )
 
 
 def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -56,16 +57,23 @@ class Piece:
     spans: tuple[tuple[int, int], ...]
     """From which frame up to and without which: ascending, at least one."""
     clean: bool
+    part: bool = False
+    """Whether it is a span of another piece, heard alone to know whose it is."""
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """The span that is sure to have the piece's voice: from, and up to and without."""
+        return max(self.spans, key=lambda span: span[1] - span[0])
 
     @property
     def start(self) -> int:
-        """Its first frame."""
-        return self.spans[0][0]
+        """The first frame of its longest span."""
+        return self.longest[0]
 
     @property
     def end(self) -> int:
-        """The frame after its last."""
-        return self.spans[-1][1]
+        """The frame after the last of its longest span."""
+        return self.longest[1]
 
     @property
     def seconds(self) -> float:
@@ -92,7 +100,9 @@ def stitch(local: LocalSpeakers) -> tuple[Run, ...]:
 def cut_pieces(runs: Sequence[Run]) -> tuple[Piece, ...]:
     """Pieces of at most some 3 s to know the voices by, by track and start.
 
-    They are cut from where one track speaks alone. Of a track that never does, they are cut from all its speech.
+    They are cut from where one track speaks alone. Of a track that never does, they are cut from all its speech. Of a
+    piece of several spans, all but the longest are also pieces of their own, parts of it: what is too short to shape a
+    voice is enough to tell whose it is of the voices that there are.
     """
     depth = np.zeros(max((run.end for run in runs), default=0), dtype=np.uint8)
     for run in runs:
@@ -100,7 +110,11 @@ def cut_pieces(runs: Sequence[Run]) -> tuple[Piece, ...]:
     of_track: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
         of_track[run.track].append(run)
-    return tuple(piece for track, own in of_track.items() for piece in _pieces_of(track, own, depth))
+    return tuple(
+        piece
+        for track, own in of_track.items()
+        for piece in sorted(_pieces_of(track, own, depth), key=attrgetter("start"))
+    )
 
 
 def runs_of(active: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
@@ -182,7 +196,11 @@ def _pieces_of(track: int, runs: Sequence[Run], depth: npt.NDArray[np.uint8]) ->
     for spans, clean in ((alone, True), ([(run.start, run.end) for run in runs], False)):
         if audible := [span for span in spans if span[1] - span[0] >= _SHORTEST_SPAN_FRAMES]:
             for group in _grouped(audible):
-                yield from (Piece(track, part, clean) for part in _cut(group))
+                for piece in (Piece(track, cut, clean) for cut in _cut(group)):
+                    yield piece
+                    yield from (
+                        Piece(track, (span,), clean, part=True) for span in piece.spans if span != piece.longest
+                    )
             return
 
 

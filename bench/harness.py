@@ -47,7 +47,7 @@ def running_stack() -> Iterator[Bench]:
         yield Bench(
             target=stack.gateway_target,
             client=client,
-            pids={service: pid for service, pid in stack.pids.items() if service != "redis"},
+            pids={service: pid for service, pid in stack.pids.items() if not service.endswith("redis")},
             environment=stack.service_environment("transcriber"),
             folder=Path(name),
         )

@@ -1,4 +1,4 @@
-"""What tests of all kinds share: a real Redis."""
+"""What tests of all kinds share: a real Redis, a real S3 endpoint."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import pytest
 
 from careca.processors import wait_without_spinning
 from redis_server import RedisServer
+from s3_server import S3Server
 
 wait_without_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
 
@@ -30,3 +31,20 @@ def redis_server(_redis_process: RedisServer) -> RedisServer:
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def _s3_process() -> Iterator[S3Server]:
+    server = S3Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_server(_s3_process: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """Runs, with an empty bucket, and the environment says where."""
+    _s3_process.reset()
+    for name, value in _s3_process.environment.items():
+        monkeypatch.setenv(name, value)
+    return _s3_process

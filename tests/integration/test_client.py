@@ -27,7 +27,8 @@ from careca.errors import (
 from careca.types import ClearScope, OutputFormat, Progress, Segment, Stage
 from careca.v1 import gateway_pb2
 from careca_client import AsyncClient, Client, Hashing, KnownSpeaker, RecordingKnown, Retrying, Uploading
-from scripted_gateway import RELEASE, SPEAKERS, STATS, GatewayFixture, result_for, run_gateway
+from scripted_gateway import SPEAKERS, STATS, GatewayFixture, result_for, run_gateway
+from scripted_jobs import RELEASE
 
 MEBIBYTE = 1 << 20
 DATA = b"RIFF" + bytes(3 * MEBIBYTE)

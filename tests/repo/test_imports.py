@@ -20,8 +20,10 @@ IMPORTERS = {
         *("pyannote_setup", "runtime", "torch_device", "torchaudio_cpu"),
     },
     "openvino": {"runtime"},
-    "redis": {"redis_gate"},
+    "redis": {"redis_gate", "news", "script"},
     "av": {"decode_child"},
+    "obstore": {"blobs"},
+    "aiohttp": {"addresses", "delivery"},
     "sklearn|scipy": {"borders", "clustering", "reconstruction", "stitching"},
     "grpc": {
         *("channel", "interceptors", "launch", "model_service", "server", "statuses"),

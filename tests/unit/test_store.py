@@ -398,3 +398,51 @@ def test_a_disk_that_fills_up_asks_to_come_back_later(tmp_path: Path) -> None:
 
     assert caught.value.reason == "STORE_FULL"
     assert caught.value.retry_after_seconds
+
+
+def test_a_recording_that_is_there_may_be_worked_on(store: Store) -> None:
+    digest = put(store, DATA)
+
+    with store.hold(digest) as recording:
+        recording.require(MIX)
+
+
+def test_audio_is_enough_to_work_on(store: Store) -> None:
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    (store.recordings / digest.sha256).unlink()
+
+    with store.hold(digest) as recording:
+        recording.require(MIX)
+        with pytest.raises(PreconditionFailed):
+            recording.require(SEPARATE)
+
+
+def test_a_recording_that_is_gone_is_missed_by_name(store: Store) -> None:
+    with store.hold(digest_of(DATA)) as recording, pytest.raises(PreconditionFailed) as caught:
+        recording.require(MIX)
+
+    assert caught.value.reason == "RECORDING_MISSING"
+    assert digest_of(DATA).sha256 in caught.value.message
+
+
+@pytest.mark.parametrize("bytes_now", [DATA[:-1], DATA + b"x", b"A" + DATA[1:]])
+def test_a_recording_that_changed_on_disk_is_not_worked_on_and_asked_for_again(store: Store, bytes_now: bytes) -> None:
+    digest = put(store, DATA)
+    (store.recordings / digest.sha256).write_bytes(bytes_now)
+
+    with store.hold(digest) as recording, pytest.raises(PreconditionFailed) as caught:
+        recording.require(MIX)
+
+    assert caught.value.reason == "RECORDING_CORRUPT"
+    assert not known(store, digest)
+
+
+def test_what_a_job_needs_stays_however_old_and_full_the_store_is(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
+    needed, other = put(store, DATA, age=100.0), put(store, b"another", age=100.0)
+
+    store.sweep(frozenset({needed.sha256}))
+
+    assert known(store, needed)
+    assert not known(store, other)

@@ -10,25 +10,33 @@
 ``AsyncClient`` has the same methods for asyncio. Errors are those of ``careca.errors``.
 """
 
-from careca.types import Speaker, Voice
+from careca.types import Digest, Job, JobPriority, JobStage, JobState, Segment, Speaker, Voice
 from careca_client.admin import Health, StageClearance, StageStats, SystemRelease, SystemStats
 from careca_client.aio import AsyncClient
 from careca_client.client import Client
 from careca_client.conversation import TranscribeOptions
 from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
+from careca_client.jobs import JobsClearance
 from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, read_voice, voice_json
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "Digest",
     "Event",
     "EventCallback",
     "Hashing",
     "Health",
+    "Job",
+    "JobPriority",
+    "JobStage",
+    "JobState",
+    "JobsClearance",
     "KnownSpeaker",
     "RecordingKnown",
     "Retrying",
+    "Segment",
     "Speaker",
     "StageClearance",
     "StageStats",

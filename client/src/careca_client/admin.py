@@ -9,6 +9,9 @@ from careca import codec
 from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats, Stage
 from careca.v1 import admin_pb2
 
+ADMIN_TIMEOUT_SECONDS = 60.0
+"""Limit of the calls that compute nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageStats:

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Self, Unpack
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from careca.channel import create_sync_channel
-from careca.errors import CarecaError, NotFound
+from careca.errors import NotFound
 from careca.statuses import translated_errors
 from careca.types import ClearScope, Stage
-from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
+from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2_grpc, jobs_pb2_grpc
 from careca_client import admin
+from careca_client.admin import ADMIN_TIMEOUT_SECONDS
+from careca_client.blocking_jobs import JobCalls
+from careca_client.blocking_stream import converse, hashed, one_at_a_time
 from careca_client.conversation import Attempts, Conversation, TranscribeOptions, build_config
 from careca_client.digests import DigestMemory
-from careca_client.events import Event, EventCallback, Hashing
-from careca_client.recording import Source, open_recording
+from careca_client.events import EventCallback
+from careca_client.recording import Source
 from careca_client.result import TranscriptionResult
+from careca_client.submitter import metadata_for
 
 DEFAULT_TARGET = "localhost:50051"
 """Where a gateway listens by default."""
-
-ADMIN_TIMEOUT_SECONDS = 60.0
-"""Limit of the calls that compute nothing."""
 
 HEALTH_TIMEOUT_SECONDS = 5.0
 """Limit of a health check."""
 
 
-class Client:
+class Client(JobCalls):
     """Calls one gateway. Threads may share it.
 
         with Client("localhost:50051") as client:
@@ -45,13 +44,20 @@ class Client:
     where it may help.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, retries: int = 3) -> None:
-        """Opens nothing yet. ``retries``: further attempts of ``transcribe`` where the gateway is unavailable."""
+    def __init__(self, target: str = DEFAULT_TARGET, *, retries: int = 3, submitter: str = "") -> None:
+        """Opens nothing yet.
+
+        ``retries``: further attempts of ``transcribe``, ``upload``, ``submit`` and ``watch`` where the gateway is
+        unavailable. ``submitter``: whose calls and jobs these are, from 1 to 64 letters, digits and any of . _ - @;
+        empty for nobody in particular. Raises ``InvalidRequest`` where it is anything else.
+        """
         self._target = target
+        self._metadata = metadata_for(submitter)
         self._retries = retries
         self._digests = DigestMemory()
         self._channel = create_sync_channel(target)
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
+        self._jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -78,45 +84,13 @@ class Client:
         gateway does not have it. ``timeout`` limits all of it, in seconds. ``on_event`` is called with what happens,
         partly from another thread, never concurrently; what it raises ends the call.
         """
-        attempts = Attempts(retries=self._retries, timeout=timeout)
+        attempts, emit = Attempts(retries=self._retries, timeout=timeout), one_at_a_time(on_event)
         config = build_config(options)
-        emit = _one_at_a_time(on_event)
-        with open_recording(recording, options.get("display_name")) as source:
-            for done in self._digests.hash(source):
-                emit(Hashing(done, source.total_bytes))
-            while True:
-                conversation = Conversation(config, source)
-                try:
-                    message = self._converse(conversation, attempts.remaining(), emit)
-                except CarecaError as error:
-                    retrying = attempts.after(error, conversation)
-                    emit(retrying)
-                    time.sleep(retrying.delay_seconds)
-                else:
-                    return attempts.conclude(message, conversation)
-
-    def _converse(
-        self, conversation: Conversation, timeout: float | None, emit: EventCallback
-    ) -> gateway_pb2.TranscribeResult:
-        upload = _Upload(conversation, emit)
-        call = self._gateway.Transcribe(iter(upload), timeout=timeout)
-        try:
-            with translated_errors():
-                for response in call:
-                    conversation.receive(response)
-                    if conversation.answered:
-                        upload.decide(call)
-                    if (event := conversation.event_of(response)) is not None:
-                        emit(event)
-        except CarecaError:
-            if upload.error is None:
-                raise
-        finally:
-            upload.stop()
-            call.cancel()
-        if upload.error is not None:
-            raise upload.error
-        return conversation.finish()
+        with hashed(recording, options.get("display_name"), self._digests, emit) as source:
+            done = converse(
+                self._gateway.Transcribe, lambda: Conversation(config, source), attempts, emit, self._metadata
+            )
+            return attempts.conclude(done.finish(), done)
 
     def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
         """The live state of the services behind the gateway."""
@@ -150,54 +124,3 @@ class Client:
             except NotFound:
                 return admin.Health(service, "SERVICE_UNKNOWN")
         return admin.Health(service, health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
-
-
-class _Upload:
-    """The caller's half of one stream. grpc draws its messages in a thread of its own."""
-
-    def __init__(self, conversation: Conversation, emit: EventCallback) -> None:
-        self.error: Exception | None = None
-        """Why no more could be sent."""
-        self._conversation = conversation
-        self._emit = emit
-        self._decided = threading.Event()
-        self._stopped = False
-        self._call: grpc.RpcContext | None = None
-
-    def __iter__(self) -> Iterator[gateway_pb2.TranscribeRequest]:
-        yield self._conversation.opening
-        self._decided.wait()
-        if self._stopped or not self._conversation.recording_needed:
-            return
-        try:
-            for request, event in self._conversation.chunks():
-                yield request
-                if self._stopped:
-                    return
-                self._emit(event)
-        except Exception as error:  # noqa: BLE001 -- grpc would log and hide it: raised where the call is waited for
-            self.error = error
-            if self._call is not None:
-                self._call.cancel()
-
-    def decide(self, call: grpc.RpcContext) -> None:
-        """The gateway has said whether it needs the recording."""
-        self._call = call
-        self._decided.set()
-
-    def stop(self) -> None:
-        """Nothing more is to be sent."""
-        self._stopped = True
-        self._decided.set()
-
-
-def _one_at_a_time(callback: EventCallback | None) -> EventCallback:
-    """Events come from the caller's thread and, during the upload, from grpc's."""
-    lock = threading.Lock()
-
-    def emit(event: Event) -> None:
-        if callback is not None:
-            with lock:
-                callback(event)
-
-    return emit

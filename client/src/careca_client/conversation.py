@@ -1,20 +1,21 @@
 """The rules of one Transcribe stream as its caller keeps them, without any I/O: shared by both clients.
 
 Conversation   one stream: what to send first, what each answer means, what breaks the rules
-Attempts       one call of ``transcribe``: the time left, and whether and when to try again
+Attempts       one call of a client, such as ``transcribe``: the time left, and whether and when to try again
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NoReturn, TypedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypedDict
 
 from careca import codec
-from careca.errors import CarecaError, DeadlineExceeded, InternalError, InvalidRequest, Unavailable
-from careca.types import ChannelMode, OutputFormat
+from careca.errors import CarecaError, DeadlineExceeded, InvalidRequest, Unavailable
+from careca.types import ChannelMode, OutputFormat, Progress, Segment
 from careca.v1 import audio_pb2, gateway_pb2
-from careca_client.events import Event, RecordingKnown, Retrying, Uploading
+from careca_client.events import RecordingKnown, Retrying, Uploading
+from careca_client.offer import Offer, break_off
 from careca_client.recording import Recording, changed
 from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, encode_known_speakers
@@ -78,7 +79,7 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
             max_speaker_count=options.get("max_speaker_count"),
         ),
         cache_control=audio_pb2.CacheControl(skip_cache=options.get("skip_cache", False)),
-        formats=_encode_formats(options.get("formats", ())),
+        formats=encode_formats(options.get("formats", ())),
         channel_mode=_encode_channel_mode(options.get("channel_mode", ChannelMode.MIX)),
         known_speakers=encode_known_speakers(options.get("known_speakers", ())),
     )
@@ -89,13 +90,14 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
     return config
 
 
-def _encode_formats(formats: Iterable[OutputFormat | str]) -> list[gateway_pb2.OutputFormat.ValueType]:
+def encode_formats(
+    formats: Iterable[OutputFormat | str], field: str = "config.formats"
+) -> list[gateway_pb2.OutputFormat.ValueType]:
+    """The formats' numbers, each once. Raises ``InvalidRequest`` where there is no such format."""
     names = dict.fromkeys([formats] if isinstance(formats, str) else formats)
     for name in names:
         if name not in set(OutputFormat):
-            raise InvalidRequest(
-                f"there is no format {name}; the formats are {', '.join(OutputFormat)}", field="config.formats"
-            )
+            raise InvalidRequest(f"there is no format {name}; the formats are {', '.join(OutputFormat)}", field=field)
     return [codec.encode_format(OutputFormat(name)) for name in names]
 
 
@@ -107,79 +109,44 @@ def _encode_channel_mode(mode: ChannelMode | str) -> gateway_pb2.ChannelMode.Val
     return codec.encode_channel_mode(ChannelMode(mode))
 
 
-class Conversation:
-    """One stream, asked for one recording: ``opening`` is sent, then each answer is given to ``receive``.
-
-    Once ``answered`` is true, ``recording_needed`` says whether the messages of ``chunks`` are to be sent too. When the
-    stream has ended without an error, ``finish`` gives the result.
-    """
+class Conversation(Offer[gateway_pb2.TranscribeRequest, gateway_pb2.TranscribeResponse]):
+    """One stream, asked for the result of one recording. When it has ended without an error, ``finish`` gives that."""
 
     def __init__(self, config: gateway_pb2.TranscribeRequest.Config, recording: Recording) -> None:
-        self.opening = gateway_pb2.TranscribeRequest(config=config)
-        """The first message."""
-        self.opening.config.recording.CopyFrom(codec.encode_digest(recording.digest))
+        super().__init__(gateway_pb2.TranscribeRequest(config=config), recording)
         self.opening.config.display_name = recording.name
-        self._recording = recording
         self._result: gateway_pb2.TranscribeResult | None = None
-        self.answered = False
-        """Whether the gateway has said if it needs the recording."""
-        self.recording_needed = False
-        """Whether it does."""
-        self.uploaded_bytes = 0
-        """Bytes of the recording handed over so far."""
-
-    def chunks(self) -> Iterator[tuple[gateway_pb2.TranscribeRequest, Uploading]]:
-        """The messages with the recording's bytes, each with what to tell once it is handed over. Reads from disk.
-
-        Raises ``InvalidRecording`` where the file is not what was hashed any more.
-        """
-        total = self._recording.digest.size_bytes
-        for chunk in self._recording.chunks():
-            self.uploaded_bytes += len(chunk)
-            yield gateway_pb2.TranscribeRequest(recording_chunk=chunk), Uploading(self.uploaded_bytes, total)
 
     def receive(self, response: gateway_pb2.TranscribeResponse) -> None:
         """Takes the next answer. Raises ``InternalError`` (``PROTOCOL_ERROR``) where it breaks the stream's rules."""
-        kind = response.WhichOneof("message")
         if self._result is not None:
-            _break_off(f"{kind} after the result")
-        if kind in {"recording_needed", "recording_known"}:
-            if self.answered:
-                _break_off(f"{kind} a second time")
-            self.answered, self.recording_needed = True, kind == "recording_needed"
-        elif not self.answered:
-            _break_off(f"{kind} before it said whether it needs the recording")
-        elif kind == "result":
+            break_off(f"{response.WhichOneof('message')} after the result")
+        super().receive(response)
+
+    def _receive_work(self, response: gateway_pb2.TranscribeResponse) -> None:
+        kind = response.WhichOneof("message")
+        if kind == "result":
             self._result = response.result
         elif kind not in {"progress", "segment"}:
-            _break_off("a message that this client does not know")
+            super()._receive_work(response)
 
-    def event_of(self, response: gateway_pb2.TranscribeResponse) -> Event | None:
+    def event_of(
+        self, response: gateway_pb2.TranscribeResponse
+    ) -> RecordingKnown | Uploading | Progress | Segment | None:
         """What an answer says to whoever watches; ``None`` for the others."""
         match response.WhichOneof("message"):
-            case "recording_known":
-                return RecordingKnown(self._recording.digest)
-            case "recording_needed":
-                return Uploading(0, self._recording.digest.size_bytes)
             case "progress":
                 return codec.decode_progress(response.progress)
             case "segment":
                 return codec.decode_segment(response.segment)
             case _:
-                return None
+                return super().event_of(response)
 
     def finish(self) -> gateway_pb2.TranscribeResult:
         """The result, once the stream has ended. Raises ``InternalError`` where it ended without one."""
         if self._result is None:
-            _break_off("the end of the stream without a result")
+            break_off("the end of the stream without a result")
         return self._result
-
-
-def _break_off(what: str) -> NoReturn:
-    raise InternalError(
-        f"the gateway broke the rules of the stream: it sent {what}; is it of the same version as this client?",
-        reason="PROTOCOL_ERROR",
-    )
 
 
 class Attempts:
@@ -195,13 +162,21 @@ class Attempts:
         timeout: float | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._retries_left = retries
         self._clock = clock
         self._begin = clock()
         self._timeout = timeout
+        self._retries = retries
+        self._uploaded_bytes = 0
+        self.renew()
+
+    def renew(self, least_retries: int = 0) -> None:
+        """Something has come through: what fails next has all attempts before it again, within the time that is left.
+
+        These are at least ``least_retries``, unless the caller wants none at all.
+        """
+        self._retries_left = max(self._retries, least_retries) if self._retries else 0
         self._delay = FIRST_DELAY_SECONDS
         self._attempt = 1
-        self._uploaded_bytes = 0
 
     @property
     def seconds(self) -> float:
@@ -217,11 +192,15 @@ class Attempts:
             raise DeadlineExceeded(f"there was no result within {self._timeout:g} s: allow more time")
         return left
 
-    def after(self, error: CarecaError, conversation: Conversation) -> Retrying:
-        """How to go on after ``error``: wait, then try again. Raises what to tell the caller where that cannot help."""
-        self._uploaded_bytes += conversation.uploaded_bytes
-        if error.reason == "DIGEST_MISMATCH":
-            raise changed(conversation.opening.config.display_name) from error
+    def after(self, error: CarecaError, offer: Offer[Any, Any] | None = None) -> Retrying:
+        """How to go on after ``error``: wait, then try again. Raises what to tell the caller where that cannot help.
+
+        ``offer`` is the stream that failed, where it was one that offers a recording.
+        """
+        if offer is not None:
+            self._uploaded_bytes += offer.uploaded_bytes
+            if error.reason == "DIGEST_MISMATCH":
+                raise changed(offer.name) from error
         if not isinstance(error, Unavailable) or not self._retries_left:
             raise error
         delay = min(max(self._delay, error.retry_after_seconds or 0.0), MAX_DELAY_SECONDS)

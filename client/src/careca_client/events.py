@@ -1,4 +1,4 @@
-"""What a call of ``transcribe`` tells its ``on_event`` callback while it runs."""
+"""What ``transcribe``, ``upload``, ``submit`` and ``watch`` tell their ``on_event`` callback while they run."""
 
 from __future__ import annotations
 

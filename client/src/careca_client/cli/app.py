@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from careca_client.cli import maintenance, models, voices
+from careca_client.cli import jobs, maintenance, models, result, submit, voices
 from careca_client.cli.exits import EXIT_CODES_HELP
 from careca_client.cli.transcribe import EXAMPLES, transcribe
 
@@ -21,6 +21,8 @@ Examples:
 \b
   careca transcribe meeting.mp4
   careca transcribe --speakers 2 --format srt call.wav > call.srt
+  careca submit calls/ --wait
+  careca jobs list
   careca stats
 
 {EXIT_CODES_HELP}
@@ -39,6 +41,9 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("transcribe", epilog=f"{EXAMPLES}\n{EXIT_CODES_HELP}")(transcribe)
+    app.command("submit", epilog=f"{submit.EXAMPLES}\n{EXIT_CODES_HELP}")(submit.submit)
+    app.add_typer(jobs.build_app(), name="jobs")
+    app.command("result", epilog=f"{result.EXAMPLES}\n{EXIT_CODES_HELP}")(result.result)
     app.command("voice", epilog=f"{voices.VOICE_EXAMPLES}\n{EXIT_CODES_HELP}")(voices.voice)
     app.command("stats", epilog=maintenance.STATS_EXAMPLES)(maintenance.stats)
     app.command("clear-cache", epilog=maintenance.CLEAR_CACHE_EXAMPLES)(maintenance.clear_cache)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from typing import Annotated
 
 import typer
@@ -72,7 +71,9 @@ def clear_cache(
 ) -> None:
     """Clears cached results. Clearing all of them also unloads the models and gives their memory back."""
     if not expired_only and not yes:
-        _ask("Clear all cached results and unload the models?")
+        terminal.ask(
+            "Clear all cached results and unload the models?", "confirm with --yes, or clear with --expired-only"
+        )
     scope = ClearScope.EXPIRED if expired_only else ClearScope.ALL
     with reporting(gateway=gateway, debug=debug), Client(gateway) as client:
         cleared = client.clear_cache(scope, stages_of(stages))
@@ -120,11 +121,3 @@ def health(
     typer.echo(found.status)
     if not found.serving:
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _ask(question: str) -> None:
-    """Lets a person confirm. Raises a usage error where there is none to ask."""
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("nobody can be asked here: confirm with --yes, or clear with --expired-only")
-    if not typer.confirm(question, err=True):
-        raise typer.Exit(ExitCode.OK)

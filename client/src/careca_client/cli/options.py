@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from careca.types import Stage
+from careca.types import OutputFormat, Stage
 
 
 class ModelStage(enum.StrEnum):
@@ -23,9 +23,28 @@ Gateway = Annotated[
     typer.Option("--gateway", "-g", envvar="CARECA_GATEWAY", metavar="HOST:PORT", help="Address of the gateway."),
 ]
 
+Submitter = Annotated[
+    str,
+    typer.Option(
+        "--submitter",
+        envvar="CARECA_SUBMITTER",
+        metavar="NAME",
+        help="Whose calls and jobs these are: letters, digits and any of . _ - @; nobody's in particular by default.",
+    ),
+]
+
 Stages = Annotated[list[ModelStage], typer.Option("--stage", help="Only this stage; may be repeated. All by default.")]
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")]
+
+Formats = Annotated[
+    list[OutputFormat],
+    typer.Option("--format", "-f", case_sensitive=False, help="Form of the result; may be repeated."),
+]
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace output files that exist.")]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but errors on stderr.")]
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of what goes wrong.")]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
-from careca.types import OutputFormat, Utterance
+from careca.types import OutputFormat, Segment, Utterance
+from careca_client.cli import terminal
 from careca_client.result import TranscriptionResult
 
 JOINABLE = frozenset({OutputFormat.JSON, OutputFormat.TXT, OutputFormat.RTTM, OutputFormat.STM})
@@ -72,6 +75,29 @@ def write_file(path: Path, text: str, *, overwrite: bool) -> None:
         raise
 
 
+def deliver(
+    result: TranscriptionResult,
+    formats: Sequence[OutputFormat],
+    files: Mapping[OutputFormat, Path],
+    *,
+    overwrite: bool,
+) -> None:
+    """Writes the result's ``files``; where there are none, prints its first format, or its utterances for people.
+
+    Raises ``OSError`` where something cannot be written.
+    """
+    for output_format, path in files.items():
+        write_file(path, result.formats[output_format], overwrite=overwrite)
+    if files:
+        return
+    if not formats:
+        print_utterances(result, terminal.stdout())
+    else:
+        text = result.formats[formats[0]]
+        typer.echo(text, nl=not text.endswith("\n"))
+    sys.stdout.flush()
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raises ``FileExistsError`` where ``path`` exists and must not be replaced."""
     if path.exists() and not overwrite:
@@ -86,6 +112,12 @@ def print_utterances(result: TranscriptionResult, console: Console) -> None:
     }
     for utterance in result.utterances:
         console.print(_line_of(utterance, styles.get(utterance.speaker or "", "")))
+
+
+def print_segment(segment: Segment, name: str, console: Console) -> None:
+    """One line: whose it is, where that has to be said, time, text."""
+    start, end = clock(segment.start), clock(segment.end)
+    console.print(Text.assemble(f"{name}: " if name else "", (f"[{start} - {end}] ", "dim"), segment.text.strip()))
 
 
 def _line_of(utterance: Utterance, style: str) -> Text:

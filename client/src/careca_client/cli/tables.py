@@ -25,6 +25,11 @@ def new(*headers: str) -> Table:
     )
 
 
+def moment(unix: float | None) -> str:
+    """The time in this machine's zone."""
+    return NONE if unix is None else datetime.fromtimestamp(unix, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def stats_table(stats: SystemStats) -> Table:
     """One row for each number, one column for each service."""
     table = new("", *(entry.stage.value for entry in stats.stages), "gateway")
@@ -120,8 +125,8 @@ def _cache_cells(cache: CacheStats) -> dict[str, str]:
         "stored": str(cache.stores),
         "evicted": str(cache.evictions),
         "expired": str(cache.expiries),
-        "oldest entry": _moment(cache.oldest_entry_unix),
-        "newest entry": _moment(cache.newest_entry_unix),
+        "oldest entry": moment(cache.oldest_entry_unix),
+        "newest entry": moment(cache.newest_entry_unix),
         "time to live": f"{cache.ttl_seconds:.0f} s",
     }
 
@@ -131,10 +136,6 @@ def _memory_cells(memory: MemoryUsage) -> dict[str, str]:
     if memory.gpu_reserved_bytes:
         cells |= {"GPU in use": decimal(memory.gpu_allocated_bytes), "GPU held": decimal(memory.gpu_reserved_bytes)}
     return cells
-
-
-def _moment(unix: float | None) -> str:
-    return NONE if unix is None else datetime.fromtimestamp(unix, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _given_back(memory: MemoryRelease) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -40,3 +42,14 @@ def complain(
 def line(message: str, subject: str = "") -> str:
     """``careca: SUBJECT: MESSAGE``."""
     return ": ".join(part for part in (PROGRAM, subject, message) if part)
+
+
+def ask(question: str, otherwise: str) -> None:
+    """Lets a person confirm; ends the command, all being well, where that person does not.
+
+    Raises a usage error, with what to do ``otherwise``, where there is none to ask.
+    """
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"nobody can be asked here: {otherwise}")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(0)

@@ -12,9 +12,9 @@ import typer
 from careca.errors import InternalError, InvalidRecording
 from careca.types import Stage, StageState, Voice
 from careca_client.cli import outputs
-from careca_client.cli.batch import STDIN
 from careca_client.cli.exits import reporting
-from careca_client.cli.options import Debug, Gateway
+from careca_client.cli.inputs import STDIN
+from careca_client.cli.options import Debug, Gateway, Submitter
 from careca_client.client import DEFAULT_TARGET, Client
 from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, read_reference, read_voice, voice_json
@@ -41,6 +41,7 @@ def voice(
         float | None, typer.Option(min=0.001, metavar="SECONDS", help="Limit in seconds; none by default.")
     ] = None,
     gateway: Gateway = DEFAULT_TARGET,
+    submitter: Submitter = "",
     debug: Debug = False,
 ) -> None:
     """Saves what somebody sounds like, to recognise that person in other recordings.
@@ -48,7 +49,7 @@ def voice(
     Half a minute of speech is enough. The file holds the embedding of the voice and the id of the model that made it,
     and is of use as long as the diarizer has the same one.
     """
-    with reporting(gateway=gateway, debug=debug), Client(gateway) as client:
+    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
         if output is not None:
             outputs.refuse_existing(output, overwrite=overwrite)
         source = sys.stdin.buffer if recording == STDIN else recording

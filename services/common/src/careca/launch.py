@@ -28,6 +28,7 @@ class Wiring:
     metrics: Metrics
     warm_up: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    drain: Callable[[], None] = lambda: None
 
 
 def run_service(name: str, settings_class: type[S], wire: Callable[[S], Wiring]) -> None:
@@ -54,6 +55,7 @@ async def _serve(settings: S, wire: Callable[[S], Wiring]) -> None:
         metrics=wiring.metrics,
         warm_up=wiring.warm_up,
         close=wiring.close,
+        drain=wiring.drain,
     )
 
 

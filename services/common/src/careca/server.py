@@ -69,6 +69,7 @@ class ServiceServer:
         metrics: what to count in; served over HTTP as the settings say.
         warm_up: what must be done before calls are taken, such as loading a model. Raises to prevent the start.
         close: what must be done once no call is in flight any more.
+        drain: what must be done as soon as no call is let in any more.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class ServiceServer:
         metrics: Metrics,
         warm_up: Hook = _nothing,
         close: Hook = _nothing,
+        drain: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._add_services = add_services
         self._metrics = metrics
         self._warm_up = warm_up
         self._close = close
+        self._drain = drain
         self._gate = CallGate()
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -116,6 +119,7 @@ class ServiceServer:
     async def stop(self) -> None:
         """Refuses new calls, lets those in flight finish for the drain's time, cancels the rest and stops."""
         self._gate.close()
+        self._drain()
         await self._set_health(_NOT_SERVING)
         if not await self._gate.wait_until_empty(self._settings.drain_seconds):
             _log.warning("calls did not end while draining", calls=self.calls_in_flight)
@@ -156,10 +160,13 @@ async def serve(
     metrics: Metrics,
     warm_up: Hook = _nothing,
     close: Hook = _nothing,
+    drain: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs a ``ServiceServer`` until SIGTERM or SIGINT. Leaves the process with status 1 where it cannot start."""
     _log.info("Service starting up", **public_values(settings))
-    server = ServiceServer(settings=settings, add_services=add_services, metrics=metrics, warm_up=warm_up, close=close)
+    server = ServiceServer(
+        settings=settings, add_services=add_services, metrics=metrics, warm_up=warm_up, close=close, drain=drain
+    )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -95,6 +95,12 @@ class Administration:
         own = await self._release_own()
         return _all_or_unavailable(outcomes, done="released"), own
 
+    async def release_what_can_be(self, deadline: Deadline) -> tuple[dict[Stage, MemoryRelease], MemoryRelease]:
+        """Has all services that can be reached and the gateway give memory back."""
+        outcomes = await self._each(self.stages, lambda service: service.release_memory(deadline))
+        own = await self._release_own()
+        return {stage: outcome for stage, outcome in outcomes.items() if isinstance(outcome, MemoryRelease)}, own
+
     async def _release_own(self) -> MemoryRelease:
         self._memo.clear()
         return await asyncio.to_thread(self._memory.release)

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from careca.errors import CarecaError, Overloaded
 from careca.logs import get_logger
-from careca.types import StageReport
+from careca.types import ChannelMode, Digest, Progress, Segment, StageReport
 from careca_gateway.intake import Intake
 from careca_gateway.request import Completed, Deadline, RecordingKnown, RecordingNeeded, Request, WorkEvent
 from careca_gateway.store import HeldRecording, Store
@@ -29,7 +29,7 @@ class Work(Protocol[R_co]):
     def run(
         self, request: Request, recording: HeldRecording, deadline: Deadline
     ) -> AsyncGenerator[WorkEvent | Completed[R_co], None]:
-        """Progress and finished segments, lastly ``Completed``."""
+        """Progress, finished segments and reports of stages, lastly ``Completed``."""
 
 
 class Gateway(Generic[R]):
@@ -66,23 +66,41 @@ class Gateway(Generic[R]):
 
     async def transcribe(
         self, request: Request, chunks: AsyncIterator[bytes], deadline: Deadline
-    ) -> AsyncGenerator[RecordingNeeded | RecordingKnown | WorkEvent | Completed[R], None]:
+    ) -> AsyncGenerator[RecordingNeeded | RecordingKnown | Progress | Segment | Completed[R], None]:
         """First whether the recording is needed, then what the work tells; lastly ``Completed``.
 
         ``chunks`` are read only after ``RecordingNeeded``. Closing the generator stops everything.
         """
         with self._admitted(), _RequestLog(request) as log, self._store.hold(request.recording) as recording:
-            if await asyncio.to_thread(recording.known, request.channel_mode):
-                yield RecordingKnown()
-            else:
-                with recording.upload() as upload:
-                    yield RecordingNeeded()
-                    await self._intake.receive(upload, chunks)
+            async with aclosing(self._receive(recording, request.channel_mode, chunks)) as answers:
+                async for answer in answers:
+                    yield answer
             async with aclosing(self._work.run(request, recording, deadline)) as events:
                 async for event in events:
+                    if isinstance(event, StageReport):  # the result has them all
+                        continue
                     if isinstance(event, Completed):
                         log.reports = event.reports
                     yield event
+
+    async def upload(
+        self, digest: Digest, chunks: AsyncIterator[bytes]
+    ) -> AsyncGenerator[RecordingNeeded | RecordingKnown, None]:
+        """Says whether the recording is needed, and ends when the store has it. ``chunks`` as in ``transcribe``."""
+        with self._admitted(), self._store.hold(digest) as recording:
+            async with aclosing(self._receive(recording, ChannelMode.MIX, chunks)) as answers:
+                async for answer in answers:
+                    yield answer
+
+    async def _receive(
+        self, recording: HeldRecording, mode: ChannelMode, chunks: AsyncIterator[bytes]
+    ) -> AsyncGenerator[RecordingNeeded | RecordingKnown, None]:
+        if await asyncio.to_thread(recording.known, mode):
+            yield RecordingKnown()
+            return
+        with recording.upload() as upload:
+            yield RecordingNeeded()
+            await self._intake.receive(upload, chunks)
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:

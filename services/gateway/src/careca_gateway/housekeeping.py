@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from careca.errors import CarecaError
 from careca.logs import get_logger
 from careca.memory import MemoryKeeper
 from careca_gateway.store import Store, StoreUsage
@@ -26,12 +27,20 @@ class Housekeeper:
         store: is swept.
         memory: is asked to give memory back.
         report: is told what the store holds then.
+        recordings_in_use: tells which recordings have to stay, by their SHA-256.
     """
 
-    def __init__(self, store: Store, memory: MemoryKeeper, report: Callable[[StoreUsage], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        memory: MemoryKeeper,
+        report: Callable[[StoreUsage], None],
+        recordings_in_use: Callable[[], Awaitable[frozenset[str]]] | None = None,
+    ) -> None:
         self._store = store
         self._memory = memory
         self._report = report
+        self._recordings_in_use = recordings_in_use
         self._request_ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -41,7 +50,7 @@ class Housekeeper:
 
     async def start(self) -> None:
         """Begins, with the store as it was left."""
-        await asyncio.to_thread(self._sweep)
+        await self._sweep()
         self._task = asyncio.create_task(self._keep_house())
 
     async def close(self) -> None:
@@ -60,7 +69,7 @@ class Housekeeper:
                 await asyncio.sleep(QUIET_SECONDS)
                 self._request_ended.clear()
                 await asyncio.to_thread(self._clean_up)
-            await asyncio.to_thread(self._sweep)
+            await self._sweep()
 
     def _clean_up(self) -> None:
         release = self._memory.clean_up()
@@ -70,10 +79,11 @@ class Housekeeper:
             rss_after_bytes=release.after.rss_bytes,
         )
 
-    def _sweep(self) -> None:
+    async def _sweep(self) -> None:
         try:
-            self._store.sweep()
-            self._report(self._store.usage())
-        except OSError as error:
+            in_use = await self._recordings_in_use() if self._recordings_in_use else frozenset()
+            await asyncio.to_thread(self._store.sweep, in_use)
+            self._report(await asyncio.to_thread(self._store.usage))
+        except (OSError, CarecaError) as error:
             # The next sweep may do better, and requests do not depend on it.
             _log.exception("the store could not be swept", exc_info=error)

@@ -156,7 +156,9 @@ class Pipeline(Generic[T, D, A, R]):
     async def run(
         self, request: Request, recording: HeldRecording, deadline: Deadline
     ) -> AsyncGenerator[WorkEvent | Completed[R], None]:
-        """Progress of all stages and finished segments, lastly the result. Closing it stops everything.
+        """Progress of all stages, finished segments and reports of stages that ended, lastly the result.
+
+        Closing it stops everything.
 
         Raises ``InvalidRecording`` where the recording cannot be decoded, ``InvalidRequest`` and ``Overloaded`` where a
         model stage refuses, and the more telling error where both fail.
@@ -268,16 +270,26 @@ class _Clock:
 
     def succeeded(self, *, cached: bool) -> StageReport:
         self._emit(Progress(self._stage, 1.0))
-        return StageReport(self._stage, StageState.SUCCEEDED, time.monotonic() - self._started, cached)
+        return self._told(StageReport(self._stage, StageState.SUCCEEDED, self._seconds, cached))
 
     def failed(self, error: CarecaError) -> StageReport:
-        return StageReport(
-            self._stage,
-            StageState.FAILED,
-            time.monotonic() - self._started,
-            error_reason=error.reason,
-            error_message=error.message,
+        return self._told(
+            StageReport(
+                self._stage,
+                StageState.FAILED,
+                self._seconds,
+                error_reason=error.reason,
+                error_message=error.message,
+            )
         )
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def _told(self, report: StageReport) -> StageReport:
+        self._emit(report)
+        return report
 
 
 class _Noticeable:

@@ -100,5 +100,5 @@ class Completed(Generic[R_co]):
     reports: tuple[StageReport, ...]
 
 
-WorkEvent = Progress | Segment
+WorkEvent = Progress | Segment | StageReport
 """What is told while the work goes on."""

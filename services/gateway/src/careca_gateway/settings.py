@@ -32,6 +32,14 @@ class GatewaySettings(ServiceSettings):
         default=Path("~/.cache/careca/store"),
         description="Folder for recordings and their decoded audio; one gateway process uses it at a time.",
     )
+    store_url: str = Field(
+        default="",
+        description="Where gateways share recordings, audio and results: file:///FOLDER or s3://BUCKET/PREFIX, with "
+        "the usual AWS_... variables; empty for a gateway that is alone.",
+    )
+    store_allow_http: bool = Field(
+        default=False, description="Whether the S3 storage may be reached without TLS, as in a test."
+    )
     store_max_bytes: int = Field(
         default=50 * _GIB, ge=0, description="Bytes to keep in the store; the least recently used goes first."
     )
@@ -60,7 +68,29 @@ class GatewaySettings(ServiceSettings):
     decode_timeout_seconds: float = Field(
         default=1_800.0, gt=0, description="Time that decoding one recording may take, in seconds."
     )
-
+    jobs_redis_url: str = Field(
+        default="",
+        description="Redis that holds the jobs, such as redis://localhost:6379/0: one that evicts nothing and writes "
+        "everything to its disk, apart from the cache. Empty takes no jobs.",
+    )
+    job_slots: int = Field(
+        default=8, ge=1, description="Jobs worked on at once, most of which wait for a model service."
+    )
+    job_max_attempts: int = Field(
+        default=5, ge=1, description="How often a job may be lost with its gateway before it is given up."
+    )
+    job_patience_seconds: float = Field(
+        default=3_600.0, ge=0, description="Seconds that a job waits for a service that is full or away."
+    )
+    job_retention_seconds: float = Field(
+        default=7 * 86_400.0, gt=0, description="Seconds that a job and its result stay after it has ended."
+    )
+    max_queued_jobs: int = Field(
+        default=100_000, ge=1, description="Jobs that may wait; further ones are refused with a time to retry."
+    )
+    max_queued_jobs_per_submitter: int = Field(
+        default=10_000, ge=1, description="Jobs of one submitter that may wait; further ones are refused likewise."
+    )
     known_speaker_similarity: float = Field(
         default=0.5,
         gt=0.0,
@@ -68,6 +98,23 @@ class GatewaySettings(ServiceSettings):
         description="Cosine of a speaker's and a known speaker's voice from which on they are one person's; the "
         "default is for Careca's own embedding model and lies between the highest of different people and the lowest "
         "of one person in recordings with known truth (docs/speakers.md).",
+    )
+    webhook_secret_file: ExpandedPath | None = Field(
+        default=None,
+        description="File with the secret that webhooks are signed with; it may change at any time. Empty accepts no "
+        "webhooks.",
+    )
+    webhook_allow_private: bool = Field(
+        default=False,
+        description="Whether webhooks may lead to addresses that are not public: this machine, this network.",
+    )
+    webhook_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=300, description="Seconds that one attempt to tell a webhook may take."
+    )
+    webhook_attempts: int = Field(
+        default=20,
+        ge=1,
+        description="Attempts to tell a webhook, at growing distances of up to an hour, before it is given up.",
     )
 
     @property

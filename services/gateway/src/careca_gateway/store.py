@@ -7,11 +7,15 @@
 
 Everything here blocks and is called from threads. The least recently used files go first once there are too many bytes;
 what a running request holds stays. One process uses a store at a time.
+
+Where several gateways share recordings (``careca_gateway.sharing``), this is what one of them has at hand: what it
+receives and decodes it also shares, and what it lacks it fetches.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -28,6 +32,7 @@ from typing import IO
 from careca.errors import InvalidRecording, PreconditionFailed
 from careca.logs import get_logger
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, ChannelMode, Digest
+from careca_gateway.sharing import Sharing
 from careca_gateway.upload import Upload, disk_space, store_full
 
 FREE_BYTES = 64 * 1024 * 1024
@@ -66,12 +71,22 @@ class Store:
         max_bytes: bytes of recordings and audio to keep; files in use may exceed it.
         retention_seconds: how long a file that nobody uses is kept.
         max_recording_bytes: size of the largest recording that is accepted.
+        sharing: the recordings of all gateways; ``None`` where there is only this one.
     """
 
-    def __init__(self, root: Path, *, max_bytes: int, retention_seconds: float, max_recording_bytes: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        max_bytes: int,
+        retention_seconds: float,
+        max_recording_bytes: int,
+        sharing: Sharing | None = None,
+    ) -> None:
         self._max_bytes = max_bytes
         self._retention_seconds = retention_seconds
         self._max_recording_bytes = max_recording_bytes
+        self.sharing = sharing
         self.root = root
         self.recordings = root / "recordings"
         self.audio = root / "audio"
@@ -136,17 +151,25 @@ class Store:
             raise store_full()
 
     def usage(self) -> StoreUsage:
-        """What the store holds now, drafts apart."""
+        """What the store holds now, drafts apart; of all gateways where they share it."""
+        if self.sharing:
+            return StoreUsage(*self.sharing.usage())
         recordings, audio = _files(self.recordings), _files(self.audio)
         return StoreUsage(len(recordings), sum(status.st_size for _, status in (*recordings, *audio)))
 
-    def sweep(self) -> None:
-        """Removes what nobody used for the retention time, then the least recently used beyond the size."""
+    def sweep(self, in_use: frozenset[str] = frozenset()) -> None:
+        """Removes what nobody used for the retention time, then the least recently used beyond the size.
+
+        Recordings ``in_use``, by their SHA-256, stay.
+        """
+        if self.sharing:
+            self.sharing.sweep(in_use)
+            in_use = frozenset()  # what is shared can be fetched again
         files = sorted((*_files(self.recordings), *_files(self.audio)), key=lambda file: file[1].st_mtime_ns)
         excess = sum(status.st_size for _, status in files) - self._max_bytes
         oldest = time.time() - self._retention_seconds
         for path, status in files:
-            if (status.st_mtime < oldest or excess > 0) and self._remove(path):
+            if path.name not in in_use and (status.st_mtime < oldest or excess > 0) and self._remove(path):
                 excess -= status.st_size
                 _log.info("swept from the store", folder=path.parent.name, name=path.name, size_bytes=status.st_size)
         for path, _ in _files(self.decoded):
@@ -219,8 +242,41 @@ class HeldRecording:
                 self._store.unpin(self._pinned.pop())
 
     def known(self, mode: ChannelMode) -> bool:
-        """Whether the recording can be worked on in that mode without being sent; marks it as used now."""
-        return bool(self.stored_audio(mode)) or _touch(self.path, self.digest.size_bytes)
+        """Whether the recording can be worked on in that mode without being sent; marks it as used now.
+
+        Where gateways share recordings, any of them can then.
+        """
+        at_hand = _touch(self.path, self.digest.size_bytes)
+        if not self._sharing:
+            return bool(self.stored_audio(mode)) or at_hand
+        if at_hand:
+            self._sharing.share_recording(self.digest, self.path)
+            return True
+        return self._sharing.has_recording(self.digest) or self._sharing.has_audio(
+            self._sharing.decoded(self.digest, mode)
+        )
+
+    def require(self, mode: ChannelMode) -> None:
+        """Makes sure that the recording can be worked on, long after it was sent.
+
+        Raises ``PreconditionFailed`` where neither it nor its audio is there any more (RECORDING_MISSING), and where
+        its bytes are not what they were (RECORDING_CORRUPT).
+        """
+        if self.stored_audio(mode):
+            return
+        if not self.path.exists() and not self._fetched_recording():
+            raise PreconditionFailed(
+                f"the recording {self.digest.sha256} is not in the store any more: upload it again",
+                reason="RECORDING_MISSING",
+                metadata={"sha256": self.digest.sha256},
+            )
+        if _digest_of(self.path) != self.digest:
+            self.discard()
+            raise PreconditionFailed(
+                f"the recording {self.digest.sha256} is not in the store as it was: upload it again",
+                reason="RECORDING_CORRUPT",
+                metadata={"sha256": self.digest.sha256},
+            )
 
     def stored_audio(self, mode: ChannelMode) -> tuple[StoredAudio, ...]:
         """The audio, one for each channel if they are separate, that was decoded from this recording before.
@@ -228,6 +284,10 @@ class HeldRecording:
         Empty where the store does not have all of it any more. Marks it as used now.
         """
         audio = self._audio(_read_decoded(self._decoded(mode)))
+        if self._sharing and not (audio and all(each.path.exists() for each in audio)):
+            audio = self._audio(self._sharing.decoded(self.digest, mode))
+            if not all(self._fetched_audio(each) for each in audio):
+                return ()
         present = [_touch(each.path, each.digest.size_bytes) for each in audio]
         if not audio or not all(present):
             return ()
@@ -238,7 +298,7 @@ class HeldRecording:
     def upload(self) -> Iterator[Upload]:
         """Receives the recording's bytes. Raises as ``Store.check_size`` does, before the first one."""
         self._store.check_size(self.digest)
-        with self._store.draft() as draft, Upload(draft, self.digest, self.path) as upload:
+        with self._store.draft() as draft, Upload(draft, self.digest, self.path, self._share) as upload:
             yield upload
 
     @contextmanager
@@ -257,11 +317,41 @@ class HeldRecording:
                 draft.replace(each.path)
             note.write_text(json.dumps([asdict(digest) for digest in digests]))
             note.replace(self._decoded(mode))
+        if self._sharing:
+            self._sharing.share_audio(self.digest, mode, [(each.digest, each.path) for each in audio])
         return audio
 
     def discard(self) -> None:
         """Removes the recording, which proved to be unusable, unless another request works on it as well."""
         self._store.discard(self.path)
+        if self._sharing:
+            self._sharing.discard(self.digest)
+
+    @property
+    def _sharing(self) -> Sharing | None:
+        return self._store.sharing
+
+    def _share(self) -> None:
+        if self._sharing:
+            self._sharing.share_recording(self.digest, self.path)
+
+    def _fetched_recording(self) -> bool:
+        """Whether the recording could be fetched from where gateways share theirs."""
+        with disk_space(), self._store.draft() as draft:
+            if self._sharing and self._sharing.fetch_recording(self.digest, draft):
+                draft.replace(self.path)
+                return True
+        return False
+
+    def _fetched_audio(self, audio: StoredAudio) -> bool:
+        """Whether the audio is at hand, or could be fetched."""
+        if audio.path.exists():
+            return True
+        with disk_space(), self._store.draft() as draft:
+            if self._sharing and self._sharing.fetch_audio(audio.digest, draft):
+                draft.replace(audio.path)
+                return True
+        return False
 
     def _decoded(self, mode: ChannelMode) -> Path:
         """The note of what the recording decodes to in that mode."""
@@ -296,6 +386,11 @@ def _touch(path: Path, size_bytes: int) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _digest_of(path: Path) -> Digest:
+    with path.open("rb") as file:
+        return Digest(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
 
 
 def _read_decoded(path: Path) -> tuple[Digest, ...]:

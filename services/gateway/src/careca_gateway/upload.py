@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +17,22 @@ _STORE_FULL_RETRY_SECONDS = 60.0
 
 
 class Upload:
-    """Bytes of one recording on their way into the store. ``write`` may run in a thread while others close."""
+    """Bytes of one recording on their way into the store. ``write`` may run in a thread while others close.
 
-    def __init__(self, draft: Path, expected: Digest, target: Path) -> None:
+    Args:
+        draft: where they are written to.
+        expected: what they must be.
+        target: where the recording's place is.
+        received: called when it is there.
+    """
+
+    def __init__(
+        self, draft: Path, expected: Digest, target: Path, received: Callable[[], None] = lambda: None
+    ) -> None:
         self._draft = draft
         self._expected = expected
         self._target = target
+        self._received = received
         self._hash = hashlib.sha256()
         self._size = 0
         self._file = draft.open("wb", buffering=0)
@@ -69,6 +79,7 @@ class Upload:
                     field="config.recording.sha256",
                 )
             self._draft.replace(self._target)
+            self._received()
 
 
 @contextmanager

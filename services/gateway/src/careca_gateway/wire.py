@@ -9,12 +9,12 @@ from careca.errors import CarecaError, InvalidRequest
 from careca.types import CacheClearance, MemoryRelease, Progress, Segment, Stage
 from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
 from careca_gateway.admin import SystemStats
-from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request, WorkEvent
+from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request
 
 MAX_NAME_CHARACTERS = 255
 """Greatest length of a display name."""
 
-Event = RecordingNeeded | RecordingKnown | WorkEvent | Completed[gateway_pb2.TranscribeResponse]
+Event = RecordingNeeded | RecordingKnown | Progress | Segment | Completed[gateway_pb2.TranscribeResponse]
 
 
 def decode_request(config: gateway_pb2.TranscribeRequest.Config) -> Request:

@@ -11,19 +11,24 @@ from careca.channel import create_channel
 from careca.launch import Wiring
 from careca.memory import MemoryKeeper
 from careca.types import Stage
-from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
+from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from careca_gateway.admin import Administration
 from careca_gateway.assemble import Assembler
+from careca_gateway.blobs import Blobs, LocalBlobs, open_blobs
 from careca_gateway.clients import DiarizerClient, TranscriberClient
 from careca_gateway.decode import Decoder
 from careca_gateway.gateway import Gateway
 from careca_gateway.housekeeping import Housekeeper
 from careca_gateway.intake import Intake
+from careca_gateway.jobs.redis_queue import RedisJobQueue
+from careca_gateway.jobs.service import JobServicer
+from careca_gateway.jobs.wiring import JobsPart, Parts
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline import Pipeline
 from careca_gateway.recognition import DiarizeStage
 from careca_gateway.service import AdminServicer, GatewayServicer
 from careca_gateway.settings import GatewaySettings
+from careca_gateway.sharing import Sharing
 from careca_gateway.store import Store
 
 
@@ -31,11 +36,13 @@ def wire(settings: GatewaySettings) -> Wiring:
     """The gateway that ``settings`` ask for. To be called in the event loop that it will run in."""
     metrics = GatewayMetrics()
     memory = MemoryKeeper(observer=metrics)
+    shared = open_blobs(settings.store_url, allow_http=settings.store_allow_http) if settings.store_url else None
     store = Store(
         settings.store_dir,
         max_bytes=settings.store_max_bytes,
         retention_seconds=settings.store_retention_seconds,
         max_recording_bytes=settings.max_recording_bytes,
+        sharing=_sharing(settings, shared) if shared else None,
     )
     channels = {
         Stage.TRANSCRIBE: create_channel(settings.transcriber_target),
@@ -52,7 +59,8 @@ def wire(settings: GatewaySettings) -> Wiring:
         merger=assembler,
         observer=metrics,
     )
-    housekeeper = Housekeeper(store, memory, metrics.store_used)
+    queue = RedisJobQueue(settings.jobs_redis_url) if settings.jobs_redis_url else None
+    housekeeper = Housekeeper(store, memory, metrics.store_used, queue.recordings_in_use if queue else None)
     gateway = Gateway(
         store=store,
         intake=intake,
@@ -63,24 +71,57 @@ def wire(settings: GatewaySettings) -> Wiring:
     administration = Administration(
         {Stage.TRANSCRIBE: transcriber, Stage.DIARIZE: diarizer}, store=store, memo=assembler, memory=memory
     )
+    jobs = None
+    if queue:
+        parts = Parts(
+            queue=queue,
+            store=store,
+            blobs=shared or LocalBlobs(settings.store_dir / "jobs"),
+            decoder=intake,
+            transcriber=transcriber,
+            diarizer=diarizer,
+            assembler=assembler,
+            administration=administration,
+            metrics=metrics,
+            job_ended=housekeeper.request_ended,
+        )
+        jobs = JobsPart(settings, parts)
     metrics.watch_work(in_flight=lambda: gateway.in_flight, waiting=lambda: decoder.waiting)
 
     def add_services(server: grpc.aio.Server) -> Sequence[str]:
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateway), server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(administration), server)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs.desk if jobs else None, gateway), server)
         return (
             gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+            jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
         )
 
     async def warm_up() -> None:
         await asyncio.to_thread(store.open)
+        if queue:
+            await queue.open()
         await housekeeper.start()
+        if jobs:
+            await jobs.start()
+
+    def drain() -> None:
+        if jobs:
+            jobs.drain()
 
     async def close() -> None:
+        if jobs:
+            await jobs.close()
         await housekeeper.close()
+        if queue:
+            await queue.close()
         for channel in channels.values():
             await channel.close()
         await asyncio.to_thread(store.close)
 
-    return Wiring(add_services, metrics, warm_up, close)
+    return Wiring(add_services, metrics, warm_up, close, drain)
+
+
+def _sharing(settings: GatewaySettings, blobs: Blobs) -> Sharing:
+    return Sharing(blobs, max_bytes=settings.store_max_bytes, retention_seconds=settings.store_retention_seconds)

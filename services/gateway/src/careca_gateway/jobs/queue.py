@@ -67,6 +67,8 @@ class Update:
     """The stages as they are now, if they changed."""
     segments: tuple[Segment, ...] = ()
     """Segments finished since the last update."""
+    told_segments: int | None = None
+    """How many were told before these, so that none is told twice where an answer is lost; ``None``: all that were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ class Outcome:
     """``SUCCEEDED`` or ``FAILED``."""
     stages: tuple[JobStage, ...]
     segments: tuple[Segment, ...] = ()
-    """Segments not told before."""
+    """Finished segments that were not told before."""
+    told_segments: int | None = None
+    """How many were told before these, so that none is told twice where an answer is lost; ``None``: all that were."""
     result_key: str = ""
     """Where the result is stored; empty where there is none."""
     partial: bool = False

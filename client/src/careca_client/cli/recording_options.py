@@ -1,0 +1,102 @@
+"""The options that say what to make of a recording, whether it is waited for or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from careca.types import ChannelMode
+from careca_client.cli.voices import known_speakers
+from careca_client.conversation import TranscribeOptions
+
+Speakers = Annotated[int | None, typer.Option("--speakers", "-s", min=1, max=50, help="The exact number of speakers.")]
+
+MinSpeakers = Annotated[int | None, typer.Option(min=1, max=50, help="The least number of speakers.")]
+
+MaxSpeakers = Annotated[int | None, typer.Option(min=1, max=50, help="The greatest number of speakers.")]
+
+Channels = Annotated[
+    ChannelMode,
+    typer.Option(
+        "--channels",
+        case_sensitive=False,
+        help="mix them and tell speakers apart by their voices; or separate: each channel is its own speaker,"
+        " as in a stereo call with one party on each.",
+    ),
+]
+
+Known = Annotated[
+    list[str],
+    typer.Option(
+        "--known-speaker",
+        metavar="NAME=FILE",
+        help="Somebody to call by name, and a recording of that person alone or a voice that `careca voice` saved"
+        " as .json; may be repeated.",
+    ),
+]
+
+Language = Annotated[
+    str | None, typer.Option("--language", "-l", metavar="CODE", help="Language spoken, such as en; else detected.")
+]
+
+Translate = Annotated[bool, typer.Option("--translate", help="Translate to English.")]
+
+Prompt = Annotated[
+    str, typer.Option("--prompt", metavar="TEXT", help="Text to take as said before: names, spelling, style.")
+]
+
+Hotwords = Annotated[
+    list[str], typer.Option("--hotword", metavar="WORD", help="A word or phrase to listen for; may be repeated.")
+]
+
+BeamSize = Annotated[int | None, typer.Option(min=1, max=20, help="Width of the search; 1 is the fastest.")]
+
+SkipCache = Annotated[bool, typer.Option("--skip-cache", help="Compute anew even what is cached.")]
+
+
+def recording_options(
+    *,
+    speakers: int | None,
+    min_speakers: int | None,
+    max_speakers: int | None,
+    channels: ChannelMode,
+    known: Sequence[str],
+    language: str | None,
+    translate: bool,
+    prompt: str,
+    hotwords: Sequence[str],
+    beam_size: int | None,
+    skip_cache: bool,
+) -> TranscribeOptions:
+    """The options as the client takes them.
+
+    Raises a usage error where they contradict each other, and as ``known_speakers`` does.
+    """
+    _check_speakers(speakers, min_speakers, max_speakers, channels)
+    return TranscribeOptions(
+        language=language,
+        translate=translate,
+        initial_prompt=prompt,
+        hotwords=hotwords,
+        beam_size=beam_size,
+        speaker_count=speakers,
+        min_speaker_count=min_speakers,
+        max_speaker_count=max_speakers,
+        channel_mode=channels,
+        known_speakers=known_speakers(known),
+        skip_cache=skip_cache,
+    )
+
+
+def _check_speakers(exact: int | None, least: int | None, most: int | None, channels: ChannelMode) -> None:
+    if channels is ChannelMode.SEPARATE and (exact, least, most) != (None, None, None):
+        raise typer.BadParameter(
+            "--channels separate makes each channel a speaker:"
+            " it goes with none of --speakers, --min-speakers and --max-speakers"
+        )
+    if exact is not None and (least is not None or most is not None):
+        raise typer.BadParameter("--speakers is exact: it goes with neither --min-speakers nor --max-speakers")
+    if least is not None and most is not None and least > most:
+        raise typer.BadParameter(f"--min-speakers {least} is greater than --max-speakers {most}")

@@ -1,0 +1,557 @@
+-- The job queue's operations, each of them atomic. ARGV[1] names the operation, the others are its arguments.
+--
+-- KEYS[1] is the prefix careca:{jobs}. All keys begin with it, and its braces keep them on one cluster node; which keys
+-- an operation touches is known only here. A submitter's or a job's name comes last in a key, so that no two meet.
+--
+--   PREFIX:job:ID                    hash    about (JSON that never changes), spec, state, stages and attempts (JSON),
+--                                            fence, losses, told, start, end, entry (in its queue), asked (when
+--                                            it was tried again), result_key, ...
+--   PREFIX:state:STATE               zset    ids, all of score 0: ids are in order of time, and so is their alphabet
+--   PREFIX:of:STATE:SUBMITTER        zset    the submitter's ids, likewise
+--   PREFIX:ended                     zset    id by when it ended, in milliseconds
+--   PREFIX:requests:SUBMITTER        hash    request id to id
+--   PREFIX:queue:PRIORITY:SUBMITTER  stream  a group's unread entries wait; what it has read and not acknowledged runs,
+--   PREFIX:back:PRIORITY:SUBMITTER   zset    or is one of these, which were taken once and wait again, in their old place
+--   PREFIX:waiting                   hash    PRIORITY:SUBMITTER to how many wait
+--   PREFIX:turns:PRIORITY            zset    submitters of whom something waits, by the number of their turn
+--   PREFIX:since                     zset    id by when it began to wait, in milliseconds
+--   PREFIX:leases                    hash    id to FENCE:RENEWALS
+--   PREFIX:events:ID                 stream  finished segments; the entry's id is the segment's number
+--   PREFIX:recordings                hash    SHA-256 to how many jobs that have not ended are about it
+--   PREFIX:notices                   zset    id by when its webhook is to be told, in milliseconds
+--   PREFIX:counters                  hash    ms and number of the newest id, and the last turn
+--   PREFIX:news                      channel q: something waits; an id: that job changed
+--
+-- The Redis server's time is written down and never decides who holds a job.
+--
+-- Where memory is full Redis refuses a script's first write, and no later one: nothing is ever half done. Operations
+-- that need room (submit, retry) begin with a write that grows; all others with one that does not, and are let through.
+
+local prefix = KEYS[1]
+local group = 'gateways'
+local counters, leases, recordings = prefix .. ':counters', prefix .. ':leases', prefix .. ':recordings'
+local waiting, since, ended, notices = prefix .. ':waiting', prefix .. ':since', prefix .. ':ended', prefix .. ':notices'
+local most_attempts, most_events, events_seconds = 20, 20000, 600
+local priorities = {'interactive', 'batch'}
+local states = {'queued', 'running', 'succeeded', 'failed', 'cancelled'}
+local end_states = {'succeeded', 'failed', 'cancelled'}
+local fields = {'about', 'state', 'stages', 'attempts', 'start', 'end', 'partial', 'error_reason', 'error_message',
+  'hook_state', 'hook_attempts', 'hook_error'}
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function key_of(id) return prefix .. ':job:' .. id end
+local function events_of(id) return prefix .. ':events:' .. id end
+local function in_state(state) return prefix .. ':state:' .. state end
+local function of(state, submitter) return prefix .. ':of:' .. state .. ':' .. submitter end
+local function turns_of(priority) return prefix .. ':turns:' .. priority end
+local function queue_of(job) return prefix .. ':queue:' .. job.priority .. ':' .. job.submitter end
+local function back_of(job) return prefix .. ':back:' .. job.priority .. ':' .. job.submitter end
+local function line_of(job) return job.priority .. ':' .. job.submitter end
+local function tell(what) redis.call('PUBLISH', prefix .. ':news', what) end
+
+-- A write that does not grow and changes nothing: what follows is let through where memory is full.
+local function need_no_room()
+  redis.call('DEL', prefix .. ':nothing')
+end
+
+-- What the job is about, with its id and state; nil where there is none.
+local function load(id)
+  local values = redis.call('HMGET', key_of(id), 'about', 'state')
+  if not values[1] then return nil end
+  local job = cjson.decode(values[1])
+  job.id, job.state = id, values[2]
+  return job
+end
+
+-- The id and `fields` of a job; nil where there is none.
+local function record(id)
+  local values = redis.call('HMGET', key_of(id), unpack(fields))
+  if not values[1] then return nil end
+  table.insert(values, 1, id)
+  return values
+end
+
+local function records(ids)
+  local found = {}
+  for _, id in ipairs(ids) do table.insert(found, record(id)) end
+  return found
+end
+
+local function move(job, state)
+  if job.state then
+    redis.call('ZREM', in_state(job.state), job.id)
+    redis.call('ZREM', of(job.state, job.submitter), job.id)
+  end
+  if state then
+    redis.call('ZADD', in_state(state), 0, job.id)
+    redis.call('ZADD', of(state, job.submitter), 0, job.id)
+    redis.call('HSET', key_of(job.id), 'state', state)
+  end
+  job.state = state
+end
+
+-- Greater than all before it, whatever the clock does.
+local function new_id(salt)
+  local newest = redis.call('HMGET', counters, 'ms', 'number')
+  local ms, number = now, 0
+  if newest[1] and tonumber(newest[1]) >= now then
+    ms, number = tonumber(newest[1]), newest[2] + 1
+    if number > 0xffff then ms, number = ms + 1, 0 end
+  end
+  redis.call('HSET', counters, 'ms', ms, 'number', number)
+  return string.format('%012x%04x', ms, number) .. salt
+end
+
+local function count_recording(job, by)
+  if redis.call('HINCRBY', recordings, job.sha256, by) <= 0 then redis.call('HDEL', recordings, job.sha256) end
+end
+
+-- Which limit leaves no place for another job to wait, if one does.
+local function full(submitter, most, most_of_submitter)
+  local own = 0
+  for _, priority in ipairs(priorities) do
+    own = own + (redis.call('HGET', waiting, priority .. ':' .. submitter) or 0)
+  end
+  if own >= tonumber(most_of_submitter) then return 'submitter' end
+  if redis.call('ZCARD', in_state('queued')) >= tonumber(most) then return 'all' end
+end
+
+-- Attempts: {number, worker, start, end or 0, outcome, message}
+
+local function attempts_of(id)
+  return cjson.decode(redis.call('HGET', key_of(id), 'attempts'))
+end
+
+local function begin_attempt(id, worker)
+  local attempts = attempts_of(id)
+  local number = #attempts > 0 and attempts[#attempts][1] + 1 or 1
+  table.insert(attempts, {number, worker, now, 0, '', ''})
+  while #attempts > most_attempts do table.remove(attempts, 1) end
+  redis.call('HSET', key_of(id), 'attempts', cjson.encode(attempts))
+end
+
+local function end_attempt(id, outcome, message)
+  local attempts = attempts_of(id)
+  local last = attempts[#attempts]
+  last[4], last[5], last[6] = now, outcome, message
+  redis.call('HSET', key_of(id), 'attempts', cjson.encode(attempts))
+end
+
+local function last_worker(id)
+  local attempts = attempts_of(id)
+  return #attempts > 0 and attempts[#attempts][2]
+end
+
+-- Stages: {stage, state, progress, seconds, cached, attempts, error reason, error message}. `change` is given each one
+-- that has not succeeded.
+local function change_stages(id, change)
+  local stages = cjson.decode(redis.call('HGET', key_of(id), 'stages'))
+  if #stages == 0 then return end -- cjson would write an empty list as an object
+  for _, stage in ipairs(stages) do
+    if stage[2] ~= 'succeeded' then change(stage) end
+  end
+  redis.call('HSET', key_of(id), 'stages', cjson.encode(stages))
+end
+
+-- Waiting
+
+-- Makes a job wait: at the end of its submitter's queue, or `again`, in the place where it was.
+local function enqueue(job, again)
+  if again then
+    redis.call('ZADD', back_of(job), 0, job.id)
+  else
+    local queue = queue_of(job)
+    if redis.call('EXISTS', queue) == 0 then redis.call('XGROUP', 'CREATE', queue, group, '0', 'MKSTREAM') end
+    redis.call('HSET', key_of(job.id), 'entry', redis.call('XADD', queue, '*', 'job', job.id))
+  end
+  move(job, 'queued')
+  redis.call('ZADD', since, now, job.id)
+  redis.call('HINCRBY', waiting, line_of(job), 1)
+  if not redis.call('ZSCORE', turns_of(job.priority), job.submitter) then
+    redis.call('ZADD', turns_of(job.priority), redis.call('HINCRBY', counters, 'turn', 1), job.submitter)
+  end
+  tell('q')
+  tell(job.id)
+end
+
+-- The job waits no more. Where it was its submitter's `turn`, the submitter's next one comes after all others'.
+local function stop_waiting(job, turn)
+  redis.call('ZREM', since, job.id)
+  redis.call('ZREM', back_of(job), job.id)
+  if redis.call('HINCRBY', waiting, line_of(job), -1) <= 0 then
+    redis.call('HDEL', waiting, line_of(job))
+    redis.call('ZREM', turns_of(job.priority), job.submitter)
+  elseif turn then
+    redis.call('ZADD', turns_of(job.priority), redis.call('HINCRBY', counters, 'turn', 1), job.submitter)
+  end
+end
+
+-- Forgets a consumer that has nothing in its hands: each process that ever took something would stay otherwise.
+local function dismiss(queue, worker)
+  if #redis.call('XPENDING', queue, group, '-', '+', 1, worker) == 0 then
+    redis.call('XGROUP', 'DELCONSUMER', queue, group, worker)
+  end
+end
+
+-- Takes the job's entry out of its queue, and the queue away where it was the last.
+local function leave_queue(job)
+  local queue, entry = queue_of(job), redis.call('HGET', key_of(job.id), 'entry')
+  redis.call('XACK', queue, group, entry)
+  redis.call('XDEL', queue, entry)
+  redis.call('HDEL', key_of(job.id), 'entry')
+  if redis.call('XLEN', queue) == 0 then return redis.call('DEL', queue) end
+  local worker = last_worker(job.id)
+  if worker then dismiss(queue, worker) end
+end
+
+-- The id of the next job of that submitter, now in the worker's hands.
+local function next_of(line, worker)
+  local queue, back = queue_of(line), back_of(line)
+  local id = redis.call('ZRANGE', back, 0, 0)[1]
+  if not id then
+    local read = redis.call('XREADGROUP', 'GROUP', group, worker, 'COUNT', 1, 'STREAMS', queue, '>')
+    return read[1][2][1][2][2]
+  end
+  redis.call('XCLAIM', queue, group, worker, 0, redis.call('HGET', key_of(id), 'entry'), 'JUSTID')
+  dismiss(queue, last_worker(id))
+  return id
+end
+
+-- Leases and ends
+
+local function held(id, fence)
+  local lease = redis.call('HGET', leases, id)
+  return lease and string.match(lease, '^%d+') == fence
+end
+
+-- Tells the segments in ARGV from `first` to `last`, before which `told` others were told (nil: all that were); those that
+-- were told already, in a call whose answer was lost, are left out.
+local function tell_segments(id, told, first, last)
+  local before = tonumber(redis.call('HGET', key_of(id), 'told') or 0)
+  told = told or before
+  local number = before
+  for position = first, last do
+    if told + position - first + 1 > before then
+      number = told + position - first + 1
+      redis.call('XADD', events_of(id), 'MAXLEN', '~', most_events, string.format('%d-0', number), 's', ARGV[position])
+    end
+  end
+  if number > before then redis.call('HSET', key_of(id), 'told', number) end
+end
+
+local function finish(job, state)
+  if job.state == 'queued' then stop_waiting(job, false) end
+  leave_queue(job)
+  redis.call('HDEL', leases, job.id)
+  move(job, state)
+  count_recording(job, -1)
+  redis.call('HSET', key_of(job.id), 'end', now)
+  redis.call('ZADD', ended, now, job.id)
+  redis.call('EXPIRE', events_of(job.id), events_seconds)
+  if job.webhook_url then redis.call('ZADD', notices, now, job.id) end
+  tell(job.id)
+end
+
+local function cancel(job)
+  redis.call('HINCRBY', key_of(job.id), 'fence', 1)
+  if job.state == 'running' then end_attempt(job.id, 'CANCELLED', '') end
+  change_stages(job.id, function(stage) stage[2] = 'skipped' end)
+  finish(job, 'cancelled')
+end
+
+local function forget(job)
+  if job.state == 'queued' or job.state == 'running' then cancel(job) end
+  move(job, nil)
+  redis.call('ZREM', ended, job.id)
+  redis.call('ZREM', notices, job.id)
+  redis.call('HDEL', prefix .. ':requests:' .. job.submitter, job.request_id)
+  redis.call('UNLINK', key_of(job.id), events_of(job.id))
+  tell(job.id)
+end
+
+local function forget_all(ids)
+  for _, id in ipairs(ids) do forget(load(id)) end
+  return ids
+end
+
+-- At most so many ids of all these zsets, from `first` down to `last`.
+local function merged(keys, first, last, most)
+  local ids = {}
+  for _, key in ipairs(keys) do
+    for _, id in ipairs(redis.call('ZREVRANGEBYLEX', key, first, last, 'LIMIT', 0, most)) do table.insert(ids, id) end
+  end
+  table.sort(ids, function(one, other) return one > other end)
+  while #ids > tonumber(most) do table.remove(ids) end
+  return ids
+end
+
+local operations = {}
+
+-- {'ok', record} of the new job or of the one with this request id, {'reused'} where that one is another,
+-- {'full', 'all' or 'submitter'} beyond the limits.
+function operations.submit(salt, about, spec, stages, most, most_of_submitter)
+  local job = cjson.decode(about)
+  local requests = prefix .. ':requests:' .. job.submitter
+  local known = redis.call('HGET', requests, job.request_id)
+  if known then
+    if load(known).fingerprint ~= job.fingerprint then return {'reused'} end
+    return {'ok', record(known)}
+  end
+  local limit = full(job.submitter, most, most_of_submitter)
+  if limit then return {'full', limit} end
+  job.id = new_id(salt)
+  redis.call('HSET', key_of(job.id), 'about', about, 'spec', spec, 'stages', stages, 'attempts', '[]', 'fence', 0)
+  redis.call('HSET', requests, job.request_id, job.id)
+  count_recording(job, 1)
+  enqueue(job, false)
+  return {'ok', record(job.id)}
+end
+
+-- The job's record, or nothing.
+function operations.get(id)
+  return record(id)
+end
+
+-- {key} of the job's result, which may be missing; nothing where there is no job.
+function operations.result_key(id)
+  if redis.call('EXISTS', key_of(id)) == 0 then return nil end
+  return {redis.call('HGET', key_of(id), 'result_key') or ''}
+end
+
+-- Records of the submitter, or of everybody with '', from `first` down to `last`, at most so many, of jobs in one of
+-- these states.
+function operations.list(submitter, first, last, most, ...)
+  local keys = {}
+  for _, state in ipairs({...}) do
+    table.insert(keys, submitter == '' and in_state(state) or of(state, submitter))
+  end
+  return records(merged(keys, first, last, most))
+end
+
+-- {record, spec, fence, segments told, milliseconds left} of the next job, or nothing.
+function operations.take(worker)
+  for _, priority in ipairs(priorities) do
+    local submitter = redis.call('ZRANGE', turns_of(priority), 0, 0)[1]
+    if submitter then
+      need_no_room()
+      local job = load(next_of({priority = priority, submitter = submitter}, worker))
+      stop_waiting(job, true)
+      move(job, 'running')
+      begin_attempt(job.id, worker)
+      local fence = redis.call('HINCRBY', key_of(job.id), 'fence', 1)
+      redis.call('HSET', key_of(job.id), 'start', now)
+      redis.call('HSET', leases, job.id, fence .. ':0')
+      tell(job.id)
+      local spec, told, asked = unpack(redis.call('HMGET', key_of(job.id), 'spec', 'told', 'asked'))
+      asked = asked or tonumber(string.sub(job.id, 1, 12), 16)
+      local left = job.limit_ms and math.max(0, job.limit_ms - (now - asked)) or false
+      return {record(job.id), spec, fence, told or 0, left}
+    end
+  end
+end
+
+-- 1 where something waits.
+function operations.waits()
+  for _, priority in ipairs(priorities) do
+    if redis.call('EXISTS', turns_of(priority)) == 1 then return 1 end
+  end
+  return 0
+end
+
+-- Takes any number of {id, fence, stages or '', number of segments told before, number of segments, segments...}. The ids
+-- of those who hold no lease.
+function operations.renew()
+  need_no_room()
+  local lost, position = {}, 2
+  while position <= #ARGV do
+    local id, fence, stages = ARGV[position], ARGV[position + 1], ARGV[position + 2]
+    local told, segments = tonumber(ARGV[position + 3]), ARGV[position + 4]
+    local first, last = position + 5, position + 4 + segments
+    if held(id, fence) then
+      local renewals = string.match(redis.call('HGET', leases, id), '%d+$') + 1
+      redis.call('HSET', leases, id, string.format('%s:%d', fence, renewals))
+      if stages ~= '' then redis.call('HSET', key_of(id), 'stages', stages) end
+      tell_segments(id, told, first, last)
+      if stages ~= '' or segments ~= '0' then tell(id) end
+    else
+      table.insert(lost, id)
+    end
+    position = last + 1
+  end
+  return lost
+end
+
+-- Ends a job whose lease is held; segments are the arguments from the eleventh on. 1, or 0 where the lease is lost.
+function operations.finish(id, fence, state, stages, result_key, partial, reason, message, told)
+  if not held(id, fence) then
+    local values = redis.call('HMGET', key_of(id), 'fence', 'end')
+    return values[1] == fence and values[2] and 1 or 0
+  end
+  need_no_room()
+  tell_segments(id, tonumber(told), 11, #ARGV)
+  redis.call('HSET', key_of(id), 'stages', stages)
+  if result_key ~= '' then redis.call('HSET', key_of(id), 'result_key', result_key) end
+  if partial == '1' then redis.call('HSET', key_of(id), 'partial', 1) end
+  if reason ~= '' then redis.call('HSET', key_of(id), 'error_reason', reason, 'error_message', message) end
+  end_attempt(id, state == 'succeeded' and 'SUCCEEDED' or reason, message)
+  finish(load(id), state)
+  return 1
+end
+
+-- 1, or 0 where the lease is lost.
+function operations.hand_back(id, fence, stages, reason, message)
+  if not held(id, fence) then return 0 end
+  need_no_room()
+  redis.call('HDEL', leases, id)
+  redis.call('HSET', key_of(id), 'stages', stages)
+  end_attempt(id, reason, message)
+  enqueue(load(id), true)
+  return 1
+end
+
+-- Ids and leases in turn.
+function operations.leases()
+  return redis.call('HGETALL', leases)
+end
+
+-- Takes a job from its worker if the lease is still that one. Its record, or nothing.
+function operations.reclaim(id, lease, most_losses, reason, message)
+  if redis.call('HGET', leases, id) ~= lease then return nil end
+  need_no_room()
+  redis.call('HDEL', leases, id)
+  redis.call('HINCRBY', key_of(id), 'fence', 1)
+  end_attempt(id, 'WORKER_LOST', '')
+  if redis.call('HINCRBY', key_of(id), 'losses', 1) < tonumber(most_losses) then
+    change_stages(id, function(stage)
+      if stage[2] == 'running' then stage[2], stage[3] = 'waiting', 0 end
+    end)
+    enqueue(load(id), true)
+  else
+    change_stages(id, function(stage)
+      if stage[2] == 'running' then stage[2], stage[7], stage[8] = 'failed', reason, message end
+      if stage[2] == 'waiting' then stage[2] = 'skipped' end
+    end)
+    redis.call('HSET', key_of(id), 'error_reason', reason, 'error_message', message)
+    finish(load(id), 'failed')
+  end
+  return record(id)
+end
+
+-- The job's record, or nothing.
+function operations.cancel(id)
+  local job = load(id)
+  if job and (job.state == 'queued' or job.state == 'running') then
+    need_no_room()
+    cancel(job)
+  end
+  return record(id)
+end
+
+-- {'ok', record}, {'whole'} where there is nothing to try again, {'full', ...} as for submit, or nothing.
+function operations.retry(id, stages, most, most_of_submitter)
+  local job = load(id)
+  if not job then return nil end
+  local partial = redis.call('HGET', key_of(id), 'partial')
+  if job.state == 'queued' or job.state == 'running' or (job.state == 'succeeded' and not partial) then
+    return {'whole'}
+  end
+  local limit = full(job.submitter, most, most_of_submitter)
+  if limit then return {'full', limit} end
+  redis.call('HSET', key_of(id), 'stages', stages, 'asked', now)
+  redis.call('HDEL', key_of(id), 'end', 'losses', 'partial', 'result_key', 'error_reason', 'error_message',
+    'hook_state', 'hook_attempts', 'hook_error')
+  redis.call('ZREM', ended, id)
+  redis.call('ZREM', notices, id)
+  redis.call('PERSIST', events_of(id))
+  count_recording(job, 1)
+  enqueue(job, false)
+  return {'ok', record(id)}
+end
+
+-- 1, or 0 where there is no such job.
+function operations.delete(id)
+  local job = load(id)
+  if not job then return 0 end
+  need_no_room()
+  forget(job)
+  return 1
+end
+
+-- Removes jobs that have ended, at most so many: ids.
+function operations.clear(submitter, most)
+  local keys = {}
+  for _, state in ipairs(end_states) do
+    table.insert(keys, submitter == '' and in_state(state) or of(state, submitter))
+  end
+  return forget_all(merged(keys, '+', '-', most))
+end
+
+-- Removes jobs that ended so many milliseconds ago, at most so many: ids.
+function operations.expire(age, most)
+  return forget_all(redis.call('ZRANGEBYSCORE', ended, '-inf', now - age, 'LIMIT', 0, most))
+end
+
+-- {record, segments told after that number, as entries of a stream}, or nothing.
+function operations.watch(id, after, most)
+  local job = record(id)
+  if not job then return nil end
+  return {job, redis.call('XRANGE', events_of(id), '(' .. after .. '-0', '+', 'COUNT', most)}
+end
+
+-- Those of the ids that name jobs.
+function operations.exist()
+  local found = {}
+  for position = 2, #ARGV do
+    if redis.call('EXISTS', key_of(ARGV[position])) == 1 then table.insert(found, ARGV[position]) end
+  end
+  return found
+end
+
+-- SHA-256 of the recordings of jobs that have not ended.
+function operations.recordings()
+  return redis.call('HKEYS', recordings)
+end
+
+-- Records of jobs whose webhooks are to be told, each given to nobody else for so many milliseconds.
+function operations.due_notices(most, lease)
+  local ids = redis.call('ZRANGEBYSCORE', notices, '-inf', now, 'LIMIT', 0, most)
+  if #ids > 0 then need_no_room() end
+  for _, id in ipairs(ids) do redis.call('ZADD', notices, now + lease, id) end
+  return records(ids)
+end
+
+-- Notes what became of telling a webhook. `again`: milliseconds until it is tried again, or '' for never.
+function operations.noted(id, state, message, again)
+  if not redis.call('ZSCORE', notices, id) then return end
+  need_no_room()
+  redis.call('HSET', key_of(id), 'hook_state', state, 'hook_error', message)
+  redis.call('HINCRBY', key_of(id), 'hook_attempts', 1)
+  if again == '' then redis.call('ZREM', notices, id) else redis.call('ZADD', notices, now + again, id) end
+  tell(id)
+end
+
+-- {jobs by state, waiting by priority, milliseconds that the oldest has waited, notices to be told}, the first two as
+-- names and numbers in turn.
+function operations.stats()
+  local by_state, by_priority = {}, {}
+  for _, state in ipairs(states) do
+    table.insert(by_state, state)
+    table.insert(by_state, redis.call('ZCARD', in_state(state)))
+  end
+  local lines = redis.call('HGETALL', waiting)
+  for _, priority in ipairs(priorities) do
+    local total = 0
+    for position = 1, #lines, 2 do
+      if string.match(lines[position], '^%a+') == priority then total = total + lines[position + 1] end
+    end
+    table.insert(by_priority, priority)
+    table.insert(by_priority, total)
+  end
+  local oldest = redis.call('ZRANGE', since, 0, 0, 'WITHSCORES')[2]
+  return {by_state, by_priority, oldest and math.max(0, now - oldest) or 0, redis.call('ZCARD', notices)}
+end
+
+-- Lists are read from ARGV: Lua cannot pass thousands of arguments.
+return operations[ARGV[1]](unpack(ARGV, 2, math.min(#ARGV, 20)))

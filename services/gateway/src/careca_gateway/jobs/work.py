@@ -1,0 +1,96 @@
+"""One attempt at a job: from what was asked to a stored result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Protocol
+
+from careca.errors import InternalError
+from careca.types import JobState
+from careca.v1 import gateway_pb2
+from careca_gateway.blobs import Blobs
+from careca_gateway.gateway import Work
+from careca_gateway.jobs.kept import KeptResults
+from careca_gateway.jobs.progress import JobProgress, failed_stages
+from careca_gateway.jobs.queue import Lease, Outcome
+from careca_gateway.jobs.results import JobResults
+from careca_gateway.jobs.specs import JobSpecs
+from careca_gateway.request import Completed, Deadline, Request
+from careca_gateway.store import Store
+
+Pipelines = Callable[[KeptResults], Work[gateway_pb2.TranscribeResponse]]
+"""Makes the pipeline of one job, whose model stages do not repeat what is kept."""
+
+
+class Attempt(Protocol):
+    """What is done with a job."""
+
+    async def run(self, lease: Lease, progress: JobProgress) -> Outcome:
+        """Works on the job, tells ``progress`` of it and stores the result. Raises ``CarecaError``."""
+
+    async def discard(self, lease: Lease, outcome: Outcome) -> None:
+        """Removes what an attempt stored that was not the job's last."""
+
+    async def tidy(self, lease: Lease, outcome: Outcome) -> None:
+        """Removes what earlier attempts stored, now that the job has ended with ``outcome``."""
+
+
+class JobWork:
+    """An ``Attempt`` by the gateway's pipeline.
+
+    Args:
+        store: has the recordings.
+        blobs: take what stages found, where the whole does not succeed.
+        specs: say what a job is asked to do.
+        results: take the results.
+        pipelines: make a pipeline for each job.
+    """
+
+    def __init__(
+        self, *, store: Store, blobs: Blobs, specs: JobSpecs, results: JobResults, pipelines: Pipelines
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._specs = specs
+        self._results = results
+        self._pipelines = pipelines
+
+    async def run(self, lease: Lease, progress: JobProgress) -> Outcome:
+        """Works on the job. What its stages found is kept unless all of them did."""
+        request = await self._specs.unpack(lease.spec)
+        kept = KeptResults(self._blobs, lease.job.id, expected=any(stage.attempts for stage in lease.job.stages))
+        whole = False
+        try:
+            completed = await self._complete(lease, request, kept, progress)
+            key = await self._results.put(lease.job.id, lease.fence, completed.result.result)
+            whole = not failed_stages(progress.stages)
+        finally:
+            # Also where the attempt is cancelled: by whom may be a gateway that hands the job back.
+            await asyncio.shield(kept.drop() if whole else kept.keep())
+        return Outcome(JobState.SUCCEEDED, progress.stages, result_key=key, partial=not whole)
+
+    async def discard(self, lease: Lease, outcome: Outcome) -> None:
+        """Removes the stored result."""
+        if outcome.result_key:
+            await self._results.delete(outcome.result_key)
+
+    async def tidy(self, lease: Lease, outcome: Outcome) -> None:
+        """Removes the results of attempts whose gateway was lost before it could tell of them, and that of a retry."""
+        if lease.fence > 1 and outcome.result_key:
+            await self._results.keep_only(lease.job.id, outcome.result_key)
+
+    async def _complete(
+        self, lease: Lease, request: Request, kept: KeptResults, progress: JobProgress
+    ) -> Completed[gateway_pb2.TranscribeResponse]:
+        deadline = Deadline.after(lease.remaining_seconds)
+        with self._store.hold(request.recording) as recording:
+            await asyncio.to_thread(recording.require, request.channel_mode)
+            running = self._pipelines(kept).run(request, recording, deadline)
+            async with aclosing(running) as events:
+                async for event in events:
+                    if isinstance(event, Completed):
+                        return event
+                    progress.tell(event)
+        raise InternalError("the pipeline ended without a result")

@@ -1,0 +1,126 @@
+"""The rules of the calls about jobs, kept without any socket."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from careca import codec
+from careca.errors import InternalError, PreconditionFailed, Unavailable
+from careca.types import Digest, JobState
+from careca.v1 import gateway_pb2, jobs_pb2
+from careca_client.events import RecordingKnown, Uploading
+from careca_client.jobs import MAX_UPLOADS, Listing, Submission
+from careca_client.offer import Upload
+from careca_client.recording import CHUNK_BYTES, Recording, open_recording
+
+DATA = b"RIFF" + bytes(2 * CHUNK_BYTES)
+DIGEST = Digest(hashlib.sha256(DATA).hexdigest(), len(DATA))
+
+NEEDED = jobs_pb2.UploadRecordingResponse(recording_needed=gateway_pb2.TranscribeResponse.RecordingNeeded())
+KNOWN = jobs_pb2.UploadRecordingResponse(recording_known=gateway_pb2.TranscribeResponse.RecordingKnown())
+NOTHING = jobs_pb2.UploadRecordingResponse()
+MISSING = PreconditionFailed("upload it first", reason="RECORDING_MISSING")
+
+
+def recording(name: str = "call.wav") -> Recording:
+    opened = open_recording(DATA, name)
+    for _ in opened.hash():
+        pass
+    return opened
+
+
+def exchange(answers: list[jobs_pb2.UploadRecordingResponse]) -> None:
+    upload = Upload(recording())
+    for answer in answers:
+        upload.receive(answer)
+    upload.finish()
+
+
+def submission(**settings: Any) -> Submission:
+    made = Submission(
+        settings.pop("options", {}),
+        **{"request_id": None, "once": False, "priority": "batch", "webhook_url": None, **settings},
+    )
+    made.about(recording())
+    return made
+
+
+def test_an_upload_offers_the_digest_and_then_sends_what_is_needed() -> None:
+    upload = Upload(recording())
+
+    assert codec.decode_digest(upload.opening.config.recording, "recording") == DIGEST
+    upload.receive(NEEDED)
+    assert upload.recording_needed
+    assert upload.event_of(NEEDED) == Uploading(0, len(DATA))
+    assert b"".join(request.recording_chunk for request, _ in upload.chunks()) == DATA
+    upload.finish()
+
+
+def test_an_upload_of_what_is_known_needs_nothing() -> None:
+    upload = Upload(recording())
+    upload.receive(KNOWN)
+
+    assert not upload.recording_needed
+    assert upload.event_of(KNOWN) == RecordingKnown(DIGEST)
+    upload.finish()
+
+
+@pytest.mark.parametrize("answers", [[NOTHING], [NEEDED, NEEDED], [NEEDED, NOTHING], []], ids=len)
+def test_an_upload_that_is_answered_against_the_rules_is_broken_off(
+    answers: list[jobs_pb2.UploadRecordingResponse],
+) -> None:
+    with pytest.raises(InternalError) as raised:
+        exchange(answers)
+
+    assert raised.value.reason == "PROTOCOL_ERROR"
+
+
+def test_a_submission_keeps_its_request_id_and_no_two_have_the_same() -> None:
+    first = submission()
+    made = first.request.request_id
+    first.about(recording())
+
+    assert first.request.request_id == made
+    assert submission().request.request_id != made
+    assert submission(request_id="monday").request.request_id == "monday"
+
+
+def test_the_id_of_what_is_done_once_depends_on_all_that_is_asked() -> None:
+    asked: list[dict[str, Any]] = [
+        {},
+        {"options": {"language": "en"}},
+        {"options": {"skip_cache": True}},
+        {"priority": "interactive"},
+        {"webhook_url": "https://example.org/done"},
+    ]
+    ids = [submission(once=True, **settings).request.request_id for settings in asked]
+
+    assert len(set(ids)) == len(ids)
+    assert ids == [submission(once=True, **settings).request.request_id for settings in asked]
+
+
+def test_a_recording_is_uploaded_for_a_submission_only_if_it_is_missing_and_not_forever() -> None:
+    made = submission()
+
+    assert not made.needs_upload(Unavailable("gone"))
+    assert not made.needs_upload(PreconditionFailed("used for other content", reason="REQUEST_ID_REUSED"))
+    assert not made.uploaded
+    assert [made.needs_upload(MISSING) for _ in range(MAX_UPLOADS + 1)] == [True] * MAX_UPLOADS + [False]
+    assert made.uploaded
+
+
+def test_a_listing_goes_on_with_each_token_until_there_is_none() -> None:
+    listing = Listing([JobState.FAILED], 1.5, None, None)
+    assert listing.request is not None
+    assert (listing.request.page_token, listing.request.HasField("created_before")) == ("", False)
+    assert codec.decode_time(listing.request.created_from) == 1.5
+
+    assert listing.receive(jobs_pb2.ListJobsResponse(next_page_token="50")) == []
+    assert listing.request.page_token == "50"
+    assert list(listing.request.states) == [jobs_pb2.JOB_STATE_FAILED]
+    listing.receive(jobs_pb2.ListJobsResponse())
+
+    assert listing.request is None

@@ -1,0 +1,141 @@
+"""What a worker has learned of a job, until the queue has been told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from careca.errors import InvalidRecording, Unavailable
+from careca.types import (
+    Digest,
+    Job,
+    JobPriority,
+    JobStage,
+    JobState,
+    Progress,
+    Segment,
+    Stage,
+    StageReport,
+    StageState,
+)
+from careca_gateway.jobs.progress import JobProgress, first_stages, stages_to_repeat
+from careca_gateway.jobs.queue import Lease
+
+JOB = Job("1", JobState.RUNNING, Digest("a" * 64, 1), "", "ana", JobPriority.BATCH, "r", 0.0, stages=first_stages())
+SEGMENTS = [Segment(float(index), index + 1.0, str(index)) for index in range(3)]
+
+
+def progress_of(job: Job = JOB, *, told_segments: int = 0) -> JobProgress:
+    return JobProgress(Lease(job, b"", 1, told_segments, None))
+
+
+def states(stages: tuple[JobStage, ...]) -> dict[Stage, StageState]:
+    return {stage.stage: stage.state for stage in stages}
+
+
+def test_a_stage_that_tells_of_progress_runs_and_was_begun_once() -> None:
+    progress = progress_of()
+
+    progress.tell(Progress(Stage.DECODE, 0.0))
+    progress.tell(Progress(Stage.DECODE, 0.5))
+
+    assert progress.stages[0] == JobStage(Stage.DECODE, StageState.RUNNING, progress=0.5, attempts=1)
+    assert [stage.state for stage in progress.stages[1:]] == [StageState.WAITING] * 3
+
+
+def test_a_stage_that_reports_has_ended_as_it_says() -> None:
+    progress = progress_of()
+    progress.tell(Progress(Stage.DECODE, 0.4))
+
+    progress.tell(StageReport(Stage.DECODE, StageState.SUCCEEDED, 1.5, cached=True))
+
+    assert progress.stages[0] == JobStage(
+        Stage.DECODE, StageState.SUCCEEDED, progress=1.0, seconds=1.5, cached=True, attempts=1
+    )
+
+
+def test_a_further_attempt_counts_on_and_begins_anew() -> None:
+    earlier = JobStage(Stage.DECODE, StageState.WAITING, progress=0.0, seconds=3.0, attempts=2)
+    progress = progress_of(replace(JOB, stages=(earlier, *JOB.stages[1:])))
+
+    progress.tell(Progress(Stage.DECODE, 0.25))
+
+    assert progress.stages[0] == JobStage(Stage.DECODE, StageState.RUNNING, progress=0.25, attempts=3)
+
+
+def test_nothing_new_is_told_of_nothing_but_that_the_lease_is_held() -> None:
+    progress = progress_of()
+    progress.tell(Progress(Stage.DECODE, 0.0))
+    progress.tell(SEGMENTS[0])
+
+    first, second = progress.update(), progress.update()
+
+    assert (first.stages, first.segments) == (progress.stages, (SEGMENTS[0],))
+    assert (second.stages, second.segments) == (None, ())
+
+
+def test_what_did_not_reach_the_queue_is_told_again_in_order() -> None:
+    progress = progress_of()
+    progress.tell(Progress(Stage.DECODE, 0.0))
+    progress.tell(SEGMENTS[0])
+    lost = progress.update()
+    progress.tell(SEGMENTS[1])
+
+    progress.untold(lost)
+
+    again = progress.update()
+    assert (again.stages, again.segments) == (progress.stages, (SEGMENTS[0], SEGMENTS[1]))
+
+
+def test_segments_that_an_earlier_attempt_told_are_not_told_again() -> None:
+    progress = progress_of(told_segments=2)
+
+    for segment in SEGMENTS:
+        progress.tell(segment)
+
+    assert progress.update().segments == (SEGMENTS[2],)
+
+
+def test_the_stage_that_ran_is_to_blame_for_an_error() -> None:
+    progress = progress_of()
+    progress.tell(Progress(Stage.DECODE, 0.1))
+
+    progress.fail(InvalidRecording("no sound", reason="NO_AUDIO"))
+
+    decode = progress.stages[0]
+    assert (decode.state, decode.error_reason, decode.error_message) == (StageState.FAILED, "NO_AUDIO", "no sound")
+    assert [stage.state for stage in progress.stages[1:]] == [StageState.SKIPPED] * 3
+
+
+def test_a_stage_that_told_of_its_own_failure_is_to_blame_alone() -> None:
+    progress = progress_of()
+    progress.tell(StageReport(Stage.DECODE, StageState.SUCCEEDED, 1.0))
+    progress.tell(Progress(Stage.TRANSCRIBE, 0.1))
+    progress.tell(StageReport(Stage.DIARIZE, StageState.FAILED, 1.0, error_reason="UNAVAILABLE", error_message="gone"))
+
+    progress.fail(Unavailable("all gone"))
+
+    assert states(progress.stages) == {
+        Stage.DECODE: StageState.SUCCEEDED,
+        Stage.TRANSCRIBE: StageState.SKIPPED,
+        Stage.DIARIZE: StageState.FAILED,
+        Stage.MERGE: StageState.SKIPPED,
+    }
+    assert progress.stages[2].error_message == "gone"
+
+
+def test_only_what_did_not_succeed_waits_again() -> None:
+    stages = (
+        JobStage(Stage.DECODE, StageState.SUCCEEDED, 1.0, 2.0, attempts=1),
+        JobStage(Stage.TRANSCRIBE, StageState.FAILED, 0.5, 3.0, attempts=2, error_reason="X", error_message="y"),
+        JobStage(Stage.DIARIZE, StageState.RUNNING, 0.5, attempts=1),
+        JobStage(Stage.MERGE, StageState.SKIPPED),
+    )
+
+    again = stages_to_repeat(stages)
+
+    assert again == (
+        stages[0],
+        JobStage(Stage.TRANSCRIBE, seconds=3.0, attempts=2),
+        JobStage(Stage.DIARIZE, attempts=1),
+        JobStage(Stage.MERGE),
+    )

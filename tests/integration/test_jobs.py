@@ -685,4 +685,5 @@ async def test_metrics_tell_of_jobs(stack: Stack, ana: Submitter) -> None:
     assert sample("careca_job_attempt_seconds_count", outcome="failed") == 0
     assert sample("careca_jobs_recovered_total", reason="reclaimed") == 0
     assert sample("careca_jobs", state="succeeded") is not None
+    assert sample("careca_jobs_in_flight") == 0
     assert sample("careca_jobs_oldest_waiting_seconds") is not None

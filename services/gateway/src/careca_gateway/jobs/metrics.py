@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from careca.metrics import SECONDS_BUCKETS
@@ -48,11 +50,16 @@ class JobMetrics:
             "careca_jobs_oldest_waiting_seconds", "Age of the job that has waited longest.", registry=registry
         )
         self._notices = Gauge("careca_webhooks_pending", "Webhooks that are still to be told.", registry=registry)
+        self._in_flight = Gauge("careca_jobs_in_flight", "Jobs that this gateway works on.", registry=registry)
         for outcome in ATTEMPT_OUTCOMES:
             self._attempts.labels(outcome)
         for reason in RECOVERIES:
             self._recovered.labels(reason)
         self.queue_measured(QueueStats())
+
+    def watch_work(self, in_flight: Callable[[], int]) -> None:
+        """Takes where to ask for the jobs in flight, whenever the metrics are read."""
+        self._in_flight.set_function(in_flight)
 
     def job_attempted(self, outcome: str, seconds: float) -> None:
         """Counts an attempt that ended; ``outcome`` is one of ``ATTEMPT_OUTCOMES``."""

@@ -65,15 +65,17 @@ class JobsPart:
         specs, results = JobSpecs(parts.blobs), JobResults(parts.blobs)
         self._janitor = JobJanitor(queue, parts.blobs, retention_seconds=settings.job_retention_seconds)
         work = JobWork(store=parts.store, blobs=parts.blobs, specs=specs, results=results, pipelines=self._pipeline)
+        metrics = JobMetrics(parts.metrics.registry)
         self._worker = JobWorker(
             queue,
             work,
             slots=settings.job_slots,
             max_attempts=settings.job_max_attempts,
             patience_seconds=patience,
-            observer=JobMetrics(parts.metrics.registry),
+            observer=metrics,
             job_ended=parts.job_ended,
         )
+        metrics.watch_work(lambda: self._worker.in_flight)
         self.desk = JobDesk(
             queue=queue,
             store=parts.store,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,142 +17,40 @@ from careca import codec
 from careca.errors import InvalidRequest, NotFound, OutOfMemory, PreconditionFailed, Unavailable
 from careca.statuses import translated_errors
 from careca.types import (
-    Digest,
     Job,
-    JobPriority,
     JobState,
     JobWebhook,
     OutputFormat,
-    Result,
     Segment,
     Stage,
     StageState,
     WebhookState,
 )
 from careca.v1 import gateway_pb2, jobs_pb2
-from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
+from fakes import FakeTranscriberEngine, digest_of
 from media import tone, wav
 from redis_server import RedisServer
-from stack import Caller, Config, ModelService, Stack
+from stack import Config, ModelService, Stack
+from submitters import (
+    RECORDING,
+    Submitter,
+    both_compute,
+    engines,
+    hold,
+    let_go,
+    submitting,
+    until,
+    until_running,
+)
 
-RECORDING = wav(tone(2.0))
 OTHER = wav(tone(1.0, hertz=(660,)))
 STEREO = wav(tone(2.0, channels=2, hertz=(440, 880)))
-ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-
-
-class Submitter:
-    """Somebody who has jobs, as any client in any language would."""
-
-    def __init__(self, caller: Caller, name: str = "") -> None:
-        self.jobs = caller.jobs
-        self.terms: dict[str, Any] = {"timeout": 60.0}
-        if name:
-            self.terms["metadata"] = (("x-careca-submitter", name),)
-
-    async def upload(self, data: bytes, *, digest: Digest | None = None) -> str:
-        """Offers ``data`` and sends it if it is needed; says what was answered."""
-        needed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-        async def requests() -> AsyncIterator[jobs_pb2.UploadRecordingRequest]:
-            recording = codec.encode_digest(digest or digest_of(data))
-            yield jobs_pb2.UploadRecordingRequest(config=jobs_pb2.UploadRecordingRequest.Config(recording=recording))
-            if await needed:
-                for first in range(0, len(data), 10_000):
-                    yield jobs_pb2.UploadRecordingRequest(recording_chunk=data[first : first + 10_000])
-
-        answers = []
-        with translated_errors():
-            async for response in self.jobs.UploadRecording(requests(), **self.terms):
-                answers.append(str(response.WhichOneof("message")))
-                needed.set_result(response.HasField("recording_needed"))
-        (answer,) = answers
-        return answer
-
-    async def submit(
-        self,
-        data: bytes = RECORDING,
-        *,
-        request_id: str = "",
-        webhook_url: str = "",
-        priority: JobPriority = JobPriority.BATCH,
-        **config: Any,
-    ) -> Job:
-        """A job about ``data``, which is uploaded first."""
-        await self.upload(data)
-        request = jobs_pb2.SubmitJobRequest(
-            request_id=request_id,
-            config=Config(recording=codec.encode_digest(digest_of(data)), **config),
-            priority=codec.encode_job_priority(priority),
-            webhook_url=webhook_url,
-        )
-        with translated_errors():
-            return codec.decode_job((await self.jobs.SubmitJob(request, **self.terms)).job)
-
-    async def get(self, job: Job) -> Job:
-        with translated_errors():
-            return codec.decode_job((await self.jobs.GetJob(jobs_pb2.GetJobRequest(job_id=job.id), **self.terms)).job)
-
-    async def list(self, **query: Any) -> tuple[list[Job], str]:
-        with translated_errors():
-            page = await self.jobs.ListJobs(jobs_pb2.ListJobsRequest(**query), **self.terms)
-        return [codec.decode_job(job) for job in page.jobs], page.next_page_token
-
-    async def watch(self, job: Job, cursor: str = "") -> list[tuple[str, Job | Segment]]:
-        """All that is told up to the end, with its cursors."""
-        return [told async for told in self.watching(job, cursor)]
-
-    async def watching(self, job: Job, cursor: str = "") -> AsyncIterator[tuple[str, Job | Segment]]:
-        with translated_errors():
-            request = jobs_pb2.WatchJobRequest(job_id=job.id, cursor=cursor)
-            async for response in self.jobs.WatchJob(request, **self.terms):
-                if response.HasField("job"):
-                    yield response.cursor, codec.decode_job(response.job)
-                else:
-                    yield response.cursor, codec.decode_segment(response.segment)
-
-    async def ended(self, job: Job) -> Job:
-        """The job once it has ended."""
-        last = (await self.watch(job))[-1][1]
-        assert isinstance(last, Job)
-        assert last.state in ENDED
-        return last
-
-    async def result(self, job: Job, *formats: OutputFormat) -> Result:
-        request = jobs_pb2.GetJobResultRequest(job_id=job.id, formats=[codec.encode_format(each) for each in formats])
-        with translated_errors():
-            return codec.decode_result((await self.jobs.GetJobResult(request, **self.terms)).result)
-
-    async def cancel(self, job: Job) -> Job:
-        with translated_errors():
-            response = await self.jobs.CancelJob(jobs_pb2.CancelJobRequest(job_id=job.id), **self.terms)
-        return codec.decode_job(response.job)
-
-    async def retry(self, job: Job) -> Job:
-        with translated_errors():
-            response = await self.jobs.RetryJob(jobs_pb2.RetryJobRequest(job_id=job.id), **self.terms)
-        return codec.decode_job(response.job)
-
-    async def delete(self, job: Job) -> None:
-        with translated_errors():
-            await self.jobs.DeleteJob(jobs_pb2.DeleteJobRequest(job_id=job.id), **self.terms)
-
-    async def clear(self) -> jobs_pb2.ClearJobsResponse:
-        with translated_errors():
-            response: jobs_pb2.ClearJobsResponse = await self.jobs.ClearJobs(jobs_pb2.ClearJobsRequest(), **self.terms)
-        return response
 
 
 def _app(receive: Callable[[web.Request], Awaitable[web.Response]]) -> web.Application:
     app = web.Application()
     app.router.add_post("/told", receive)
     return app
-
-
-@asynccontextmanager
-async def submitting(stack: Stack, name: str = "") -> AsyncIterator[Submitter]:
-    async with stack.caller() as caller:
-        yield Submitter(caller, name)
 
 
 @pytest.fixture
@@ -180,40 +77,6 @@ async def narrow(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Sta
 async def ana(stack: Stack) -> AsyncIterator[Submitter]:
     async with submitting(stack, "ana") as submitter:
         yield submitter
-
-
-def engines(stack: Stack) -> tuple[FakeTranscriberEngine, FakeDiarizerEngine]:
-    transcriber, diarizer = stack.transcriber.engine, stack.diarizer.engine
-    assert isinstance(transcriber, FakeTranscriberEngine)
-    assert isinstance(diarizer, FakeDiarizerEngine)
-    return transcriber, diarizer
-
-
-def hold(stack: Stack) -> None:
-    for engine in engines(stack):
-        engine.may_go_on.clear()
-
-
-def let_go(stack: Stack) -> None:
-    for engine in engines(stack):
-        engine.may_go_on.set()
-
-
-async def both_compute(stack: Stack) -> None:
-    await until(lambda: all(engine.running for engine in engines(stack)))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Returns once ``condition`` holds; the test's own time limit bounds it."""
-    while not condition():  # noqa: ASYNC110 - threads and other servers change what it looks at
-        await asyncio.sleep(0.005)
-
-
-async def until_running(submitter: Submitter, job: Job) -> Job:
-    async for _, told in submitter.watching(job):
-        if isinstance(told, Job) and told.state is JobState.RUNNING:
-            return told
-    raise AssertionError("the job ended before it ran")
 
 
 async def told_of(submitter: Submitter, job: Job) -> JobWebhook:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_jobs import both_compute, engines, hold, let_go, submitting, until, until_running
 
 from careca.errors import PreconditionFailed, Unavailable
 from careca.types import ChannelMode, Digest, JobState, OutputFormat
@@ -23,8 +22,8 @@ from media import tone, wav
 from redis_server import RedisServer
 from s3_server import BUCKET, S3Server
 from stack import Stack
+from submitters import RECORDING, both_compute, engines, hold, let_go, submitting, until, until_running
 
-RECORDING = wav(tone(2.0))
 DIGEST = digest_of(RECORDING)
 
 

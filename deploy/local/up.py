@@ -15,12 +15,14 @@ CALL_IT = """
 Careca is up. From another terminal:
 
     .venv/bin/careca transcribe RECORDING          who said what, and when
+    .venv/bin/careca submit RECORDING ...          the same as jobs, which outlive everything
+    .venv/bin/careca jobs list                     what became of them
     .venv/bin/careca stats                         caches and memory
     curl -s localhost:{gateway_metrics}/metrics            the gateway's metrics
 
 The transcriber's metrics are on port {transcriber_metrics}, the diarizer's on {diarizer_metrics}.
 
-Data and Redis's log are in {root}.
+Data and the logs of both Redis are in {root}.
 Stop with Ctrl-C, or `make down` from elsewhere.
 """
 

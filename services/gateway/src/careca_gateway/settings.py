@@ -77,7 +77,7 @@ class GatewaySettings(ServiceSettings):
         default=8, ge=1, description="Jobs worked on at once, most of which wait for a model service."
     )
     job_max_attempts: int = Field(
-        default=5, ge=1, description="How often a job may be lost with its gateway before it is given up."
+        default=25, ge=1, description="How often a job may be lost with its gateway before it is given up."
     )
     job_patience_seconds: float = Field(
         default=3_600.0, ge=0, description="Seconds that a job waits for a service that is full or away."

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,16 +115,17 @@ def test_what_is_deleted_is_gone_and_what_was_not_there_is_no_trouble(blobs: Blo
     assert keys(blobs, "results/") == ["results/2"]
 
 
-def test_a_blob_that_is_used_is_as_new(blobs: Blobs, file: Path) -> None:
+def test_a_blob_that_is_put_again_is_as_new(blobs: Blobs, file: Path) -> None:
     blobs.put_file("recordings/a", file)
     if isinstance(blobs, LocalBlobs):
         os.utime(file, (1, 1))  # the same file by another name
 
-    blobs.used("recordings/a", file)
+    blobs.put_file("recordings/a", file)
 
     blob = blobs.find("recordings/a")
     assert blob
     assert abs(blob.modified_unix - time.time()) < 60
+    assert keys(blobs, "recordings/") == ["recordings/a"]
 
 
 def test_on_a_disk_no_bytes_are_kept_twice(file: Path, tmp_path: Path) -> None:
@@ -131,6 +135,30 @@ def test_on_a_disk_no_bytes_are_kept_twice(file: Path, tmp_path: Path) -> None:
     local.fetch("recordings/a", tmp_path / "fetched")
 
     assert file.stat().st_nlink == 3
+
+
+def test_a_blob_is_there_all_the_time_while_it_is_put_again(blobs: Blobs, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(LARGE)
+    blobs.put_file("recordings/a", tmp_path / "one")
+    done = threading.Event()
+
+    def put_again() -> None:
+        for name in ("two", "one") * 5:
+            blobs.put_file("recordings/a", tmp_path / name)
+        done.set()
+
+    with ThreadPoolExecutor() as pool:
+        putting = pool.submit(put_again)
+        looks = 0
+        while not (done.is_set() or putting.done()) or not looks:
+            blob = blobs.find("recordings/a")
+            assert blob
+            assert blob.size_bytes == len(LARGE)
+            looks += 1
+        putting.result()
+    if isinstance(blobs, LocalBlobs):
+        assert [path.name for path in (tmp_path / "a folder" / "store" / "recordings").iterdir()] == ["a"]
 
 
 def test_between_disks_bytes_are_copied(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +196,31 @@ def test_a_storage_that_is_away_says_so_and_works_again_when_it_is_back(s3_serve
 
     blobs.put("a", b"x")
     assert blobs.get("a") == b"x"
+
+
+def test_a_bucket_that_is_not_there_is_trouble_with_the_storage_and_no_missing_blob(
+    s3_server: S3Server, file: Path
+) -> None:
+    blobs = open_blobs("s3://no-such-bucket", allow_http=True)
+
+    for attempt in (lambda: blobs.put("a", b"x"), lambda: blobs.put_file("a", file), lambda: list(blobs.list("a/"))):
+        with pytest.raises(Unavailable) as caught:
+            attempt()
+        assert caught.value.reason == "STORE_UNREACHABLE"
+
+
+def test_a_storage_that_takes_calls_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        blobs = open_blobs(f"s3://{BUCKET}", allow_http=True)
+
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            blobs.find("a")
+
+    assert time.monotonic() - began < 60
 
 
 def test_a_disk_without_space_asks_to_come_back_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import pytest
 
 from careca.errors import PreconditionFailed, Unavailable
 from careca.types import ChannelMode, Digest, JobState, OutputFormat
-from careca_gateway.blobs import open_blobs
+from careca_gateway import blobs as blobs_module
+from careca_gateway.blobs import Blob, open_blobs
 from careca_gateway.sharing import RECORDINGS, Sharing
 from careca_gateway.store import Store
 from fakes import digest_of
@@ -61,6 +61,18 @@ async def stacks(tmp_path: Path, shared: Shared, redis_server: RedisServer) -> A
         yield one, two
 
 
+@pytest.fixture
+def received_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has every recording look as if it had been written two hours earlier: S3 cannot be told when."""
+    read = blobs_module._blob
+
+    def older(found: Any) -> Blob:
+        blob = read(found)
+        return replace(blob, modified_unix=blob.modified_unix - 7200.0 * blob.key.startswith(RECORDINGS))
+
+    monkeypatch.setattr(blobs_module, "_blob", older)
+
+
 def make_store(folder: Path, shared: Shared, **limits: Any) -> Store:
     """An open store that shares."""
     bounds = {"max_bytes": 10**9, "retention_seconds": 3600.0} | limits
@@ -88,6 +100,19 @@ async def test_what_one_gateway_received_the_other_knows_and_works_on(stacks: tu
     assert known.result.utterances == sent.result.utterances
     assert [engine.inferences for engine in engines(two)] == [1, 1]
     assert known.result.stages[0].cached, "the audio was decoded by the other gateway"
+
+
+async def test_what_one_gateway_only_received_the_other_decodes(stacks: tuple[Stack, Stack]) -> None:
+    one, two = stacks
+    async with submitting(one) as submitter:
+        assert await submitter.upload(RECORDING) == "recording_needed"
+
+    async with two.caller() as caller:
+        answer = await caller.transcribe(RECORDING)
+
+    assert answer.kinds[0] == "recording_known"
+    assert answer.result.utterances
+    assert not answer.result.stages[0].cached
 
 
 async def test_a_job_goes_on_in_the_other_gateway_when_one_stops(stacks: tuple[Stack, Stack]) -> None:
@@ -239,21 +264,62 @@ def test_beyond_its_size_the_least_recently_used_goes_but_nothing_young(
     assert len(list(shared.open().list(RECORDINGS))) == 1
 
 
-def test_what_is_used_again_is_marked_as_used(tmp_path: Path, shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = make_store(tmp_path / "one", shared)
-    receive(store)
-    later = time.time() + 7200.0
-    if shared.s3 is None:
-        os.utime(store.recordings / DIGEST.sha256, (later - 7200.0,) * 2)
-    before = shared.open().find(RECORDINGS + DIGEST.sha256)
-    time.sleep(1.1)
-    with monkeypatch.context() as jumped:
-        jumped.setattr(time, "time", lambda: later)
-        with store.hold(DIGEST) as held:
-            assert held.known(ChannelMode.MIX)
+@pytest.mark.parametrize("asked", ["one", "two"])
+@pytest.mark.parametrize("bounds", [{"retention_seconds": 3600.0}, {"retention_seconds": 10**6, "max_bytes": 0}])
+def test_what_somebody_was_just_told_is_known_is_not_swept_away(
+    tmp_path: Path, shared: Shared, received_long_ago: None, asked: str, bounds: dict[str, float]
+) -> None:
+    """Neither for its age nor for its size, whether who was asked has it at hand or only others do."""
+    stores = {name: make_store(tmp_path / name, shared, **bounds) for name in ("one", "two", "three")}
+    needed, forgotten = receive(stores["one"]), receive(stores["one"], wav(tone(1.0)))
 
-    after = shared.open().find(RECORDINGS + DIGEST.sha256)
-    assert after.modified_unix > before.modified_unix
+    with stores[asked].hold(needed) as held:
+        assert held.known(ChannelMode.MIX)
+    stores["one"].sweep()
+
+    with stores["three"].hold(needed) as held:
+        held.require(ChannelMode.MIX)
+    assert RECORDINGS + forgotten.sha256 not in [blob.key for blob in shared.open().list(RECORDINGS)]
+
+
+def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
+    tmp_path: Path, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = make_store(tmp_path / "one", shared), make_store(tmp_path / "two", shared)
+    receive(one)
+    audio = digest_of(bytes(1000))
+    with one.hold(DIGEST) as held, held.drafts(1) as drafts:
+        drafts[0].write_bytes(bytes(1000))
+        held.keep_audio(ChannelMode.MIX, drafts, [audio])
+    shared.open().delete([RECORDINGS + DIGEST.sha256])
+    with two.hold(DIGEST) as held:
+        assert held.known(ChannelMode.MIX)
+    now = time.time() + 7200.0
+    monkeypatch.setattr(time, "time", lambda: now)
+
+    two.sweep(frozenset({DIGEST.sha256}))
+    with two.hold(DIGEST) as held:
+        held.require(ChannelMode.MIX)
+        assert [each.digest for each in held.stored_audio(ChannelMode.MIX)] == [audio]
+
+    two.sweep()
+    assert not list(shared.open().list(""))
+
+
+def test_shared_bytes_that_are_not_the_recording_s_are_refused_before_they_are_at_hand(
+    tmp_path: Path, shared: Shared
+) -> None:
+    store = make_store(tmp_path / "one", shared)
+    shared.open().put(RECORDINGS + DIGEST.sha256, bytes(DIGEST.size_bytes))
+
+    with store.hold(DIGEST) as held:
+        assert held.known(ChannelMode.MIX)
+        with pytest.raises(PreconditionFailed) as caught:
+            held.bring()
+        assert not held.path.exists()
+        assert not held.known(ChannelMode.MIX)
+
+    assert caught.value.reason == "RECORDING_CORRUPT"
 
 
 def test_the_store_tells_what_all_gateways_hold(tmp_path: Path, shared: Shared) -> None:

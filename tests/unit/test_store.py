@@ -438,6 +438,20 @@ def test_a_recording_that_changed_on_disk_is_not_worked_on_and_asked_for_again(s
     assert not known(store, digest)
 
 
+def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    (store.recordings / digest.sha256).unlink()
+
+    store.sweep(frozenset({digest.sha256}))
+
+    with store.hold(digest) as recording:
+        recording.require(MIX)
+    store.sweep()
+    assert not known(store, digest)
+
+
 def test_what_a_job_needs_stays_however_old_and_full_the_store_is(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     needed, other = put(store, DATA, age=100.0), put(store, b"another", age=100.0)

@@ -6,6 +6,7 @@ Everything here blocks and is called from threads. A blob is whole or not there:
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,11 @@ from careca.errors import CarecaError, NotFound, PreconditionFailed, Unavailable
 from careca_gateway.upload import store_full
 
 _CONNECT_SECONDS = 2
-_REQUEST_SECONDS = 120
+_SILENCE_SECONDS = 10
+"""How long a storage may send nothing, and how long it may take to receive one part."""
+_REQUEST_SECONDS = 3600
+"""A large recording may take long, as long as its bytes keep coming."""
+_PARTS_AT_ONCE = 4
 _RETRIES = 2
 _RETRY_SECONDS = 5
 _DELETE_AT_ONCE = 500
@@ -54,13 +59,13 @@ class Blobs:
 
     def put(self, key: str, data: bytes) -> None:
         """Stores ``data``, in place of what was there."""
-        with _translated():
+        with _translated(writing=True):
             obstore.put(self._store, key, data)
 
     def put_file(self, key: str, path: Path) -> None:
         """Stores the file at ``path``, in place of what was there. Large ones go in parts: memory is bounded."""
-        with _translated(), path.open("rb") as file:
-            obstore.put(self._store, key, file)
+        with _translated(writing=True), path.open("rb") as file:
+            obstore.put(self._store, key, file, max_concurrency=_PARTS_AT_ONCE)
 
     def get(self, key: str) -> bytes:
         """The blob's bytes. Raises ``NotFound``."""
@@ -101,10 +106,6 @@ class Blobs:
                 for each in batch:
                     yield _blob(each)
 
-    def used(self, key: str, path: Path) -> None:
-        """Marks the blob as used now; ``path`` has the same bytes. S3 only knows when it was written: it is again."""
-        self.put_file(key, path)
-
 
 class LocalBlobs(Blobs):
     """Blobs in a folder. On the disk of the files that come and go no bytes are copied."""
@@ -123,12 +124,10 @@ class LocalBlobs(Blobs):
     def put_file(self, key: str, path: Path) -> None:
         """Stores the file at ``path``, which must not be written to any more."""
         target = self._root / key
-        with _translated():
+        with _translated(writing=True):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not _same_file(path, target):
-                target.unlink(missing_ok=True)
-                if not _linked(path, target):
-                    super().put_file(key, path)
+            if not _linked_over(path, target):
+                super().put_file(key, path)
             os.utime(target)
 
     def fetch(self, key: str, path: Path) -> None:
@@ -138,11 +137,6 @@ class LocalBlobs(Blobs):
             path.unlink(missing_ok=True)
             if not _linked(source, path):
                 shutil.copyfile(source, path)
-
-    def used(self, key: str, path: Path) -> None:
-        """Marks the blob as used now."""
-        with _translated():
-            os.utime(self._root / key)
 
 
 def open_blobs(url: str, *, allow_http: bool = False) -> Blobs:
@@ -170,6 +164,7 @@ def _s3(bucket: str, prefix: str, *, allow_http: bool) -> S3Store:
             client_options={
                 "allow_http": allow_http,
                 "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+                "read_timeout": timedelta(seconds=_SILENCE_SECONDS),
                 "timeout": timedelta(seconds=_REQUEST_SECONDS),
             },
             retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
@@ -185,15 +180,18 @@ def _blob(found: Any) -> Blob:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Raises what the library and the disk raise as errors of ours."""
+def _translated(*, writing: bool = False) -> Iterator[None]:
+    """Raises what the library and the disk raise as errors of ours.
+
+    What is not found where something is written is no blob, but the bucket or the folder of the whole storage.
+    """
     try:
         yield
     except CarecaError:
         raise
-    except FileNotFoundError as error:
-        raise NotFound("the store does not have it", reason="BLOB_NOT_FOUND") from error
     except (BaseError, OSError) as error:
+        if isinstance(error, FileNotFoundError) and not writing:
+            raise NotFound("the store does not have it", reason="BLOB_NOT_FOUND") from error
         if any(sign in str(error) for sign in _NO_SPACE):
             raise store_full() from error
         raise Unavailable(
@@ -214,8 +212,15 @@ def _linked(source: Path, target: Path) -> bool:
     return True
 
 
-def _same_file(one: Path, other: Path) -> bool:
-    return other.exists() and one.samefile(other)
+def _linked_over(source: Path, target: Path) -> bool:
+    """As ``_linked``, in place of the file that may be there: whoever reads ``target`` finds the one or the other."""
+    # The library takes such a name for what is being written, and does not list it.
+    draft = target.with_name(f"{target.name}#{secrets.randbelow(10**12)}")
+    if not _linked(source, draft):
+        return False
+    draft.replace(target)
+    draft.unlink(missing_ok=True)  # it stays where both were the same file before
+    return True
 
 
 def _first_line(error: Exception) -> str:

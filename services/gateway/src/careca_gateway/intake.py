@@ -40,10 +40,11 @@ class Intake:
     ) -> Finished[tuple[StoredAudio, ...]]:
         """The recording's audio, decoded unless the store has it: one, or one for each channel if they are separate.
 
-        A recording that cannot be decoded in any mode is removed.
+        A recording that cannot be decoded in any mode is removed. Raises as ``HeldRecording.bring`` does.
         """
         if audio := await asyncio.to_thread(recording.stored_audio, mode):
             return Finished(audio, cached=True)
+        await asyncio.to_thread(recording.bring)
         with recording.drafts(MAX_CHANNELS if mode is ChannelMode.SEPARATE else 1) as drafts:
             try:
                 digests = await self._decoder.decode(recording.path, mode, drafts, emit)

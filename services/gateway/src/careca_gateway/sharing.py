@@ -1,10 +1,18 @@
-"""Recordings and audio that several gateways share: what one receives or decodes, the others fetch."""
+"""Recordings and audio that several gateways share: what one receives or decodes, the others fetch.
+
+    recordings/<sha256>             as they were uploaded
+    audio/<sha256>                  decoded audio
+    decoded/<sha256>.<mode>.json    which audio a recording decodes to
+    used/<key of a file>            empty; written when the file was used
+
+S3 does not know when a file was last used, and would have to be sent a recording again to be told: hence the marks.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,14 +21,11 @@ from careca.logs import get_logger
 from careca.types import ChannelMode, Digest
 from careca_gateway.blobs import Blob, Blobs
 
-RECORDINGS, AUDIO, DECODED = "recordings/", "audio/", "decoded/"
-"""What the keys begin with: of recordings, of audio, and of notes of what a recording decodes to."""
+RECORDINGS, AUDIO, DECODED, USED = "recordings/", "audio/", "decoded/", "used/"
+"""What the keys begin with: of recordings, of audio, of notes of what a recording decodes to, and of marks of use."""
 
 YOUNG_SECONDS = 600.0
-"""What was used so lately stays, however full the store is: somebody may be about to fetch it."""
-
-REFRESH_SECONDS = 3600.0
-"""What was marked as used so lately is not marked again: that can mean writing it again."""
+"""What was used so lately stays, however full the store is: somebody may be about to make a job of it."""
 
 _log = get_logger(__name__)
 
@@ -39,31 +44,30 @@ class Sharing:
         self._max_bytes = max_bytes
         self._retention_seconds = retention_seconds
 
-    def has_recording(self, digest: Digest) -> bool:
-        """Whether the recording is there, whole."""
-        return self._has(RECORDINGS, digest)
+    def use_recording(self, digest: Digest) -> bool:
+        """Whether the recording is there, whole; marks it as used now."""
+        return self._use(RECORDINGS, digest)
 
-    def has_audio(self, audio: Sequence[Digest]) -> bool:
-        """Whether all of the audio is there, and there is any."""
-        return bool(audio) and all(self._has(AUDIO, each) for each in audio)
+    def use_audio(self, audio: Sequence[Digest]) -> bool:
+        """Whether all of the audio is there, and there is any; marks it as used now."""
+        return bool(audio) and all(self._use(AUDIO, each) for each in audio)
 
     def share_recording(self, digest: Digest, path: Path) -> None:
         """Takes the recording at ``path``, or marks it as used now."""
-        self._share(RECORDINGS + digest.sha256, path)
+        if not self.use_recording(digest):
+            self._blobs.put_file(RECORDINGS + digest.sha256, path)
 
     def share_audio(self, recording: Digest, mode: ChannelMode, audio: Sequence[tuple[Digest, Path]]) -> None:
         """Takes what the recording decodes to in that mode."""
         for digest, path in audio:
-            self._share(AUDIO + digest.sha256, path)
+            if not self._use(AUDIO, digest):
+                self._blobs.put_file(AUDIO + digest.sha256, path)
         note = json.dumps([asdict(digest) for digest, _ in audio])
-        self._blobs.put(_note(recording, mode), note.encode())
+        self._blobs.put(f"{DECODED}{recording.sha256}.{mode}.json", note.encode())
 
     def decoded(self, recording: Digest, mode: ChannelMode) -> tuple[Digest, ...]:
         """The digests of what the recording decodes to, none where that is not known."""
-        try:
-            return tuple(Digest(**each) for each in json.loads(self._blobs.get(_note(recording, mode))))
-        except (NotFound, ValueError, TypeError):
-            return ()
+        return self._read(f"{DECODED}{recording.sha256}.{mode}.json")
 
     def fetch_recording(self, digest: Digest, path: Path) -> bool:
         """Writes the recording to ``path``, if it is there."""
@@ -85,36 +89,52 @@ class Sharing:
     def sweep(self, in_use: frozenset[str]) -> None:
         """Removes what nobody used for the retention time, then the least recently used beyond the size.
 
-        Recordings ``in_use``, by their SHA-256, stay.
+        Recordings ``in_use``, by their SHA-256, stay, or their audio where that is all that is left of them.
         """
-        blobs = [blob for blob in self._files() if blob.key.rpartition("/")[2] not in in_use]
-        excess = sum(blob.size_bytes for blob in self._files()) - self._max_bytes
-        now = time.time()
-        gone = []
-        for blob in sorted(blobs, key=lambda blob: blob.modified_unix):
-            age = now - blob.modified_unix
-            if age > self._retention_seconds or (excess > 0 and age > YOUNG_SECONDS):
-                gone.append(blob.key)
-                excess -= blob.size_bytes
-        gone += [note.key for note in self._blobs.list(DECODED) if now - note.modified_unix > self._retention_seconds]
-        if gone:
-            self._blobs.delete(gone)
+        files = [*self._blobs.list(RECORDINGS), *self._blobs.list(AUDIO)]
+        notes = list(self._blobs.list(DECODED))
+        left = in_use - {_name(file.key) for file in files if file.key.startswith(RECORDINGS)}
+        needed_notes = {note.key for note in notes if _recording_of(note.key) in left}
+        needed = in_use | {digest.sha256 for key in needed_notes for digest in self._read(key)}
+        # Marks come last: whoever uses a file marks it, looks whether it is still there, and only then relies on it.
+        marks = {mark.key.removeprefix(USED): mark.modified_unix for mark in self._blobs.list(USED)}
+        gone = list(self._disposable(files, needed, marks))
+        oldest = time.time() - self._retention_seconds
+        kept = {file.key for file in files}.difference(gone)
+        lost = [note.key for note in notes if note.modified_unix < oldest and note.key not in needed_notes]
+        lost += [USED + key for key, when in marks.items() if key not in kept and when < oldest]
+        if gone or lost:
+            self._blobs.delete([*gone, *lost])
             _log.info("swept from the shared store", blobs=len(gone))
 
-    def _files(self) -> Iterator[Blob]:
-        yield from self._blobs.list(RECORDINGS)
-        yield from self._blobs.list(AUDIO)
+    def _disposable(self, files: Iterable[Blob], needed: frozenset[str], marks: Mapping[str, float]) -> Iterator[str]:
+        """The keys of the files to remove."""
+        used = {file: max(file.modified_unix, marks.get(file.key, 0.0)) for file in files}
+        excess = sum(file.size_bytes for file in used) - self._max_bytes
+        now = time.time()
+        for file in sorted(used, key=lambda file: used[file]):
+            age = now - used[file]
+            if _name(file.key) not in needed and age > YOUNG_SECONDS and (excess > 0 or age > self._retention_seconds):
+                yield file.key
+                excess -= file.size_bytes
 
-    def _share(self, key: str, path: Path) -> None:
+    def _use(self, folder: str, digest: Digest) -> bool:
+        """Whether the file is there, whole: still so once it is marked, as a sweep may just have come by."""
+        key = folder + digest.sha256
+        if not self._has(key, digest.size_bytes):
+            return False
+        self._blobs.put(USED + key, b"")
+        return self._has(key, digest.size_bytes)
+
+    def _has(self, key: str, size_bytes: int) -> bool:
         blob = self._blobs.find(key)
-        if blob is None or blob.size_bytes != path.stat().st_size:
-            self._blobs.put_file(key, path)
-        elif blob.modified_unix < time.time() - REFRESH_SECONDS:
-            self._blobs.used(key, path)
+        return blob is not None and blob.size_bytes == size_bytes
 
-    def _has(self, folder: str, digest: Digest) -> bool:
-        blob = self._blobs.find(folder + digest.sha256)
-        return blob is not None and blob.size_bytes == digest.size_bytes
+    def _read(self, note: str) -> tuple[Digest, ...]:
+        try:
+            return tuple(Digest(**each) for each in json.loads(self._blobs.get(note)))
+        except (NotFound, ValueError, TypeError):
+            return ()
 
     def _fetch(self, key: str, path: Path) -> bool:
         try:
@@ -124,5 +144,9 @@ class Sharing:
         return True
 
 
-def _note(recording: Digest, mode: ChannelMode) -> str:
-    return f"{DECODED}{recording.sha256}.{mode}.json"
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def _recording_of(note: str) -> str:
+    return _name(note).partition(".")[0]

@@ -165,17 +165,24 @@ class Store:
         if self.sharing:
             self.sharing.sweep(in_use)
             in_use = frozenset()  # what is shared can be fetched again
+        needed = in_use | self._audio_of(in_use)
         files = sorted((*_files(self.recordings), *_files(self.audio)), key=lambda file: file[1].st_mtime_ns)
         excess = sum(status.st_size for _, status in files) - self._max_bytes
         oldest = time.time() - self._retention_seconds
         for path, status in files:
-            if path.name not in in_use and (status.st_mtime < oldest or excess > 0) and self._remove(path):
+            if path.name not in needed and (status.st_mtime < oldest or excess > 0) and self._remove(path):
                 excess -= status.st_size
                 _log.info("swept from the store", folder=path.parent.name, name=path.name, size_bytes=status.st_size)
         for path, _ in _files(self.decoded):
             audio = _read_decoded(path)
             if not audio or not all(self.audio_path(digest).exists() for digest in audio):
                 path.unlink(missing_ok=True)
+
+    def _audio_of(self, recordings: frozenset[str]) -> frozenset[str]:
+        """The names of the audio of recordings that are not there themselves: all that is left to work on."""
+        missing = {sha256 for sha256 in recordings if not (self.recordings / sha256).exists()}
+        notes = (self.decoded / f"{sha256}.{mode}.json" for sha256 in missing for mode in ChannelMode)
+        return frozenset(self.audio_path(digest).name for note in notes for digest in _read_decoded(note))
 
     def audio_path(self, digest: Digest) -> Path:
         """Where the audio of that digest is or would be."""
@@ -252,7 +259,7 @@ class HeldRecording:
         if at_hand:
             self._sharing.share_recording(self.digest, self.path)
             return True
-        return self._sharing.has_recording(self.digest) or self._sharing.has_audio(
+        return self._sharing.use_recording(self.digest) or self._sharing.use_audio(
             self._sharing.decoded(self.digest, mode)
         )
 
@@ -264,17 +271,17 @@ class HeldRecording:
         """
         if self.stored_audio(mode):
             return
+        if self.path.exists():
+            self._check(self.path)
+        else:
+            self.bring()
+
+    def bring(self) -> None:
+        """Fetches the recording if it is not at hand. Raises as ``require`` does."""
         if not self.path.exists() and not self._fetched_recording():
             raise PreconditionFailed(
                 f"the recording {self.digest.sha256} is not in the store any more: upload it again",
                 reason="RECORDING_MISSING",
-                metadata={"sha256": self.digest.sha256},
-            )
-        if _digest_of(self.path) != self.digest:
-            self.discard()
-            raise PreconditionFailed(
-                f"the recording {self.digest.sha256} is not in the store as it was: upload it again",
-                reason="RECORDING_CORRUPT",
                 metadata={"sha256": self.digest.sha256},
             )
 
@@ -339,9 +346,20 @@ class HeldRecording:
         """Whether the recording could be fetched from where gateways share theirs."""
         with disk_space(), self._store.draft() as draft:
             if self._sharing and self._sharing.fetch_recording(self.digest, draft):
+                self._check(draft)
                 draft.replace(self.path)
                 return True
         return False
+
+    def _check(self, path: Path) -> None:
+        """Raises ``PreconditionFailed`` and removes the recording where ``path`` does not have its bytes."""
+        if _digest_of(path) != self.digest:
+            self.discard()
+            raise PreconditionFailed(
+                f"the recording {self.digest.sha256} is not in the store as it was: upload it again",
+                reason="RECORDING_CORRUPT",
+                metadata={"sha256": self.digest.sha256},
+            )
 
     def _fetched_audio(self, audio: StoredAudio) -> bool:
         """Whether the audio is at hand, or could be fetched."""

@@ -159,6 +159,7 @@ async def test_a_store_that_is_away_costs_what_would_be_kept_and_no_job(
     def refuse(*_: object) -> None:
         raise Unavailable("no store", reason="STORE_UNREACHABLE")
 
+    monkeypatch.setattr(blobs, "get", refuse)
     monkeypatch.setattr(blobs, "put", refuse)
     monkeypatch.setattr(blobs, "list", refuse)
     results = KeptResults(blobs, "1", expected=True)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TypeAlias
 
 from careca.errors import InvalidRequest
-
-METADATA_KEY = "x-careca-submitter"
-"""The key of the name in a call's metadata."""
+from careca.submitter import KEY, RULE, is_name
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """What a call carries beside its message."""
-
-_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
 def metadata_for(submitter: str) -> Metadata:
@@ -23,10 +18,10 @@ def metadata_for(submitter: str) -> Metadata:
     """
     if not submitter:
         return ()
-    if not _NAME.fullmatch(submitter):
+    if not is_name(submitter):
         raise InvalidRequest(
-            "a submitter must be named by 1 to 64 letters, digits and any of . _ - @",
-            field=METADATA_KEY,
+            f"a submitter's name must have {RULE}",
+            field=KEY,
             metadata={"submitter": submitter},
         )
-    return ((METADATA_KEY, submitter),)
+    return ((KEY, submitter),)

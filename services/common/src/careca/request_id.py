@@ -22,10 +22,15 @@ def new() -> str:
     return str(uuid.uuid4())
 
 
+def is_accepted(text: str) -> bool:
+    """Whether ``text`` can be a request's id: 1 to 128 printable ASCII characters without spaces."""
+    return _ACCEPTED.fullmatch(text) is not None
+
+
 def accepted(metadata: Metadata | None) -> str:
     """The caller's id, or a new one where there is none or it is not 1 to 128 printable ASCII characters."""
     for key, value in metadata or ():
-        if key == KEY and isinstance(value, str) and _ACCEPTED.fullmatch(value):
+        if key == KEY and isinstance(value, str) and is_accepted(value):
             return value
     return new()
 

@@ -99,6 +99,10 @@ class Blobs:
                     for key in some:
                         self.delete([key])
 
+    def clear(self, folder: str, *, keep: str = "") -> None:
+        """Removes the blobs whose keys begin with ``folder``, which ends in a slash, but for the one named ``keep``."""
+        self.delete([blob.key for blob in self.list(folder) if blob.key != keep])
+
     def list(self, folder: str) -> Iterator[Blob]:
         """The blobs whose keys begin with ``folder``, which ends in a slash, in no order."""
         with _translated():

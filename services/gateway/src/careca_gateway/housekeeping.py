@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from careca.errors import CarecaError
 from careca.logs import get_logger
 from careca.memory import MemoryKeeper
+from careca_gateway.ending import end
 from careca_gateway.store import Store, StoreUsage
 
 QUIET_SECONDS = 1.0
@@ -50,18 +52,19 @@ class Housekeeper:
 
     async def start(self) -> None:
         """Begins, with the store as it was left."""
-        await self._sweep()
         self._task = asyncio.create_task(self._keep_house())
 
     async def close(self) -> None:
         """Ends."""
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end([self._task])
 
     async def _keep_house(self) -> None:
+        swept_all = -SWEEP_SECONDS
         while True:
+            everything = time.monotonic() >= swept_all + SWEEP_SECONDS
+            await self._sweep(everything=everything)
+            if everything:
+                swept_all = time.monotonic()
             with suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await self._request_ended.wait()
@@ -69,7 +72,6 @@ class Housekeeper:
                 await asyncio.sleep(QUIET_SECONDS)
                 self._request_ended.clear()
                 await asyncio.to_thread(self._clean_up)
-            await self._sweep()
 
     def _clean_up(self) -> None:
         release = self._memory.clean_up()
@@ -79,11 +81,13 @@ class Housekeeper:
             rss_after_bytes=release.after.rss_bytes,
         )
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, *, everything: bool) -> None:
+        """Sweeps; what gateways share only where ``everything`` is to be swept, as others do so too."""
         try:
             in_use = await self._recordings_in_use() if self._recordings_in_use else frozenset()
-            await asyncio.to_thread(self._store.sweep, in_use)
-            self._report(await asyncio.to_thread(self._store.usage))
+            await asyncio.to_thread(self._store.sweep, in_use, shared=everything)
+            if everything or not self._store.sharing:
+                self._report(await asyncio.to_thread(self._store.usage))
         except (OSError, CarecaError) as error:
             # The next sweep may do better, and requests do not depend on it.
             _log.exception("the store could not be swept", exc_info=error)

@@ -157,13 +157,15 @@ class Store:
         recordings, audio = _files(self.recordings), _files(self.audio)
         return StoreUsage(len(recordings), sum(status.st_size for _, status in (*recordings, *audio)))
 
-    def sweep(self, in_use: frozenset[str] = frozenset()) -> None:
+    def sweep(self, in_use: frozenset[str] = frozenset(), *, shared: bool = True) -> None:
         """Removes what nobody used for the retention time, then the least recently used beyond the size.
 
-        Recordings ``in_use``, by their SHA-256, stay.
+        Recordings ``in_use``, by their SHA-256, stay. Without ``shared`` only what is at hand is looked at, which costs
+        less than looking at what all gateways share.
         """
         if self.sharing:
-            self.sharing.sweep(in_use)
+            if shared:
+                self.sharing.sweep(in_use)
             in_use = frozenset()  # what is shared can be fetched again
         needed = in_use | self._audio_of(in_use)
         files = sorted((*_files(self.recordings), *_files(self.audio)), key=lambda file: file[1].st_mtime_ns)

@@ -21,11 +21,9 @@ from careca.codec.admin import (
 from careca.codec.jobs import (
     decode_job,
     decode_job_priority,
-    decode_job_stage,
     decode_job_state,
     encode_job,
     encode_job_priority,
-    encode_job_stage,
     encode_job_state,
 )
 from careca.codec.known_speakers import decode_known_speakers, encode_known_speaker
@@ -78,7 +76,6 @@ __all__ = [
     "decode_format",
     "decode_job",
     "decode_job_priority",
-    "decode_job_stage",
     "decode_job_state",
     "decode_known_speakers",
     "decode_memory_release",
@@ -102,7 +99,6 @@ __all__ = [
     "encode_format",
     "encode_job",
     "encode_job_priority",
-    "encode_job_stage",
     "encode_job_state",
     "encode_known_speaker",
     "encode_memory_release",

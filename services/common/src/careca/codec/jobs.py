@@ -89,7 +89,7 @@ def encode_job(job: Job) -> jobs_pb2.Job:
         create_time=encode_time(job.create_unix),
         start_time=encode_time(job.start_unix),
         end_time=encode_time(job.end_unix),
-        stages=[encode_job_stage(stage) for stage in job.stages],
+        stages=[_encode_stage(stage) for stage in job.stages],
         attempts=[_encode_attempt(attempt) for attempt in job.attempts],
         partial=job.partial,
         error_reason=job.error_reason,
@@ -111,7 +111,7 @@ def decode_job(message: jobs_pb2.Job) -> Job:
         create_unix=decode_time(message.create_time),
         start_unix=decode_time(message.start_time) if message.HasField("start_time") else None,
         end_unix=decode_time(message.end_time) if message.HasField("end_time") else None,
-        stages=tuple(decode_job_stage(stage) for stage in message.stages),
+        stages=tuple(_decode_stage(stage) for stage in message.stages),
         attempts=tuple(_decode_attempt(attempt) for attempt in message.attempts),
         partial=message.partial,
         error_reason=message.error_reason,
@@ -120,8 +120,7 @@ def decode_job(message: jobs_pb2.Job) -> Job:
     )
 
 
-def encode_job_stage(stage: JobStage) -> jobs_pb2.JobStage:
-    """The stage's message."""
+def _encode_stage(stage: JobStage) -> jobs_pb2.JobStage:
     message = jobs_pb2.JobStage(
         stage=encode_stage(stage.stage),
         state=STATES[stage.state],
@@ -135,8 +134,7 @@ def encode_job_stage(stage: JobStage) -> jobs_pb2.JobStage:
     return message
 
 
-def decode_job_stage(message: jobs_pb2.JobStage) -> JobStage:
-    """The stage in ``message``."""
+def _decode_stage(message: jobs_pb2.JobStage) -> JobStage:
     return JobStage(
         stage=decode_stage(message.stage),
         state=STATES_BY_NUMBER[message.state],

@@ -119,7 +119,7 @@ class JobDesk:
 
     async def get(self, submitter: str, job_id: str) -> Job:
         """The job. Raises ``NotFound``, as all methods here do that take an id."""
-        job = await self._queue.get(job_id) if _ID.fullmatch(job_id) else None
+        job = await self._queue.get(job_id) if is_job_id(job_id) else None
         if job is None or job.submitter != submitter:
             raise NotFound("there is no such job", reason="JOB_NOT_FOUND", metadata={"job_id": job_id[:_SHOWN]})
         return job
@@ -173,6 +173,11 @@ class JobDesk:
             removed += len(job_ids)
         releases, own = await self._administration.release_what_can_be(deadline)
         return Cleared(removed, releases, own)
+
+
+def is_job_id(text: str) -> bool:
+    """Whether ``text`` looks like the id of a job."""
+    return _ID.fullmatch(text) is not None
 
 
 async def _until(

@@ -84,7 +84,7 @@ class JobJanitor:
     def _remove(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
             for folder in (results.folder_of(job_id), kept.folder_of(job_id)):
-                self._blobs.delete([blob.key for blob in self._blobs.list(folder)])
+                self._blobs.clear(folder)
 
     def _remove_old_specs(self) -> None:
         """Removes specs that no job can have: each was written again when a job was submitted with it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -41,13 +41,11 @@ class KeptResults:
         self._found: dict[str, bytes] = {}
 
     async def recall(self, name: str) -> bytes | None:
-        """What an earlier attempt found, ``None`` where there is nothing."""
-        if not self._expected:
-            return None
-        try:
-            return await asyncio.to_thread(self._blobs.get, self._prefix + name)
-        except NotFound:
-            return None
+        """What an earlier attempt found, ``None`` where there is nothing, or the store cannot be asked."""
+        if self._expected:
+            with dispensable(), suppress(NotFound):
+                return await asyncio.to_thread(self._blobs.get, self._prefix + name)
+        return None
 
     def found(self, name: str, message: bytes) -> None:
         """Takes what this attempt found."""
@@ -63,7 +61,7 @@ class KeptResults:
         """Forgets what earlier attempts kept. What a store that is away does not forget goes with the job."""
         if self._expected:
             with dispensable():
-                await asyncio.to_thread(drop_kept, self._blobs, self._prefix)
+                await asyncio.to_thread(self._blobs.clear, self._prefix)
 
 
 class KeptStage(Generic[O, M]):
@@ -102,8 +100,3 @@ class KeptStage(Generic[O, M]):
 def folder_of(job_id: str) -> str:
     """What the keys of a job's kept results begin with."""
     return f"{FOLDER}{job_id}/"
-
-
-def drop_kept(blobs: Blobs, prefix: str) -> None:
-    """Removes the kept results whose keys begin with ``prefix``."""
-    blobs.delete([blob.key for blob in blobs.list(prefix)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -46,19 +46,13 @@ class JobResults:
 
     async def delete(self, key: str) -> None:
         """Removes a result. What a store that is away does not remove goes with the job."""
-        await asyncio.to_thread(self._delete, [key])
+        with dispensable():
+            await asyncio.to_thread(self._blobs.delete, [key])
 
     async def keep_only(self, job_id: str, key: str) -> None:
         """Removes all results of the job but one. What a store that is away does not remove goes with the job."""
-        await asyncio.to_thread(self._keep_only, job_id, key)
-
-    def _keep_only(self, job_id: str, key: str) -> None:
         with dispensable():
-            self._delete([blob.key for blob in self._blobs.list(folder_of(job_id)) if blob.key != key])
-
-    def _delete(self, keys: Sequence[str]) -> None:
-        with dispensable():
-            self._blobs.delete(keys)
+            await asyncio.to_thread(self._blobs.clear, folder_of(job_id), keep=key)
 
     def _get(self, key: str, formats: Iterable[OutputFormat], name: str) -> gateway_pb2.TranscribeResult:
         try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from careca import codec
+from careca import codec, request_id
 from careca.errors import InvalidRequest
 from careca.types import Job
 from careca.v1 import jobs_pb2
-from careca_gateway.jobs.desk import Cleared, JobRequest
+from careca_gateway.jobs.desk import Cleared, JobRequest, is_job_id
 from careca_gateway.jobs.queue import Happening, Query
 from careca_gateway.wire import encode_releases
 
@@ -19,13 +18,10 @@ DEFAULT_PAGE = 50
 MAX_PAGE = 500
 """How many jobs a page has at most."""
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_JOB_ID = re.compile(r"[0-9a-f]{1,64}")
-
 
 def decode_submission(message: jobs_pb2.SubmitJobRequest) -> JobRequest:
     """The job that is asked for; its config is checked by who takes it. Raises ``InvalidRequest``."""
-    if message.request_id and not _REQUEST_ID.fullmatch(message.request_id):
+    if message.request_id and not request_id.is_accepted(message.request_id):
         raise InvalidRequest(
             "request_id must have from 1 to 128 printable ASCII characters without spaces", field="request_id"
         )
@@ -41,7 +37,7 @@ def decode_query(message: jobs_pb2.ListJobsRequest, submitter: str) -> Query:
     """What to list, of this submitter. Raises ``InvalidRequest``."""
     if message.page_size < 0:
         raise InvalidRequest("page_size must not be negative", field="page_size")
-    if message.page_token and not _JOB_ID.fullmatch(message.page_token):
+    if message.page_token and not is_job_id(message.page_token):
         raise InvalidRequest("page_token is none that this service gave", field="page_token")
     states = (codec.decode_job_state(number, f"states[{index}]") for index, number in enumerate(message.states))
     return Query(

@@ -56,7 +56,6 @@ class JobsPart:
     """Everything about jobs, from start to end. To be made in the event loop that it will run in."""
 
     def __init__(self, settings: GatewaySettings, parts: Parts) -> None:
-        self._settings = settings
         self._parts = parts
         patience = settings.job_patience_seconds
         self._transcriber = PatientStage(parts.transcriber, patience_seconds=patience)

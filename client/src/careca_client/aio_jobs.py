@@ -198,7 +198,7 @@ class AsyncJobCalls:
     async def clear_jobs(
         self, *, all_submitters: bool = False, timeout: float = ADMIN_TIMEOUT_SECONDS
     ) -> JobsClearance:
-        """Removes all of the submitter's jobs that have ended, and has all services give their memory back."""
+        """Removes the submitter's jobs that have ended, or everybody's, and has all services give their memory back."""
         request = jobs_pb2.ClearJobsRequest(all_submitters=all_submitters)
         with translated_errors():
             return decode_jobs_clearance(await self._jobs.ClearJobs(request, timeout=timeout, metadata=self._metadata))

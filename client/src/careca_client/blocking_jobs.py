@@ -117,8 +117,8 @@ class JobCalls:
     ) -> Generator[Job, None, None]:
         """The jobs, newest first: those in one of ``states``, created within the times, in seconds since 1970.
 
-        With ``all_submitters`` everybody's, for which a token must be an administrator's. Asks for further pages as they
-        are needed. ``timeout`` limits each of these calls.
+        With ``all_submitters`` everybody's, which takes an administrator's token. Asks for further pages as they are
+        needed. ``timeout`` limits each of these calls.
         """
         listing = Listing(states, created_from, created_before, limit, all_submitters=all_submitters)
         while (request := listing.request) is not None:

@@ -36,7 +36,8 @@ RECORDING = Digest("a" * 64, 1234)
 STAGES = tuple(JobStage(stage) for stage in Stage)
 DONE = tuple(JobStage(stage, StageState.SUCCEEDED, 1.0, 2.5, cached=True, attempts=1) for stage in Stage)
 SUCCESS = Outcome(JobState.SUCCEEDED, DONE, result_key="results/1")
-FAILURE = Outcome(JobState.FAILED, STAGES, error_reason="BROKEN", error_message="It broke.")
+BROKEN = PreconditionFailed("It broke.", reason="BROKEN", field="a.b", metadata={"part": "ü"})
+FAILURE = Outcome(JobState.FAILED, STAGES, error=BROKEN)
 AT_WORK = (
     replace(DONE[0]),
     JobStage(Stage.TRANSCRIBE, StageState.RUNNING, 0.4, 3.0, attempts=1),
@@ -1005,7 +1006,7 @@ async def test_all_that_happens_is_news(queue: RedisJobQueue, client: redis.Redi
         assert news() == {"q", job.id}
         await queue.finish(await take(queue), FAILURE)
         assert news() == {job.id}
-        await queue.notice_told(job.id)
+        await queue.notice_told(job)
         assert news() == {job.id}
         await queue.retry(job.id, STAGES, PLENTY)
         assert news() == {"q", job.id}
@@ -1030,7 +1031,7 @@ async def test_a_webhook_is_due_when_its_job_has_ended_and_then_to_nobody_else_f
     assert (notice.job, notice.webhook) == (cancelled, JobWebhook("http://a"))
     assert await other.due_notices(10, 1000) == []
     assert (await queue.stats()).pending_notices == 1
-    await queue.notice_told(waiting.id)
+    await queue.notice_told(waiting)
     assert (await queue.get(waiting.id)).webhook == JobWebhook("http://a", WebhookState.DELIVERED, 1)
     assert (await queue.stats()).pending_notices == 0
 
@@ -1038,11 +1039,11 @@ async def test_a_webhook_is_due_when_its_job_has_ended_and_then_to_nobody_else_f
 async def test_a_webhook_that_cannot_be_told_is_tried_again_until_it_is_given_up(queue: RedisJobQueue) -> None:
     job = await ended(queue, webhook_url="http://a")
     assert len(await queue.due_notices(10, 1000)) == 1
-    await queue.notice_failed(job.id, "refused", 0)
+    await queue.notice_failed(job, "refused", 0)
     (notice,) = await queue.due_notices(10, 0)
     assert notice.webhook == JobWebhook("http://a", WebhookState.PENDING, 1, "refused")
     (notice,) = await queue.due_notices(10, 1000)  # a gateway that vanished told nobody
-    await queue.notice_failed(job.id, "gone", None)
+    await queue.notice_failed(job, "gone", None)
     assert (await queue.get(job.id)).webhook == JobWebhook("http://a", WebhookState.FAILED, 2, "gone")
     assert await queue.due_notices(10, 0) == []
 
@@ -1058,11 +1059,11 @@ async def test_a_job_tried_again_tells_its_webhook_again(queue: RedisJobQueue) -
     job = await ended(queue, FAILURE, webhook_url="http://a")
     await queue.retry(job.id, STAGES, PLENTY)
     assert await queue.due_notices(10, 0) == []
-    await queue.notice_failed(job.id, "late news of the first end", 0)
+    await queue.notice_failed(job, "late news of the first end", 0)
     assert (await queue.get(job.id)).webhook == JobWebhook("http://a")
     await queue.finish(await take(queue), replace(SUCCESS, partial=True))
     assert len(await queue.due_notices(10, 0)) == 1
-    await queue.notice_told(job.id)
+    await queue.notice_told(job)
     assert (await queue.retry(job.id, STAGES, PLENTY)).webhook == JobWebhook("http://a")
 
 
@@ -1244,8 +1245,8 @@ async def test_a_full_redis_lets_what_was_begun_come_to_its_end(
     (lost,) = await lose_silent_ones(queue)
     assert (await queue.cancel(lost.id)).state is JobState.CANCELLED
     assert len(await queue.due_notices(1, 1000)) == 1
-    await queue.notice_told(first.job.id)
-    await queue.notice_failed(lost.id, "refused", 0)
+    await queue.notice_told(first.job)
+    await queue.notice_failed(lost, "refused", 0)
     assert (await queue.stats()).by_state[JobState.QUEUED] == 4
     assert await queue.clear(None)
     for job in await queue.list(Query(None)):

@@ -51,9 +51,15 @@ SEPARATE = gateway_pb2.CHANNEL_MODE_SEPARATE
 NO_REDIS = ""
 
 
+@pytest.fixture(params=[False, True], ids=["direct", "jobs"])
+def jobs(request: pytest.FixtureRequest) -> bool:
+    """Whether calls become jobs, which must make no difference to whoever calls."""
+    return bool(request.param)
+
+
 @pytest.fixture
-async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    async with Stack(tmp_path, redis_server.url) as stack:
+async def stack(tmp_path: Path, redis_server: RedisServer, jobs: bool) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, redis_server.url, jobs=jobs) as stack:
         yield stack
 
 
@@ -340,8 +346,8 @@ def one_party_each() -> dict[str, ModelService]:
 
 
 @pytest.fixture
-async def stereo_stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    async with Stack(tmp_path, redis_server.url, **one_party_each()) as stack:
+async def stereo_stack(tmp_path: Path, redis_server: RedisServer, jobs: bool) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, redis_server.url, jobs=jobs, **one_party_each()) as stack:
         yield stack
 
 

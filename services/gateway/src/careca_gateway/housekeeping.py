@@ -10,7 +10,7 @@ from contextlib import suppress
 from careca.errors import CarecaError
 from careca.logs import get_logger
 from careca.memory import MemoryKeeper
-from careca_gateway.ending import end
+from careca_gateway.background import end
 from careca_gateway.store import Store, StoreUsage
 
 QUIET_SECONDS = 1.0

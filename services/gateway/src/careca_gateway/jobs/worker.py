@@ -6,7 +6,8 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,9 +17,9 @@ from careca import request_id
 from careca.errors import CarecaError, InternalError, Overloaded, Unavailable
 from careca.logs import get_logger
 from careca.types import Job, JobState
-from careca_gateway.ending import end
-from careca_gateway.jobs.progress import JobProgress, stages_to_repeat
-from careca_gateway.jobs.queue import JobQueue, Lease, Outcome, QueueStats
+from careca_gateway.background import end, repeat
+from careca_gateway.jobs.progress import JobProgress, Listener, stages_to_repeat
+from careca_gateway.jobs.queue import JobQueue, Lease, Limits, Outcome, QueueStats, Submission
 from careca_gateway.jobs.work import Attempt
 
 RENEW_SECONDS = 0.25
@@ -67,6 +68,9 @@ class _Held:
 
     lease: Lease
     progress: JobProgress
+    slots: asyncio.Semaphore
+    """Where its slot is from."""
+    listener: Listener | None
     task: asyncio.Task[None] | None = None
     lost_at: float | None = None
     """When we heard that it is not ours any more, on the clock of ``time.monotonic``."""
@@ -82,6 +86,7 @@ class JobWorker:
         queue: where jobs are.
         attempt: what is done with one.
         slots: how many are worked on at once.
+        interactive_slots: how many more if somebody waits for them, so that no batch is in their way.
         max_attempts: how often a job may be lost with its worker before it is given up.
         patience_seconds: how long an attempt is repeated while the store cannot be used.
         observer: told what happens.
@@ -94,6 +99,7 @@ class JobWorker:
         attempt: Attempt,
         *,
         slots: int,
+        interactive_slots: int,
         max_attempts: int,
         patience_seconds: float,
         observer: JobObserver,
@@ -102,12 +108,15 @@ class JobWorker:
         self._queue = queue
         self._attempt = attempt
         self._slots = asyncio.Semaphore(slots)
+        self._interactive_slots = asyncio.Semaphore(interactive_slots)
         self._max_attempts = max_attempts
         self._patience_seconds = patience_seconds
         self._observer = observer
         self._job_ended = job_ended
         self._name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._held: dict[str, _Held] = {}
+        self._listeners: dict[str, Listener] = {}
+        """By the call that waits."""
         self._loops: list[asyncio.Task[None]] = []
         self._draining = False
         self._taking = asyncio.Lock()
@@ -122,63 +131,92 @@ class JobWorker:
         """Begins."""
         _log.info("works on jobs", worker=self._name)
         self._loops = [
-            asyncio.create_task(self._forever(self._take_jobs, 0.0), name="take jobs"),
-            asyncio.create_task(self._forever(self._renew, RENEW_SECONDS), name="renew leases"),
-            asyncio.create_task(self._forever(self._reclaim, RECLAIM_SECONDS), name="reclaim jobs"),
-            asyncio.create_task(self._forever(self._measure, STATS_SECONDS), name="measure the queue"),
+            _repeated("take jobs", self._take_jobs),
+            _repeated("take interactive jobs", self._take_interactive_jobs),
+            _repeated("renew leases", self._renew, RENEW_SECONDS),
+            _repeated("reclaim jobs", self._reclaim, RECLAIM_SECONDS),
+            _repeated("measure the queue", self._measure, STATS_SECONDS),
             asyncio.create_task(self._count_recovered(), name="count recovered jobs"),
         ]
+
+    @contextmanager
+    def listening(self, caller: str, listener: Listener) -> Iterator[None]:
+        """Tells ``listener`` of attempts at jobs that ``caller`` waits for, if they begin here and in this context."""
+        self._listeners[caller] = listener
+        try:
+            yield
+        finally:
+            del self._listeners[caller]
+
+    async def submit(self, submission: Submission, limits: Limits) -> Job:
+        """Submits an interactive job. Where a slot is free the work begins at once, here. Raises as the queue does."""
+        if self._draining or self._interactive_slots.locked():
+            return await self._queue.submit(submission, limits)
+        lease: Lease | None = None
+        await self._interactive_slots.acquire()
+        try:
+            job, lease = await self._queue.submit_and_take(submission, limits, self._name)
+        finally:
+            if lease is None:
+                self._interactive_slots.release()
+        if lease:
+            self._begin(lease, self._interactive_slots)
+        return job
+
+    def let_go(self, job_id: str) -> None:
+        """Stops work on a job that is not ours any more, before the next renewal says so; if it is worked on here."""
+        if (held := self._held.get(job_id)) and not held.ending:
+            self._lose(held)
 
     def drain(self) -> None:
         """Takes no more jobs."""
         self._draining = True
 
     async def close(self) -> None:
-        """Hands back what is being worked on, and ends."""
+        """Hands back what is being worked on, and ends. What is found already is stored first."""
         self._draining = True
         async with self._taking:  # a job that is being taken right now would be nobody's
             held = [each for each in self._held.values() if each.task]
         for each in held:
-            if each.task and not each.ending:
+            if each.task and not each.ending and not each.progress.completed:
                 each.task.cancel()
         tasks = [each.task for each in held if each.task]
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         await end([*tasks, *self._loops])
 
-    async def _forever(self, step: Callable[[], Awaitable[None]], pause_seconds: float) -> None:
-        """Repeats ``step``, whatever becomes of the queue."""
-        while True:
-            try:
-                await step()
-                await asyncio.sleep(pause_seconds)
-            except (Unavailable, Overloaded) as error:
-                _log.warning("the queue of jobs cannot be used", reason=error.reason, error=error.message)
-                await asyncio.sleep(_PAUSE_SECONDS)
-            except Exception as error:  # noqa: BLE001 - a fault must not end the work of this gateway for good
-                _log.exception("a fault in the work on jobs", exc_info=error)
-                await asyncio.sleep(_PAUSE_SECONDS)
-
     async def _take_jobs(self) -> None:
+        await self._take_next(self._slots, interactive_only=False)
+
+    async def _take_interactive_jobs(self) -> None:
+        await self._take_next(self._interactive_slots, interactive_only=True)
+
+    async def _take_next(self, slots: asyncio.Semaphore, *, interactive_only: bool) -> None:
         """Takes one job, or waits for there to be one."""
-        await self._slots.acquire()
+        await slots.acquire()
         began = False
         try:
             async with self._taking:
-                began = not self._draining and await self._take_one()
+                began = not self._draining and await self._take_one(slots, interactive_only=interactive_only)
         finally:
             if not began:
-                self._slots.release()
+                slots.release()
         if not began:
-            await self._queue.work_waits(IDLE_SECONDS)
+            await self._queue.work_waits(IDLE_SECONDS, interactive_only=interactive_only)
 
-    async def _take_one(self) -> bool:
-        lease = await self._queue.take(self._name)
+    async def _take_one(self, slots: asyncio.Semaphore, *, interactive_only: bool) -> bool:
+        lease = await self._queue.take(self._name, interactive_only=interactive_only)
         if lease is None:
             return False
-        held = self._held[lease.job.id] = _Held(lease, JobProgress(lease))
-        held.task = asyncio.create_task(self._work(held), name=f"job {lease.job.id}")
+        self._begin(lease, slots)
         return True
+
+    def _begin(self, lease: Lease, slots: asyncio.Semaphore) -> None:
+        listener = self._listeners.get(lease.caller)
+        if listener:
+            listener.begun()
+        held = self._held[lease.job.id] = _Held(lease, JobProgress(lease, listener), slots, listener)
+        held.task = asyncio.create_task(self._work(held), name=f"job {lease.job.id}")
 
     async def _work(self, held: _Held) -> None:
         lease = held.lease
@@ -199,7 +237,8 @@ class JobWorker:
         finally:
             if self._held.get(lease.job.id) is held:
                 del self._held[lease.job.id]
-            self._slots.release()
+            held.slots.release()
+            _tell_end(held)
             self._job_ended()
 
     async def _work_to_an_end(self, held: _Held) -> str:
@@ -219,20 +258,21 @@ class JobWorker:
         return await self._conclude(held, outcome)
 
     async def _run(self, held: _Held) -> Outcome:
-        """Runs the attempt, and again while what it needs is full or away."""
+        """Runs the attempt, and again while what it needs is full or away; for a caller it is run once."""
         trouble_since: float | None = None
         while True:
             try:
                 return await self._attempt.run(held.lease, held.progress)
             except (Unavailable, Overloaded) as error:
                 trouble_since = trouble_since or time.monotonic()
-                if time.monotonic() - trouble_since > self._patience_seconds:
+                if held.lease.caller or time.monotonic() - trouble_since > self._patience_seconds:
                     raise
                 _log.warning("a job waits for what it needs", reason=error.reason, error=error.message)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _conclude(self, held: _Held, outcome: Outcome) -> str:
         """Tells the queue how the job ended, however long it cannot be reached."""
+        _tell_end(held)  # who waits here for the job asks the queue from now on, and is not to wait for it to be back
         await self._stop_renewing(held)
         outcome = held.progress.conclude(outcome)
         if not await self._until_reached(held, lambda: self._queue.finish(held.lease, outcome)):
@@ -279,10 +319,14 @@ class JobWorker:
                     each.progress.untold(update)
                 raise
         for each in held:
-            if each.lease.job.id in lost and each.lost_at is None:
-                each.lost_at = time.monotonic()
-                if each.task:
-                    each.task.cancel()
+            if each.lease.job.id in lost:
+                self._lose(each)
+
+    def _lose(self, held: _Held) -> None:
+        if held.lost_at is None:
+            held.lost_at = time.monotonic()
+            if held.task:
+                held.task.cancel()
 
     async def _reclaim(self) -> None:
         jobs = await self._queue.reclaim(SILENCE_SECONDS, self._max_attempts)
@@ -308,9 +352,19 @@ class JobWorker:
             return
 
 
+def _repeated(name: str, step: Callable[[], Awaitable[None]], pause_seconds: float = 0.0) -> asyncio.Task[None]:
+    repeated = repeat(step, what=name, pause_seconds=pause_seconds, retry_seconds=_PAUSE_SECONDS)
+    return asyncio.create_task(repeated, name=name)
+
+
+def _tell_end(held: _Held) -> None:
+    if held.listener:
+        held.listener.ended()
+
+
 def _failure(progress: JobProgress, error: CarecaError) -> Outcome:
     progress.fail(error)
-    return Outcome(JobState.FAILED, progress.stages, error_reason=error.reason, error_message=error.message)
+    return Outcome(JobState.FAILED, progress.stages, error=error)
 
 
 def _last_worker(job: Job) -> str:

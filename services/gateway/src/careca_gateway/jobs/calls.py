@@ -112,7 +112,7 @@ class JobCalls:
     async def _run(
         self, submitter: str, config: Config, request: Request, recording: HeldRecording, deadline: Deadline
     ) -> AsyncGenerator[WorkEvent | Completed[Response], None]:
-        """As ``Pipeline.run``. Also raises ``Overloaded`` (TOO_MANY_JOBS), and ``Cancelled`` where the job is cancelled."""
+        """As ``Pipeline.run``; raises also ``Overloaded`` (TOO_MANY_JOBS), and ``Cancelled`` where the job is."""
         call = _Call(uuid.uuid4().hex, submitter, config, request, deadline)
         async with aclosing(telling(partial(self._work, call, recording))) as events:
             async for event in events:
@@ -128,6 +128,7 @@ class JobCalls:
                     raise
                 _log.warning("a call is worked on without a job", reason=error.reason, error=error.message)
             else:
+                recording.release()  # who works on the job holds it, and may find that it is of no use to anybody
                 return await self._attend(call, job, ear)
         self._observer.call_without_job()
         return await self._work_directly(call, recording, tell)

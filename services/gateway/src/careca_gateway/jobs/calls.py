@@ -68,6 +68,7 @@ class _Call:
     config: Config
     request: Request
     deadline: Deadline
+    over: asyncio.Event
 
 
 class JobCalls:
@@ -113,13 +114,16 @@ class JobCalls:
         self, submitter: str, config: Config, request: Request, recording: HeldRecording, deadline: Deadline
     ) -> AsyncGenerator[WorkEvent | Completed[Response], None]:
         """As ``Pipeline.run``; raises also ``Overloaded`` (TOO_MANY_JOBS), and ``Cancelled`` where the job is."""
-        call = _Call(uuid.uuid4().hex, submitter, config, request, deadline)
-        async with aclosing(telling(partial(self._work, call, recording))) as events:
-            async for event in events:
-                yield event
+        call = _Call(uuid.uuid4().hex, submitter, config, request, deadline, asyncio.Event())
+        try:
+            async with aclosing(telling(partial(self._work, call, recording))) as events:
+                async for event in events:
+                    yield event
+        finally:
+            call.over.set()
 
     async def _work(self, call: _Call, recording: HeldRecording, tell: Emit) -> Completed[Response]:
-        ear = Ear(tell)
+        ear = Ear(tell, call.over)
         with self._worker.listening(call.name, ear):
             try:
                 job = await self._submitted(call)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from careca.types import Job, Progress, Segment, Stage, StageState
 from careca_gateway.pipeline import Emit
 from careca_gateway.request import Completed, WorkEvent
+
+ANSWER_SECONDS = 1.0
+"""How long the storing of a result waits for the answer to be on its way: both need the processors."""
 
 _NOT_BEGUN = (StageState.WAITING, StageState.SKIPPED)
 
@@ -19,10 +23,12 @@ class Ear:
 
     Args:
         tell: told everything, once.
+        answered: set once the call is over.
     """
 
-    def __init__(self, tell: Emit) -> None:
+    def __init__(self, tell: Emit, answered: asyncio.Event) -> None:
         self._tell = tell
+        self._answered = answered
         self._fractions: dict[Stage, float] = {}
         self._told_segments = 0
         self._from_attempt = 0
@@ -51,10 +57,13 @@ class Ear:
             case Progress():
                 self._progress(event)
 
-    def complete(self, completed: Completed[Any]) -> None:
-        """The attempt has the result."""
+    async def complete(self, completed: Completed[Any]) -> None:
+        """The attempt has the result. Returns when the call is over, or takes long to be."""
         if not self.completed.done():
             self.completed.set_result(completed)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._answered.wait()
 
     def happened(self, what: Job | Segment) -> None:
         """The queue tells what happened, from the job's beginning."""

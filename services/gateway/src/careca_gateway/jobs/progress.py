@@ -21,8 +21,8 @@ class Listener(Protocol):
     def tell(self, event: WorkEvent) -> None:
         """What happened, from the attempt's beginning."""
 
-    def complete(self, completed: Completed[Any]) -> None:
-        """The result, which is still to be stored."""
+    async def complete(self, completed: Completed[Any]) -> None:
+        """The result, which is still to be stored. Returns when that does not delay the answer any more."""
 
     def ended(self) -> None:
         """The attempt has ended: the queue knows how, or hears of it now. May be said twice."""
@@ -82,11 +82,11 @@ class JobProgress:
             case StageReport():
                 self._ended(event)
 
-    def complete(self, completed: Completed[Any]) -> None:
-        """Takes the result."""
+    async def complete(self, completed: Completed[Any]) -> None:
+        """Takes the result. Returns when it is time to store it."""
         self.completed = True
         if self._listener:
-            self._listener.complete(completed)
+            await self._listener.complete(completed)
 
     def fail(self, error: CarecaError) -> None:
         """Takes the end of the attempt by ``error``: the stage that ran is to blame, unless one told that it failed."""

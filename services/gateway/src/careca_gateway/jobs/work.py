@@ -64,7 +64,7 @@ class JobWork:
         whole = False
         try:
             completed = await self._complete_in_time(lease, request, kept, progress)
-            progress.complete(completed)
+            await progress.complete(completed)
             key = await self._results.put(lease.job.id, lease.fence, completed.result.result)
             whole = not failed_stages(progress.stages)
         finally:

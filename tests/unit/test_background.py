@@ -1,0 +1,50 @@
+"""Steps that are repeated whatever becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from careca.errors import Unavailable
+from careca_gateway.background import end, repeat
+
+
+async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    done = asyncio.Event()
+    course: list[Exception | None] = [None, Unavailable("it is away"), ValueError("a fault"), None]
+
+    async def step() -> None:
+        if not course:
+            done.set()
+        elif error := course.pop(0):
+            raise error
+
+    task = asyncio.create_task(repeat(step, what="look after things", retry_seconds=0.01))
+    await done.wait()
+    await end([task])
+
+    assert task.cancelled()
+    told = capsys.readouterr().out
+    assert "it is away" in told
+    assert "a fault" in told
+    assert "Traceback" in told
+    assert told.count("look after things") == 2
+
+
+async def test_pauses_are_made_between_steps_and_others_after_a_failure() -> None:
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def step() -> None:
+        times.append(loop.time())
+        if len(times) == 1:
+            raise Unavailable("it is away")
+
+    task = asyncio.create_task(repeat(step, what="x", pause_seconds=3600.0, retry_seconds=0.01))
+    while len(times) < 2:  # noqa: ASYNC110 - the task changes it
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)
+    await end([task])
+
+    assert len(times) == 2

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
+from structlog.testing import capture_logs
 
 from careca.errors import Unavailable
 from careca_gateway.background import end, repeat
 
 
-async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() -> None:
     done = asyncio.Event()
     course: list[Exception | None] = [None, Unavailable("it is away"), ValueError("a fault"), None]
 
@@ -20,16 +20,19 @@ async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault(caps
         elif error := course.pop(0):
             raise error
 
-    task = asyncio.create_task(repeat(step, what="look after things", retry_seconds=0.01))
-    await done.wait()
-    await end([task])
+    with capture_logs() as logs:
+        task = asyncio.create_task(repeat(step, what="look after things", retry_seconds=0.01))
+        await done.wait()
+        await end([task])
 
     assert task.cancelled()
-    told = capsys.readouterr().out
-    assert "it is away" in told
-    assert "a fault" in told
-    assert "Traceback" in told
-    assert told.count("look after things") == 2
+    foreseen, fault = logs
+    assert (foreseen["log_level"], foreseen["what"], foreseen["error"]) == (
+        "warning",
+        "look after things",
+        "it is away",
+    )
+    assert (fault["log_level"], fault["what"], str(fault["exc_info"])) == ("error", "look after things", "a fault")
 
 
 async def test_pauses_are_made_between_steps_and_others_after_a_failure() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -38,8 +37,8 @@ class Heard(Ear):
 
 
 @pytest.fixture
-async def ear() -> AsyncIterator[Heard]:
-    yield Heard()
+async def ear() -> Heard:
+    return Heard()
 
 
 def job(**fractions: float) -> Job:

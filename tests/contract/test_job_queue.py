@@ -676,6 +676,19 @@ async def test_who_asks_again_has_the_whole_time_again(queue: RedisJobQueue) -> 
     assert 0 < remaining <= 1.5
 
 
+async def test_the_time_of_a_call_is_no_limit_for_who_tries_its_job_again(queue: RedisJobQueue) -> None:
+    job = await queue.submit(submission(caller="call 1", time_limit_seconds=0.05), PLENTY)
+    lease = await take(queue)
+    await asyncio.sleep(0.1)
+    assert await queue.finish(lease, FAILURE)
+    await queue.retry(job.id, STAGES, PLENTY)
+    lease = await take(queue)
+    assert (lease.caller, lease.remaining_seconds) == ("", None)
+    assert await queue.finish(lease, FAILURE)
+    await queue.retry(job.id, STAGES, PLENTY, caller="call 2")
+    assert (await take(queue)).remaining_seconds is not None
+
+
 async def test_a_job_without_stages_comes_to_any_end(queue: RedisJobQueue) -> None:
     cancelled = await queue.cancel((await queue.submit(submission(stages=()), PLENTY)).id)
     assert cancelled.stages == ()

@@ -382,7 +382,8 @@ function operations.take(worker, interactive_only)
       tell(job.id)
       local spec, told, asked, caller = unpack(redis.call('HMGET', key_of(job.id), 'spec', 'told', 'asked', 'caller'))
       asked = asked or tonumber(string.sub(job.id, 1, 12), 16)
-      local left = job.limit_ms and math.max(0, job.limit_ms - (now - asked)) or false
+      local limited = job.limit_ms and (caller or not job.called) -- the limit of a call ends with it
+      local left = limited and math.max(0, job.limit_ms - (now - asked)) or false
       return {record(job.id), spec, fence, told or 0, left, caller or ''}
     end
   end

@@ -32,7 +32,7 @@ class Submission:
     stages: tuple[JobStage, ...] = ()
     """The stages as they begin."""
     time_limit_seconds: float | None = None
-    """How long after its submission anybody wants the result."""
+    """How long after its submission anybody wants the result; where a call waits for it, as long as one does."""
     caller: str = ""
     """Names the call that waits for the result, if one does; the last one that submitted the job is its caller."""
 

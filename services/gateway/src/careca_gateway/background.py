@@ -17,27 +17,18 @@ _AGAIN_SECONDS = 0.5
 _log = get_logger(__name__)
 
 
-async def repeat(
+def repeated(
+    name: str,
     step: Callable[[], Awaitable[None]],
     *,
-    what: str,
     pause_seconds: float = 0.0,
     retry_seconds: float = RETRY_SECONDS,
-) -> None:
-    """Does ``step`` for ever, pausing in between. One that fails is logged as ``what`` and done again.
+) -> asyncio.Task[None]:
+    """A task that does ``step`` for ever, pausing in between. A step that fails is logged, and done again.
 
-    A failure that was foreseen is a warning; any other is a fault, which must not end the work for good.
+    One that was foreseen is a warning; any other is a fault, which must not end the work for good.
     """
-    while True:
-        try:
-            await step()
-            await asyncio.sleep(pause_seconds)
-        except CarecaError as error:
-            _log.warning("a step in the background failed", what=what, reason=error.reason, error=error.message)
-            await asyncio.sleep(retry_seconds)
-        except Exception as error:  # noqa: BLE001 - a fault must not end the work of this gateway for good
-            _log.exception("a fault in the background", what=what, exc_info=error)
-            await asyncio.sleep(retry_seconds)
+    return asyncio.create_task(_repeat(name, step, pause_seconds, retry_seconds), name=name)
 
 
 async def end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
@@ -50,3 +41,16 @@ async def end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
         for task in rest:
             task.cancel()
         _, rest = await asyncio.wait(rest, timeout=_AGAIN_SECONDS)
+
+
+async def _repeat(name: str, step: Callable[[], Awaitable[None]], pause_seconds: float, retry_seconds: float) -> None:
+    while True:
+        try:
+            await step()
+            await asyncio.sleep(pause_seconds)
+        except CarecaError as error:
+            _log.warning("a step in the background failed", task=name, reason=error.reason, error=error.message)
+            await asyncio.sleep(retry_seconds)
+        except Exception as error:  # noqa: BLE001 - a fault must not end the work of this gateway for good
+            _log.exception("a fault in the background", task=name, exc_info=error)
+            await asyncio.sleep(retry_seconds)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from careca.logs import get_logger
-from careca_gateway.background import end, repeat
+from careca_gateway.background import end, repeated
 from careca_gateway.blobs import Blob, Blobs
 from careca_gateway.jobs import kept, results, specs
 from careca_gateway.jobs.queue import JobQueue
@@ -41,8 +41,7 @@ class JobJanitor:
 
     async def start(self) -> None:
         """Begins."""
-        sweeping = repeat(self.sweep, what="sweep jobs", pause_seconds=SWEEP_SECONDS, retry_seconds=SWEEP_SECONDS)
-        self._task = asyncio.create_task(sweeping, name="sweep jobs")
+        self._task = repeated("sweep jobs", self.sweep, pause_seconds=SWEEP_SECONDS, retry_seconds=SWEEP_SECONDS)
 
     async def close(self) -> None:
         """Ends."""

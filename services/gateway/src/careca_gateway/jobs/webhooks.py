@@ -14,7 +14,7 @@ from yarl import URL
 from careca.errors import Overloaded, PreconditionFailed, Unavailable
 from careca.logs import get_logger
 from careca.settings import variable_name
-from careca_gateway.background import end, repeat
+from careca_gateway.background import end, repeated
 from careca_gateway.jobs.addresses import check_url
 from careca_gateway.jobs.delivery import Answer, Sender, delay_seconds
 from careca_gateway.jobs.news import Flag
@@ -115,8 +115,7 @@ class Notifier:
 
     async def start(self) -> None:
         """Begins."""
-        telling = repeat(self._tell_and_wait, what="tell webhooks", retry_seconds=_PAUSE_SECONDS)
-        self._task = asyncio.create_task(telling, name="tell webhooks")
+        self._task = repeated("tell webhooks", self._tell_and_wait, retry_seconds=_PAUSE_SECONDS)
 
     def wake(self) -> None:
         """Looks for webhooks to tell right away."""

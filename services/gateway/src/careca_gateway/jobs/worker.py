@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from structlog.contextvars import bound_contextvars
 
@@ -17,22 +16,14 @@ from careca import request_id
 from careca.errors import CarecaError, InternalError, Overloaded, Unavailable
 from careca.logs import get_logger
 from careca.types import Job, JobState
-from careca_gateway.background import end, repeat
+from careca_gateway.background import end, repeated
+from careca_gateway.jobs.oversight import JobObserver, Oversight
 from careca_gateway.jobs.progress import JobProgress, Listener, stages_to_repeat
-from careca_gateway.jobs.queue import JobQueue, Lease, Limits, Outcome, QueueStats, Submission
+from careca_gateway.jobs.queue import JobQueue, Lease, Limits, Outcome, Submission
 from careca_gateway.jobs.work import Attempt
 
 RENEW_SECONDS = 0.25
 """How often leases are renewed, and with it how soon a cancelled job is heard of."""
-
-SILENCE_SECONDS = 2.5
-"""How long a lease is not renewed until others take the job for abandoned."""
-
-RECLAIM_SECONDS = 0.5
-"""How often abandoned jobs are looked for."""
-
-STATS_SECONDS = 5.0
-"""How often the queue's state is measured."""
 
 IDLE_SECONDS = 1.0
 """How long a worker that finds nothing to do waits for news before it looks again."""
@@ -44,22 +35,6 @@ _PAUSE_SECONDS = 0.5
 """How long to wait after the queue could not be reached."""
 
 _log = get_logger(__name__)
-
-
-class JobObserver(Protocol):
-    """Told what happens to jobs, for metrics."""
-
-    def job_attempted(self, outcome: str, seconds: float) -> None:
-        """An attempt ended: succeeded, partial, failed, cancelled, handed_back or lost."""
-
-    def job_recovered(self, reason: str, count: int) -> None:
-        """Jobs were found that somebody had left: waiting at the start, or reclaimed from a worker that was gone."""
-
-    def job_stopped(self, seconds: float) -> None:
-        """The work of a cancelled job had ended that long after this worker heard of it."""
-
-    def queue_measured(self, stats: QueueStats) -> None:
-        """The state of the queue."""
 
 
 @dataclass(eq=False)
@@ -109,7 +84,7 @@ class JobWorker:
         self._attempt = attempt
         self._slots = asyncio.Semaphore(slots)
         self._interactive_slots = asyncio.Semaphore(interactive_slots)
-        self._max_attempts = max_attempts
+        self._oversight = Oversight(queue, max_attempts=max_attempts, observer=observer)
         self._patience_seconds = patience_seconds
         self._observer = observer
         self._job_ended = job_ended
@@ -131,12 +106,10 @@ class JobWorker:
         """Begins."""
         _log.info("works on jobs", worker=self._name)
         self._loops = [
-            _repeated("take jobs", self._take_jobs),
-            _repeated("take interactive jobs", self._take_interactive_jobs),
-            _repeated("renew leases", self._renew, RENEW_SECONDS),
-            _repeated("reclaim jobs", self._reclaim, RECLAIM_SECONDS),
-            _repeated("measure the queue", self._measure, STATS_SECONDS),
-            asyncio.create_task(self._count_recovered(), name="count recovered jobs"),
+            repeated("take jobs", self._take_jobs, retry_seconds=_PAUSE_SECONDS),
+            repeated("take interactive jobs", self._take_interactive_jobs, retry_seconds=_PAUSE_SECONDS),
+            repeated("renew leases", self._renew, pause_seconds=RENEW_SECONDS, retry_seconds=_PAUSE_SECONDS),
+            *self._oversight.start(),
         ]
 
     @contextmanager
@@ -328,34 +301,6 @@ class JobWorker:
             if held.task:
                 held.task.cancel()
 
-    async def _reclaim(self) -> None:
-        jobs = await self._queue.reclaim(SILENCE_SECONDS, self._max_attempts)
-        if jobs:
-            self._observer.job_recovered("reclaimed", len(jobs))
-        for job in jobs:
-            _log.warning("a job was left by its worker", job_id=job.id, state=job.state.value, worker=_last_worker(job))
-
-    async def _measure(self) -> None:
-        self._observer.queue_measured(await self._queue.stats())
-
-    async def _count_recovered(self) -> None:
-        """Says once how many jobs were waiting for a gateway to come back."""
-        while True:
-            try:
-                stats = await self._queue.stats()
-            except (Unavailable, Overloaded):
-                await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            waiting, running = (stats.by_state.get(state, 0) for state in (JobState.QUEUED, JobState.RUNNING))
-            self._observer.job_recovered("waiting", waiting)
-            _log.info("jobs recovered at the start", waiting=waiting, running_elsewhere_or_left=running)
-            return
-
-
-def _repeated(name: str, step: Callable[[], Awaitable[None]], pause_seconds: float = 0.0) -> asyncio.Task[None]:
-    repeated = repeat(step, what=name, pause_seconds=pause_seconds, retry_seconds=_PAUSE_SECONDS)
-    return asyncio.create_task(repeated, name=name)
-
 
 def _tell_end(held: _Held) -> None:
     if held.listener:
@@ -365,7 +310,3 @@ def _tell_end(held: _Held) -> None:
 def _failure(progress: JobProgress, error: CarecaError) -> Outcome:
     progress.fail(error)
     return Outcome(JobState.FAILED, progress.stages, error=error)
-
-
-def _last_worker(job: Job) -> str:
-    return job.attempts[-1].worker if job.attempts else ""

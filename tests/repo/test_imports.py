@@ -26,7 +26,7 @@ IMPORTERS = {
     "aiohttp": {"addresses", "delivery"},
     "sklearn|scipy": {"borders", "clustering", "reconstruction", "stitching"},
     "grpc": {
-        *("channel", "interceptors", "launch", "model_service", "server", "statuses"),
+        *("channel", "interceptors", "launch", "model_service", "probe", "server", "statuses"),
         *("service", "wiring", "calls", "transcriber", "diarizer", "client", "aio"),
     },
 }

@@ -51,7 +51,7 @@ async def test_a_service_that_loads_its_model_is_alive_and_not_ready():
     server = new_server(warm_up=loaded.wait)
     starting = asyncio.create_task(server.start())
     try:
-        while not server.port:
+        while not server.port:  # noqa: ASYNC110 - a server does not tell when it listens
             await asyncio.sleep(0.01)
 
         assert await probe("--service", "liveness", f"127.0.0.1:{server.port}") == (0, "SERVING\n")

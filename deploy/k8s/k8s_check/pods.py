@@ -7,16 +7,9 @@ import re
 from careca.server import LIVENESS, READINESS
 from k8s_check.manifests import Container, Manifests, Object, Workload
 
-VOLUME_KINDS = {
-    "configMap",
-    "csi",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
-}
+VOLUME_KINDS = frozenset(
+    ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
+)
 """What the Pod Security Standard `restricted` lets pods mount."""
 
 CANCEL_SECONDS = 10
@@ -136,9 +129,11 @@ def probes(manifests: Manifests) -> list[str]:
         loading = container.spec.get("startupProbe", {})
         if loading.get("failureThreshold", 3) * loading.get("periodSeconds", 10) < 600:
             problems.append(f"{container} gets less than ten minutes to load its models")
-    for workload in manifests.workloads:
-        if workload.object["kind"] != "Job" and "readinessProbe" not in workload.main.spec:
-            problems.append(f"{workload} is never asked whether it is ready")
+    problems += [
+        f"{workload} is never asked whether it is ready"
+        for workload in manifests.workloads
+        if workload.object["kind"] != "Job" and "readinessProbe" not in workload.main.spec
+    ]
     return problems
 
 

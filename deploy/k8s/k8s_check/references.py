@@ -94,7 +94,7 @@ def _file_of_secret(container: Container, path: str) -> str | None:
     for mount in container.spec["volumeMounts"]:
         name = secrets.get(mount["name"], "")
         if mount["mountPath"] == folder and key in _SECRETS.get(name, ()):
-            return name
+            return str(name)
     return None
 
 
@@ -107,9 +107,11 @@ def services(manifests: Manifests) -> list[str]:
         if len(selected) != 1:
             problems.append(f"Service {name} leads to {len(selected)} workloads")
             continue
-        for port in service["spec"]["ports"]:
-            if selected[0].main.ports.get(port["targetPort"]) != port["port"]:
-                problems.append(f"Service {name} leads to no port {port['targetPort']} with the number {port['port']}")
+        problems += [
+            f"Service {name} leads to no port {port['targetPort']} with the number {port['port']}"
+            for port in service["spec"]["ports"]
+            if selected[0].main.ports.get(port["targetPort"]) != port["port"]
+        ]
     return problems
 
 

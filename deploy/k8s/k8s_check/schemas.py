@@ -17,7 +17,7 @@ VERSIONS = ("1.32", "1.35", "1.37")
 
 # The library reads its definitions anew for each object.
 _read = cache(utils.schema_contents)
-utils.schema_contents = _read  # type: ignore[assignment]
+utils.schema_contents = _read
 
 
 def kubernetes(manifests: Manifests) -> list[str]:

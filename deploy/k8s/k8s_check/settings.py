@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
@@ -46,7 +47,7 @@ def values(manifests: Manifests) -> list[str]:
     """Each service would start with what it is set to; containers listen on the ports that they say."""
     problems = []
     for container in manifests.service_containers():
-        fields = {
+        fields: dict[str, Any] = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in container.environment.items()
             if value and name.startswith(PREFIX) and name not in PENDING  # an empty one counts as none

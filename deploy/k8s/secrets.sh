@@ -5,7 +5,9 @@
 #
 # FOLDER, which must not exist yet, gets what people need: ca.crt, which callers believe; admin.token, the first token; and
 # ca.key, the authority's key: put it away. NAME is a name or address by which callers from outside know the gateway.
-# NAMESPACE is careca by default. With CERTIFICATES=no, certificates are left to cert-manager. Needs openssl.
+#
+# NAMESPACE is careca by default. ONLY names the Secrets to make, such as "redis-cache redis-jobs gateway-tokens" where
+# cert-manager makes the certificates. AUTHORITY is an earlier FOLDER, whose authority signs again. Needs openssl.
 set -eu
 umask 077
 
@@ -17,6 +19,10 @@ mkdir "$folder"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+wanted() { # NAME
+  case " ${ONLY:-$1} " in *" $1 "*) ;; *) return 1 ;; esac
+}
+
 secret() { # NAME KEY=FILE... prints one
   printf -- '---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\n' "$1" "$namespace"
   printf '  labels:\n    app.kubernetes.io/part-of: careca\ntype: Opaque\ndata:\n'
@@ -27,6 +33,7 @@ secret() { # NAME KEY=FILE... prints one
 }
 
 password() { # NAME: a Redis and its password, in letters that need no escaping in a URL
+  wanted "$1" || return 0
   openssl rand -hex 32 | tr -d '\n' > "$work/password"
   secret "$1" password="$work/password"
 }
@@ -48,6 +55,8 @@ outside() { # NAME...: the same for names and addresses outside
 }
 
 certificate() { # SECRET USAGE NAMES
+  wanted "$1" || return 0
+  [ -f "$folder/ca.crt" ] || authority
   printf '[v3]\nbasicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=%s\nsubjectAltName=%s\n' \
     "$2" "${3%,}" > "$work/extensions"
   openssl ecparam -name prime256v1 -genkey -noout -out "$work/ec.key"
@@ -62,21 +71,27 @@ certificate() { # SECRET USAGE NAMES
 }
 
 authority() {
+  if [ -n "${AUTHORITY:-}" ]; then
+    cp "$AUTHORITY/ca.crt" "$AUTHORITY/ca.key" "$folder"
+    return
+  fi
   openssl ecparam -name prime256v1 -genkey -noout -out "$folder/ca.key"
   openssl req -x509 -new -key "$folder/ca.key" -subj /CN=Careca -days 3650 -sha256 -out "$folder/ca.crt" \
     -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign,cRLSign
 }
 
-if [ "${CERTIFICATES:-yes}" != no ]; then
-  authority
-  certificate gateway-tls serverAuth "$(names_of gateway gateways)$(outside "$@")"
-  certificate gateway-services-tls clientAuth "DNS:gateway.$namespace.svc"
-  certificate transcriber-tls serverAuth "$(names_of transcriber)"
-  certificate diarizer-tls serverAuth "$(names_of diarizer)"
-fi
+tokens() { # NAME: the file of tokens with the hash of a first one
+  wanted "$1" || return 0
+  printf 'careca_%s' "$(openssl rand -hex 32)" > "$folder/admin.token"
+  hash=$(openssl dgst -sha256 -r "$folder/admin.token")
+  printf '[[token]]\nname = "admin"\nrole = "admin"\nsha256 = "%s"\n' "${hash%% *}" > "$work/tokens.toml"
+  secret "$1" tokens.toml="$work/tokens.toml"
+}
+
+certificate gateway-tls serverAuth "$(names_of gateway gateways)$(outside "$@")"
+certificate gateway-services-tls clientAuth "DNS:gateway.$namespace.svc"
+certificate transcriber-tls serverAuth "$(names_of transcriber)"
+certificate diarizer-tls serverAuth "$(names_of diarizer)"
 password redis-cache
 password redis-jobs
-printf 'careca_%s' "$(openssl rand -hex 32)" > "$folder/admin.token"
-hash=$(openssl dgst -sha256 -r "$folder/admin.token")
-printf '[[token]]\nname = "admin"\nrole = "admin"\nsha256 = "%s"\n' "${hash%% *}" > "$work/tokens.toml"
-secret gateway-tokens tokens.toml="$work/tokens.toml"
+tokens gateway-tokens

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 import kubectl
-from k8s_check.manifests import Manifests
+from k8s_check.manifests import Manifests, Object
 
 FOLDER = Path(__file__).parents[1]
 
@@ -36,12 +36,24 @@ def build(name: str, folder: Path = FOLDER) -> Manifests:
     extra = (
         ["monitoring"] if name == "ha, everything" and (folder / "monitoring" / "kustomization.yaml").exists() else []
     )
-    text = _kustomize(folder, overlay, [*(f"components/{each}" for each in components), *extra])
-    objects = tuple(each for each in yaml.safe_load_all(text) if each)
+    objects = _build(folder, overlay, [*(f"components/{each}" for each in components), *extra])
     return Manifests(name, objects, frozenset((*components, *built_in, *extra)))
 
 
-def _kustomize(folder: Path, overlay: str, components: Sequence[str]) -> str:
+def kustomize(folder: Path) -> str:
+    """What kustomize makes of the folder. Raises ``RuntimeError`` with what it says where it cannot be built."""
+    done = subprocess.run([kubectl.find(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout
+
+
+def read(text: str) -> tuple[Object, ...]:
+    """The objects in what kustomize made."""
+    return tuple(each for each in yaml.safe_load_all(text) if each)
+
+
+def _build(folder: Path, overlay: str, components: Sequence[str]) -> tuple[Object, ...]:
     with tempfile.TemporaryDirectory() as own:
         place = Path(own).resolve()
         kustomization = {
@@ -51,9 +63,4 @@ def _kustomize(folder: Path, overlay: str, components: Sequence[str]) -> str:
             "components": [os.path.relpath(folder.resolve() / each, place) for each in components],
         }
         (place / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        done = subprocess.run([kubectl.find(), "kustomize", str(place)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(
-            f"{overlay} with {', '.join(components) or 'nothing'} cannot be built: {done.stderr.strip()}"
-        )
-    return done.stdout
+        return read(kustomize(place))

@@ -22,7 +22,7 @@ OPERATOR_SECRETS = {
 
 OPTIONAL_SECRETS = {
     "gateway-webhooks": frozenset({"secret"}),
-    "store-s3": frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT"}),
+    "store-s3": frozenset({"url", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT"}),
 }
 """Secrets that a component needs: docs/operations.md says how they are made."""
 

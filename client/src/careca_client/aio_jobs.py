@@ -15,6 +15,7 @@ from careca.errors import CarecaError
 from careca.statuses import translated_errors
 from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Segment
 from careca.v1 import jobs_pb2, jobs_pb2_grpc
+from careca_client.access import Metadata
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS
 from careca_client.aio_stream import converse, hashed, ignore, pause
 from careca_client.conversation import Attempts, TranscribeOptions
@@ -32,7 +33,6 @@ from careca_client.jobs import (
 from careca_client.offer import Upload
 from careca_client.recording import Recording, Source
 from careca_client.result import TranscriptionResult
-from careca_client.submitter import Metadata
 
 
 class AsyncJobCalls:
@@ -113,13 +113,14 @@ class AsyncJobCalls:
         created_from: float | None = None,
         created_before: float | None = None,
         limit: int | None = None,
+        all_submitters: bool = False,
         timeout: float = ADMIN_TIMEOUT_SECONDS,
     ) -> AsyncGenerator[Job, None]:
         """The jobs, newest first: those in one of ``states``, created within the times, in seconds since 1970.
 
         Asks for further pages as they are needed. ``timeout`` limits each of these calls.
         """
-        listing = Listing(states, created_from, created_before, limit)
+        listing = Listing(states, created_from, created_before, limit, all_submitters=all_submitters)
         while (request := listing.request) is not None:
             with translated_errors():
                 page = await self._jobs.ListJobs(request, timeout=timeout, metadata=self._metadata)
@@ -194,8 +195,10 @@ class AsyncJobCalls:
         with translated_errors():
             await self._jobs.DeleteJob(request, timeout=timeout, metadata=self._metadata)
 
-    async def clear_jobs(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> JobsClearance:
-        """Removes all of the submitter's jobs that have ended, and has all services give their memory back."""
-        request = jobs_pb2.ClearJobsRequest()
+    async def clear_jobs(
+        self, *, all_submitters: bool = False, timeout: float = ADMIN_TIMEOUT_SECONDS
+    ) -> JobsClearance:
+        """Removes the submitter's jobs that have ended, or everybody's, and has all services give their memory back."""
+        request = jobs_pb2.ClearJobsRequest(all_submitters=all_submitters)
         with translated_errors():
             return decode_jobs_clearance(await self._jobs.ClearJobs(request, timeout=timeout, metadata=self._metadata))

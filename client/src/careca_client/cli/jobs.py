@@ -15,8 +15,8 @@ import typer
 
 from careca.errors import CarecaError
 from careca.types import JobState, Segment
-from careca_client.aio import AsyncClient
 from careca_client.cli import concurrency, job_tables, outputs, tables, terminal
+from careca_client.cli.connecting import async_client_of, client_of
 from careca_client.cli.exits import EXIT_CODES_HELP, ExitCode, report_error, reporting, worst
 from careca_client.cli.following import Follower
 from careca_client.cli.options import AsJson, Debug, Gateway, Quiet, Submitter
@@ -32,6 +32,10 @@ Those that are listed and cleared are the submitter's own.
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
 JobIds = Annotated[list[str], typer.Argument(metavar="JOB", help="The jobs' ids.")]
+
+Everybody = Annotated[
+    bool, typer.Option("--all", help="The jobs of all submitters; where there are tokens, for administrators.")
+]
 
 _SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -82,14 +86,15 @@ def list_jobs(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
+    everybody: Everybody = False,
     gateway: Gateway = DEFAULT_TARGET,
     submitter: Submitter = "",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Lists the submitter's jobs, newest first."""
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
-        found = list(client.jobs(states=states, created_from=since, limit=limit))
+    """Lists the submitter's jobs, newest first; with --all everybody's."""
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
+        found = list(client.jobs(states=states, created_from=since, limit=limit, all_submitters=everybody))
         if as_json:
             typer.echo(json.dumps([dataclasses.asdict(job) for job in found], indent=2))
         else:
@@ -105,7 +110,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Shows all about one job: its stages, its attempts, why it failed."""
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         job = client.job(job_id)
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(job), indent=2))
@@ -140,7 +145,7 @@ def watch(
 
 
 async def _watch_all(job_ids: Sequence[str], follower: Follower, gateway: str, submitter: str) -> list[ExitCode]:
-    async with AsyncClient(gateway, submitter=submitter) as client:
+    async with async_client_of(gateway, submitter) as client:
 
         async def watch_one(job_id: str, _turn: concurrency.Turn) -> ExitCode:
             _, code = await follower.follow(client, job_id, job_id)
@@ -184,24 +189,29 @@ def delete(
 def clear(
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can be asked.")] = False,
+    everybody: Everybody = False,
     gateway: Gateway = DEFAULT_TARGET,
     submitter: Submitter = "",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Removes all of the submitter's jobs that have ended, with their results, and unloads the models."""
+    """Removes all of the submitter's jobs that have ended, with their results, and unloads the models.
+
+    With --all everybody's. Where the gateway asks for tokens, that and unloading are for administrators.
+    """
     if not yes:
         terminal.ask(
             "Remove all jobs that have ended, with their results, and unload the models?", "confirm with --yes"
         )
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
-        cleared = client.clear_jobs()
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
+        cleared = client.clear_jobs(all_submitters=everybody)
         if as_json:
-            memory = tables.release_document(cleared.memory)
+            memory = tables.release_document(cleared.memory) if cleared.memory else None
             typer.echo(json.dumps({"removed_jobs": cleared.removed_jobs, "memory": memory}, indent=2))
         else:
             typer.echo(f"{cleared.removed_jobs} jobs removed")
-            terminal.stdout().print(tables.release_table(cleared.memory))
+            if cleared.memory:
+                terminal.stdout().print(tables.release_table(cleared.memory))
 
 
 def _delete(client: Client, job_id: str) -> str:
@@ -213,7 +223,7 @@ def _change(
     job_ids: Sequence[str], change: Callable[[Client, str], str], gateway: str, submitter: str, *, debug: bool
 ) -> None:
     """Changes each job and prints what it is then. One that cannot be changed does not keep the others from it."""
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         codes = []
         for job_id in dict.fromkeys(job_ids):
             try:

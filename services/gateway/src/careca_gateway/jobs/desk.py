@@ -1,4 +1,4 @@
-"""What submitters do with their jobs. Nobody sees or touches the jobs of others: to them there are none."""
+"""What submitters do with their jobs. To who may not see a job of others there is none."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import re
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from careca.caller import current_caller
 from careca.errors import NotFound, PreconditionFailed, Unavailable
 from careca.types import Job, JobPriority, JobState, MemoryRelease, OutputFormat, Stage
 from careca.v1 import gateway_pb2
@@ -43,7 +44,8 @@ class Cleared:
     removed_jobs: int
     releases: dict[Stage, MemoryRelease]
     """Of the model services that could be reached."""
-    own: MemoryRelease
+    own: MemoryRelease | None
+    """Of the gateway; ``None`` where the caller may not have memory released."""
 
 
 class JobDesk:
@@ -114,13 +116,18 @@ class JobDesk:
                 webhook_url=asked.webhook_url,
                 stages=first_stages(),
             ),
-            self._limits,
+            self._limits_of_caller(),
         )
+
+    def _limits_of_caller(self) -> Limits:
+        own = current_caller().limits.jobs
+        most = self._limits.queued_per_submitter
+        return replace(self._limits, queued_per_submitter=most if own is None else min(own, most))
 
     async def get(self, submitter: str, job_id: str) -> Job:
         """The job. Raises ``NotFound``, as all methods here do that take an id."""
         job = await self._queue.get(job_id) if is_job_id(job_id) else None
-        if job is None or job.submitter != submitter:
+        if job is None or not (job.submitter == submitter or current_caller().sees_all_jobs):
             raise NotFound("there is no such job", reason="JOB_NOT_FOUND", metadata={"job_id": job_id[:_SHOWN]})
         return job
 
@@ -157,7 +164,7 @@ class JobDesk:
     async def retry(self, submitter: str, job_id: str) -> Job:
         """Queues the job again. Raises as ``JobQueue.retry`` does."""
         job = await self.get(submitter, job_id)
-        return await self._queue.retry(job_id, stages_to_repeat(job.stages), self._limits)
+        return await self._queue.retry(job_id, stages_to_repeat(job.stages), self._limits_of_caller())
 
     async def delete(self, submitter: str, job_id: str) -> None:
         """Forgets the job and its result."""
@@ -165,12 +172,17 @@ class JobDesk:
         await self._queue.delete(job_id)
         await self._janitor.remove([job_id])
 
-    async def clear(self, submitter: str, deadline: Deadline) -> Cleared:
-        """Forgets all of the submitter's jobs that have ended, and has all services give memory back."""
+    async def clear(self, submitter: str | None, deadline: Deadline) -> Cleared:
+        """Forgets all jobs that have ended, the submitter's or everybody's.
+
+        Has all services give memory back where the caller may ask for that.
+        """
         removed = 0
         while job_ids := await self._queue.clear(submitter):
             await self._janitor.remove(job_ids)
             removed += len(job_ids)
+        if not current_caller().is_admin:
+            return Cleared(removed, {}, None)
         releases, own = await self._administration.release_what_can_be(deadline)
         return Cleared(removed, releases, own)
 

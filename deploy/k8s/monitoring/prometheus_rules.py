@@ -1,6 +1,6 @@
 """Wraps ``rules/*.yaml``, which Prometheus and promtool read as they are, for the Prometheus operator.
 
-    python deploy/k8s/monitoring/prometheus_rules.py    writes prometheus-rules.yaml, a test compares
+``python deploy/k8s/monitoring/prometheus_rules.py`` writes prometheus-rules.yaml, a test compares.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finds ``prometheus`` and ``promtool``, and fetches them where there are none: no root is needed.
 
-    python deploy/k8s/monitoring/prometheus_tools.py    prints where they are
+``python deploy/k8s/monitoring/prometheus_tools.py`` prints where they are.
 
 Those on the PATH are taken, else Debian's package is unpacked, not installed, into the virtual environment. Both
 programs need nothing beside the C library.
@@ -34,7 +34,7 @@ def find(program: str) -> Path:
 
 
 def fetch(folder: Path) -> None:
-    """Downloads the package, which apt verifies, and puts ``PROGRAMS`` into ``folder``. Raises ``NoPrometheusError``."""
+    """Downloads the package, which apt verifies, and puts ``PROGRAMS`` there. Raises ``NoPrometheusError``."""
     if missing := [tool for tool in ("apt-get", "dpkg-deb") if not shutil.which(tool)]:
         raise NoPrometheusError(f"{PACKAGE} is to be installed by hand: there is no {missing[0]} here to fetch it with")
     with tempfile.TemporaryDirectory(prefix="careca-prometheus-") as name:

@@ -15,7 +15,7 @@ BENCH_READY := $(VENV)/.bench
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check security-check format bench bench-diarization bench-jobs bench-peers chaos docs constraints clean
+.PHONY: help setup models proto demo up down test check security-check format bench bench-diarization bench-jobs bench-peers chaos monitoring monitoring-check docs constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ test: $(TESTS_READY) proto models ## run all tests
 check: $(TESTS_READY) proto ## lint, types, import rules, protos
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy services client deploy/local bench docs
+	$(BIN)/mypy services client deploy/local deploy/k8s bench docs
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(LAST_MAIN),subdir=protos'
@@ -72,6 +72,16 @@ chaos: $(BENCH_READY) models ## do jobs while every part is killed again and aga
 
 bench-peers: $(BENCH_READY) models .venv-peer/.ready ## measure the diarizer beside another one, installed apart
 	$(BIN)/python bench/diarize.py peer
+
+monitoring: $(TESTS_READY) proto ## write the dashboards and the rules of the Prometheus operator from their sources
+	$(BIN)/python deploy/k8s/monitoring/prometheus_rules.py
+	cd deploy/k8s && $(CURDIR)/$(BIN)/python -m monitoring.dashboards
+
+monitoring-check: $(TESTS_READY) models ## check rules, dashboards and metrics with a real Prometheus; draws docs/monitoring/
+	$(BIN)/careca models pull whisper-tiny.en
+	$(BIN)/python deploy/k8s/monitoring/prometheus_tools.py
+	$(BIN)/python -m pytest tests/repo/test_rules.py tests/repo/test_dashboards.py tests/repo/test_monitoring.py tests/unit/test_metrics.py
+	PYTHONPATH=deploy/k8s:deploy/local $(BIN)/python -m monitoring.live.check --pictures
 
 docs: $(SERVICES_READY) proto ## write the README's table of settings
 	@$(BIN)/python docs/settings_table.py

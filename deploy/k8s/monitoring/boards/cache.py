@@ -19,6 +19,7 @@ from monitoring.panels import (
 )
 
 _ANSWERS = ((None, RED), (1, GREEN))
+_BY_MODELS = 'stage=~"transcribe|diarize"'
 
 
 def _hit_rate(*by: str) -> str:
@@ -124,10 +125,13 @@ CACHE = Dashboard(
             "s",
             (
                 Query(
-                    quantile(0.95, "careca_stage_seconds", "job", labels='cached="true"'),
+                    quantile(0.95, "careca_stage_seconds", "job", labels=f'{_BY_MODELS}, cached="true"'),
                     "{{job}} from the cache",
                 ),
-                Query(quantile(0.95, "careca_stage_seconds", "job", labels='cached="false"'), "{{job}} computed"),
+                Query(
+                    quantile(0.95, "careca_stage_seconds", "job", labels=f'{_BY_MODELS}, cached="false"'),
+                    "{{job}} computed",
+                ),
             ),
         ),
         Panel(

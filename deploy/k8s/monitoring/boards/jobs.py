@@ -20,6 +20,7 @@ from monitoring.panels import (
 
 _ENDED = 'outcome=~"failed|partial|succeeded"'
 _FAILED = 'outcome=~"failed|partial"'
+_BY_MODELS = 'stage=~"transcribe|diarize"'
 
 JOBS = Dashboard(
     uid="careca-jobs",
@@ -129,15 +130,15 @@ JOBS = Dashboard(
             (Query(quantile(0.95, "careca_stage_seconds", "stage", labels='cached="false"'), "{{stage}}"),),
         ),
         Panel(
-            "Speed of each stage",
+            "Speed of the model stages",
             "Seconds of audio for each second that a stage took, waiting included: 10 is ten times as fast as it is "
             "heard.",
             "none",
             (
                 Query(
                     ratio(
-                        summed(rate("careca_audio_seconds_total"), "stage"),
-                        summed(rate("careca_stage_seconds_sum", 'cached="false"'), "stage"),
+                        summed(rate("careca_audio_seconds_total", _BY_MODELS), "stage"),
+                        summed(rate("careca_stage_seconds_sum", f'{_BY_MODELS}, cached="false"'), "stage"),
                     ),
                     "{{stage}}",
                 ),

@@ -6,12 +6,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from careca.errors import InvalidRecording
-from careca.types import ClearScope, Job, JobState
+from careca.types import ClearScope, Job, JobPriority, JobState
 from careca_client import Client
 
 Announce = Callable[[str], None]
@@ -21,11 +22,12 @@ SEEN_SECONDS = 8.0
 
 
 def settings(folder: Path) -> Mapping[str, str]:
-    """What the services need to be set to: room for few results, and webhooks to this machine."""
+    """What the services need to be set to: room for few results, one job at a time, webhooks to this machine."""
     secret = folder / "webhook-secret"
     secret.write_text("a secret for this check only")
     return {
         "CARECA_CACHE_MAX_ENTRIES": "2",
+        "CARECA_JOB_SLOTS": "1",
         "CARECA_WEBHOOK_SECRET_FILE": str(secret),
         "CARECA_WEBHOOK_ALLOW_PRIVATE": "true",
     }
@@ -42,8 +44,11 @@ def run(client: Client, recordings: Sequence[Path], announce: Announce, *, pause
             client.transcribe(recording)
             client.transcribe(recording)
             time.sleep(pause_seconds)
-        announce("jobs: one to its end with a webhook, one cancelled at work")
-        _to_the_end(client, client.submit(recordings[0], skip_cache=True, webhook_url=webhook_url))
+        announce("jobs: some to their ends with webhooks, one cancelled at work")
+        jobs = [client.submit(each, skip_cache=True, webhook_url=webhook_url) for each in recordings]
+        jobs.append(client.submit(recordings[0], skip_cache=True, priority=JobPriority.INTERACTIVE))
+        for job in jobs:
+            _to_the_end(client, job)
         _cancel_at_work(client, client.submit(recordings[-1], skip_cache=True))
         time.sleep(pause_seconds)
         announce("something that is no recording")
@@ -56,17 +61,17 @@ def run(client: Client, recordings: Sequence[Path], announce: Announce, *, pause
         client.release_memory()
         time.sleep(pause_seconds)
         client.stats()
-        announce("each recording once more")
-        for recording in recordings:
-            client.transcribe(recording)
-            time.sleep(pause_seconds)
+        announce("all recordings at once")
+        with ThreadPoolExecutor() as callers:
+            list(callers.map(client.transcribe, recordings))
+        time.sleep(pause_seconds)
         client.transcribe(recordings[-1])
     time.sleep(SEEN_SECONDS)
 
 
 def _to_the_end(client: Client, job: Job) -> None:
-    *_, last = client.watch(job.id)
-    if not (isinstance(last, Job) and last.state is JobState.SUCCEEDED):
+    *_, last = (event for event in client.watch(job.id) if isinstance(event, Job))
+    if last.state is not JobState.SUCCEEDED:
         raise RuntimeError(f"the job ended otherwise: {last}")
 
 

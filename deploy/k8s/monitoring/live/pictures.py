@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from PIL import Image
 
 from monitoring.live.prometheus import Prometheus
 from monitoring.panel_queries import PanelQuery, panel_queries
 
-DPI = 60
+DPI = 70
+COLOURS = 48
 WIDTH_INCHES, STAT_INCHES, PICTURE_INCHES = 13.0, 1.0, 2.6
 RATE_INTERVAL = "10s"
 STEP_SECONDS = 1.0
@@ -45,8 +49,7 @@ def draw(board: Mapping[str, Any], prometheus: Prometheus, start: float, end: fl
     for axes in places:
         axes.set_axis_off()
     figure.suptitle(board["title"])
-    figure.savefig(target, dpi=DPI, pil_kwargs={"optimize": True})
-    pyplot.close(figure)
+    _save(figure, target)
 
 
 def shown(value: float, unit: str) -> str:
@@ -58,7 +61,7 @@ def shown(value: float, unit: str) -> str:
             return f"{100 * value:.3g} %"
         case "bytes" | "Bps":
             power = min(int(math.log(max(1.0, abs(value)), 1024)), len(_BYTE_STEPS) - 1)
-            return f"{value / 1024**power:.3g} {_BYTE_STEPS[power]}{'/s' if unit == 'Bps' else ''}"
+            return f"{value / 1024**power:.4g} {_BYTE_STEPS[power]}{'/s' if unit == 'Bps' else ''}"
         case "s":
             return f"{value:.3g} s"
         case "reqps" | "ops":
@@ -81,12 +84,30 @@ def _draw_stat(axes: Axes, panel: Mapping[str, Any], values: list[float]) -> Non
     axes.text(0.5, 0.4, text, ha="center", va="center", fontsize=20, color="tab:green", transform=axes.transAxes)
 
 
+def _save(figure: Figure, target: Path) -> None:
+    """As a small file: lines and letters do not need many colours."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=DPI)
+    pyplot.close(figure)
+    Image.open(drawn).convert("RGB").quantize(COLOURS).save(target, optimize=True)
+
+
 def _lines(queries: Sequence[PanelQuery], prometheus: Prometheus, start: float, end: float) -> list[Line]:
     lines = []
     for query in queries:
         for labels, points in prometheus.series(query.expr, start, end, STEP_SECONDS):
-            lines.append((_legend(query.legend, labels), [(moment - start, value) for moment, value in points]))
+            lines.append((_legend(query.legend, labels), list(_with_gaps(points, start))))
     return lines
+
+
+def _with_gaps(points: Sequence[tuple[float, float]], start: float) -> Iterator[tuple[float, float]]:
+    """Points from ``start`` on, and where there were none something that is not drawn."""
+    before = math.inf
+    for moment, value in points:
+        if moment - before > 1.5 * STEP_SECONDS:
+            yield before + STEP_SECONDS - start, math.nan
+        yield moment - start, value
+        before = moment
 
 
 def _draw_graph(axes: Axes, panel: Mapping[str, Any], lines: Sequence[Line]) -> None:
@@ -94,15 +115,16 @@ def _draw_graph(axes: Axes, panel: Mapping[str, Any], lines: Sequence[Line]) -> 
     for legend, points in lines:
         axes.plot(*zip(*points, strict=True), label=legend, linewidth=1)
     axes.set_title(panel["title"], fontsize=10)
-    axes.set_ylim(bottom=0)
+    top = max((value for _, points in lines for _, value in points if math.isfinite(value)), default=0.0) or 1.0
+    axes.set_ylim(-0.03 * top, 1.05 * top)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, defaults["unit"])))
     axes.tick_params(labelsize=8)
     axes.grid(visible=True, alpha=0.3)
     if axes.lines:
-        axes.legend(fontsize=6, loc="upper left", ncols=2 if len(axes.lines) > 4 else 1)
+        axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0, frameon=False)
     else:
         axes.text(0.5, 0.5, "nothing here", ha="center", va="center", transform=axes.transAxes, color="grey")
 
 
 def _legend(pattern: str, labels: Mapping[str, str]) -> str:
-    return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], "").rpartition("/")[2], pattern)
+    return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], "").removeprefix("/careca.v1."), pattern)

@@ -19,7 +19,7 @@ from monitoring.live.prometheus import Prometheus
 from monitoring.panel_queries import PanelQuery, panel_queries
 
 DPI = 70
-COLOURS = 48
+COLOURS = 128
 WIDTH_INCHES, STAT_INCHES, PICTURE_INCHES = 13.0, 1.0, 2.6
 RATE_INTERVAL = "10s"
 STEP_SECONDS = 1.0

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from careca import tracing
 from careca.audio import Audio, AudioSpool
 from careca.cache import CacheOutcome, ResultCache, cache_key
 from careca.engine import CancelToken, Engine
@@ -253,9 +254,10 @@ class CachedStage(Generic[O, R, M]):
         """Runs in a thread. ``held`` has the only reference to the audio, so that the cleanup finds it dropped."""
         began = time.monotonic()
         try:
-            self._engine.load()
-            self._metrics.count_audio(self._stage, held[0].duration)
-            message = self._encode(self._infer(held[0], options, cancel, emit)).SerializeToString()
+            with tracing.span("compute", stage=self._stage.value, audio_seconds=held[0].duration):
+                self._engine.load()
+                self._metrics.count_audio(self._stage, held[0].duration)
+                message = self._encode(self._infer(held[0], options, cancel, emit)).SerializeToString()
             return _COMPUTE_SECONDS.pack(time.monotonic() - began) + message
         except BaseException as error:
             if isinstance(error, OutOfMemory):

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from careca_client import Client
-from local_stack import LocalStack, Part, free_ports
+from local_stack import free_ports
 from media import tone, wav
 from monitoring.live import evidence, load
 from monitoring.live.check import check_metrics, metrics_ports
 from monitoring.live.prometheus import Prometheus
 from promtool import program
-
-TIMED = Path(__file__).parents[2] / "bench" / "timed_service.py"
-
-
-class TimedStack(LocalStack):
-    """The stack on one machine, with model services that have no models."""
-
-    def service(self, name: str, service: str, port: int, **settings: str) -> Part:
-        part = super().service(name, service, port, CARECA_TIMED_SECONDS="0.4", **settings)
-        return part if service == "gateway" else replace(part, command=[sys.executable, str(TIMED), service])
+from timed_stack import TimedStack
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ KUBECTL_READY := $(VENV)/.kubectl
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check security-check k8s-check images format bench bench-diarization bench-jobs bench-peers chaos docs constraints clean
+.PHONY: help setup models proto demo up down test check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-peers chaos load docs constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,16 @@ chaos: $(BENCH_READY) models ## do jobs while every part is killed again and aga
 
 bench-peers: $(BENCH_READY) models .venv-peer/.ready ## measure the diarizer beside another one, installed apart
 	$(BIN)/python bench/diarize.py peer
+
+monitoring: $(TESTS_READY) proto ## write the dashboards and the rules of the Prometheus operator from their sources
+	$(BIN)/python deploy/k8s/monitoring/prometheus_rules.py
+	cd deploy/k8s && $(CURDIR)/$(BIN)/python -m monitoring.dashboards
+
+monitoring-check: $(TESTS_READY) models ## check rules, dashboards and metrics with a real Prometheus; draws docs/monitoring/
+	$(BIN)/careca models pull whisper-tiny.en
+	$(BIN)/python deploy/k8s/monitoring/prometheus_tools.py
+	$(BIN)/python -m pytest tests/repo/test_rules.py tests/repo/test_dashboards.py tests/repo/test_monitoring.py tests/unit/test_metrics.py
+	PYTHONPATH=deploy/k8s:deploy/local $(BIN)/python -m monitoring.live.check --pictures
 
 docs: $(SERVICES_READY) proto ## write the README's table of settings
 	@$(BIN)/python docs/settings_table.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -906,3 +907,6 @@ async def test_the_gateways_own_stages_and_its_store_are_counted_in_the_metrics(
             assert stack.metrics.registry.get_sample_value("careca_stage_seconds_count", labels) == 1
     await until(lambda: stack.metrics.registry.get_sample_value("careca_store_recordings") == 1)
     assert stack.metrics.registry.get_sample_value("careca_store_size_bytes") == 2 * len(RECORDING) - 44
+    assert stack.metrics.registry.get_sample_value("careca_store_max_bytes") == 50 * 2**30
+    free = stack.metrics.registry.get_sample_value("careca_store_free_bytes")
+    assert 0 < free <= shutil.disk_usage(stack.store).total

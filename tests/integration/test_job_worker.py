@@ -69,6 +69,7 @@ class Counts:
         self.recovered: Counter[str] = Counter()
         self.stops: list[float] = []
         self.stats = QueueStats()
+        self.queue_answers: bool | None = None
 
     def job_attempted(self, outcome: str, seconds: float) -> None:
         self.attempts[outcome] += 1
@@ -81,6 +82,10 @@ class Counts:
 
     def queue_measured(self, stats: QueueStats) -> None:
         self.stats = stats
+        self.queue_answers = True
+
+    def queue_away(self) -> None:
+        self.queue_answers = False
 
 
 @pytest.fixture
@@ -216,6 +221,21 @@ async def test_the_end_of_a_job_is_told_when_redis_is_back(queue: RedisJobQueue,
 
         assert (done.state, len(done.attempts)) == (JobState.SUCCEEDED, 1)
         assert script.discarded == []
+
+
+async def test_it_is_told_whether_the_queue_answers(
+    queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "STATS_SECONDS", 0.1)
+    counts = Counts()
+    async with working(queue, Script(), counts):
+        await until(lambda: counts.queue_answers)
+
+        redis_server.pause()
+        await until(lambda: counts.queue_answers is False)
+
+        redis_server.resume()
+        await until(lambda: counts.queue_answers)
 
 
 async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(

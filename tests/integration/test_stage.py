@@ -99,6 +99,23 @@ async def test_a_hit_answers_at_once_without_audio_and_without_the_engine(servic
     assert service.sample("careca_stage_seconds_count", stage="transcribe", cached="true") == 1
 
 
+async def test_what_the_cache_saves_is_the_time_that_computing_took(service):
+    service.engine.may_go_on.clear()
+    first = service.start()
+    await service.has_begun()
+    follower = service.start()
+    await asyncio.sleep(0.2)
+    service.engine.may_go_on.set()
+    await asyncio.gather(first, follower)
+    saved = service.sample("careca_cache_saved_seconds_total")
+    assert 0.2 <= saved < 60, "what a follower did not compute itself"
+
+    await service.events()
+    await service.events()
+
+    assert service.sample("careca_cache_saved_seconds_total") == pytest.approx(3 * saved)
+
+
 async def test_other_options_or_other_audio_are_another_result(service):
     await service.events()
     await service.events(options=TranscriptionOptions(beam_size=1))
@@ -242,6 +259,7 @@ async def test_what_the_engine_raises_reaches_the_caller_and_is_not_stored(servi
         await service.events()
 
     assert service.cache.entries == {}
+    assert service.sample("careca_out_of_memory_total") == 1
     assert not result_of(await service.events()).cached
 
 

@@ -6,11 +6,15 @@ import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
 import pytest
 from structlog.testing import capture_logs
 
 from careca.memory import CleanupLevel, MemoryKeeper, MemoryKind, MemoryObserver, measure
+from careca.memory_limit import memory_limit
+from careca.types import MemoryRelease
 
 MEGABYTE = 1_000_000
 
@@ -22,9 +26,13 @@ needs_malloc_trim = pytest.mark.skipif(
 class Witness(MemoryObserver):
     def __init__(self) -> None:
         self.given_back: Counter[tuple[MemoryKind, CleanupLevel]] = Counter()
+        self.cleaned: tuple[CleanupLevel, MemoryRelease] | None = None
 
     def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
         self.given_back[kind, level] += size_bytes
+
+    def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
+        self.cleaned = level, release
 
 
 class GpuEngine:
@@ -73,6 +81,17 @@ def test_a_process_holds_memory_and_without_an_engine_none_on_a_gpu() -> None:
 
     assert usage.rss_bytes >= usage.uss_bytes > MEGABYTE
     assert (usage.gpu_allocated_bytes, usage.gpu_reserved_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("text", ["536870912\n", "max\n", "9223372036854771712\n"])
+def test_the_limit_is_the_containers_or_the_machines_where_that_is_less(tmp_path: Path, text: str) -> None:
+    (tmp_path / "memory.max").write_text(text)
+    machine = psutil.virtual_memory().total
+
+    limit = memory_limit([tmp_path / "memory.max", tmp_path / "no such file"])
+
+    assert limit == (512 * 2**20 if text.startswith("5") else machine)
+    assert memory_limit([]) == machine
 
 
 def test_what_the_process_allocates_is_seen() -> None:
@@ -133,6 +152,7 @@ def test_releasing_unloads_the_models_and_gives_back_all_gpu_memory() -> None:
     assert release.models_unloaded
     assert release.after.gpu_reserved_bytes == 0
     assert witness.given_back["gpu", "release"] == 300 * MEGABYTE
+    assert witness.cleaned == ("release", release)
     assert ("gpu", "task") not in witness.given_back
 
 

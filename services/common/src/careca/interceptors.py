@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
-from careca import request_id
+from careca import request_id, tracing
 from careca.caller import Guard, let_anybody_in, serving
 from careca.errors import CarecaError, DeadlineExceeded, InternalError, Unavailable
 from careca.gate import CallGate
@@ -101,10 +101,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _serving(self, method: str, context: Context) -> AsyncIterator[Metadata]:
         """Everything around a call; yields the metadata to send before the first response."""
         infrastructure = method.startswith(_INFRASTRUCTURE)
-        call_id = request_id.accepted(context.invocation_metadata())
+        metadata = list(context.invocation_metadata() or ())
+        call_id = request_id.accepted(metadata)
         started = time.monotonic()
         cancelled: grpc.StatusCode | None = None
-        with bound_contextvars(request_id=call_id):
+        with ExitStack() as around:
+            around.enter_context(bound_contextvars(request_id=call_id))
+            note = around.enter_context(tracing.serving(method, metadata, traced=not infrastructure))
             try:
                 async with self._answering_errors(method, context, call_id):
                     with ExitStack() as stack:
@@ -116,7 +119,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 cancelled = _cancellation_code(context)
                 raise
             finally:
-                self._report(method, cancelled or context.code(), started, context.peer(), quiet=infrastructure)
+                code = cancelled or context.code() or grpc.StatusCode.OK
+                note(code=code.name)
+                self._report(method, code.name, started, context.peer(), quiet=infrastructure)
 
     def _let_in(self, method: str, context: Context, stack: ExitStack) -> None:
         stack.enter_context(self._gate.passing())
@@ -139,13 +144,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except Exception as error:  # noqa: BLE001 - every failure gets an answer; what was not expected is logged
             await _abort(context, _refusal(error, method, call_id), call_id)
 
-    def _report(self, method: str, code: grpc.StatusCode | None, started: float, peer: str, *, quiet: bool) -> None:
-        name = (code or grpc.StatusCode.OK).name
+    def _report(self, method: str, code: str, started: float, peer: str, *, quiet: bool) -> None:
         seconds = time.monotonic() - started
         if not quiet:
-            self._metrics.observe_rpc(method, name, seconds)
+            self._metrics.observe_rpc(method, code, seconds)
         log = _log.debug if quiet else _log.info
-        log("call served", method=method, code=name, seconds=round(seconds, 3), peer=peer)
+        log("call served", method=method, code=code, seconds=round(seconds, 3), peer=peer)
 
 
 async def _write(context: Context, response: Any) -> None:

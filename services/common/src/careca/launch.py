@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import grpc.aio
 
-from careca import logs
+from careca import logs, tracing
 from careca.caller import Guard, let_anybody_in
 from careca.errors import CarecaError
 from careca.metrics import Metrics
@@ -42,24 +42,28 @@ def run_service(name: str, settings_class: type[S], wire: Callable[[S], Wiring])
     settings = load(settings_class)
     logs.configure(settings)
     wait_without_spinning()
-    asyncio.run(_serve(settings, wire))
+    asyncio.run(_serve(name, settings, wire))
 
 
-async def _serve(settings: S, wire: Callable[[S], Wiring]) -> None:
+async def _serve(name: str, settings: S, wire: Callable[[S], Wiring]) -> None:
     try:
+        tracing.start(name, settings.otlp_endpoint)
         wiring = wire(settings)
     except CarecaError as error:
         logs.get_logger(__name__).error("Service cannot start", reason=error.reason, error=error.message)
         raise SystemExit(1) from None
-    await serve(
-        settings=settings,
-        add_services=wiring.add_services,
-        metrics=wiring.metrics,
-        warm_up=wiring.warm_up,
-        close=wiring.close,
-        drain=wiring.drain,
-        guard=wiring.guard,
-    )
+    try:
+        await serve(
+            settings=settings,
+            add_services=wiring.add_services,
+            metrics=wiring.metrics,
+            warm_up=wiring.warm_up,
+            close=wiring.close,
+            drain=wiring.drain,
+            guard=wiring.guard,
+        )
+    finally:
+        await asyncio.to_thread(tracing.stop)
 
 
 def _parse_arguments(name: str, settings_class: type[ServiceSettings]) -> None:

@@ -28,6 +28,9 @@ class MemoryObserver(Protocol):
     def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
         """Counts bytes given back, never negative."""
 
+    def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
+        """Takes what was held before and after a cleanup."""
+
 
 def measure(engine: Engine | None = None) -> MemoryUsage:
     """What this process and its children hold now, with the GPU memory of its engine. Blocks for some milliseconds."""
@@ -86,6 +89,7 @@ class MemoryKeeper:
         if self._observer:
             self._observer.memory_released("ram", level, max(0, before.rss_bytes - after.rss_bytes))
             self._observer.memory_released("gpu", level, max(0, before.gpu_reserved_bytes - after.gpu_reserved_bytes))
+            self._observer.memory_cleaned(level, release)
         # A task's own log line carries these figures too.
         _log.log(
             logging.DEBUG if level == "task" else logging.INFO,

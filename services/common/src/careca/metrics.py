@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 
 from careca.cache import CacheObserver, CacheOutcome, Removal
 from careca.memory import CleanupLevel, MemoryKind, MemoryObserver, measure
-from careca.types import MemoryUsage, Stage
+from careca.memory_limit import memory_limit
+from careca.types import MemoryRelease, MemoryUsage, Stage
 
 if TYPE_CHECKING:
     from careca.engine import Engine
@@ -61,6 +62,12 @@ class Metrics(MemoryObserver):
             ("kind", "level"),
             registry=self.registry,
         )
+        self._memory_cleaned = Gauge(
+            "careca_cleanup_memory_bytes",
+            "Memory that was held before and after the last cleanup of each level.",
+            ("kind", "level", "moment"),
+            registry=self.registry,
+        )
         self._certificates = Gauge(
             "careca_tls_certificate_expiry_timestamp_seconds",
             "When a certificate that is in use ends, in Unix time.",
@@ -102,6 +109,12 @@ class Metrics(MemoryObserver):
         """Counts bytes given back."""
         self._memory_released.labels(kind, level).inc(size_bytes)
 
+    def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
+        """Takes what was held before and after a cleanup; there is nothing to see before the first of a level."""
+        for moment, usage in (("before", release.before), ("after", release.after)):
+            self._memory_cleaned.labels("ram", level, moment).set(usage.rss_bytes)
+            self._memory_cleaned.labels("gpu", level, moment).set(usage.gpu_reserved_bytes)
+
 
 class ModelServiceMetrics(Metrics, CacheObserver):
     """What a model service counts beside that: its cache, its work and its model."""
@@ -116,7 +129,18 @@ class ModelServiceMetrics(Metrics, CacheObserver):
         )
         self._cache_entries = self._gauge("careca_cache_entries", "Entries in the cache, of all replicas together.")
         self._cache_size = self._gauge("careca_cache_size_bytes", "Compressed bytes in the cache, of all replicas.")
+        self._cache_max_entries = self._gauge(
+            "careca_cache_max_entries", "Most entries that the cache may hold; 0 where there is no cache."
+        )
         self._cache_available = self._gauge("careca_cache_available", "Whether the cache's store answers.")
+        self._cache_saved = Counter(
+            "careca_cache_saved_seconds",
+            "Seconds that computing results took, of those that were answered again without computing them.",
+            registry=self.registry,
+        )
+        self._out_of_memory = Counter(
+            "careca_out_of_memory", "Tasks that were too much for the device's memory.", registry=self.registry
+        )
         self._gauge("careca_work_in_flight", "Tasks that compute.").set_function(lambda: worker.in_flight)
         self._gauge("careca_work_waiting", "Tasks admitted that do not compute yet.").set_function(
             lambda: worker.waiting
@@ -144,6 +168,18 @@ class ModelServiceMetrics(Metrics, CacheObserver):
         """Takes whether the cache's store answers."""
         self._cache_available.set(available)
 
+    def cache_limited(self, max_entries: int) -> None:
+        """Takes how many entries the cache may hold, 0 where there is no cache."""
+        self._cache_max_entries.set(max_entries)
+
+    def cache_saved(self, seconds: float) -> None:
+        """Counts the time of a computation that was not done again."""
+        self._cache_saved.inc(seconds)
+
+    def out_of_memory(self) -> None:
+        """Counts a task that was too much for the device's memory."""
+        self._out_of_memory.inc()
+
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(name, documentation, registry=self.registry)
 
@@ -165,6 +201,9 @@ class MemoryCollector(Collector):
     def _families(self, usage: MemoryUsage) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily("careca_memory_rss_bytes", "Resident set size.", usage.rss_bytes)
         yield GaugeMetricFamily("careca_memory_uss_bytes", "Unique set size.", usage.uss_bytes)
+        yield GaugeMetricFamily(
+            "careca_memory_limit_bytes", "Memory that the container, or else the machine, has.", memory_limit()
+        )
         if self._engine is not None:
             yield GaugeMetricFamily(
                 "careca_gpu_memory_allocated_bytes", "GPU memory that live data uses.", usage.gpu_allocated_bytes

@@ -54,6 +54,7 @@ def wire_model_service(
     """
     worker = Worker(max_waiting=settings.max_waiting)
     metrics = ModelServiceMetrics(stage, engine, worker)
+    metrics.cache_limited(settings.cache_max_entries if settings.redis_url else 0)
     cache = create_cache(
         settings.redis_url,
         namespace=name,

@@ -19,8 +19,9 @@ from careca.redis_gate import RedisAwayError, RedisGate
 from careca.single_flight import SingleFlight
 from careca.types import CacheClearance, CacheStats, ClearScope
 
-LAYOUT = 1
-"""Version of how entries are stored. Entries of another one are never read, and cleared as expired."""
+LAYOUT = 2
+"""Version of how entries are stored, and of what ``careca.stage`` puts before a result. Entries of another one are
+never read, and cleared as expired."""
 
 _POLL_SECONDS = 0.1
 _PROBE_SECONDS = 0.5

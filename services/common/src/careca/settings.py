@@ -72,6 +72,11 @@ class ServiceSettings(BaseSettings):
         default=True, description="Whether the service tells anybody, such as grpcurl, which methods it has."
     )
     health: bool = Field(default=True, description="Whether the service tells anybody who calls it about its health.")
+    otlp_endpoint: str = Field(
+        default="",
+        description="Where to send traces, as OpenTelemetry's protocol over gRPC, such as http://collector:4317; empty "
+        "sends none.",
+    )
     health_port: int = Field(
         default=-1,
         ge=-1,

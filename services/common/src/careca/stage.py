@@ -11,6 +11,8 @@ device. Whoever waits for another's result holds neither place nor slot, and is 
 from __future__ import annotations
 
 import asyncio
+import struct
+import time
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
@@ -20,10 +22,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from careca import tracing
 from careca.audio import Audio, AudioSpool
 from careca.cache import CacheOutcome, ResultCache, cache_key
 from careca.engine import CancelToken, Engine
-from careca.errors import InvalidRequest
+from careca.errors import InvalidRequest, OutOfMemory
 from careca.logs import get_logger
 from careca.memory import MemoryKeeper, measure
 from careca.metrics import ModelServiceMetrics
@@ -53,6 +56,9 @@ M = TypeVar("M", bound=Message)
 Event = Progress | Segment
 Emit = Callable[[Event], None]
 
+_COMPUTE_SECONDS = struct.Struct("<d")
+"""What a cached result begins with: how long it took to compute, and so what answering it again saves."""
+
 _log = get_logger(__name__)
 
 
@@ -77,7 +83,7 @@ class CachedStage(Generic[O, R, M]):
         schema: version of the result's layout and of the algorithm around the model; part of every cache key.
         engine: the model.
         infer: computes a result; runs in a thread.
-        encode: the result's message; what is cached is this message, serialized.
+        encode: the result's message; what is cached is this message, serialized, behind the time that it took.
         message_type: the message's class, which a cached result is parsed with.
         cache: results by key.
         worker: the threads; all work on the engine goes through it.
@@ -223,12 +229,14 @@ class CachedStage(Generic[O, R, M]):
         task.succeeded = True
         cached = outcome in (CacheOutcome.HIT, CacheOutcome.COALESCED)
         self._metrics.observe_stage(self._stage, task.seconds, cached=cached)
-        return Finished(self._message_type.FromString(value), cached)
+        if cached:
+            self._metrics.cache_saved(*_COMPUTE_SECONDS.unpack_from(value))
+        return Finished(self._message_type.FromString(value[_COMPUTE_SECONDS.size :]), cached)
 
     async def _compute(
         self, digest: Digest, options: O, chunks: AsyncIterator[bytes], task: TaskLog
     ) -> AsyncGenerator[AudioNeeded | Event | Done[bytes], None]:
-        """Receives the audio and infers; the last thing it yields is the serialized result."""
+        """Receives the audio and infers; the last thing it yields is what is cached."""
         try:
             with AudioSpool(digest, self._settings.spool_dir) as spool:
                 yield AudioNeeded()
@@ -244,11 +252,16 @@ class CachedStage(Generic[O, R, M]):
 
     def _work(self, held: list[Audio], options: O, task: TaskLog, cancel: CancelToken, emit: Emit) -> bytes:
         """Runs in a thread. ``held`` has the only reference to the audio, so that the cleanup finds it dropped."""
+        began = time.monotonic()
         try:
-            self._engine.load()
-            self._metrics.count_audio(self._stage, held[0].duration)
-            return self._encode(self._infer(held[0], options, cancel, emit)).SerializeToString()
+            with tracing.span("compute", stage=self._stage.value, audio_seconds=held[0].duration):
+                self._engine.load()
+                self._metrics.count_audio(self._stage, held[0].duration)
+                message = self._encode(self._infer(held[0], options, cancel, emit)).SerializeToString()
+            return _COMPUTE_SECONDS.pack(time.monotonic() - began) + message
         except BaseException as error:
+            if isinstance(error, OutOfMemory):
+                self._metrics.out_of_memory()
             # The traceback is still to be logged, but would keep what the model held from being collected.
             traceback.clear_frames(error.__traceback__)
             raise

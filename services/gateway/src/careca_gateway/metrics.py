@@ -20,11 +20,18 @@ class GatewayMetrics(Metrics):
         self._waiting = self._gauge("careca_work_waiting", "Recordings that wait for a decoder.")
         self._recordings = self._gauge("careca_store_recordings", "Recordings in the store.")
         self._store_size = self._gauge("careca_store_size_bytes", "Bytes in the store, decoded audio included.")
+        self._store_max = self._gauge("careca_store_max_bytes", "Bytes that the store may hold.")
+        self._store_free = self._gauge("careca_store_free_bytes", "Bytes that are free on the disk of the store.")
 
     def watch_work(self, *, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Takes where to ask for the work, whenever the metrics are read."""
         self._in_flight.set_function(in_flight)
         self._waiting.set_function(waiting)
+
+    def watch_store(self, *, max_bytes: int, free: Callable[[], int]) -> None:
+        """Takes the store's bound, and where to ask for the room on its disk whenever the metrics are read."""
+        self._store_max.set(max_bytes)
+        self._store_free.set_function(free)
 
     def store_used(self, usage: StoreUsage) -> None:
         """Takes what the store holds."""

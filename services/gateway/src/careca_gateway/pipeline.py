@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
+from careca import tracing
 from careca.errors import (
     CarecaError,
     DeadlineExceeded,
@@ -165,7 +166,8 @@ class Pipeline(Generic[T, D, A, R]):
         """
 
         async def work(tell: Emit) -> Completed[R]:
-            return await self._run(request, recording, deadline, tell)
+            with tracing.span("recording"):
+                return await self._run(request, recording, deadline, tell)
 
         async with aclosing(telling(work)) as events:
             async for event in events:
@@ -174,15 +176,19 @@ class Pipeline(Generic[T, D, A, R]):
     async def _run(self, request: Request, recording: HeldRecording, deadline: Deadline, tell: Emit) -> Completed[R]:
         emit = _Noticeable(tell)
         clock = _Clock(Stage.DECODE, emit)
-        decoded = await self._decoder.decode(
-            recording, request.channel_mode, lambda fraction: emit(Progress(Stage.DECODE, fraction))
-        )
+        with tracing.span("decode") as note:
+            decoded = await self._decoder.decode(
+                recording, request.channel_mode, lambda fraction: emit(Progress(Stage.DECODE, fraction))
+            )
+            note(cached=decoded.cached)
         reports = [clock.succeeded(cached=decoded.cached)]
         self._count(reports[0], decoded.message)
         found, model_reports = await self._infer(request, decoded.message, deadline, emit)
         reports += model_reports
         clock = _Clock(Stage.MERGE, emit)
-        merged = await self._merger.merge(request, decoded.message, found, tuple(reports))
+        with tracing.span("merge") as note:
+            merged = await self._merger.merge(request, decoded.message, found, tuple(reports))
+            note(cached=merged.cached)
         reports.append(clock.succeeded(cached=merged.cached))
         self._count(reports[-1], decoded.message)
         return Completed(self._merger.conclude(merged.message, tuple(reports)), tuple(reports))
@@ -224,12 +230,14 @@ async def _outcome(
     """Runs one model stage to its end: on all ``audio``, or it has failed. Raises only what means the whole request."""
     clock = _Clock(stage, emit)
     try:
-        finished = [await last(run(each), _part(emit, index, len(audio))) for index, each in enumerate(audio)]
+        with tracing.span(stage.value) as note:
+            finished = [await last(run(each), _part(emit, index, len(audio))) for index, each in enumerate(audio)]
+            cached = all(each.cached for each in finished)
+            note(cached=cached)
     except _REFUSALS:
         raise
     except CarecaError as error:
         return _Outcome(clock.failed(error), error=error)
-    cached = all(each.cached for each in finished)
     return _Outcome(clock.succeeded(cached=cached), tuple(each.message for each in finished))
 
 

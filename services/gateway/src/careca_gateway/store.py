@@ -154,7 +154,7 @@ class Store:
             raise InvalidRecording(
                 "the recording is empty: it has no bytes", reason="EMPTY_AUDIO", field="config.recording.size_bytes"
             )
-        if shutil.disk_usage(self.root).free < recording.size_bytes + FREE_BYTES:
+        if self.free_bytes() < recording.size_bytes + FREE_BYTES:
             raise store_full()
 
     def usage(self) -> StoreUsage:
@@ -176,6 +176,10 @@ class Store:
             yield
         finally:
             self._let_go = None
+
+    def free_bytes(self) -> int:
+        """Bytes that are free on the disk; a recording that would leave less than ``FREE_BYTES`` of them is refused."""
+        return shutil.disk_usage(self.root).free
 
     def sweep(self, in_use: frozenset[str] = frozenset(), *, shared: bool = True) -> None:
         """Removes what nobody used for the retention time, then the least recently used beyond the size.

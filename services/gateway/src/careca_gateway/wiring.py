@@ -109,6 +109,7 @@ def wire(settings: GatewaySettings) -> Wiring:
 
     async def warm_up() -> None:
         await asyncio.to_thread(store.open)
+        metrics.watch_store(max_bytes=settings.store_max_bytes, free=store.free_bytes)
         if queue:
             await queue.open()
         await housekeeper.start()

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import grpc.aio
 
-from careca import request_id
+from careca import request_id, tracing
 from careca.errors import InternalError, InvalidRecording, InvalidRequest, Unavailable
 from careca.statuses import responses_of, translated_errors
 from careca_gateway.request import Deadline
@@ -91,7 +91,8 @@ class AudioCall(Generic[Q, S]):
     async def _attempt(self, deadline: Deadline) -> AsyncGenerator[S, None]:
         """Everything that one call answers."""
         sending = _Sending(self._config, self._chunk, self._audio)
-        call = self._method(sending.messages(), timeout=deadline.remaining(), metadata=request_id.outgoing())
+        metadata = (*request_id.outgoing(), *tracing.outgoing())
+        call = self._method(sending.messages(), timeout=deadline.remaining(), metadata=metadata)
         try:
             with _not_cancelled_by_us(sending):
                 async for response in responses_of(call):

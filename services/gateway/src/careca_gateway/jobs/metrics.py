@@ -49,6 +49,9 @@ class JobMetrics:
         self._oldest = Gauge(
             "careca_jobs_oldest_waiting_seconds", "Age of the job that has waited longest.", registry=registry
         )
+        self._available = Gauge(
+            "careca_jobs_available", "Whether the Redis of the jobs answers this gateway.", registry=registry
+        )
         self._notices = Gauge("careca_webhooks_pending", "Webhooks that are still to be told.", registry=registry)
         self._without_job = Counter(
             "careca_calls_without_job", "Calls worked on without a job, as none could be made.", registry=registry
@@ -81,10 +84,15 @@ class JobMetrics:
         self._without_job.inc()
 
     def queue_measured(self, stats: QueueStats) -> None:
-        """Takes the state of the queue."""
+        """Takes the state of the queue, which answers."""
+        self._available.set(1)
         for state in JobState:
             self._jobs.labels(state).set(stats.by_state.get(state, 0))
         for priority in JobPriority:
             self._waiting.labels(priority).set(stats.waiting.get(priority, 0))
         self._oldest.set(stats.oldest_waiting_seconds)
         self._notices.set(stats.pending_notices)
+
+    def queue_away(self) -> None:
+        """Takes that the queue does not answer; what was told of it last stays."""
+        self._available.set(0)

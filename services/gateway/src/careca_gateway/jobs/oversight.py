@@ -41,6 +41,9 @@ class JobObserver(Protocol):
     def queue_measured(self, stats: QueueStats) -> None:
         """The state of the queue."""
 
+    def queue_away(self) -> None:
+        """The queue could not be asked for its state."""
+
 
 class Oversight:
     """One gateway's part in it.
@@ -72,7 +75,12 @@ class Oversight:
             _log.warning("a job was left by its worker", job_id=job.id, state=job.state.value, worker=_last_worker(job))
 
     async def _measure(self) -> None:
-        self._observer.queue_measured(await self._queue.stats())
+        try:
+            stats = await self._queue.stats()
+        except (Unavailable, Overloaded):
+            self._observer.queue_away()
+            raise
+        self._observer.queue_measured(stats)
 
     async def _count_recovered(self) -> None:
         """Says once how many jobs were waiting for a gateway to come back."""

@@ -1,0 +1,20 @@
+"""The stack on one machine, with model services that have no models: real processes, ready within seconds."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from local_stack import LocalStack, Part
+
+TIMED = Path(__file__).parents[1] / "bench" / "timed_service.py"
+TASK_SECONDS = "0.4"
+
+
+class TimedStack(LocalStack):
+    """Model services take a set time for each task and find the same in everything."""
+
+    def service(self, name: str, service: str, port: int, **settings: str) -> Part:
+        part = super().service(name, service, port, CARECA_TIMED_SECONDS=TASK_SECONDS, **settings)
+        return part if service == "gateway" else replace(part, command=[sys.executable, str(TIMED), service])

@@ -1,0 +1,40 @@
+"""Traces that nobody asked for cost nothing, and traces that cannot be sent say what to install."""
+
+import subprocess
+import sys
+
+import pytest
+
+from careca import tracing
+from careca.errors import PreconditionFailed
+
+
+def test_without_a_place_to_send_them_nothing_is_imported_and_nothing_happens() -> None:
+    code = (
+        "import sys\n"
+        "from careca import tracing\n"
+        "tracing.start('gateway', '')\n"
+        "with tracing.span('work', size=1) as note, tracing.serving('/a/b', []) as other:\n"
+        "    note(cached=True)\n"
+        "    other(code='OK')\n"
+        "    assert tracing.outgoing() == ()\n"
+        "tracing.stop()\n"
+        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_is_raised_inside_goes_on() -> None:
+    with pytest.raises(KeyError), tracing.span("work"):
+        raise KeyError
+
+
+def test_without_opentelemetry_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
+    monkeypatch.delitem(sys.modules, "careca.otlp_tracer", raising=False)
+
+    with pytest.raises(PreconditionFailed, match=r"careca-common\[tracing\]") as refused:
+        tracing.start("gateway", "http://127.0.0.1:4317")
+
+    assert refused.value.reason == "TRACING_NOT_INSTALLED"

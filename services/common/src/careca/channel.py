@@ -41,13 +41,16 @@ CHANNEL_OPTIONS: Options = [
 """What both kinds of channel are created with."""
 
 
-def create_channel(target: str) -> grpc.aio.Channel:
+def create_channel(target: str, *, options: Options | None = None) -> grpc.aio.Channel:
     """A channel for asyncio that spreads calls over all healthy servers behind ``target``.
 
     ``target`` is host:port, or with a scheme such as dns:///name:port to follow all addresses of a headless service.
+    ``options`` go before those that all channels have.
+
     Calls fail with ``grpc.aio.AioRpcError``: make them inside ``careca.statuses.translated_errors``.
     """
-    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    chosen = {**dict(CHANNEL_OPTIONS), **dict(options or ())}
+    return grpc.aio.insecure_channel(target, options=list(chosen.items()))
 
 
 def create_sync_channel(target: str) -> grpc.Channel:

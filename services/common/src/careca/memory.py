@@ -49,8 +49,8 @@ def measure(engine: Engine | None = None, *, thorough: bool = True) -> MemoryUsa
 def settle() -> None:
     """Takes everything that is there now for what stays, so that collecting garbage after each task passes it over.
 
-    To be called once a process is ready to work: by then it has some hundred thousand objects of modules and models, and
-    looking through them takes longer than all the rest of a cleanup. Releasing memory looks through them again.
+    To be called once a process is ready to work: by then it has some hundred thousand objects of modules and models,
+    and looking through them takes longer than all the rest of a cleanup. Releasing memory looks through them again.
     """
     gc.collect()
     gc.freeze()

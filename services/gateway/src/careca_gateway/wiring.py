@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import grpc.aio
 
-from careca.channel import create_channel
 from careca.launch import Wiring
 from careca.memory import MemoryKeeper
 from careca.types import Stage
@@ -15,7 +14,7 @@ from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, 
 from careca_gateway.admin import Administration
 from careca_gateway.assemble import Assembler
 from careca_gateway.blobs import Blobs, LocalBlobs, open_blobs
-from careca_gateway.clients import DiarizerClient, TranscriberClient
+from careca_gateway.clients import DiarizerClient, ReplicaChannel, TranscriberClient
 from careca_gateway.decode import Decoder
 from careca_gateway.gateway import Gateway
 from careca_gateway.housekeeping import Housekeeper
@@ -45,8 +44,8 @@ def wire(settings: GatewaySettings) -> Wiring:
         sharing=_sharing(settings, shared) if shared else None,
     )
     channels = {
-        Stage.TRANSCRIBE: create_channel(settings.transcriber_target),
-        Stage.DIARIZE: create_channel(settings.diarizer_target),
+        Stage.TRANSCRIBE: ReplicaChannel(settings.transcriber_target),
+        Stage.DIARIZE: ReplicaChannel(settings.diarizer_target),
     }
     transcriber, diarizer = TranscriberClient(channels[Stage.TRANSCRIBE]), DiarizerClient(channels[Stage.DIARIZE])
     decoder = Decoder(settings.decode_limits, slots=settings.decoders)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,7 +28,7 @@ from local_stack import Part
 TASK_SECONDS = 0.5
 """What each task takes at either model service."""
 
-CLIPS = 96
+CLIPS = 64
 """Different recordings: the same one twice at once would be computed once."""
 
 PATIENCE_SECONDS = 120.0
@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 120.0
 QUEUED_JOBS = 100
 """Jobs that may wait, so few that too many of them are refused before the measurement is over."""
 
-_UNCACHED = {"CARECA_REDIS_URL": "", "CARECA_MAX_QUEUED_JOBS": str(QUEUED_JOBS), "CARECA_LOG_FORMAT": "json"}
+_SETTINGS = {"CARECA_REDIS_URL": "", "CARECA_MAX_QUEUED_JOBS": str(QUEUED_JOBS), "CARECA_LOG_FORMAT": "json"}
 
 
 @dataclass
@@ -109,18 +109,17 @@ class Load:
 async def loaded(
     *,
     workers: int,
-    gateways: int = 2,
-    environment: Mapping[str, str] | None = None,
+    task_seconds: float = TASK_SECONDS,
     create: Callable[..., Fleet] = Fleet,
 ) -> AsyncIterator[Load]:
-    """A stack of timed services; its gateways have decoded all recordings."""
+    """Two gateways and timed services that cache nothing; all recordings are decoded."""
     with tempfile.TemporaryDirectory(prefix="careca-load-") as name:
         stack = create(
             Path(name) / "stack",
-            environment={**_UNCACHED, **(environment or {})},
-            gateways=gateways,
+            environment=_SETTINGS,
+            gateways=2,
             workers=workers,
-            timed_seconds=TASK_SECONDS,
+            timed_seconds=task_seconds,
         )
         try:
             await asyncio.to_thread(stack.start)

@@ -44,6 +44,7 @@ FULL_SECONDS = 0.5
 _OPTIONS: Options = [
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # of pings that measure bandwidth; while one is out keepalive sends none
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 

@@ -65,8 +65,7 @@ async def _serve(load: Load, kind: str) -> list[str]:
     asked: list[Asked] = []
 
     async def call() -> None:
-        for number in numbers:
-            asked.append(await ask_once(ask, number, time.monotonic()))
+        asked.extend([await ask_once(ask, number, time.monotonic()) for number in numbers])
 
     began = time.monotonic()
     await asyncio.gather(*(call() for _ in range(CALLERS)))

@@ -24,14 +24,14 @@ from tables import mebibytes, table
 
 MODEL = "whisper-tiny.en"
 CLIP_SECONDS = 15.0
-CLIPS = 8
+CLIPS = 12
 """Recordings of each kind of request."""
 
 CALLERS = 2
 
 
-async def measure() -> str:
-    """Two tables: both kinds of requests, and the memory of the processes afterwards."""
+async def measure() -> tuple[str, int]:
+    """Tables of both kinds of requests and of the processes' memory afterwards, and how many requests failed."""
     with tempfile.TemporaryDirectory(prefix="careca-load-") as name:
         clips = _cut(Path(name))
         environment = {"CARECA_WHISPER_MODEL": MODEL}
@@ -55,7 +55,8 @@ async def measure() -> str:
         "failed",
     ]
     memory = [[part, mebibytes(before[part]), mebibytes(after[part])] for part in after]
-    return table(head, rows) + "\n\n" + table(["RSS, with child processes", "at start", "after"], memory)
+    text = table(head, rows) + "\n\n" + table(["RSS, with child processes", "at start", "after"], memory)
+    return text, sum(int(row[-1]) for row in rows)
 
 
 async def _serve(load: Load, kind: str) -> list[str]:

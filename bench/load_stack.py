@@ -28,8 +28,9 @@ from local_stack import Part
 TASK_SECONDS = 0.5
 """What each task takes at either model service."""
 
-CLIPS = 64
-"""Different recordings: the same one twice at once would be computed once."""
+CLIPS = 96
+"""Different recordings: the same one twice at once would be computed once. At the highest load, one comes again after
+longer than any request takes."""
 
 PATIENCE_SECONDS = 120.0
 

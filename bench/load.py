@@ -105,7 +105,7 @@ async def _keep(load: Load, workers: int) -> None:
 async def _capacity(load: Load, workers: int) -> float:
     """Requests in a second with so many callers that nobody's slot waits for them, and none is refused."""
     begin = time.monotonic()
-    asked = await closed_loop(load.transcribe, callers=3 * workers, duration=CAPACITY_SECONDS)
+    asked = await closed_loop(load.transcribe, callers=5 * workers, duration=CAPACITY_SECONDS)
     rate = len(answered(asked)) / (max(each.ended for each in asked) - begin)
     announce(f"{workers} replicas do {rate:.2f} requests a second")
     return rate

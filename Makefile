@@ -78,6 +78,10 @@ chaos: $(BENCH_READY) models ## do jobs while every part is killed again and aga
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python bench/chaos.py
 
+load: $(BENCH_READY) models ## load the stack, restart and replace its replicas meanwhile; writes docs/benchmarks.md
+	$(BIN)/careca models pull whisper-tiny.en
+	$(BIN)/python bench/load.py
+
 bench-peers: $(BENCH_READY) models .venv-peer/.ready ## measure the diarizer beside another one, installed apart
 	$(BIN)/python bench/diarize.py peer
 

@@ -22,10 +22,12 @@ from careca.statuses import translated_errors
 from careca.types import Stage
 from careca.v1 import diarizer_pb2, diarizer_pb2_grpc
 from careca_client import Access, AsyncClient
+from careca_gateway.clients import ReplicaChannel
 from certificates import CertificateFiles, issue
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine
 from media import tone, wav
 from stack import ModelService, Stack
+from submitters import until
 
 RECORDING = wav(tone(2.0))
 
@@ -126,6 +128,26 @@ async def test_both_sides_take_new_files_of_a_new_authority_without_a_restart_an
             assert await ask_on(stub)
             with pytest.raises(Unavailable):
                 await ask(service, before)
+
+
+async def test_a_gateway_checks_the_name_that_it_calls_whichever_address_answers(
+    authority: trustme.CA, caller_files: CertificateFiles, tmp_path: Path
+) -> None:
+    async def look_up(_name: str, port: int) -> set[str]:
+        return {f"ipv4:127.0.0.1:{port}"}
+
+    files = issue(tmp_path / "named", authority, host="diarizer.careca.svc")
+    async with diarizer(files) as service:
+        for name, is_right in (("diarizer.careca.svc", True), ("transcriber.careca.svc", False)):
+            target = f"dns:///{name}:{service.port}"
+            async with ReplicaChannel(target, calling_with(caller_files), look_up=look_up) as channel:
+                await until(lambda channel=channel: all(r.address.startswith("ipv4:") for r in channel.replicas))
+                stub = diarizer_pb2_grpc.DiarizerServiceStub(channel)
+                if is_right:
+                    assert await ask_on(stub)
+                else:
+                    with pytest.raises(Unavailable):
+                        await ask_on(stub)
 
 
 async def test_new_files_that_cannot_be_used_are_logged_and_the_old_ones_stay_in_use(

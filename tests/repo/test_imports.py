@@ -28,7 +28,7 @@ IMPORTERS = {
     "sklearn|scipy": {"borders", "clustering", "reconstruction", "stitching"},
     "grpc": {
         *("channel", "interceptors", "launch", "model_service", "probe", "rotating_channel", "server", "statuses"),
-        *("service", "wiring", "calls", "transcriber", "diarizer"),
+        *("service", "wiring", "calls", "replicas", "transcriber", "diarizer"),
     },
 }
 

@@ -1,10 +1,13 @@
 """Memory is measured as it is, and given back for real."""
 
 import ctypes
+import gc
 import random
 import sys
 import threading
+import weakref
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from careca.memory import CleanupLevel, MemoryKeeper, MemoryKind, MemoryObserver, measure
+from careca.memory import CleanupLevel, MemoryKeeper, MemoryKind, MemoryObserver, measure, settle
 from careca.memory_limit import memory_limit
 from careca.types import MemoryRelease
 
@@ -62,6 +65,13 @@ class GpuEngine:
     def release_gpu_cache(self) -> None:
         self.calls.append("release_gpu_cache")
         self.cached = 0
+
+
+class Cycle:
+    """What only a collection of garbage can free."""
+
+    def __init__(self) -> None:
+        self.itself = self
 
 
 def churn() -> list[bytes]:
@@ -128,7 +138,47 @@ def test_after_a_task_cyclic_garbage_is_collected() -> None:
 
     release = MemoryKeeper().clean_up()
 
-    assert release.before.uss_bytes - release.after.uss_bytes > 40 * MEGABYTE
+    assert release.before.rss_bytes - release.after.rss_bytes > 40 * MEGABYTE
+
+
+@pytest.fixture
+def settled() -> Iterator[None]:
+    settle()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_became_garbage_since_the_process_settled_is_collected_after_a_task() -> None:
+    garbage = Cycle()
+    gone = weakref.ref(garbage)
+    del garbage
+
+    MemoryKeeper().clean_up()
+
+    assert gone() is None
+
+
+def test_what_was_there_when_the_process_settled_is_collected_when_memory_is_released() -> None:
+    model = Cycle()
+    gone = weakref.ref(model)
+    settle()
+    del model
+
+    MemoryKeeper().clean_up()
+    assert gone() is not None, "set aside: looking for it would take long"
+    MemoryKeeper().release()
+
+    assert gone() is None
+    assert gc.get_freeze_count() > 0, "the rest stays set aside"
+    gc.unfreeze()
+
+
+def test_a_quick_measurement_says_what_is_resident() -> None:
+    quick = measure(thorough=False)
+
+    assert quick.rss_bytes > MEGABYTE
+    assert quick.uss_bytes == 0
 
 
 def test_after_a_task_cached_gpu_memory_goes_back_and_the_models_stay() -> None:

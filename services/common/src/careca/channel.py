@@ -44,18 +44,22 @@ CHANNEL_OPTIONS: Options = [
 """What both kinds of channel are created with."""
 
 
-def create_channel(target: str, tls: PemFiles | None = None, *, heed_health: bool = True) -> grpc.aio.Channel:
+def create_channel(
+    target: str, tls: PemFiles | None = None, *, heed_health: bool = True, options: Options | None = None
+) -> grpc.aio.Channel:
     """A channel for asyncio that spreads calls over all healthy servers behind ``target``.
 
     ``target`` is host:port, or with a scheme such as dns:///name:port to follow all addresses of a headless service.
     With ``tls`` the server must prove its name; the files may be replaced at any time. Unless it is to ``heed_health``
-    the channel asks servers that are not serving, too. Calls fail with ``grpc.aio.AioRpcError``: make them inside
-    ``careca.statuses.translated_errors``.
+    the channel asks servers that are not serving, too. ``options`` replace those that all channels have.
+
+    Calls fail with ``grpc.aio.AioRpcError``: make them inside ``careca.statuses.translated_errors``.
     """
-    options = CHANNEL_OPTIONS if heed_health else None
+    common = dict(CHANNEL_OPTIONS) if heed_health else {}
+    chosen = list((common | dict(options or ())).items())
     if tls is None:
-        return grpc.aio.insecure_channel(target, options=options)
-    return RotatingChannel(tls, lambda pem: grpc.aio.secure_channel(target, channel_credentials(pem), options=options))
+        return grpc.aio.insecure_channel(target, options=chosen)
+    return RotatingChannel(tls, lambda pem: grpc.aio.secure_channel(target, channel_credentials(pem), options=chosen))
 
 
 def create_sync_channel(target: str, tls: PemFiles | None = None, *, heed_health: bool = True) -> grpc.Channel:

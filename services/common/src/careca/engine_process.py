@@ -31,7 +31,7 @@ from careca import logs
 from careca.audio import Audio
 from careca.engine import CancelToken, Engine
 from careca.errors import CarecaError, InternalError, OutOfMemory
-from careca.memory import trim_heap
+from careca.memory import settle, trim_heap
 from careca.settings import ServiceSettings
 from careca.types import SAMPLE_BYTES
 
@@ -250,7 +250,8 @@ def _do(engine: Engine, name: str, arguments: tuple[Any, ...], audio: Audio | No
         case "describe":
             return engine.model, engine.device
         case "load":
-            return engine.load()
+            engine.load()
+            return settle()
         case "clean_up":
             gc.collect()
             engine.release_gpu_cache()

@@ -13,6 +13,7 @@ import grpc.aio
 from careca import logs, tracing
 from careca.caller import Guard, let_anybody_in
 from careca.errors import CarecaError
+from careca.memory import settle
 from careca.metrics import Metrics
 from careca.processors import wait_without_spinning
 from careca.server import serve
@@ -52,12 +53,17 @@ async def _serve(name: str, settings: S, wire: Callable[[S], Wiring]) -> None:
     except CarecaError as error:
         logs.get_logger(__name__).error("Service cannot start", reason=error.reason, error=error.message)
         raise SystemExit(1) from None
+
+    async def warm_up() -> None:
+        await wiring.warm_up()
+        settle()
+
     try:
         await serve(
             settings=settings,
             add_services=wiring.add_services,
             metrics=wiring.metrics,
-            warm_up=wiring.warm_up,
+            warm_up=warm_up,
             close=wiring.close,
             drain=wiring.drain,
             guard=wiring.guard,

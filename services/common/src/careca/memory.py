@@ -32,20 +32,31 @@ class MemoryObserver(Protocol):
         """Takes what was held before and after a cleanup."""
 
 
-def measure(engine: Engine | None = None) -> MemoryUsage:
-    """What this process and its children hold now, with the GPU memory of its engine. Blocks for some milliseconds."""
+def measure(engine: Engine | None = None, *, thorough: bool = True) -> MemoryUsage:
+    """What this process and its children hold now, with the GPU memory of its engine.
+
+    Blocks for some milliseconds, more the more memory there is: for USS the system looks at each page. Without
+    ``thorough`` that is left out and the time does not depend on the memory.
+    """
     own = psutil.Process()
-    held = [own.memory_full_info()]
-    for child in own.children(recursive=True):
+    rss = uss = 0
+    for process in (own, *own.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
-            held.append(child.memory_full_info())
+            held = process.memory_full_info() if thorough else process.memory_info()
+            rss += held.rss
+            uss += getattr(held, "uss", 0)
     allocated, reserved = engine.gpu_memory() if engine else (0, 0)
-    return MemoryUsage(
-        rss_bytes=sum(each.rss for each in held),
-        uss_bytes=sum(each.uss for each in held),
-        gpu_allocated_bytes=allocated,
-        gpu_reserved_bytes=reserved,
-    )
+    return MemoryUsage(rss_bytes=rss, uss_bytes=uss, gpu_allocated_bytes=allocated, gpu_reserved_bytes=reserved)
+
+
+def settle() -> None:
+    """Takes everything that is there now for what stays, so that collecting garbage after each task passes it over.
+
+    To be called once a process is ready to work: by then it has some hundred thousand objects of modules and models,
+    and looking through them takes longer than all the rest of a cleanup. Releasing memory looks through them again.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class MemoryKeeper:
@@ -67,18 +78,26 @@ class MemoryKeeper:
 
     def _give_back(self, level: CleanupLevel, context: dict[str, object]) -> MemoryRelease:
         with self._turn:
-            before = measure(self._engine)
-            unloaded = self._empty(unload=level == "release")
-            release = MemoryRelease(before=before, after=measure(self._engine), models_unloaded=unloaded)
+            thorough = level == "release"  # after a task it has to be quick: the next one waits
+            before = measure(self._engine, thorough=thorough)
+            unloaded = self._empty(thorough=thorough)
+            after = measure(self._engine, thorough=thorough)
+            release = MemoryRelease(before=before, after=after, models_unloaded=unloaded)
         self._report(level, release, context)
         return release
 
-    def _empty(self, *, unload: bool) -> bool:
-        """Drops, collects and trims, in the order in which each step frees something for the next."""
-        unload = unload and self._engine is not None and self._engine.loaded
+    def _empty(self, *, thorough: bool) -> bool:
+        """Drops, collects and trims, in the order in which each step frees something for the next.
+
+        Says whether models were unloaded, as they are where it is ``thorough``.
+        """
+        unload = thorough and self._engine is not None and self._engine.loaded
         if unload and self._engine:
             self._engine.unload()
-        gc.collect()
+        if thorough:
+            _collect_all()
+        else:
+            gc.collect()
         if self._engine:
             self._engine.release_gpu_cache()
         trim_heap()
@@ -102,6 +121,15 @@ class MemoryKeeper:
             gpu_after_mb=_megabytes(after.gpu_reserved_bytes),
             **context,
         )
+
+
+def _collect_all() -> None:
+    """Collects garbage among what ``settle`` set aside too, such as models that were unloaded since."""
+    settled = gc.get_freeze_count() > 0
+    gc.unfreeze()
+    gc.collect()
+    if settled:
+        gc.freeze()
 
 
 def _megabytes(size_bytes: int) -> float:

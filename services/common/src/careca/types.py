@@ -411,10 +411,11 @@ class CacheClearance:
 
 @dataclass(frozen=True, slots=True)
 class MemoryUsage:
-    """What one process holds, in bytes."""
+    """What one process and its children hold, in bytes."""
 
     rss_bytes: int
     uss_bytes: int
+    """0 where only what is quick to know was measured, as it is after each task."""
     gpu_allocated_bytes: int = 0
     gpu_reserved_bytes: int = 0
 

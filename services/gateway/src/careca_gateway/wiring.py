@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import grpc.aio
 
 from careca.caller import Caller, let_anybody_in
-from careca.channel import create_channel
 from careca.launch import Wiring
 from careca.memory import MemoryKeeper
 from careca.tokens import TokenFile
@@ -17,7 +16,7 @@ from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, 
 from careca_gateway.admin import Administration
 from careca_gateway.assemble import Assembler
 from careca_gateway.blobs import Blobs, LocalBlobs, open_blobs
-from careca_gateway.clients import DiarizerClient, TranscriberClient
+from careca_gateway.clients import DiarizerClient, ReplicaChannel, TranscriberClient
 from careca_gateway.decode import Decoder
 from careca_gateway.door import Door
 from careca_gateway.gateway import Gateway
@@ -52,8 +51,8 @@ def wire(settings: GatewaySettings) -> Wiring:
     if tls:
         metrics.watch_certificate("services", tls)
     channels = {
-        Stage.TRANSCRIBE: create_channel(settings.transcriber_target, tls),
-        Stage.DIARIZE: create_channel(settings.diarizer_target, tls),
+        Stage.TRANSCRIBE: ReplicaChannel(settings.transcriber_target, tls),
+        Stage.DIARIZE: ReplicaChannel(settings.diarizer_target, tls),
     }
     transcriber, diarizer = TranscriberClient(channels[Stage.TRANSCRIBE]), DiarizerClient(channels[Stage.DIARIZE])
     decoder = Decoder(settings.decode_limits, slots=settings.decoders)

@@ -1,7 +1,8 @@
 """How the gateway calls model services: offers audio by its digest, tries again, tells its own errors from a caller's.
 
-A service that cannot be reached is tried again for some seconds, as one that restarts is back by then, but never once
-it has begun to answer.
+A service that cannot be reached, or that goes away while it works, is asked again for some seconds: one that restarts
+is back by then, and others may be there already. Audio is named by its digest and what has been told is not told again,
+so that nobody notices but by the time it takes.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc.aio
+from google.protobuf.descriptor import Descriptor
 
 from careca import request_id, tracing
 from careca.errors import InternalError, InvalidRecording, InvalidRequest, Unavailable
+from careca.logs import get_logger
 from careca.statuses import responses_of, translated_errors
 from careca_gateway.request import Deadline
 
@@ -32,9 +35,15 @@ _OPTIONS = "config.options"
 class AudioResponse(Protocol):
     """A message of a model service's half of the stream."""
 
+    @property
+    def DESCRIPTOR(self) -> Descriptor:  # noqa: N802 - protobuf's name
+        """The fields that such messages have."""
+
     def HasField(self, field_name: Any) -> bool:  # noqa: N802 - protobuf's name
         """Whether the field of that name is set."""
 
+
+_log = get_logger(__name__)
 
 Q = TypeVar("Q")
 S = TypeVar("S", bound=AudioResponse)
@@ -69,23 +78,32 @@ class AudioCall(Generic[Q, S]):
     async def responses(self, deadline: Deadline) -> AsyncGenerator[S, None]:
         """What the service answers, its asking for the audio apart. Closing it cancels the call.
 
+        Segments that were told before a service went away are not told again; whoever works on it then begins anew.
+
         Raises ``CarecaError`` as the service did; what it refuses is named as the gateway's callers know it.
         """
         pauses = iter(RETRY_SECONDS)
-        begun = ended = False
+        told = 0
+        ended = False
         while not ended:
+            segments = 0
             try:
                 with _own_terms(self._options_field):
                     async with aclosing(self._attempt(deadline)) as responses:
                         async for response in responses:
-                            begun = True
+                            if _is_segment(response):
+                                segments += 1
+                                if segments <= told:
+                                    continue
+                                told = segments
                             if not response.HasField("audio_needed"):
                                 yield response
                 ended = True
-            except Unavailable:
+            except Unavailable as error:
                 pause = next(pauses, None)
-                if begun or pause is None or not deadline.allows(pause):
+                if pause is None or not deadline.allows(pause):
                     raise
+                _log.info("a service is asked again", reason=error.reason, error=error.message)
                 await asyncio.sleep(pause)
 
     async def _attempt(self, deadline: Deadline) -> AsyncGenerator[S, None]:
@@ -102,6 +120,10 @@ class AudioCall(Generic[Q, S]):
         finally:
             call.cancel()
             sending.end()
+
+
+def _is_segment(response: AudioResponse) -> bool:
+    return "segment" in response.DESCRIPTOR.fields_by_name and response.HasField("segment")
 
 
 class _Sending(Generic[Q]):

@@ -10,15 +10,16 @@ PROJECTS := $(PARTS:%=%/pyproject.toml)
 SERVICES_READY := $(VENV)/.services
 TESTS_READY := $(VENV)/.tests
 BENCH_READY := $(VENV)/.bench
+KUBECTL_READY := $(VENV)/.kubectl
 
 # What buf compares the protos with: what landed last. A working tree is compared with its own last commit.
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check security-check format bench bench-diarization bench-jobs bench-peers chaos monitoring monitoring-check docs constraints clean
+.PHONY: help setup models proto demo up down test check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-peers chaos load docs constraints clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(SERVICES_READY) proto ## make .venv with the services, the client and the generated stubs
 
@@ -36,14 +37,14 @@ up: models ## run the whole stack in the foreground
 down: $(SERVICES_READY) ## stop a stack that `make up` started
 	@$(BIN)/python deploy/local/down.py
 
-test: $(TESTS_READY) proto models ## run all tests
+test: $(TESTS_READY) $(KUBECTL_READY) proto models ## run all tests
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python -m pytest
 
 check: $(TESTS_READY) proto ## lint, types, import rules, protos
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy services client deploy/local deploy/k8s bench docs
+	$(BIN)/mypy services client deploy bench docs
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(LAST_MAIN),subdir=protos'
@@ -51,6 +52,13 @@ check: $(TESTS_READY) proto ## lint, types, import rules, protos
 security-check: $(TESTS_READY) proto ## test TLS, tokens, roles and limits against real servers
 	$(BIN)/python -m pytest tests/integration/test_tls.py tests/integration/test_tokens.py tests/integration/test_cli_tokens.py \
 	  tests/integration/test_decode.py tests/integration/test_webhooks.py tests/unit/test_webhook_rules.py tests/unit/test_settings.py
+
+k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifests and hold them to their rules, without a cluster
+	$(BIN)/python deploy/k8s/check.py
+	$(BIN)/python -m pytest tests/repo/test_k8s.py tests/integration/test_k8s_running.py
+
+images: ## build the images of the services (needs Docker with buildx)
+	REVISION=$$(git rev-parse HEAD) CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) docker buildx bake $(IMAGES)
 
 format: $(TESTS_READY) ## format the code
 	$(BIN)/ruff check --fix .
@@ -86,9 +94,12 @@ monitoring-check: $(TESTS_READY) models ## check rules, dashboards and metrics w
 docs: $(SERVICES_READY) proto ## write the README's table of settings
 	@$(BIN)/python docs/settings_table.py
 
+# Those of images for GPUs are installed nowhere else: they stay as they are.
 constraints: $(BENCH_READY) ## write the versions installed in .venv to constraints.txt
 	@(echo "# Exact versions of everything, direct or not: the only place where versions stand. See 'make constraints'."; \
-	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//') > constraints.txt
+	  ($(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; grep -E '^(cuda|nvidia|setuptools|triton)' constraints.txt) | \
+	    LC_ALL=C sort --stable --unique --ignore-case --field-separator== --key=1,1) > constraints.new
+	@mv constraints.new constraints.txt
 
 clean: ## remove .venv, generated stubs and run-time data (not the weights)
 	rm -rf $(VENV) $(GENERATED) .careca
@@ -107,6 +118,11 @@ $(TESTS_READY): tests/requirements.txt bench/requirements.txt $(SERVICES_READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement bench/requirements.txt || \
 	  echo "The benchmark's packages cannot be installed here, most likely for want of a C compiler: their tests are skipped."
+	@touch $@
+
+# The one of this machine where there is one, else one is fetched.
+$(KUBECTL_READY): deploy/k8s/kubectl.py | $(SERVICES_READY)
+	$(BIN)/python deploy/k8s/kubectl.py
 	@touch $@
 
 $(BENCH_READY): bench/requirements.txt $(TESTS_READY)

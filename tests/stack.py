@@ -34,6 +34,7 @@ LOCAL: dict[str, Any] = {"host": "127.0.0.1", "metrics_port": -1, "drain_seconds
 
 Config = gateway_pb2.TranscribeRequest.Config
 Response = gateway_pb2.TranscribeResponse
+Metadata = Iterable[tuple[str, str]]
 Engine = FakeTranscriberEngine | FakeDiarizerEngine
 
 
@@ -125,15 +126,14 @@ class Stack:
     async def start_gateway(self) -> None:
         """Starts a gateway with the store that is there."""
         jobs_redis_url = (self.jobs_redis_url or self.redis_url) if self.jobs else ""
-        settings = GatewaySettings(
-            **LOCAL,
-            port=0,
-            store_dir=self.store,
-            jobs_redis_url=jobs_redis_url,
-            transcriber_target=f"127.0.0.1:{self.transcriber.port}",
-            diarizer_target=f"127.0.0.1:{self.diarizer.port}",
-            **self.gateway_settings,
-        )
+        defaults: dict[str, Any] = LOCAL | {
+            "port": 0,
+            "store_dir": self.store,
+            "jobs_redis_url": jobs_redis_url,
+            "transcriber_target": f"127.0.0.1:{self.transcriber.port}",
+            "diarizer_target": f"127.0.0.1:{self.diarizer.port}",
+        }
+        settings = GatewaySettings(**(defaults | self.gateway_settings))
         wiring = wire_gateway(settings)
         self.metrics = wiring.metrics
         self.gateway = _server(settings, wiring)
@@ -189,9 +189,11 @@ class Caller:
         self.admin = admin_pb2_grpc.AdminServiceStub(channel)
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
 
-    async def transcribe(self, data: bytes, *, within: float | None = 60.0, **config: Any) -> Answer:
+    async def transcribe(
+        self, data: bytes, *, within: float | None = 60.0, metadata: Metadata = (), **config: Any
+    ) -> Answer:
         """The whole conversation about ``data``. Raises ``CarecaError``."""
-        return await self.converse([config_for(data, **config)], [data], within=within)
+        return await self.converse([config_for(data, **config)], [data], within=within, metadata=metadata)
 
     async def begin_upload(self, data: bytes) -> grpc.aio.StreamStreamCall[gateway_pb2.TranscribeRequest, Response]:
         """A call whose next message must be a chunk of ``data``."""
@@ -208,6 +210,7 @@ class Caller:
         chunks: Iterable[bytes],
         *,
         within: float | None = 60.0,
+        metadata: Metadata = (),
         on_response: Callable[[Response], None] = lambda _: None,
     ) -> Answer:
         """Sends ``opening``, then ``chunks`` if the recording is needed. Raises ``CarecaError``."""
@@ -222,7 +225,7 @@ class Caller:
 
         responses = []
         with translated_errors():
-            call = self.stub.Transcribe(requests(), timeout=within)
+            call = self.stub.Transcribe(requests(), timeout=within, metadata=tuple(metadata))
             try:
                 async for response in call:
                     if not needed.done():

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 import redis
 
-from careca.errors import CarecaError, InvalidRequest, NotFound, Overloaded, PreconditionFailed, Unavailable
+from careca.errors import (
+    CarecaError,
+    DeadlineExceeded,
+    InvalidRecording,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PreconditionFailed,
+    Unavailable,
+)
 from careca.types import (
     Digest,
     Job,
@@ -36,7 +45,8 @@ RECORDING = Digest("a" * 64, 1234)
 STAGES = tuple(JobStage(stage) for stage in Stage)
 DONE = tuple(JobStage(stage, StageState.SUCCEEDED, 1.0, 2.5, cached=True, attempts=1) for stage in Stage)
 SUCCESS = Outcome(JobState.SUCCEEDED, DONE, result_key="results/1")
-FAILURE = Outcome(JobState.FAILED, STAGES, error_reason="BROKEN", error_message="It broke.")
+BROKEN = PreconditionFailed("It broke.", reason="BROKEN", field="a.b", metadata={"part": "ü"})
+FAILURE = Outcome(JobState.FAILED, STAGES, error=BROKEN)
 AT_WORK = (
     replace(DONE[0]),
     JobStage(Stage.TRANSCRIBE, StageState.RUNNING, 0.4, 3.0, attempts=1),
@@ -239,6 +249,18 @@ async def test_more_jobs_than_may_wait_are_refused(queue: RedisJobQueue) -> None
     await queue.submit(submission("cleo"), limits)
 
 
+async def test_batches_keep_nobody_out_who_waits_for_a_result(queue: RedisJobQueue) -> None:
+    limits = Limits(queued=2, queued_per_submitter=1)
+    interactive = {"priority": JobPriority.INTERACTIVE}
+    for kind in ({}, interactive):
+        for submitter in ("ann", "bob"):
+            await queue.submit(submission(submitter, **kind), limits)
+    for submitter, refusal in (("ann", "You have 1 jobs"), ("cleo", "There are 2 jobs")):
+        for kind in ({}, interactive):
+            with pytest.raises(Overloaded, match=refusal):
+                await queue.submit(submission(submitter, **kind), limits)
+
+
 async def test_later_jobs_have_greater_ids_even_where_the_clock_goes_back(
     queue: RedisJobQueue, client: redis.Redis
 ) -> None:
@@ -341,6 +363,42 @@ async def test_interactive_jobs_go_first(queue: RedisJobQueue) -> None:
         JobPriority.BATCH,
         JobPriority.BATCH,
     ]
+
+
+async def test_who_takes_interactive_jobs_only_leaves_batches_to_others(queue: RedisJobQueue) -> None:
+    batch = await queue.submit(submission(), PLENTY)
+    assert await queue.take("worker", interactive_only=True) is None
+    waiting = asyncio.create_task(queue.work_waits(30, interactive_only=True))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    urgent = await queue.submit(submission(priority=JobPriority.INTERACTIVE), PLENTY)
+    async with asyncio.timeout(10):
+        await waiting
+    lease = await queue.take("worker", interactive_only=True)
+    assert lease
+    assert lease.job.id == urgent.id
+    assert (await take(queue)).job.id == batch.id
+
+
+async def test_an_interactive_job_may_be_taken_as_it_is_submitted(queue: RedisJobQueue) -> None:
+    await queue.submit(submission(), PLENTY)
+    asked = submission(priority=JobPriority.INTERACTIVE, caller="call 1")
+    job, lease = await queue.submit_and_take(asked, PLENTY, "worker")
+    assert lease
+    assert (lease.job.id, lease.caller, lease.spec) == (job.id, "call 1", asked.spec)
+    assert (job.state, job.attempts[-1].worker) == (JobState.RUNNING, "worker")
+    again, nothing = await queue.submit_and_take(replace(asked, caller="call 2"), PLENTY, "worker")
+    assert (again, nothing) == (job, None)
+    assert await queue.finish(lease, SUCCESS)
+
+
+async def test_who_takes_a_job_as_it_is_submitted_takes_none_out_of_turn(queue: RedisJobQueue) -> None:
+    first = await queue.submit(submission(priority=JobPriority.INTERACTIVE), PLENTY)
+    second, lease = await queue.submit_and_take(submission(priority=JobPriority.INTERACTIVE), PLENTY, "worker")
+    assert lease
+    assert (lease.job.id, lease.caller) == (first.id, "")
+    assert second.state is JobState.QUEUED
+    assert (await take(queue)).job.id == second.id
 
 
 async def test_submitters_take_turns_however_many_jobs_each_has(queue: RedisJobQueue) -> None:
@@ -497,6 +555,24 @@ async def test_a_failed_job_says_why_and_has_no_result(queue: RedisJobQueue) -> 
     assert await queue.result_key(job.id) == ""
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        BROKEN,
+        InvalidRecording("No sound.", reason="NO_AUDIO", field="config.recording"),
+        Overloaded("All is full.", retry_after_seconds=0.0),
+        DeadlineExceeded("Too late."),
+    ],
+    ids=lambda error: error.reason,
+)
+async def test_why_a_job_failed_is_kept_with_all_its_details(queue: RedisJobQueue, error: CarecaError) -> None:
+    job = await ended(queue, Outcome(JobState.FAILED, STAGES, error=error))
+    assert (job.error_reason, job.error_message) == (error.reason, error.message)
+    kept = await queue.error(job.id)
+    assert type(kept) is type(error)
+    assert vars(kept) == vars(error)
+
+
 async def test_a_job_may_be_finished_again_by_who_finished_it(queue: RedisJobQueue, client: redis.Redis) -> None:
     await queue.submit(submission(), PLENTY)
     lease = await take(queue)
@@ -527,6 +603,40 @@ async def test_a_cancelled_job_has_ended_at_once(queue: RedisJobQueue, running: 
         assert await queue.renew([Update(job.id, lease.fence)]) == {job.id}
         assert not await queue.finish(lease, SUCCESS)
         assert await queue.result_key(job.id) == ""
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["waiting", "running"])
+async def test_a_job_whose_time_is_over_fails_by_that(queue: RedisJobQueue, running: bool) -> None:
+    job = await queue.submit(submission(), PLENTY)
+    if running:
+        lease = await take(queue)
+        await queue.renew([Update(job.id, lease.fence, AT_WORK)])
+    failed = await queue.cancel(job.id, error=DeadlineExceeded("Too late."))
+    assert (failed.state, failed.error_reason, failed.error_message) == (
+        JobState.FAILED,
+        "DEADLINE_EXCEEDED",
+        "Too late.",
+    )
+    assert isinstance(await queue.error(job.id), DeadlineExceeded)
+    assert not {stage.state for stage in failed.stages} & {StageState.RUNNING, StageState.WAITING}
+    assert [attempt.outcome for attempt in failed.attempts] == ["DEADLINE_EXCEEDED"] * running
+    assert await queue.take("worker") is None
+    if running:
+        assert await queue.renew([Update(job.id, lease.fence)]) == {job.id}
+
+
+async def test_a_call_that_goes_leaves_the_job_to_the_one_that_waits_for_it_now(queue: RedisJobQueue) -> None:
+    asked = submission(caller="call 1")
+    job = await queue.submit(asked, PLENTY)
+    assert await queue.submit(replace(asked, caller="call 2"), PLENTY) == job
+    assert (await queue.cancel(job.id, caller="call 1")).state is JobState.QUEUED
+    assert (await take(queue)).caller == "call 2"
+    assert (await queue.cancel(job.id, caller="call 2")).state is JobState.CANCELLED
+    assert (await queue.retry(job.id, STAGES, PLENTY, caller="call 3")).state is JobState.QUEUED
+    assert (await take(queue)).caller == "call 3"
+    await queue.cancel(job.id)
+    await queue.retry(job.id, STAGES, PLENTY)
+    assert (await take(queue)).caller == ""
 
 
 async def test_cancelling_one_that_waits_leaves_the_others_in_their_order(queue: RedisJobQueue) -> None:
@@ -564,6 +674,19 @@ async def test_who_asks_again_has_the_whole_time_again(queue: RedisJobQueue) -> 
     remaining = (await take(queue)).remaining_seconds
     assert remaining is not None
     assert 0 < remaining <= 1.5
+
+
+async def test_the_time_of_a_call_is_no_limit_for_who_tries_its_job_again(queue: RedisJobQueue) -> None:
+    job = await queue.submit(submission(caller="call 1", time_limit_seconds=0.05), PLENTY)
+    lease = await take(queue)
+    await asyncio.sleep(0.1)
+    assert await queue.finish(lease, FAILURE)
+    await queue.retry(job.id, STAGES, PLENTY)
+    lease = await take(queue)
+    assert (lease.caller, lease.remaining_seconds) == ("", None)
+    assert await queue.finish(lease, FAILURE)
+    await queue.retry(job.id, STAGES, PLENTY, caller="call 2")
+    assert (await take(queue)).remaining_seconds is not None
 
 
 async def test_a_job_without_stages_comes_to_any_end(queue: RedisJobQueue) -> None:
@@ -1005,7 +1128,7 @@ async def test_all_that_happens_is_news(queue: RedisJobQueue, client: redis.Redi
         assert news() == {"q", job.id}
         await queue.finish(await take(queue), FAILURE)
         assert news() == {job.id}
-        await queue.notice_told(job.id)
+        await queue.notice_told(await queue.get(job.id))
         assert news() == {job.id}
         await queue.retry(job.id, STAGES, PLENTY)
         assert news() == {"q", job.id}
@@ -1030,7 +1153,7 @@ async def test_a_webhook_is_due_when_its_job_has_ended_and_then_to_nobody_else_f
     assert (notice.job, notice.webhook) == (cancelled, JobWebhook("http://a"))
     assert await other.due_notices(10, 1000) == []
     assert (await queue.stats()).pending_notices == 1
-    await queue.notice_told(waiting.id)
+    await queue.notice_told(notice.job)
     assert (await queue.get(waiting.id)).webhook == JobWebhook("http://a", WebhookState.DELIVERED, 1)
     assert (await queue.stats()).pending_notices == 0
 
@@ -1038,11 +1161,11 @@ async def test_a_webhook_is_due_when_its_job_has_ended_and_then_to_nobody_else_f
 async def test_a_webhook_that_cannot_be_told_is_tried_again_until_it_is_given_up(queue: RedisJobQueue) -> None:
     job = await ended(queue, webhook_url="http://a")
     assert len(await queue.due_notices(10, 1000)) == 1
-    await queue.notice_failed(job.id, "refused", 0)
+    await queue.notice_failed(job, "refused", 0)
     (notice,) = await queue.due_notices(10, 0)
     assert notice.webhook == JobWebhook("http://a", WebhookState.PENDING, 1, "refused")
     (notice,) = await queue.due_notices(10, 1000)  # a gateway that vanished told nobody
-    await queue.notice_failed(job.id, "gone", None)
+    await queue.notice_failed(job, "gone", None)
     assert (await queue.get(job.id)).webhook == JobWebhook("http://a", WebhookState.FAILED, 2, "gone")
     assert await queue.due_notices(10, 0) == []
 
@@ -1058,11 +1181,14 @@ async def test_a_job_tried_again_tells_its_webhook_again(queue: RedisJobQueue) -
     job = await ended(queue, FAILURE, webhook_url="http://a")
     await queue.retry(job.id, STAGES, PLENTY)
     assert await queue.due_notices(10, 0) == []
-    await queue.notice_failed(job.id, "late news of the first end", 0)
+    await queue.notice_failed(job, "late news of the first end", 0)
     assert (await queue.get(job.id)).webhook == JobWebhook("http://a")
     await queue.finish(await take(queue), replace(SUCCESS, partial=True))
-    assert len(await queue.due_notices(10, 0)) == 1
-    await queue.notice_told(job.id)
+    (notice,) = await queue.due_notices(10, 0)
+    await queue.notice_told(job)  # of the first end, by a gateway that took its time
+    assert (await queue.get(job.id)).webhook == JobWebhook("http://a")
+    await queue.notice_told(notice.job)
+    assert (await queue.get(job.id)).webhook == JobWebhook("http://a", WebhookState.DELIVERED, 1)
     assert (await queue.retry(job.id, STAGES, PLENTY)).webhook == JobWebhook("http://a")
 
 
@@ -1244,8 +1370,8 @@ async def test_a_full_redis_lets_what_was_begun_come_to_its_end(
     (lost,) = await lose_silent_ones(queue)
     assert (await queue.cancel(lost.id)).state is JobState.CANCELLED
     assert len(await queue.due_notices(1, 1000)) == 1
-    await queue.notice_told(first.job.id)
-    await queue.notice_failed(lost.id, "refused", 0)
+    for told in (first.job.id, lost.id):
+        await queue.notice_failed(await queue.get(told), "refused", 0)
     assert (await queue.stats()).by_state[JobState.QUEUED] == 4
     assert await queue.clear(None)
     for job in await queue.list(Query(None)):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from careca.errors import NotFound, PreconditionFailed
+from careca.errors import InternalError, NotFound, PreconditionFailed
 from careca.types import Digest, JobPriority, JobStage, JobState, Segment, Stage, StageState
 from careca_gateway.jobs.queue import Lease, Limits, Outcome, Query, Submission, Update
 from careca_gateway.jobs.redis_queue import RedisJobQueue
@@ -196,8 +196,8 @@ class Queue(RuleBasedStateMachine):
         lease = self.leases[position % len(self.leases)]
         key = f"result {next(self.numbers)}" if kind != "failed" else ""
         state = JobState.FAILED if kind == "failed" else JobState.SUCCEEDED
-        reason = "BROKEN" if kind == "failed" else ""
-        outcome = Outcome(state, STAGES, result_key=key, partial=kind == "partial", error_reason=reason)
+        error = InternalError("It broke.") if kind == "failed" else None
+        outcome = Outcome(state, STAGES, result_key=key, partial=kind == "partial", error=error)
         held = self.held(lease)
         done = self.do(self.queues[gateway].finish(lease, outcome))
         if held:
@@ -302,12 +302,12 @@ class Queue(RuleBasedStateMachine):
     @rule(gateway=st.integers(0, 1), most=st.integers(1, 3), given_up=st.booleans())
     def tell_webhooks(self, gateway: int, most: int, given_up: bool) -> None:
         queue = self.queues[gateway]
-        due = [notice.job.id for notice in self.do(queue.due_notices(most, 0))]
-        assert len(due) == len(set(due)) == min(most, sum(job.notice for job in self.jobs.values()))
-        for job_id in due:
+        due = {notice.job.id: notice.job for notice in self.do(queue.due_notices(most, 0))}
+        assert len(due) == min(most, sum(job.notice for job in self.jobs.values()))
+        for job_id, job in due.items():
             assert self.jobs[job_id].notice
             self.jobs[job_id].notice = False
-            self.do(queue.notice_failed(job_id, "refused", None) if given_up else queue.notice_told(job_id))
+            self.do(queue.notice_failed(job, "refused", None) if given_up else queue.notice_told(job))
 
     # What always holds
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,25 @@ STEREO = wav(tone(2.0, channels=2, hertz=(440, 880)))
 SEPARATE = gateway_pb2.CHANNEL_MODE_SEPARATE
 NO_REDIS = ""
 
+MakeStack = Callable[..., Stack]
+
+
+@pytest.fixture(params=[False, True], ids=["direct", "jobs"])
+def jobs(request: pytest.FixtureRequest) -> bool:
+    """Whether calls become jobs, which must make no difference to whoever calls."""
+    return bool(request.param)
+
 
 @pytest.fixture
-async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    async with Stack(tmp_path, redis_server.url) as stack:
+async def stack(tmp_path: Path, redis_server: RedisServer, jobs: bool) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, redis_server.url, jobs=jobs) as stack:
         yield stack
+
+
+@pytest.fixture
+def uncached(tmp_path: Path, redis_server: RedisServer, jobs: bool) -> MakeStack:
+    """Makes a stack whose model services remember nothing."""
+    return partial(Stack, tmp_path, NO_REDIS, jobs=jobs, jobs_redis_url=redis_server.url)
 
 
 @pytest.fixture
@@ -232,9 +247,9 @@ async def test_what_is_no_usable_recording_is_refused_and_forgotten(
     assert [file for file in stack.store.rglob("*") if file.is_file() and file.name != "owner.lock"] == []
 
 
-async def test_limits_of_the_gateway_are_those_of_its_settings(tmp_path: Path) -> None:
+async def test_limits_of_the_gateway_are_those_of_its_settings(uncached: MakeStack) -> None:
     limits = {"max_recording_bytes": 100_000, "max_audio_seconds": 1.0}
-    async with Stack(tmp_path, NO_REDIS, gateway_settings=limits) as stack, stack.caller() as caller:
+    async with uncached(gateway_settings=limits) as stack, stack.caller() as caller:
         with pytest.raises(InvalidRecording) as caught:
             await caller.converse([config_for(b"x" * 100_001)], [])
         assert caught.value.reason == "RECORDING_TOO_LARGE"
@@ -293,11 +308,8 @@ async def _only_closing(caller: Caller) -> None:
         await call.read()
 
 
-async def test_an_upload_that_stands_still_is_ended(tmp_path: Path) -> None:
-    async with (
-        Stack(tmp_path, NO_REDIS, gateway_settings={"upload_idle_seconds": 0.2}) as stack,
-        stack.caller() as caller,
-    ):
+async def test_an_upload_that_stands_still_is_ended(uncached: MakeStack) -> None:
+    async with uncached(gateway_settings={"upload_idle_seconds": 0.2}) as stack, stack.caller() as caller:
         call = await caller.begin_upload(RECORDING)
         with pytest.raises(DeadlineExceeded) as caught, translated_errors():
             await call.read()
@@ -316,9 +328,9 @@ async def test_what_a_model_refuses_is_named_as_the_caller_knows_it(stack: Stack
     assert caught.value.message == "config.transcription.language_code is none"
 
 
-async def test_audio_that_is_too_long_for_a_model_is_a_recording_that_is_too_long(tmp_path: Path) -> None:
+async def test_audio_that_is_too_long_for_a_model_is_a_recording_that_is_too_long(uncached: MakeStack) -> None:
     transcriber = ModelService(FakeTranscriberEngine(), max_audio_seconds=1.0)
-    async with Stack(tmp_path, NO_REDIS, transcriber=transcriber) as stack, stack.caller() as caller:
+    async with uncached(transcriber=transcriber) as stack, stack.caller() as caller:
         with pytest.raises(InvalidRecording) as caught:
             await caller.transcribe(RECORDING)
         assert caught.value.reason == "RECORDING_TOO_LONG"
@@ -341,8 +353,8 @@ def one_party_each() -> dict[str, ModelService]:
 
 
 @pytest.fixture
-async def stereo_stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    async with Stack(tmp_path, redis_server.url, **one_party_each()) as stack:
+async def stereo_stack(tmp_path: Path, redis_server: RedisServer, jobs: bool) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, redis_server.url, jobs=jobs, **one_party_each()) as stack:
         yield stack
 
 
@@ -456,13 +468,13 @@ async def test_turns_of_separate_channels_are_delivered_where_the_transcription_
     assert inferences(stereo_stack) == [3, 2]
 
 
-async def test_separate_channels_never_refuse_each_other_a_place_in_a_model_service(tmp_path: Path) -> None:
+async def test_separate_channels_never_refuse_each_other_a_place_in_a_model_service(uncached: MakeStack) -> None:
     services = {
         "transcriber": ModelService(FakeTranscriberEngine(), max_waiting=0),
         "diarizer": ModelService(FakeDiarizerEngine(), max_waiting=0),
     }
     data = wav(tone(1.0, channels=8, hertz=range(100, 900, 100)))
-    async with Stack(tmp_path, NO_REDIS, **services) as stack, stack.caller() as caller:
+    async with uncached(**services) as stack, stack.caller() as caller:
         answer = await caller.transcribe(data, channel_mode=SEPARATE)
 
         assert len(answer.result.channels) == 8
@@ -659,8 +671,15 @@ async def test_a_deadline_that_passes_stops_both_models(stack: Stack, caller: Ca
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
 
 
-async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_is_not(tmp_path: Path) -> None:
-    async with Stack(tmp_path, NO_REDIS, gateway_settings={"max_requests": 1}) as stack, stack.caller() as caller:
+async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_is_not(
+    tmp_path: Path, redis_server: RedisServer, jobs: bool
+) -> None:
+    async with (
+        Stack(
+            tmp_path, NO_REDIS, jobs=jobs, jobs_redis_url=redis_server.url, gateway_settings={"max_requests": 1}
+        ) as stack,
+        stack.caller() as caller,
+    ):
         hold(stack)
         first = asyncio.create_task(caller.transcribe(RECORDING))
         await both_compute(stack)
@@ -678,9 +697,9 @@ async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_
         assert (await caller.transcribe(RECORDING)).kinds[0] == "recording_known"
 
 
-async def test_a_model_service_that_is_full_makes_the_caller_come_back_later(tmp_path: Path) -> None:
+async def test_a_model_service_that_is_full_makes_the_caller_come_back_later(uncached: MakeStack) -> None:
     diarizer = ModelService(FakeDiarizerEngine(), max_waiting=0)
-    async with Stack(tmp_path, NO_REDIS, diarizer=diarizer) as stack, stack.caller() as caller:
+    async with uncached(diarizer=diarizer) as stack, stack.caller() as caller:
         hold(stack)
         first = asyncio.create_task(caller.transcribe(RECORDING))
         await both_compute(stack)

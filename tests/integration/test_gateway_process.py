@@ -1,7 +1,8 @@
-"""The gateway as a process of its own: what it weighs, and what a large upload adds to it."""
+"""The gateway as a process of its own: what it weighs, what a large upload adds to it, and calls that outlive it."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -16,9 +17,12 @@ import pytest
 
 from careca.channel import create_channel
 from careca.errors import InvalidRecording
-from careca.types import Digest
-from redis_server import free_port
-from stack import Caller, config_for
+from careca.types import Digest, Job
+from careca_client import AsyncClient
+from fakes import FakeDiarizerEngine, FakeTranscriberEngine
+from media import tone, wav
+from redis_server import RedisServer, free_port
+from stack import Caller, ModelService, config_for
 
 MIB = 1024 * 1024
 IDLE_BYTES = 120_000_000
@@ -27,17 +31,18 @@ UPLOAD_GROWTH_BYTES = 32 * MIB
 
 
 class GatewayProcess:
-    """``python -m careca_gateway`` with no model services behind it."""
+    """``python -m careca_gateway``, with no model services behind it unless ``settings`` say where they are."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, port: int = 0, **settings: str) -> None:
+        self.port = port or free_port()
         environment = {
             **os.environ,
             "CARECA_PORT": str(self.port),
             "CARECA_METRICS_PORT": "-1",
             "CARECA_STORE_DIR": str(folder / "store"),
+            **{f"CARECA_{name.upper()}": value for name, value in settings.items()},
         }
-        with (folder / "gateway.log").open("wb") as log:
+        with (folder / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "careca_gateway"], env=environment, stderr=log)
         with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
             grpc.channel_ready_future(channel).result(60)
@@ -84,3 +89,38 @@ async def test_a_large_upload_hardly_grows_the_process(gateway: GatewayProcess) 
     assert caught.value.reason == "NOT_A_RECORDING"
     assert len(sizes) > UPLOAD_CHUNKS
     assert max(sizes) - sizes[0] < UPLOAD_GROWTH_BYTES
+
+
+async def test_a_call_outlives_the_gateway_that_is_killed_at_work_on_it(tmp_path: Path) -> None:
+    redis_server = RedisServer(tmp_path)
+    redis_server.start()
+    transcriber, diarizer = ModelService(FakeTranscriberEngine()), ModelService(FakeDiarizerEngine())
+    for service in (transcriber, diarizer):
+        await service.start("")
+    settings = {
+        "jobs_redis_url": redis_server.url,
+        "transcriber_target": f"127.0.0.1:{transcriber.port}",
+        "diarizer_target": f"127.0.0.1:{diarizer.port}",
+    }
+    gateway = await asyncio.to_thread(GatewayProcess, tmp_path, **settings)
+    try:
+        async with AsyncClient(f"127.0.0.1:{gateway.port}", retries=20) as client:
+            diarizer.engine.may_go_on.clear()
+            call = asyncio.create_task(client.transcribe(wav(tone(2.0))))
+            assert await asyncio.to_thread(diarizer.engine.started.wait, 30)
+
+            gateway.process.kill()
+            gateway.process.wait()
+            diarizer.engine.may_go_on.set()
+            gateway = await asyncio.to_thread(GatewayProcess, tmp_path, gateway.port, **settings)
+
+            assert (await call).utterances
+            (job,) = [job async for job in client.jobs()]
+            ended = [event async for event in client.watch(job.id) if isinstance(event, Job)][-1]
+        assert [attempt.outcome for attempt in ended.attempts] == ["WORKER_LOST", "SUCCEEDED"]
+    finally:
+        gateway.process.kill()
+        gateway.process.wait()
+        for service in (transcriber, diarizer):
+            await service.stop()
+        redis_server.stop()

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from careca.types import (
 )
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.blobs import LocalBlobs
+from careca_gateway.jobs.desk import JobDesk, JobRequest
 from careca_gateway.jobs.janitor import JobJanitor
 from careca_gateway.jobs.kept import KeptResults, KeptStage
 from careca_gateway.jobs.progress import first_stages
@@ -33,7 +35,8 @@ from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.specs import INLINE_BYTES, JobSpecs
 from careca_gateway.pipeline import Finished
 from careca_gateway.request import Deadline, WorkEvent
-from careca_gateway.store import StoredAudio
+from careca_gateway.store import Store, StoredAudio
+from fakes import digest_of
 from redis_server import RedisServer
 
 DIGEST = Digest("a" * 64, 1000)
@@ -231,3 +234,41 @@ async def test_what_has_no_job_goes_but_nothing_young_and_nothing_of_others(
     await JobJanitor(queue, blobs, retention_seconds=10**6).sweep()
 
     assert keys(blobs) == sorted([f"results/{job.id}/1", "results/eeee/1"])
+
+
+async def test_a_recording_is_held_until_its_job_is_queued(
+    tmp_path: Path, queue: RedisJobQueue, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store", max_bytes=0, retention_seconds=0.0, max_recording_bytes=10**6)
+    store.open()
+    submit = queue.submit
+
+    async def sweep_and_submit(submission: Submission, limits: Limits) -> Job:
+        store.sweep()
+        return await submit(submission, limits)
+
+    monkeypatch.setattr(queue, "submit", sweep_and_submit)
+    unused: Any = None
+    desk = JobDesk(
+        queue=queue,
+        store=store,
+        specs=JobSpecs(blobs),
+        results=unused,
+        janitor=unused,
+        administration=unused,
+        limits=Limits(10, 10),
+        check_webhook=unused,
+    )
+    content = b"a recording"
+    digest = digest_of(content)
+    with store.hold(digest) as recording:
+        with recording.upload() as upload:
+            upload.write(content)
+            upload.finish()
+        request = JobRequest(gateway_pb2.TranscribeRequest.Config(recording=codec.encode_digest(digest)))
+
+    job = await desk.submit("ana", request)
+
+    assert (store.recordings / digest.sha256).exists()
+    assert await queue.recordings_in_use() == {job.recording.sha256}
+    store.close()

@@ -14,7 +14,7 @@ import pytest
 
 from careca.errors import CarecaError, OutOfMemory, Overloaded, Unavailable
 from careca.types import Digest, Job, JobPriority, JobState, Progress, Segment, Stage, StageState
-from careca_gateway.jobs import worker
+from careca_gateway.jobs import oversight, worker
 from careca_gateway.jobs.progress import JobProgress, first_stages
 from careca_gateway.jobs.queue import Lease, Limits, Outcome, QueueStats, Submission
 from careca_gateway.jobs.redis_queue import RedisJobQueue
@@ -102,7 +102,7 @@ async def queue(redis_server: RedisServer) -> AsyncIterator[RedisJobQueue]:
 async def working(
     queue: RedisJobQueue, script: Script, counts: Counts | None = None, **settings: Any
 ) -> AsyncIterator[JobWorker]:
-    defaults = {"slots": 4, "max_attempts": 3, "patience_seconds": 60.0}
+    defaults = {"slots": 4, "interactive_slots": 4, "max_attempts": 3, "patience_seconds": 60.0}
     one = JobWorker(queue, script, observer=counts or Counts(), job_ended=lambda: None, **(defaults | settings))
     await one.start()
     try:
@@ -242,8 +242,8 @@ async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "RENEW_SECONDS", 3600.0)  # it falls silent
-    monkeypatch.setattr(worker, "RECLAIM_SECONDS", 0.05)
-    monkeypatch.setattr(worker, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(oversight, "RECLAIM_SECONDS", 0.05)
+    monkeypatch.setattr(oversight, "SILENCE_SECONDS", 0.3)
     silent, other, counts = Script(), Script(), Counts()
     silent.may_end.clear()
     async with working(queue, silent, counts, slots=1):
@@ -311,8 +311,8 @@ async def test_jobs_that_wait_when_a_gateway_starts_are_counted_as_recovered(que
 async def test_a_clock_that_jumps_takes_no_job_away(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "RECLAIM_SECONDS", 0.02)
-    monkeypatch.setattr(worker, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(oversight, "RECLAIM_SECONDS", 0.02)
+    monkeypatch.setattr(oversight, "SILENCE_SECONDS", 1.0)
     now = time.time
     script, counts = Script(), Counts()
     script.may_end.clear()
@@ -332,8 +332,8 @@ async def test_a_clock_that_jumps_takes_no_job_away(
 async def test_a_job_that_is_lost_again_and_again_is_given_up(
     queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "RECLAIM_SECONDS", 0.02)
-    monkeypatch.setattr(worker, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(oversight, "RECLAIM_SECONDS", 0.02)
+    monkeypatch.setattr(oversight, "SILENCE_SECONDS", 0.2)
     job = await submit(queue)
     counts = Counts()
     script = Script()

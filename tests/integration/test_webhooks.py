@@ -153,19 +153,19 @@ class Notices:
             DueNotice(each.job, replace(each.job.webhook or JobWebhook(""), attempts=each.attempts)) for each in due
         ]
 
-    async def notice_told(self, job_id: str) -> None:
+    async def notice_told(self, job: Job) -> None:
         self._reach()
-        del self.waiting[job_id]
-        self.told.append(job_id)
+        del self.waiting[job.id]
+        self.told.append(job.id)
 
-    async def notice_failed(self, job_id: str, error_message: str, retry_after_seconds: float | None) -> None:
+    async def notice_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
         self._reach()
-        self.failed.append((job_id, error_message, retry_after_seconds))
+        self.failed.append((job.id, error_message, retry_after_seconds))
         if retry_after_seconds is None:
-            del self.waiting[job_id]
+            del self.waiting[job.id]
         else:
-            self.waiting[job_id].attempts += 1
-            self.waiting[job_id].due_at = time.monotonic() + retry_after_seconds
+            self.waiting[job.id].attempts += 1
+            self.waiting[job.id].due_at = time.monotonic() + retry_after_seconds
 
     def _reach(self) -> None:
         if self.away:

@@ -27,7 +27,7 @@ IMPORTERS = {
     "aiohttp": {"addresses", "delivery"},
     "sklearn|scipy": {"borders", "clustering", "reconstruction", "stitching"},
     "grpc": {
-        *("channel", "interceptors", "launch", "model_service", "rotating_channel", "server", "statuses"),
+        *("channel", "interceptors", "launch", "model_service", "probe", "rotating_channel", "server", "statuses"),
         *("service", "wiring", "calls", "transcriber", "diarizer"),
     },
 }

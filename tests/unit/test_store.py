@@ -460,3 +460,17 @@ def test_what_a_job_needs_stays_however_old_and_full_the_store_is(tmp_path: Path
 
     assert known(store, needed)
     assert not known(store, other)
+
+
+def test_what_is_let_go_of_while_it_is_asked_what_has_to_stay_is_swept_only_later(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=0)
+    digest = put(store, DATA)
+
+    with store.sparing():
+        assert known(store, digest)  # held and let go of, as a job about it is submitted
+        store.sweep()
+        assert known(store, digest)
+
+    store.sweep()
+    assert not known(store, digest)
+    store.close()

@@ -8,6 +8,7 @@ from typing import Self, Unpack
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from careca import request_id
 from careca.channel import create_channel
 from careca.errors import NotFound
 from careca.statuses import translated_errors
@@ -75,10 +76,11 @@ class AsyncClient(AsyncJobCalls):
         with what happens; what it raises ends the call.
         """
         attempts, emit = Attempts(retries=self._retries, timeout=timeout), on_event or ignore
+        metadata = (*self._metadata, (request_id.KEY, request_id.new()))  # all attempts are one call's
         config = await asyncio.to_thread(build_config, options)
         async with hashed(recording, options.get("display_name"), self._digests, emit) as source:
             done = await converse(
-                self._gateway.Transcribe, lambda: Conversation(config, source), attempts, emit, self._metadata
+                self._gateway.Transcribe, lambda: Conversation(config, source), attempts, emit, metadata
             )
             return attempts.conclude(done.finish(), done)
 

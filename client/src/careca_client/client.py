@@ -7,6 +7,7 @@ from typing import Self, Unpack
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from careca import request_id
 from careca.channel import create_sync_channel
 from careca.errors import NotFound
 from careca.statuses import translated_errors
@@ -89,11 +90,10 @@ class Client(JobCalls):
         partly from another thread, never concurrently; what it raises ends the call.
         """
         attempts, emit = Attempts(retries=self._retries, timeout=timeout), one_at_a_time(on_event)
+        metadata = (*self._metadata, (request_id.KEY, request_id.new()))  # all attempts are one call's
         config = build_config(options)
         with hashed(recording, options.get("display_name"), self._digests, emit) as source:
-            done = converse(
-                self._gateway.Transcribe, lambda: Conversation(config, source), attempts, emit, self._metadata
-            )
+            done = converse(self._gateway.Transcribe, lambda: Conversation(config, source), attempts, emit, metadata)
             return attempts.conclude(done.finish(), done)
 
     def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:

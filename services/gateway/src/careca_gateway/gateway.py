@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from careca.errors import CarecaError, Overloaded
 from careca.logs import get_logger
@@ -22,6 +22,9 @@ _log = get_logger(__name__)
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
+Run = Callable[[Request, HeldRecording, Deadline], AsyncGenerator[WorkEvent | Completed[R], None]]
+"""What is done with a recording once the store has it: tells of its course, lastly ``Completed``."""
+
 
 class Work(Protocol[R_co]):
     """What is done with a recording once the store has it."""
@@ -32,13 +35,12 @@ class Work(Protocol[R_co]):
         """Progress, finished segments and reports of stages, lastly ``Completed``."""
 
 
-class Gateway(Generic[R]):
+class Gateway:
     """Takes requests, a bounded number at a time.
 
     Args:
         store: where recordings are.
         intake: receives them.
-        work: what is done with them.
         max_requests: how many requests may be worked on at once.
         request_ended: called after each request, to give back what it held.
     """
@@ -48,13 +50,11 @@ class Gateway(Generic[R]):
         *,
         store: Store,
         intake: Intake,
-        work: Work[R],
         max_requests: int,
         request_ended: Callable[[], None],
     ) -> None:
         self._store = store
         self._intake = intake
-        self._work = work
         self._max_requests = max_requests
         self._request_ended = request_ended
         self._in_flight = 0
@@ -65,9 +65,9 @@ class Gateway(Generic[R]):
         return self._in_flight
 
     async def transcribe(
-        self, request: Request, chunks: AsyncIterator[bytes], deadline: Deadline
+        self, request: Request, chunks: AsyncIterator[bytes], deadline: Deadline, run: Run[R]
     ) -> AsyncGenerator[RecordingNeeded | RecordingKnown | Progress | Segment | Completed[R], None]:
-        """First whether the recording is needed, then what the work tells; lastly ``Completed``.
+        """First whether the recording is needed, then what ``run`` tells; lastly ``Completed``.
 
         ``chunks`` are read only after ``RecordingNeeded``. Closing the generator stops everything.
         """
@@ -75,7 +75,7 @@ class Gateway(Generic[R]):
             async with aclosing(self._receive(recording, request.channel_mode, chunks)) as answers:
                 async for answer in answers:
                     yield answer
-            async with aclosing(self._work.run(request, recording, deadline)) as events:
+            async with aclosing(run(request, recording, deadline)) as events:
                 async for event in events:
                     if isinstance(event, StageReport):  # the result has them all
                         continue

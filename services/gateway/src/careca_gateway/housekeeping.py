@@ -10,7 +10,7 @@ from contextlib import suppress
 from careca.errors import CarecaError
 from careca.logs import get_logger
 from careca.memory import MemoryKeeper
-from careca_gateway.ending import end
+from careca_gateway.background import end
 from careca_gateway.store import Store, StoreUsage
 
 QUIET_SECONDS = 1.0
@@ -84,8 +84,9 @@ class Housekeeper:
     async def _sweep(self, *, everything: bool) -> None:
         """Sweeps; what gateways share only where ``everything`` is to be swept, as others do so too."""
         try:
-            in_use = await self._recordings_in_use() if self._recordings_in_use else frozenset()
-            await asyncio.to_thread(self._store.sweep, in_use, shared=everything)
+            with self._store.sparing():
+                in_use = await self._recordings_in_use() if self._recordings_in_use else frozenset()
+                await asyncio.to_thread(self._store.sweep, in_use, shared=everything)
             if everything or not self._store.sharing:
                 self._report(await asyncio.to_thread(self._store.usage))
         except (OSError, CarecaError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -12,8 +12,9 @@ from careca import codec
 from careca.stream import open_upload
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
 from careca_gateway.admin import Administration
-from careca_gateway.gateway import Gateway
+from careca_gateway.gateway import Gateway, Run
 from careca_gateway.request import Deadline
+from careca_gateway.submitter import submitter_of
 from careca_gateway.wire import (
     decode_request,
     decode_stages,
@@ -25,12 +26,21 @@ from careca_gateway.wire import (
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+RunFor = Callable[[str, gateway_pb2.TranscribeRequest.Config], Run[gateway_pb2.TranscribeResponse]]
+"""What works on the call of that submitter with that config."""
+
 
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
-    """A recording in, who said what and when out."""
+    """A recording in, who said what and when out.
 
-    def __init__(self, gateway: Gateway[gateway_pb2.TranscribeResponse]) -> None:
+    Args:
+        gateway: takes calls.
+        run_for: says what works on each.
+    """
+
+    def __init__(self, gateway: Gateway, run_for: RunFor) -> None:
         self._gateway = gateway
+        self._run_for = run_for
 
     async def Transcribe(
         self, request_iterator: AsyncIterator[gateway_pb2.TranscribeRequest], context: Context
@@ -38,7 +48,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """Answers one call: see gateway.proto."""
         deadline = Deadline.after(context.time_remaining())
         config, chunks = await open_upload(request_iterator, "recording_chunk")
-        async with aclosing(self._gateway.transcribe(decode_request(config), chunks, deadline)) as events:
+        run = self._run_for(submitter_of(context.invocation_metadata()), config)
+        async with aclosing(self._gateway.transcribe(decode_request(config), chunks, deadline, run)) as events:
             async for event in events:
                 yield encode_event(event)
 

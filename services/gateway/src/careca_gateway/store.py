@@ -94,6 +94,8 @@ class Store:
         self.decoded = root / "decoded"
         self.drafts = root / "drafts"
         self._pins: Counter[Path] = Counter()
+        self._let_go: set[Path] | None = None
+        """What was let go of while it was asked what has to stay; ``None`` where nobody asks."""
         self._lock = threading.Lock()
         self._owner: IO[bytes] | None = None
 
@@ -162,6 +164,19 @@ class Store:
         recordings, audio = _files(self.recordings), _files(self.audio)
         return StoreUsage(len(recordings), sum(status.st_size for _, status in (*recordings, *audio)))
 
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        """What is let go of in this context is not swept away in it.
+
+        To be entered before it is asked which recordings have to stay: who holds one may let go of it just after a job
+        that needs it was too late for the answer.
+        """
+        self._let_go = set()
+        try:
+            yield
+        finally:
+            self._let_go = None
+
     def free_bytes(self) -> int:
         """Bytes that are free on the disk; a recording that would leave less than ``FREE_BYTES`` of them is refused."""
         return shutil.disk_usage(self.root).free
@@ -181,7 +196,7 @@ class Store:
         excess = sum(status.st_size for _, status in files) - self._max_bytes
         oldest = time.time() - self._retention_seconds
         for path, status in files:
-            if path.name not in needed and (status.st_mtime < oldest or excess > 0) and self._remove(path):
+            if path.name not in needed and (status.st_mtime < oldest or excess > 0) and self._sweep(path):
                 excess -= status.st_size
                 _log.info("swept from the store", folder=path.parent.name, name=path.name, size_bytes=status.st_size)
         for path, _ in _files(self.decoded):
@@ -220,14 +235,18 @@ class Store:
             self._pins[path] -= 1
             if not self._pins[path]:
                 del self._pins[path]
+                if self._let_go is not None:
+                    self._let_go.add(path)
 
     def discard(self, path: Path) -> None:
         """Removes ``path``, unless others hold it beside the caller."""
-        self._remove(path, pins=1)
-
-    def _remove(self, path: Path, pins: int = 0) -> bool:
         with self._lock:
-            if self._pins[path] > pins:
+            if self._pins[path] <= 1:
+                path.unlink(missing_ok=True)
+
+    def _sweep(self, path: Path) -> bool:
+        with self._lock:
+            if self._pins[path] or path in (self._let_go or ()):
                 return False
             path.unlink(missing_ok=True)
             return True

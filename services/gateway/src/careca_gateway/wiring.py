@@ -29,7 +29,7 @@ from careca_gateway.jobs.wiring import JobsPart, Parts
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline import Pipeline
 from careca_gateway.recognition import DiarizeStage
-from careca_gateway.service import AdminServicer, GatewayServicer
+from careca_gateway.service import AdminServicer, GatewayServicer, RunFor
 from careca_gateway.settings import GatewaySettings
 from careca_gateway.sharing import Sharing
 from careca_gateway.store import Store
@@ -71,7 +71,6 @@ def wire(settings: GatewaySettings) -> Wiring:
     gateway = Gateway(
         store=store,
         intake=intake,
-        work=pipeline,
         max_requests=settings.max_requests,
         request_ended=housekeeper.request_ended,
     )
@@ -90,6 +89,7 @@ def wire(settings: GatewaySettings) -> Wiring:
             assembler=assembler,
             administration=administration,
             metrics=metrics,
+            direct=pipeline.run,
             job_ended=housekeeper.request_ended,
             caller_of=tokens.caller_of if tokens else Caller,
         )
@@ -97,7 +97,8 @@ def wire(settings: GatewaySettings) -> Wiring:
     metrics.watch_work(in_flight=lambda: gateway.in_flight, waiting=lambda: decoder.waiting)
 
     def add_services(server: grpc.aio.Server) -> Sequence[str]:
-        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateway), server)
+        run_for: RunFor = jobs.calls.run_for if jobs else lambda *_: pipeline.run
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateway, run_for), server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(administration), server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs.desk if jobs else None, gateway), server)
         return (

@@ -105,19 +105,20 @@ class JobDesk:
                     field="config.recording",
                     metadata={"sha256": request.recording.sha256},
                 )
-        return await self._queue.submit(
-            Submission(
-                submitter=submitter,
-                request_id=asked.request_id or str(uuid.uuid4()),
-                recording=request.recording,
-                spec=await self._specs.pack(asked.config),
-                display_name=request.display_name,
-                priority=asked.priority,
-                webhook_url=asked.webhook_url,
-                stages=first_stages(),
-            ),
-            self._limits_of_caller(),
-        )
+            # Held until then: where the store is over-full, what no job is about may go at any moment.
+            return await self._queue.submit(
+                Submission(
+                    submitter=submitter,
+                    request_id=asked.request_id or str(uuid.uuid4()),
+                    recording=request.recording,
+                    spec=await self._specs.pack(asked.config),
+                    display_name=request.display_name,
+                    priority=asked.priority,
+                    webhook_url=asked.webhook_url,
+                    stages=first_stages(),
+                ),
+                self._limits_of_caller(),
+            )
 
     def _limits_of_caller(self) -> Limits:
         own = current_caller().limits.jobs

@@ -7,10 +7,9 @@ import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from careca.errors import CarecaError
 from careca.logs import get_logger
+from careca_gateway.background import end, repeated
 from careca_gateway.blobs import Blob, Blobs
-from careca_gateway.ending import end
 from careca_gateway.jobs import kept, results, specs
 from careca_gateway.jobs.queue import JobQueue
 
@@ -42,7 +41,7 @@ class JobJanitor:
 
     async def start(self) -> None:
         """Begins."""
-        self._task = asyncio.create_task(self._sweep_forever(), name="sweep jobs")
+        self._task = repeated("sweep jobs", self.sweep, pause_seconds=SWEEP_SECONDS, retry_seconds=SWEEP_SECONDS)
 
     async def close(self) -> None:
         """Ends."""
@@ -60,16 +59,6 @@ class JobJanitor:
         for folder in (results.FOLDER, kept.FOLDER):
             await self._remove_orphans(folder)
         await asyncio.to_thread(self._remove_old_specs)
-
-    async def _sweep_forever(self) -> None:
-        while True:
-            try:
-                await self.sweep()
-            except CarecaError as error:
-                _log.warning("jobs could not be swept", reason=error.reason, error=error.message)
-            except Exception as error:  # noqa: BLE001 - the next sweep may do better
-                _log.exception("a fault while sweeping jobs", exc_info=error)
-            await asyncio.sleep(SWEEP_SECONDS)
 
     async def _remove_orphans(self, folder: str) -> None:
         """Removes what lies in ``folder`` of jobs that are not there any more, a batch at a time."""

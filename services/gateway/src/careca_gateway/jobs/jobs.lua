@@ -5,7 +5,8 @@
 --
 --   PREFIX:job:ID                    hash    about (JSON that never changes), spec, state, stages and attempts (JSON),
 --                                            fence, losses, told, start, end, entry (in its queue), asked (when
---                                            it was tried again), result_key, ...
+--                                            it was tried again), result_key, caller (the call that
+--                                            waits for it), ...
 --   PREFIX:state:STATE               zset    ids, all of score 0: ids are in order of time, and so is their alphabet
 --   PREFIX:of:STATE:SUBMITTER        zset    the submitter's ids, likewise
 --   PREFIX:ended                     zset    id by when it ended, in milliseconds
@@ -108,14 +109,24 @@ local function count_recording(job, by)
   if redis.call('HINCRBY', recordings, job.sha256, by) <= 0 then redis.call('HDEL', recordings, job.sha256) end
 end
 
--- Which limit leaves no place for another job to wait, if one does.
-local function full(submitter, most, most_of_submitter)
+-- How many jobs of that priority wait, of all submitters.
+local function waiting_with(priority)
+  local lines, total = redis.call('HGETALL', waiting), 0
+  for position = 1, #lines, 2 do
+    if string.match(lines[position], '^%a+') == priority then total = total + lines[position + 1] end
+  end
+  return total
+end
+
+-- Which limit leaves no place for another such job to wait, if one does. Batches keep nobody out who waits for a result.
+local function full(job, most, most_of_submitter)
   local own = 0
-  for _, priority in ipairs(priorities) do
-    own = own + (redis.call('HGET', waiting, priority .. ':' .. submitter) or 0)
+  for _, priority in ipairs(job.priority == 'interactive' and {'interactive'} or priorities) do
+    own = own + (redis.call('HGET', waiting, priority .. ':' .. job.submitter) or 0)
   end
   if own >= tonumber(most_of_submitter) then return 'submitter' end
-  if redis.call('ZCARD', in_state('queued')) >= tonumber(most) then return 'all' end
+  if redis.call('ZCARD', in_state('queued')) < tonumber(most) then return nil end
+  if job.priority ~= 'interactive' or waiting_with('interactive') >= tonumber(most) then return 'all' end
 end
 
 -- Attempts: {number, worker, start, end or 0, outcome, message}
@@ -261,6 +272,16 @@ local function cancel(job)
   finish(job, 'cancelled')
 end
 
+-- Ends a job that has begun at least once, or whose time is over, without a result.
+local function fail(job, reason, message, error)
+  change_stages(job.id, function(stage)
+    if stage[2] == 'running' then stage[2], stage[7], stage[8] = 'failed', reason, message end
+    if stage[2] == 'waiting' then stage[2] = 'skipped' end
+  end)
+  redis.call('HSET', key_of(job.id), 'error_reason', reason, 'error_message', message, 'error', error)
+  finish(job, 'failed')
+end
+
 local function forget(job)
   if job.state == 'queued' or job.state == 'running' then cancel(job) end
   move(job, nil)
@@ -289,24 +310,32 @@ end
 
 local operations = {}
 
+-- Says which call waits for the job: '' for none.
+local function set_caller(id, caller)
+  if caller == '' then redis.call('HDEL', key_of(id), 'caller') else redis.call('HSET', key_of(id), 'caller', caller) end
+end
+
 -- {'ok', record} of the new job or of the one with this request id, {'reused'} where that one is another,
--- {'full', 'all' or 'submitter'} beyond the limits.
-function operations.submit(salt, about, spec, stages, most, most_of_submitter)
+-- {'full', 'all' or 'submitter'} beyond the limits. With a worker and a new job also what `take` then answers.
+function operations.submit(salt, about, spec, stages, most, most_of_submitter, caller, worker)
   local job = cjson.decode(about)
   local requests = prefix .. ':requests:' .. job.submitter
   local known = redis.call('HGET', requests, job.request_id)
   if known then
     if load(known).fingerprint ~= job.fingerprint then return {'reused'} end
+    if caller ~= '' then set_caller(known, caller) end
     return {'ok', record(known)}
   end
-  local limit = full(job.submitter, most, most_of_submitter)
+  local limit = full(job, most, most_of_submitter)
   if limit then return {'full', limit} end
   job.id = new_id(salt)
   redis.call('HSET', key_of(job.id), 'about', about, 'spec', spec, 'stages', stages, 'attempts', '[]', 'fence', 0)
+  set_caller(job.id, caller)
   redis.call('HSET', requests, job.request_id, job.id)
   count_recording(job, 1)
   enqueue(job, false)
-  return {'ok', record(job.id)}
+  local taken = worker ~= '' and operations.take(worker, '1') or nil
+  return {'ok', record(job.id), taken}
 end
 
 -- The job's record, or nothing.
@@ -320,6 +349,13 @@ function operations.result_key(id)
   return {redis.call('HGET', key_of(id), 'result_key') or ''}
 end
 
+-- {all of it or '', reason, message} of the error that the job failed by; nothing where there is no job.
+function operations.error(id)
+  if redis.call('EXISTS', key_of(id)) == 0 then return nil end
+  local values = redis.call('HMGET', key_of(id), 'error', 'error_reason', 'error_message')
+  return {values[1] or '', values[2] or '', values[3] or ''}
+end
+
 -- Records of the submitter, or of everybody with '', from `first` down to `last`, at most so many, of jobs in one of
 -- these states.
 function operations.list(submitter, first, last, most, ...)
@@ -330,9 +366,9 @@ function operations.list(submitter, first, last, most, ...)
   return records(merged(keys, first, last, most))
 end
 
--- {record, spec, fence, segments told, milliseconds left} of the next job, or nothing.
-function operations.take(worker)
-  for _, priority in ipairs(priorities) do
+-- {record, spec, fence, segments told, milliseconds left, caller} of the next job, or nothing.
+function operations.take(worker, interactive_only)
+  for _, priority in ipairs(interactive_only == '1' and {'interactive'} or priorities) do
     local submitter = redis.call('ZRANGE', turns_of(priority), 0, 0)[1]
     if submitter then
       need_no_room()
@@ -344,17 +380,18 @@ function operations.take(worker)
       redis.call('HSET', key_of(job.id), 'start', now)
       redis.call('HSET', leases, job.id, fence .. ':0')
       tell(job.id)
-      local spec, told, asked = unpack(redis.call('HMGET', key_of(job.id), 'spec', 'told', 'asked'))
+      local spec, told, asked, caller = unpack(redis.call('HMGET', key_of(job.id), 'spec', 'told', 'asked', 'caller'))
       asked = asked or tonumber(string.sub(job.id, 1, 12), 16)
-      local left = job.limit_ms and math.max(0, job.limit_ms - (now - asked)) or false
-      return {record(job.id), spec, fence, told or 0, left}
+      local limited = job.limit_ms and (caller or not job.called) -- the limit of a call ends with it
+      local left = limited and math.max(0, job.limit_ms - (now - asked)) or false
+      return {record(job.id), spec, fence, told or 0, left, caller or ''}
     end
   end
 end
 
 -- 1 where something waits.
-function operations.waits()
-  for _, priority in ipairs(priorities) do
+function operations.waits(interactive_only)
+  for _, priority in ipairs(interactive_only == '1' and {'interactive'} or priorities) do
     if redis.call('EXISTS', turns_of(priority)) == 1 then return 1 end
   end
   return 0
@@ -383,18 +420,20 @@ function operations.renew()
   return lost
 end
 
--- Ends a job whose lease is held; segments are the arguments from the eleventh on. 1, or 0 where the lease is lost.
-function operations.finish(id, fence, state, stages, result_key, partial, reason, message, told)
+-- Ends a job whose lease is held; segments are the arguments from the twelfth on. 1, or 0 where the lease is lost.
+function operations.finish(id, fence, state, stages, result_key, partial, reason, message, error, told)
   if not held(id, fence) then
     local values = redis.call('HMGET', key_of(id), 'fence', 'end')
     return values[1] == fence and values[2] and 1 or 0
   end
   need_no_room()
-  tell_segments(id, tonumber(told), 11, #ARGV)
+  tell_segments(id, tonumber(told), 12, #ARGV)
   redis.call('HSET', key_of(id), 'stages', stages)
   if result_key ~= '' then redis.call('HSET', key_of(id), 'result_key', result_key) end
   if partial == '1' then redis.call('HSET', key_of(id), 'partial', 1) end
-  if reason ~= '' then redis.call('HSET', key_of(id), 'error_reason', reason, 'error_message', message) end
+  if reason ~= '' then
+    redis.call('HSET', key_of(id), 'error_reason', reason, 'error_message', message, 'error', error)
+  end
   end_attempt(id, state == 'succeeded' and 'SUCCEEDED' or reason, message)
   finish(load(id), state)
   return 1
@@ -429,38 +468,40 @@ function operations.reclaim(id, lease, most_losses, reason, message)
     end)
     enqueue(load(id), true)
   else
-    change_stages(id, function(stage)
-      if stage[2] == 'running' then stage[2], stage[7], stage[8] = 'failed', reason, message end
-      if stage[2] == 'waiting' then stage[2] = 'skipped' end
-    end)
-    redis.call('HSET', key_of(id), 'error_reason', reason, 'error_message', message)
-    finish(load(id), 'failed')
+    fail(load(id), reason, message, '')
   end
   return record(id)
 end
 
--- The job's record, or nothing.
-function operations.cancel(id)
+-- The job's record, or nothing. With a caller it ends only if that one still waits for it; with a reason it fails.
+function operations.cancel(id, caller, reason, message, error)
   local job = load(id)
-  if job and (job.state == 'queued' or job.state == 'running') then
-    need_no_room()
+  if not job or (job.state ~= 'queued' and job.state ~= 'running') then return record(id) end
+  if caller ~= '' and redis.call('HGET', key_of(id), 'caller') ~= caller then return record(id) end
+  need_no_room()
+  if reason == '' then
     cancel(job)
+  else
+    redis.call('HINCRBY', key_of(id), 'fence', 1)
+    if job.state == 'running' then end_attempt(id, reason, message) end
+    fail(job, reason, message, error)
   end
   return record(id)
 end
 
 -- {'ok', record}, {'whole'} where there is nothing to try again, {'full', ...} as for submit, or nothing.
-function operations.retry(id, stages, most, most_of_submitter)
+function operations.retry(id, stages, most, most_of_submitter, caller)
   local job = load(id)
   if not job then return nil end
   local partial = redis.call('HGET', key_of(id), 'partial')
   if job.state == 'queued' or job.state == 'running' or (job.state == 'succeeded' and not partial) then
     return {'whole'}
   end
-  local limit = full(job.submitter, most, most_of_submitter)
+  local limit = full(job, most, most_of_submitter)
   if limit then return {'full', limit} end
   redis.call('HSET', key_of(id), 'stages', stages, 'asked', now)
-  redis.call('HDEL', key_of(id), 'end', 'losses', 'partial', 'result_key', 'error_reason', 'error_message',
+  set_caller(id, caller)
+  redis.call('HDEL', key_of(id), 'end', 'losses', 'partial', 'result_key', 'error_reason', 'error_message', 'error',
     'hook_state', 'hook_attempts', 'hook_error')
   redis.call('ZREM', ended, id)
   redis.call('ZREM', notices, id)
@@ -522,9 +563,10 @@ function operations.due_notices(most, lease)
   return records(ids)
 end
 
--- Notes what became of telling a webhook. `again`: milliseconds until it is tried again, or '' for never.
-function operations.noted(id, state, message, again)
-  if not redis.call('ZSCORE', notices, id) then return end
+-- Notes what became of telling a webhook of the job's end at that time. `again`: milliseconds until it is tried again, or
+-- '' for never.
+function operations.noted(id, at, state, message, again)
+  if redis.call('HGET', key_of(id), 'end') ~= at or not redis.call('ZSCORE', notices, id) then return end
   need_no_room()
   redis.call('HSET', key_of(id), 'hook_state', state, 'hook_error', message)
   redis.call('HINCRBY', key_of(id), 'hook_attempts', 1)
@@ -540,14 +582,9 @@ function operations.stats()
     table.insert(by_state, state)
     table.insert(by_state, redis.call('ZCARD', in_state(state)))
   end
-  local lines = redis.call('HGETALL', waiting)
   for _, priority in ipairs(priorities) do
-    local total = 0
-    for position = 1, #lines, 2 do
-      if string.match(lines[position], '^%a+') == priority then total = total + lines[position + 1] end
-    end
     table.insert(by_priority, priority)
-    table.insert(by_priority, total)
+    table.insert(by_priority, waiting_with(priority))
   end
   local oldest = redis.call('ZRANGE', since, 0, 0, 'WITHSCORES')[2]
   return {by_state, by_priority, oldest and math.max(0, now - oldest) or 0, redis.call('ZCARD', notices)}

@@ -38,7 +38,7 @@ class KeptResults:
         self._blobs = blobs
         self._prefix = folder_of(job_id)
         self._expected = expected
-        self._found: dict[str, bytes] = {}
+        self._found: dict[str, Message] = {}
 
     async def recall(self, name: str) -> bytes | None:
         """What an earlier attempt found, ``None`` where there is nothing, or the store cannot be asked."""
@@ -47,21 +47,24 @@ class KeptResults:
                 return await asyncio.to_thread(self._blobs.get, self._prefix + name)
         return None
 
-    def found(self, name: str, message: bytes) -> None:
-        """Takes what this attempt found."""
+    def found(self, name: str, message: Message) -> None:
+        """Takes what this attempt found. It is written down only if it has to be kept."""
         self._found[name] = message
 
     async def keep(self) -> None:
         """Keeps for the next attempt what this one found. A store that cannot take it costs that attempt time only."""
         for name, message in self._found.items():
             with dispensable():
-                await asyncio.to_thread(self._blobs.put, self._prefix + name, message)
+                await asyncio.to_thread(self._put, name, message)
 
     async def drop(self) -> None:
         """Forgets what earlier attempts kept. What a store that is away does not forget goes with the job."""
         if self._expected:
             with dispensable():
                 await asyncio.to_thread(self._blobs.clear, self._prefix)
+
+    def _put(self, name: str, message: Message) -> None:
+        self._blobs.put(self._prefix + name, message.SerializeToString())
 
 
 class KeptStage(Generic[O, M]):
@@ -93,7 +96,7 @@ class KeptStage(Generic[O, M]):
         async with aclosing(running) as events:
             async for event in events:
                 if isinstance(event, Finished):
-                    self._results.found(name, event.message.SerializeToString())
+                    self._results.found(name, event.message)
                 yield event
 
 

@@ -53,6 +53,9 @@ class JobMetrics:
             "careca_jobs_available", "Whether the Redis of the jobs answers this gateway.", registry=registry
         )
         self._notices = Gauge("careca_webhooks_pending", "Webhooks that are still to be told.", registry=registry)
+        self._without_job = Counter(
+            "careca_calls_without_job", "Calls worked on without a job, as none could be made.", registry=registry
+        )
         self._in_flight = Gauge("careca_jobs_in_flight", "Jobs that this gateway works on.", registry=registry)
         for outcome in ATTEMPT_OUTCOMES:
             self._attempts.labels(outcome)
@@ -75,6 +78,10 @@ class JobMetrics:
     def job_stopped(self, seconds: float) -> None:
         """Counts the end of a cancelled job's work."""
         self._stopped.observe(seconds)
+
+    def call_without_job(self) -> None:
+        """Counts a call that could not become a job."""
+        self._without_job.inc()
 
     def queue_measured(self, stats: QueueStats) -> None:
         """Takes the state of the queue, which answers."""

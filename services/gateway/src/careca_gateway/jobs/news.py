@@ -12,7 +12,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from careca.logs import get_logger
-from careca_gateway.ending import end
+from careca_gateway.background import end
 
 _QUIET_SECONDS = 10.0
 _RECONNECT_SECONDS = 0.5

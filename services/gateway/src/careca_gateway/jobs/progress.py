@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 from careca.errors import CarecaError
 from careca.types import JobStage, Progress, Segment, Stage, StageReport, StageState
 from careca_gateway.jobs.queue import Lease, Outcome, Update
-from careca_gateway.request import WorkEvent
+from careca_gateway.request import Completed, WorkEvent
+
+
+class Listener(Protocol):
+    """Somebody in this process who waits for a job, and is told of an attempt here sooner than by the queue."""
+
+    def begun(self) -> None:
+        """An attempt has begun: what follows is from it."""
+
+    def tell(self, event: WorkEvent) -> None:
+        """What happened, from the attempt's beginning."""
+
+    async def complete(self, completed: Completed[Any]) -> None:
+        """The result, which is still to be stored. Returns when that does not delay the answer any more."""
+
+    def ended(self) -> None:
+        """The attempt has ended: the queue knows how, or hears of it now. May be said twice."""
 
 
 def first_stages() -> tuple[JobStage, ...]:
@@ -31,10 +48,14 @@ class JobProgress:
 
     Args:
         lease: the job and how many of its segments were told before; those are not told again.
+        listener: is told everything; ``None`` where nobody waits here.
     """
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, listener: Listener | None = None) -> None:
         self._lease = lease
+        self._listener = listener
+        self.completed = False
+        """Whether there is a result, though it may not be stored yet."""
         self._stages = {stage.stage: stage for stage in (lease.job.stages or first_stages())}
         self._begun: set[Stage] = set()
         self._changed = False
@@ -49,6 +70,8 @@ class JobProgress:
 
     def tell(self, event: WorkEvent) -> None:
         """Takes what happened."""
+        if self._listener:
+            self._listener.tell(event)
         match event:
             case Segment():
                 self._heard_segments += 1
@@ -58,6 +81,12 @@ class JobProgress:
                 self._progress(event)
             case StageReport():
                 self._ended(event)
+
+    async def complete(self, completed: Completed[Any]) -> None:
+        """Takes the result. Returns when it is time to store it."""
+        self.completed = True
+        if self._listener:
+            await self._listener.complete(completed)
 
     def fail(self, error: CarecaError) -> None:
         """Takes the end of the attempt by ``error``: the stage that ran is to blame, unless one told that it failed."""

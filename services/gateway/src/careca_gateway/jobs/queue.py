@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from careca.errors import CarecaError
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, JobWebhook, Segment
 
 
@@ -31,12 +32,14 @@ class Submission:
     stages: tuple[JobStage, ...] = ()
     """The stages as they begin."""
     time_limit_seconds: float | None = None
-    """How long after its submission anybody wants the result."""
+    """How long after its submission anybody wants the result; where a call waits for it, as long as one does."""
+    caller: str = ""
+    """Names the call that waits for the result, if one does; the last one that submitted the job is its caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many jobs may wait."""
+    """How many jobs may wait. Jobs for which somebody waits are counted against each other only."""
 
     queued: int
     """Of all submitters together."""
@@ -55,6 +58,8 @@ class Lease:
     """How many segments were told in earlier attempts."""
     remaining_seconds: float | None
     """What is left of the submission's time limit when the lease is given."""
+    caller: str = ""
+    """The call that waits for the result; empty where none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,8 @@ class Outcome:
     result_key: str = ""
     """Where the result is stored; empty where there is none."""
     partial: bool = False
-    error_reason: str = ""
-    error_message: str = ""
+    error: CarecaError | None = None
+    """Why it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,23 +157,32 @@ class JobQueue(Protocol):
         (TOO_MANY_JOBS) beyond ``limits``.
         """
 
+    async def submit_and_take(self, submission: Submission, limits: Limits, worker: str) -> tuple[Job, Lease | None]:
+        """As ``submit``; where the job is new, also the interactive job whose turn it is, leased to ``worker``.
+
+        That is the new one unless others waited before it.
+        """
+
     async def get(self, job_id: str) -> Job:
         """The job. Raises ``NotFound``."""
 
     async def result_key(self, job_id: str) -> str:
         """Where the job's result is stored, empty where it has none. Raises ``NotFound``."""
 
+    async def error(self, job_id: str) -> CarecaError:
+        """Why the job failed, with all its details. Raises ``NotFound``."""
+
     async def list(self, query: Query) -> Sequence[Job]:
         """At most ``query.limit`` jobs, newest first."""
 
-    async def take(self, worker: str) -> Lease | None:
+    async def take(self, worker: str, *, interactive_only: bool = False) -> Lease | None:
         """The next job, now leased to ``worker``; ``None`` where none waits.
 
         Interactive jobs go before others. Among those of one priority submitters take turns, and each submitter's go in
         order of submission.
         """
 
-    async def work_waits(self, timeout_seconds: float) -> None:
+    async def work_waits(self, timeout_seconds: float, *, interactive_only: bool = False) -> None:
         """Returns when there may be something to take, at the latest after that time."""
 
     async def renew(self, updates: Sequence[Update]) -> frozenset[str]:
@@ -190,11 +204,14 @@ class JobQueue(Protocol):
         the reason TOO_MANY_ATTEMPTS. Returns those it dealt with as they are now.
         """
 
-    async def cancel(self, job_id: str) -> Job:
-        """Ends the job as ``CANCELLED``, unless it has ended. Raises ``NotFound``."""
+    async def cancel(self, job_id: str, *, caller: str = "", error: CarecaError | None = None) -> Job:
+        """Ends the job as ``CANCELLED``, or as ``FAILED`` by ``error``, unless it has ended. Raises ``NotFound``.
 
-    async def retry(self, job_id: str, stages: Sequence[JobStage], limits: Limits) -> Job:
-        """Queues a job again that has ended, with these stages.
+        With ``caller`` only where that call is still the one that waits for the job.
+        """
+
+    async def retry(self, job_id: str, stages: Sequence[JobStage], limits: Limits, *, caller: str = "") -> Job:
+        """Queues a job again that has ended, with these stages; ``caller`` waits for it from now on, or nobody.
 
         Raises ``NotFound``, ``PreconditionFailed`` (NOTHING_TO_RETRY) where it has not ended or is whole, and
         ``Overloaded`` as ``submit`` does.
@@ -227,11 +244,14 @@ class JobQueue(Protocol):
     async def due_notices(self, limit: int, lease_seconds: float) -> Sequence[DueNotice]:
         """Webhooks to be told now. Each is given to nobody else for ``lease_seconds``."""
 
-    async def notice_told(self, job_id: str) -> None:
-        """The webhook was told."""
+    async def notice_told(self, job: Job) -> None:
+        """The webhook was told of this end of the job. Changes nothing where the job was tried again since."""
 
-    async def notice_failed(self, job_id: str, error_message: str, retry_after_seconds: float | None) -> None:
-        """The webhook could not be told: it is tried again after that time, or given up with ``None``."""
+    async def notice_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
+        """The webhook could not be told: it is tried again after that time, or given up with ``None``.
+
+        Changes nothing where the job was tried again since.
+        """
 
     async def stats(self) -> QueueStats:
         """The live state."""

@@ -39,6 +39,8 @@ def write_about(submission: Submission) -> bytes:
         about["webhook_url"] = submission.webhook_url
     if submission.time_limit_seconds is not None:
         about["limit_ms"] = round(submission.time_limit_seconds * 1000)
+    if submission.caller:
+        about["called"] = True
     return _dump(about)
 
 

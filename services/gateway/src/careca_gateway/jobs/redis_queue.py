@@ -10,9 +10,10 @@ from itertools import chain
 from typing import Any
 
 from careca.codec import decode_segment, encode_segment
-from careca.errors import InvalidRequest, NotFound, Overloaded, PreconditionFailed
+from careca.errors import CarecaError, InternalError, InvalidRequest, NotFound, Overloaded, PreconditionFailed
 from careca.types import Job, JobPriority, JobStage, JobState, Segment
 from careca.v1 import audio_pb2
+from careca_gateway.jobs.failures import read_failure, write_failure
 from careca_gateway.jobs.news import News
 from careca_gateway.jobs.queue import (
     DueNotice,
@@ -65,6 +66,10 @@ class RedisJobQueue(JobQueue):
 
     async def submit(self, submission: Submission, limits: Limits) -> Job:
         """The new job, or the one that was submitted with this request id before."""
+        return (await self.submit_and_take(submission, limits, ""))[0]
+
+    async def submit_and_take(self, submission: Submission, limits: Limits, worker: str) -> tuple[Job, Lease | None]:
+        """As ``submit``; where the job is new, also the interactive job whose turn it is, leased to ``worker``."""
         outcome, *details = await self._script.run(
             "submit",
             secrets.token_hex(4),
@@ -72,6 +77,8 @@ class RedisJobQueue(JobQueue):
             submission.spec,
             write_stages(submission.stages),
             *_numbers(limits),
+            submission.caller,
+            worker,
         )
         if outcome == b"reused":
             raise PreconditionFailed(
@@ -79,7 +86,7 @@ class RedisJobQueue(JobQueue):
                 reason="REQUEST_ID_REUSED",
                 metadata={"request_id": submission.request_id},
             )
-        return _queued(outcome, details[0], limits)
+        return _queued(outcome, details[0], limits), _lease(details[1]) if len(details) > 1 else None
 
     async def get(self, job_id: str) -> Job:
         """The job."""
@@ -92,33 +99,33 @@ class RedisJobQueue(JobQueue):
         key: bytes = answer[0]
         return key.decode()
 
+    async def error(self, job_id: str) -> CarecaError:
+        """Why the job failed, with all its details."""
+        if not (answer := await self._script.run("error", job_id)):
+            raise _missing(job_id)
+        written, reason, message = answer
+        # What the script ends by itself, and what an older gateway ended, has no details.
+        return read_failure(written) if written else InternalError(message.decode(), reason=reason.decode() or None)
+
     async def list(self, query: Query) -> Sequence[Job]:
         """At most ``query.limit`` jobs, newest first."""
         states = query.states or frozenset(JobState)
         records = await self._script.run("list", query.submitter or "", *span_of_ids(query), query.limit, *states)
         return [read_job(record) for record in records]
 
-    async def take(self, worker: str) -> Lease | None:
+    async def take(self, worker: str, *, interactive_only: bool = False) -> Lease | None:
         """The next job, now leased to ``worker``; ``None`` where none waits."""
-        if not (answer := await self._script.run("take", worker)):
-            return None
-        record, spec, fence, told, left = answer
-        return Lease(
-            job=read_job(record),
-            spec=spec,
-            fence=fence,
-            told_segments=int(told),
-            remaining_seconds=None if left is None else left / 1000,
-        )
+        answer = await self._script.run("take", worker, int(interactive_only))
+        return _lease(answer) if answer else None
 
-    async def work_waits(self, timeout_seconds: float) -> None:
+    async def work_waits(self, timeout_seconds: float, *, interactive_only: bool = False) -> None:
         """Returns when there may be something to take, at the latest after that time."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_seconds
         with self._news.flag("q") as flag:
             while (left := end - loop.time()) > 0:
                 flag.lower()
-                if await self._script.run("waits"):
+                if await self._script.run("waits", int(interactive_only)):
                     return
                 await flag.wait(min(left, _POLL_SECONDS))
 
@@ -137,8 +144,7 @@ class RedisJobQueue(JobQueue):
                 write_stages(outcome.stages),
                 outcome.result_key,
                 int(outcome.partial),
-                outcome.error_reason,
-                outcome.error_message,
+                *_write_error(outcome.error),
                 _number(outcome.told_segments),
                 *_write(outcome.segments),
             )
@@ -168,13 +174,13 @@ class RedisJobQueue(JobQueue):
                 reclaimed.append(read_job(record))
         return reclaimed
 
-    async def cancel(self, job_id: str) -> Job:
-        """Ends the job as ``CANCELLED``, unless it has ended."""
-        return _found(await self._script.run("cancel", job_id), job_id)
+    async def cancel(self, job_id: str, *, caller: str = "", error: CarecaError | None = None) -> Job:
+        """Ends the job as ``CANCELLED``, or as ``FAILED`` by ``error``, unless it has ended or has another caller."""
+        return _found(await self._script.run("cancel", job_id, caller, *_write_error(error)), job_id)
 
-    async def retry(self, job_id: str, stages: Sequence[JobStage], limits: Limits) -> Job:
+    async def retry(self, job_id: str, stages: Sequence[JobStage], limits: Limits, *, caller: str = "") -> Job:
         """Queues a job again that has ended, with these stages, as its submitter's last."""
-        answer = await self._script.run("retry", job_id, write_stages(stages), *_numbers(limits))
+        answer = await self._script.run("retry", job_id, write_stages(stages), *_numbers(limits), caller)
         if not answer:
             raise _missing(job_id)
         outcome, *details = answer
@@ -248,16 +254,17 @@ class RedisJobQueue(JobQueue):
         ]
         return [DueNotice(job, job.webhook) for job in jobs if job.webhook]
 
-    async def notice_told(self, job_id: str) -> None:
-        """The webhook was told."""
-        await self._script.run("noted", job_id, "delivered", "", "")
+    async def notice_told(self, job: Job) -> None:
+        """The webhook was told of this end of the job."""
+        await self._script.run("noted", job.id, _end_of(job), "delivered", "", "")
 
-    async def notice_failed(self, job_id: str, error_message: str, retry_after_seconds: float | None) -> None:
+    async def notice_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
         """The webhook could not be told: it is tried again after that time, or given up with ``None``."""
         if retry_after_seconds is None:
-            await self._script.run("noted", job_id, "failed", error_message, "")
+            await self._script.run("noted", job.id, _end_of(job), "failed", error_message, "")
         else:
-            await self._script.run("noted", job_id, "pending", error_message, round(retry_after_seconds * 1000))
+            again = round(retry_after_seconds * 1000)
+            await self._script.run("noted", job.id, _end_of(job), "pending", error_message, again)
 
     async def stats(self) -> QueueStats:
         """The live state."""
@@ -268,6 +275,18 @@ class RedisJobQueue(JobQueue):
             oldest_waiting_seconds=oldest / 1000,
             pending_notices=notices,
         )
+
+
+def _lease(answer: Any) -> Lease:
+    record, spec, fence, told, left, caller = answer
+    return Lease(
+        job=read_job(record),
+        spec=spec,
+        fence=fence,
+        told_segments=int(told),
+        remaining_seconds=None if left is None else left / 1000,
+        caller=caller.decode(),
+    )
 
 
 def _queued(outcome: bytes, details: Any, limits: Limits) -> Job:
@@ -295,6 +314,16 @@ def _missing(job_id: str) -> NotFound:
 
 def _numbers(limits: Limits) -> tuple[int, int]:
     return limits.queued, limits.queued_per_submitter
+
+
+def _end_of(job: Job) -> int:
+    """When the job ended, as Redis has it: another end is at another time."""
+    return round((job.end_unix or 0.0) * 1000)
+
+
+def _write_error(error: CarecaError | None) -> tuple[str, str, bytes]:
+    """Its reason and its message by themselves, then all of it."""
+    return (error.reason, error.message, write_failure(error)) if error else ("", "", b"")
 
 
 def _write_update(update: Update) -> tuple[bytes | str | int, ...]:

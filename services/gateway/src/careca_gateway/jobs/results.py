@@ -35,9 +35,9 @@ class JobResults:
         self._blobs = blobs
 
     async def put(self, job_id: str, fence: int, result: gateway_pb2.TranscribeResult) -> str:
-        """Stores a result under a key that no other attempt has, and gives the key."""
+        """Stores a result under a key that no other attempt has, and gives the key. Its textual forms are left out."""
         key = f"{folder_of(job_id)}{fence}"
-        await asyncio.to_thread(lambda: self._blobs.put(key, zlib.compress(result.SerializeToString(), _LEVEL)))
+        await asyncio.to_thread(self._put, key, result)
         return key
 
     async def get(self, key: str, formats: Iterable[OutputFormat], name: str) -> gateway_pb2.TranscribeResult:
@@ -53,6 +53,13 @@ class JobResults:
         """Removes all results of the job but one. What a store that is away does not remove goes with the job."""
         with dispensable():
             await asyncio.to_thread(self._blobs.clear, folder_of(job_id), keep=key)
+
+    def _put(self, key: str, result: gateway_pb2.TranscribeResult) -> None:
+        if result.formats:
+            whole, result = result, gateway_pb2.TranscribeResult()
+            result.CopyFrom(whole)
+            result.ClearField("formats")
+        self._blobs.put(key, zlib.compress(result.SerializeToString(), _LEVEL))
 
     def _get(self, key: str, formats: Iterable[OutputFormat], name: str) -> gateway_pb2.TranscribeResult:
         try:

@@ -30,7 +30,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         gateway: takes recordings.
     """
 
-    def __init__(self, desk: JobDesk | None, gateway: Gateway[gateway_pb2.TranscribeResponse]) -> None:
+    def __init__(self, desk: JobDesk | None, gateway: Gateway) -> None:
         self._open_desk = desk
         self._gateway = gateway
 

@@ -14,7 +14,7 @@ from yarl import URL
 from careca.errors import Overloaded, PreconditionFailed, Unavailable
 from careca.logs import get_logger
 from careca.settings import variable_name
-from careca_gateway.ending import end
+from careca_gateway.background import end, repeated
 from careca_gateway.jobs.addresses import check_url
 from careca_gateway.jobs.delivery import Answer, Sender, delay_seconds
 from careca_gateway.jobs.news import Flag
@@ -115,7 +115,7 @@ class Notifier:
 
     async def start(self) -> None:
         """Begins."""
-        self._task = asyncio.create_task(self._tell_forever(), name="tell webhooks")
+        self._task = repeated("tell webhooks", self._tell_and_wait, retry_seconds=_PAUSE_SECONDS)
 
     def wake(self) -> None:
         """Looks for webhooks to tell right away."""
@@ -126,18 +126,10 @@ class Notifier:
         await end([self._task, *self._deliveries])
         await self._sender.close()
 
-    async def _tell_forever(self) -> None:
-        while True:
-            try:
-                await self._tell_due()
-            except (Unavailable, Overloaded) as error:
-                _log.warning("the webhooks to tell cannot be found", reason=error.reason, error=error.message)
-                await asyncio.sleep(_PAUSE_SECONDS)
-            except Exception as error:  # noqa: BLE001 - a fault must not end the work of this gateway for good
-                _log.exception("a fault in telling webhooks", exc_info=error)
-                await asyncio.sleep(_PAUSE_SECONDS)
-            await self._woken.wait(LOOK_SECONDS)
-            self._woken.lower()
+    async def _tell_and_wait(self) -> None:
+        await self._tell_due()
+        await self._woken.wait(LOOK_SECONDS)
+        self._woken.lower()
 
     async def _tell_due(self) -> None:
         """Begins to tell as many as there is room for. Without a secret they wait."""
@@ -201,12 +193,12 @@ class Notifier:
         delay: float | None = None
         if not answer.error:
             outcome = "delivered"
-            await _until_reached(lambda: self._queue.notice_told(job.id))
+            await _until_reached(lambda: self._queue.notice_told(job))
         else:
             if not answer.final and attempt < self._attempts:
                 delay = delay_seconds(attempt, answer.asked_seconds)
             outcome = "given_up" if delay is None else "failed"
-            await _until_reached(lambda: self._queue.notice_failed(job.id, answer.error, delay))
+            await _until_reached(lambda: self._queue.notice_failed(job, answer.error, delay))
         self._observer.webhook_attempted(outcome, seconds)
         _log.info(
             "webhook attempt ended",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,16 +14,17 @@ from careca_gateway.admin import Administration
 from careca_gateway.assemble import Assembler
 from careca_gateway.blobs import Blobs
 from careca_gateway.clients import DiarizerClient, TranscriberClient
-from careca_gateway.gateway import Work
+from careca_gateway.gateway import Run, Work
 from careca_gateway.intake import Intake
 from careca_gateway.jobs.addresses import CheckedResolver
+from careca_gateway.jobs.calls import JobCalls
 from careca_gateway.jobs.delivery import Sender
 from careca_gateway.jobs.desk import JobDesk
 from careca_gateway.jobs.janitor import JobJanitor
 from careca_gateway.jobs.kept import KeptResults, KeptStage
 from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.jobs.patience import PatientStage
-from careca_gateway.jobs.queue import Limits
+from careca_gateway.jobs.queue import Lease, Limits
 from careca_gateway.jobs.redis_queue import RedisJobQueue
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.specs import JobSpecs
@@ -50,6 +52,8 @@ class Parts:
     assembler: Assembler
     administration: Administration
     metrics: GatewayMetrics
+    direct: Run[gateway_pb2.TranscribeResponse]
+    """Works on a call without a job."""
     job_ended: Callable[[], None]
     caller_of: Callable[[str], Caller]
 
@@ -59,6 +63,8 @@ class JobsPart:
 
     def __init__(self, settings: GatewaySettings, parts: Parts) -> None:
         self._parts = parts
+        self._drain_seconds = settings.drain_seconds
+        self._drained_at: float | None = None
         patience = settings.job_patience_seconds
         self._transcriber = PatientStage(parts.transcriber, patience_seconds=patience)
         self._diarizer = PatientStage(parts.diarizer, patience_seconds=patience)
@@ -78,12 +84,24 @@ class JobsPart:
             queue,
             work,
             slots=settings.job_slots,
+            interactive_slots=settings.max_requests,
             max_attempts=settings.job_max_attempts,
             patience_seconds=patience,
             observer=metrics,
             job_ended=parts.job_ended,
         )
         metrics.watch_work(lambda: self._worker.in_flight)
+        limits = Limits(settings.max_queued_jobs, settings.max_queued_jobs_per_submitter)
+        self.calls = JobCalls(
+            queue=queue,
+            worker=self._worker,
+            specs=specs,
+            results=results,
+            limits=limits,
+            direct=parts.direct,
+            stopping=self._stopping,
+            observer=metrics,
+        )
         self.desk = JobDesk(
             queue=queue,
             store=parts.store,
@@ -91,7 +109,7 @@ class JobsPart:
             results=results,
             janitor=self._janitor,
             administration=parts.administration,
-            limits=Limits(settings.max_queued_jobs, settings.max_queued_jobs_per_submitter),
+            limits=limits,
             check_webhook=partial(
                 check_webhook,
                 secret_file=settings.webhook_secret_file,
@@ -119,7 +137,8 @@ class JobsPart:
         await self._notifier.start()
 
     def drain(self) -> None:
-        """Takes no more jobs and lets go of those who watch."""
+        """Takes no more jobs and lets go of those who watch. Calls go on for the drain's time."""
+        self._drained_at = time.monotonic()
         self._worker.drain()
         self.desk.drain()
 
@@ -129,10 +148,17 @@ class JobsPart:
         await self._janitor.close()
         await self._notifier.close()
 
-    def _pipeline(self, kept: KeptResults) -> Work[gateway_pb2.TranscribeResponse]:
+    def _stopping(self) -> bool:
+        """Whether the drain's time is over: calls that have not ended by then are ended by the server."""
+        return self._drained_at is not None and time.monotonic() >= self._drained_at + self._drain_seconds
+
+    def _pipeline(self, lease: Lease, kept: KeptResults) -> Work[gateway_pb2.TranscribeResponse]:
+        """The pipeline of a job. Where a call waits for it, it fails as soon as a service is full or away."""
         parts = self._parts
-        transcriber = KeptStage(Stage.TRANSCRIBE, self._transcriber, audio_pb2.Transcript, kept)
-        diarizer = KeptStage(Stage.DIARIZE, self._diarizer, audio_pb2.Diarization, kept)
+        transcribe = parts.transcriber if lease.caller else self._transcriber
+        diarize = parts.diarizer if lease.caller else self._diarizer
+        transcriber = KeptStage(Stage.TRANSCRIBE, transcribe, audio_pb2.Transcript, kept)
+        diarizer = KeptStage(Stage.DIARIZE, diarize, audio_pb2.Diarization, kept)
         return Pipeline(
             decoder=parts.decoder,
             transcriber=transcriber,

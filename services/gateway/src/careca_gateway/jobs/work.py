@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from careca.caller import Caller, serving
-from careca.errors import InternalError
+from careca.errors import DeadlineExceeded, InternalError
 from careca.types import JobState
 from careca.v1 import gateway_pb2
 from careca_gateway.blobs import Blobs
@@ -21,7 +21,7 @@ from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.request import Completed, Deadline, Request
 from careca_gateway.store import Store
 
-Pipelines = Callable[[KeptResults], Work[gateway_pb2.TranscribeResponse]]
+Pipelines = Callable[[Lease, KeptResults], Work[gateway_pb2.TranscribeResponse]]
 """Makes the pipeline of one job, whose model stages do not repeat what is kept."""
 
 
@@ -29,7 +29,7 @@ class Attempt(Protocol):
     """What is done with a job."""
 
     async def run(self, lease: Lease, progress: JobProgress) -> Outcome:
-        """Works on the job, tells ``progress`` of it and stores the result. Raises ``CarecaError``."""
+        """Works on the job, tells ``progress`` of it, of the result too, and stores that. Raises ``CarecaError``."""
 
     async def discard(self, lease: Lease, outcome: Outcome) -> None:
         """Removes what an attempt stored that was not the job's last."""
@@ -73,7 +73,8 @@ class JobWork:
         kept = KeptResults(self._blobs, lease.job.id, expected=any(stage.attempts for stage in lease.job.stages))
         whole = False
         try:
-            completed = await self._complete(lease, request, kept, progress)
+            completed = await self._complete_in_time(lease, request, kept, progress)
+            await progress.complete(completed)
             key = await self._results.put(lease.job.id, lease.fence, completed.result.result)
             whole = not failed_stages(progress.stages)
         finally:
@@ -91,13 +92,25 @@ class JobWork:
         if lease.fence > 1 and outcome.result_key:
             await self._results.keep_only(lease.job.id, outcome.result_key)
 
-    async def _complete(
+    async def _complete_in_time(
         self, lease: Lease, request: Request, kept: KeptResults, progress: JobProgress
     ) -> Completed[gateway_pb2.TranscribeResponse]:
         deadline = Deadline.after(lease.remaining_seconds)
+        try:
+            async with asyncio.timeout(deadline.remaining()) as limit:
+                return await self._complete(lease, request, kept, progress, deadline)
+        except TimeoutError:
+            if limit.expired():
+                raise DeadlineExceeded("the deadline passed") from None
+            raise
+
+    async def _complete(
+        self, lease: Lease, request: Request, kept: KeptResults, progress: JobProgress, deadline: Deadline
+    ) -> Completed[gateway_pb2.TranscribeResponse]:
         with serving(self._caller_of(lease.job.submitter)), self._store.hold(request.recording) as recording:
-            await asyncio.to_thread(recording.require, request.channel_mode)
-            running = self._pipelines(kept).run(request, recording, deadline)
+            if not lease.caller:  # a call's recording was there a moment ago
+                await asyncio.to_thread(recording.require, request.channel_mode)
+            running = self._pipelines(lease, kept).run(request, recording, deadline)
             async with aclosing(running) as events:
                 async for event in events:
                     if isinstance(event, Completed):

@@ -6,9 +6,9 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from structlog.contextvars import bound_contextvars
 
@@ -16,22 +16,14 @@ from careca import request_id
 from careca.errors import CarecaError, InternalError, Overloaded, Unavailable
 from careca.logs import get_logger
 from careca.types import Job, JobState
-from careca_gateway.ending import end
-from careca_gateway.jobs.progress import JobProgress, stages_to_repeat
-from careca_gateway.jobs.queue import JobQueue, Lease, Outcome, QueueStats
+from careca_gateway.background import end, repeated
+from careca_gateway.jobs.oversight import JobObserver, Oversight
+from careca_gateway.jobs.progress import JobProgress, Listener, stages_to_repeat
+from careca_gateway.jobs.queue import JobQueue, Lease, Limits, Outcome, Submission
 from careca_gateway.jobs.work import Attempt
 
 RENEW_SECONDS = 0.25
 """How often leases are renewed, and with it how soon a cancelled job is heard of."""
-
-SILENCE_SECONDS = 2.5
-"""How long a lease is not renewed until others take the job for abandoned."""
-
-RECLAIM_SECONDS = 0.5
-"""How often abandoned jobs are looked for."""
-
-STATS_SECONDS = 5.0
-"""How often the queue's state is measured."""
 
 IDLE_SECONDS = 1.0
 """How long a worker that finds nothing to do waits for news before it looks again."""
@@ -45,31 +37,15 @@ _PAUSE_SECONDS = 0.5
 _log = get_logger(__name__)
 
 
-class JobObserver(Protocol):
-    """Told what happens to jobs, for metrics."""
-
-    def job_attempted(self, outcome: str, seconds: float) -> None:
-        """An attempt ended: succeeded, partial, failed, cancelled, handed_back or lost."""
-
-    def job_recovered(self, reason: str, count: int) -> None:
-        """Jobs were found that somebody had left: waiting at the start, or reclaimed from a worker that was gone."""
-
-    def job_stopped(self, seconds: float) -> None:
-        """The work of a cancelled job had ended that long after this worker heard of it."""
-
-    def queue_measured(self, stats: QueueStats) -> None:
-        """The state of the queue."""
-
-    def queue_away(self) -> None:
-        """The queue could not be asked for its state."""
-
-
 @dataclass(eq=False)
 class _Held:
     """A job in our hands."""
 
     lease: Lease
     progress: JobProgress
+    slots: asyncio.Semaphore
+    """Where its slot is from."""
+    listener: Listener | None
     task: asyncio.Task[None] | None = None
     lost_at: float | None = None
     """When we heard that it is not ours any more, on the clock of ``time.monotonic``."""
@@ -85,6 +61,7 @@ class JobWorker:
         queue: where jobs are.
         attempt: what is done with one.
         slots: how many are worked on at once.
+        interactive_slots: how many more if somebody waits for them, so that no batch is in their way.
         max_attempts: how often a job may be lost with its worker before it is given up.
         patience_seconds: how long an attempt is repeated while the store cannot be used.
         observer: told what happens.
@@ -97,6 +74,7 @@ class JobWorker:
         attempt: Attempt,
         *,
         slots: int,
+        interactive_slots: int,
         max_attempts: int,
         patience_seconds: float,
         observer: JobObserver,
@@ -105,12 +83,15 @@ class JobWorker:
         self._queue = queue
         self._attempt = attempt
         self._slots = asyncio.Semaphore(slots)
-        self._max_attempts = max_attempts
+        self._interactive_slots = asyncio.Semaphore(interactive_slots)
+        self._oversight = Oversight(queue, max_attempts=max_attempts, observer=observer)
         self._patience_seconds = patience_seconds
         self._observer = observer
         self._job_ended = job_ended
         self._name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._held: dict[str, _Held] = {}
+        self._listeners: dict[str, Listener] = {}
+        """By the call that waits."""
         self._loops: list[asyncio.Task[None]] = []
         self._draining = False
         self._taking = asyncio.Lock()
@@ -125,63 +106,90 @@ class JobWorker:
         """Begins."""
         _log.info("works on jobs", worker=self._name)
         self._loops = [
-            asyncio.create_task(self._forever(self._take_jobs, 0.0), name="take jobs"),
-            asyncio.create_task(self._forever(self._renew, RENEW_SECONDS), name="renew leases"),
-            asyncio.create_task(self._forever(self._reclaim, RECLAIM_SECONDS), name="reclaim jobs"),
-            asyncio.create_task(self._forever(self._measure, STATS_SECONDS), name="measure the queue"),
-            asyncio.create_task(self._count_recovered(), name="count recovered jobs"),
+            repeated("take jobs", self._take_jobs, retry_seconds=_PAUSE_SECONDS),
+            repeated("take interactive jobs", self._take_interactive_jobs, retry_seconds=_PAUSE_SECONDS),
+            repeated("renew leases", self._renew, pause_seconds=RENEW_SECONDS, retry_seconds=_PAUSE_SECONDS),
+            *self._oversight.start(),
         ]
+
+    @contextmanager
+    def listening(self, caller: str, listener: Listener) -> Iterator[None]:
+        """Tells ``listener`` of attempts at jobs that ``caller`` waits for, if they begin here and in this context."""
+        self._listeners[caller] = listener
+        try:
+            yield
+        finally:
+            del self._listeners[caller]
+
+    async def submit(self, submission: Submission, limits: Limits) -> Job:
+        """Submits an interactive job. Where a slot is free the work begins at once, here. Raises as the queue does."""
+        if self._draining or self._interactive_slots.locked():
+            return await self._queue.submit(submission, limits)
+        lease: Lease | None = None
+        await self._interactive_slots.acquire()
+        try:
+            job, lease = await self._queue.submit_and_take(submission, limits, self._name)
+        finally:
+            if lease is None:
+                self._interactive_slots.release()
+        if lease:
+            self._begin(lease, self._interactive_slots)
+        return job
+
+    def let_go(self, job_id: str) -> None:
+        """Stops work on a job that is not ours any more, before the next renewal says so; if it is worked on here."""
+        if (held := self._held.get(job_id)) and not held.ending:
+            self._lose(held)
 
     def drain(self) -> None:
         """Takes no more jobs."""
         self._draining = True
 
     async def close(self) -> None:
-        """Hands back what is being worked on, and ends."""
+        """Hands back what is being worked on, and ends. What is found already is stored first."""
         self._draining = True
         async with self._taking:  # a job that is being taken right now would be nobody's
             held = [each for each in self._held.values() if each.task]
         for each in held:
-            if each.task and not each.ending:
+            if each.task and not each.ending and not each.progress.completed:
                 each.task.cancel()
         tasks = [each.task for each in held if each.task]
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
         await end([*tasks, *self._loops])
 
-    async def _forever(self, step: Callable[[], Awaitable[None]], pause_seconds: float) -> None:
-        """Repeats ``step``, whatever becomes of the queue."""
-        while True:
-            try:
-                await step()
-                await asyncio.sleep(pause_seconds)
-            except (Unavailable, Overloaded) as error:
-                _log.warning("the queue of jobs cannot be used", reason=error.reason, error=error.message)
-                await asyncio.sleep(_PAUSE_SECONDS)
-            except Exception as error:  # noqa: BLE001 - a fault must not end the work of this gateway for good
-                _log.exception("a fault in the work on jobs", exc_info=error)
-                await asyncio.sleep(_PAUSE_SECONDS)
-
     async def _take_jobs(self) -> None:
+        await self._take_next(self._slots, interactive_only=False)
+
+    async def _take_interactive_jobs(self) -> None:
+        await self._take_next(self._interactive_slots, interactive_only=True)
+
+    async def _take_next(self, slots: asyncio.Semaphore, *, interactive_only: bool) -> None:
         """Takes one job, or waits for there to be one."""
-        await self._slots.acquire()
+        await slots.acquire()
         began = False
         try:
             async with self._taking:
-                began = not self._draining and await self._take_one()
+                began = not self._draining and await self._take_one(slots, interactive_only=interactive_only)
         finally:
             if not began:
-                self._slots.release()
+                slots.release()
         if not began:
-            await self._queue.work_waits(IDLE_SECONDS)
+            await self._queue.work_waits(IDLE_SECONDS, interactive_only=interactive_only)
 
-    async def _take_one(self) -> bool:
-        lease = await self._queue.take(self._name)
+    async def _take_one(self, slots: asyncio.Semaphore, *, interactive_only: bool) -> bool:
+        lease = await self._queue.take(self._name, interactive_only=interactive_only)
         if lease is None:
             return False
-        held = self._held[lease.job.id] = _Held(lease, JobProgress(lease))
-        held.task = asyncio.create_task(self._work(held), name=f"job {lease.job.id}")
+        self._begin(lease, slots)
         return True
+
+    def _begin(self, lease: Lease, slots: asyncio.Semaphore) -> None:
+        listener = self._listeners.get(lease.caller)
+        if listener:
+            listener.begun()
+        held = self._held[lease.job.id] = _Held(lease, JobProgress(lease, listener), slots, listener)
+        held.task = asyncio.create_task(self._work(held), name=f"job {lease.job.id}")
 
     async def _work(self, held: _Held) -> None:
         lease = held.lease
@@ -202,7 +210,8 @@ class JobWorker:
         finally:
             if self._held.get(lease.job.id) is held:
                 del self._held[lease.job.id]
-            self._slots.release()
+            held.slots.release()
+            _tell_end(held)
             self._job_ended()
 
     async def _work_to_an_end(self, held: _Held) -> str:
@@ -222,20 +231,21 @@ class JobWorker:
         return await self._conclude(held, outcome)
 
     async def _run(self, held: _Held) -> Outcome:
-        """Runs the attempt, and again while what it needs is full or away."""
+        """Runs the attempt, and again while what it needs is full or away; for a caller it is run once."""
         trouble_since: float | None = None
         while True:
             try:
                 return await self._attempt.run(held.lease, held.progress)
             except (Unavailable, Overloaded) as error:
                 trouble_since = trouble_since or time.monotonic()
-                if time.monotonic() - trouble_since > self._patience_seconds:
+                if held.lease.caller or time.monotonic() - trouble_since > self._patience_seconds:
                     raise
                 _log.warning("a job waits for what it needs", reason=error.reason, error=error.message)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _conclude(self, held: _Held, outcome: Outcome) -> str:
         """Tells the queue how the job ended, however long it cannot be reached."""
+        _tell_end(held)  # who waits here for the job asks the queue from now on, and is not to wait for it to be back
         await self._stop_renewing(held)
         outcome = held.progress.conclude(outcome)
         if not await self._until_reached(held, lambda: self._queue.finish(held.lease, outcome)):
@@ -282,44 +292,21 @@ class JobWorker:
                     each.progress.untold(update)
                 raise
         for each in held:
-            if each.lease.job.id in lost and each.lost_at is None:
-                each.lost_at = time.monotonic()
-                if each.task:
-                    each.task.cancel()
+            if each.lease.job.id in lost:
+                self._lose(each)
 
-    async def _reclaim(self) -> None:
-        jobs = await self._queue.reclaim(SILENCE_SECONDS, self._max_attempts)
-        if jobs:
-            self._observer.job_recovered("reclaimed", len(jobs))
-        for job in jobs:
-            _log.warning("a job was left by its worker", job_id=job.id, state=job.state.value, worker=_last_worker(job))
+    def _lose(self, held: _Held) -> None:
+        if held.lost_at is None:
+            held.lost_at = time.monotonic()
+            if held.task:
+                held.task.cancel()
 
-    async def _measure(self) -> None:
-        try:
-            stats = await self._queue.stats()
-        except (Unavailable, Overloaded):
-            self._observer.queue_away()
-            raise
-        self._observer.queue_measured(stats)
 
-    async def _count_recovered(self) -> None:
-        """Says once how many jobs were waiting for a gateway to come back."""
-        while True:
-            try:
-                stats = await self._queue.stats()
-            except (Unavailable, Overloaded):
-                await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            waiting, running = (stats.by_state.get(state, 0) for state in (JobState.QUEUED, JobState.RUNNING))
-            self._observer.job_recovered("waiting", waiting)
-            _log.info("jobs recovered at the start", waiting=waiting, running_elsewhere_or_left=running)
-            return
+def _tell_end(held: _Held) -> None:
+    if held.listener:
+        held.listener.ended()
 
 
 def _failure(progress: JobProgress, error: CarecaError) -> Outcome:
     progress.fail(error)
-    return Outcome(JobState.FAILED, progress.stages, error_reason=error.reason, error_message=error.message)
-
-
-def _last_worker(job: Job) -> str:
-    return job.attempts[-1].worker if job.attempts else ""
+    return Outcome(JobState.FAILED, progress.stages, error=error)

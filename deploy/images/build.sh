@@ -1,0 +1,56 @@
+#!/bin/sh
+# The steps of the services' Dockerfiles, as a script so that they can be run and tested without Docker.
+#
+#   build.sh dependencies SERVICE VARIANT    others' packages into $PREFIX/venv, which also looks into $PREFIX/careca
+#   build.sh own SERVICE...                  Careca's own, stubs included, into $PREFIX/careca
+#
+# Run in the repository's root. PREFIX is /opt by default. TORCH_CPU_INDEX is where builds of torch without CUDA are, for
+# the variant cpu; where it is empty, torch comes from where everything else does.
+set -eu
+
+step=$1
+shift
+prefix=${PREFIX:-/opt}
+here=$(dirname "$0")
+
+install() {
+  "$prefix/venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "$@"
+}
+
+dependencies() {
+  service=$1
+  variant=$2
+  python -m venv "$prefix/venv"
+  # Not by PYTHONPATH: the process that decodes recordings is isolated from its environment.
+  echo "$prefix/careca" > "$("$prefix/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/careca.pth"
+  python "$here/requirements.py" "$service" "$variant" > "$prefix/requirements.txt"
+  # Alone, and only torch: a second index beside the first could otherwise give any package.
+  if [ "$variant" = cpu ] && [ -n "${TORCH_CPU_INDEX:-}" ] && grep -qx torch "$prefix/requirements.txt"; then
+    install --no-deps --index-url "$TORCH_CPU_INDEX" torch
+  fi
+  install --requirement "$prefix/requirements.txt"
+  "$prefix/venv/bin/python" -m pip check
+}
+
+own() {
+  for service in "$@"; do
+    shift
+    set -- "$@" "services/$service"
+  done
+  python -m venv "$prefix/tools"
+  "$prefix/tools/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+    grpcio-tools setuptools
+  stubs=services/common/src/careca/v1
+  mkdir -p "$stubs"
+  "$prefix/tools/bin/python" -m grpc_tools.protoc -I protos --python_out=services/common/src \
+    --grpc_python_out=services/common/src protos/careca/v1/*.proto
+  touch "$stubs/__init__.py"
+  "$prefix/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+    --target "$prefix/careca" services/common "$@"
+}
+
+case $step in
+  dependencies) dependencies "$@" ;;
+  own) own "$@" ;;
+  *) echo "There is no step $step." >&2; exit 2 ;;
+esac

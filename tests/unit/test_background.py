@@ -1,0 +1,53 @@
+"""Steps that are repeated whatever becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from structlog.testing import capture_logs
+
+from careca.errors import Unavailable
+from careca_gateway.background import end, repeated
+
+
+async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() -> None:
+    done = asyncio.Event()
+    course: list[Exception | None] = [None, Unavailable("it is away"), ValueError("a fault"), None]
+
+    async def step() -> None:
+        if not course:
+            done.set()
+        elif error := course.pop(0):
+            raise error
+
+    with capture_logs() as logs:
+        task = repeated("look after things", step, retry_seconds=0.01)
+        await done.wait()
+        await end([task])
+
+    assert task.cancelled()
+    foreseen, fault = logs
+    assert (foreseen["log_level"], foreseen["task"], foreseen["error"]) == (
+        "warning",
+        "look after things",
+        "it is away",
+    )
+    assert (fault["log_level"], fault["task"], str(fault["exc_info"])) == ("error", "look after things", "a fault")
+
+
+async def test_pauses_are_made_between_steps_and_others_after_a_failure() -> None:
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def step() -> None:
+        times.append(loop.time())
+        if len(times) == 1:
+            raise Unavailable("it is away")
+
+    task = repeated("x", step, pause_seconds=3600.0, retry_seconds=0.01)
+    while len(times) < 2:  # noqa: ASYNC110 - the task changes it
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)
+    await end([task])
+
+    assert len(times) == 2

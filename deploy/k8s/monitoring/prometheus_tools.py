@@ -8,6 +8,7 @@ programs need nothing beside the C library.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def _run(command: Sequence[str], place: Path) -> None:
 
 def _put(program: Path, target: Path) -> None:
     """In one step, so that nobody runs half of it."""
-    draft = target.with_name(f".{target.name}.draft")
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copy2(program, draft)
     draft.replace(target)
 

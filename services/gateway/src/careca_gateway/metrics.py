@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from prometheus_client import Gauge
 
 from careca.metrics import Metrics
 from careca.types import Stage
+from careca_gateway.confinement import LAYERS
 from careca_gateway.store import StoreUsage
 
 
@@ -20,11 +21,22 @@ class GatewayMetrics(Metrics):
         self._waiting = self._gauge("careca_work_waiting", "Recordings that wait for a decoder.")
         self._recordings = self._gauge("careca_store_recordings", "Recordings in the store.")
         self._store_size = self._gauge("careca_store_size_bytes", "Bytes in the store, decoded audio included.")
+        self._confined = Gauge(
+            "careca_decode_confined",
+            "Whether that layer confines the processes that decode recordings.",
+            ("layer",),
+            registry=self.registry,
+        )
 
     def watch_work(self, *, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Takes where to ask for the work, whenever the metrics are read."""
         self._in_flight.set_function(in_flight)
         self._waiting.set_function(waiting)
+
+    def decoders_confined(self, layers: Collection[str]) -> None:
+        """Takes which layers confine decoders."""
+        for layer in LAYERS:
+            self._confined.labels(layer).set(layer in layers)
 
     def store_used(self, usage: StoreUsage) -> None:
         """Takes what the store holds."""

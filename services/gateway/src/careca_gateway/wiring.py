@@ -49,7 +49,7 @@ def wire(settings: GatewaySettings) -> Wiring:
         Stage.DIARIZE: create_channel(settings.diarizer_target),
     }
     transcriber, diarizer = TranscriberClient(channels[Stage.TRANSCRIBE]), DiarizerClient(channels[Stage.DIARIZE])
-    decoder = Decoder(settings.decode_limits, slots=settings.decoders)
+    decoder = Decoder(settings.decode_limits, slots=settings.decoders, confinement=settings.decode_confined)
     intake = Intake(decoder, idle_seconds=settings.upload_idle_seconds)
     assembler = Assembler(least_similarity=settings.known_speaker_similarity)
     pipeline = Pipeline(
@@ -100,6 +100,7 @@ def wire(settings: GatewaySettings) -> Wiring:
 
     async def warm_up() -> None:
         await asyncio.to_thread(store.open)
+        metrics.decoders_confined(await decoder.confined_by())
         if queue:
             await queue.open()
         await housekeeper.start()

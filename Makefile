@@ -15,7 +15,7 @@ BENCH_READY := $(VENV)/.bench
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check format bench bench-diarization bench-jobs bench-peers chaos docs constraints clean
+.PHONY: help setup models proto demo up down test check security-check format bench bench-diarization bench-jobs bench-peers chaos docs constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ check: $(TESTS_READY) proto ## lint, types, import rules, protos
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(LAST_MAIN),subdir=protos'
+
+security-check: $(TESTS_READY) proto ## test TLS, tokens, roles and limits against real servers
+	$(BIN)/python -m pytest tests/integration/test_tls.py tests/integration/test_tokens.py tests/integration/test_cli_tokens.py \
+	  tests/integration/test_decode.py tests/integration/test_webhooks.py tests/unit/test_webhook_rules.py tests/unit/test_settings.py
 
 format: $(TESTS_READY) ## format the code
 	$(BIN)/ruff check --fix .

@@ -43,12 +43,16 @@ class ModelService:
     def __init__(self, engine: Engine, **settings: Any) -> None:
         self.engine = engine
         self.port = 0
+        self.health_port = 0
+        self.metrics_port: int | None = None
         self._settings = settings
         self._server: ServiceServer | None = None
 
     async def start(self, redis_url: str) -> None:
         """Returns once it serves."""
-        common = LOCAL | {"port": self.port, "redis_url": redis_url} | self._settings
+        # On a busy machine Redis may take longer than it gets by default, which is no fault that tests look for.
+        cache = {"redis_url": redis_url, "cache_timeout_seconds": 5.0}
+        common = LOCAL | {"port": self.port} | cache | self._settings
         if isinstance(self.engine, FakeTranscriberEngine):
             transcriber_settings = TranscriberSettings(**common)
             self._server = _server(transcriber_settings, wire_transcriber(transcriber_settings, self.engine))
@@ -57,6 +61,7 @@ class ModelService:
             self._server = _server(diarizer_settings, wire_diarizer(diarizer_settings, self.engine))
         await self._server.start()
         self.port = self._server.port
+        self.health_port, self.metrics_port = self._server.health_port, self._server.metrics_port
 
     async def stop(self) -> None:
         """Drains and stops."""
@@ -75,6 +80,7 @@ def _server(settings: ServiceSettings, wiring: Any) -> ServiceServer:
         warm_up=wiring.warm_up,
         close=wiring.close,
         drain=wiring.drain,
+        guard=wiring.guard,
     )
 
 

@@ -20,14 +20,15 @@ IMPORTERS = {
         *("pyannote_setup", "runtime", "torch_device", "torchaudio_cpu"),
     },
     "openvino": {"runtime"},
+    "cryptography": {"pem"},
     "redis": {"redis_gate", "news", "script"},
     "av": {"decode_child"},
     "obstore": {"blobs"},
     "aiohttp": {"addresses", "delivery"},
     "sklearn|scipy": {"borders", "clustering", "reconstruction", "stitching"},
     "grpc": {
-        *("channel", "interceptors", "launch", "model_service", "server", "statuses"),
-        *("service", "wiring", "calls", "transcriber", "diarizer", "client", "aio"),
+        *("channel", "interceptors", "launch", "model_service", "rotating_channel", "server", "statuses"),
+        *("service", "wiring", "calls", "transcriber", "diarizer"),
     },
 }
 

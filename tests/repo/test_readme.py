@@ -11,9 +11,11 @@ import settings_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = (README, (ROOT / "docs" / "speakers.md").read_text())
+PAGES = (README, *((ROOT / "docs" / f"{name}.md").read_text() for name in ("speakers", "security")))
 BLOCKS = [block for page in PAGES for block in re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)]
 EXAMPLES = [block for language, block in BLOCKS if language == "python"]
+GROUPS = {"jobs", "models", "tokens"}
+COMMAND_NAMES = GROUPS | {"transcribe", "submit", "result", "voice", "stats", "clear-cache", "release-memory", "health"}
 COMMANDS = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines() if line.strip()]
 
 
@@ -43,18 +45,23 @@ def test_every_make_target_exists(command: str) -> None:
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(".venv/bin/careca ")])
 def test_every_option_of_the_command_line_exists(command: str) -> None:
-    words = command.split()[1:]
+    words = command.partition(">")[0].split()[1:]
+    first = next(at for at, word in enumerate(words) if word in COMMAND_NAMES)
+    own, options_before = words[first:], [word for word in words[:first] if word.startswith("--")]
+    path = own[:2] if own[0] in GROUPS else own[:1]
 
-    usage = subprocess.run(
-        [sys.executable, "-m", "careca_client", words[0], "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"COLUMNS": "200", "NO_COLOR": "1", "PATH": ""},
-    ).stdout
+    usage, general = usage_of(*path), usage_of()
 
-    assert words[0] in usage
-    assert [word for word in words if word.startswith("--") and word not in usage] == []
+    assert " ".join(path) in usage
+    assert [word for word in own if word.startswith("--") and word not in usage] == []
+    assert [word for word in options_before if word not in general] == []
+
+
+def usage_of(*path: str) -> str:
+    """What --help says of a command."""
+    command = [sys.executable, "-m", "careca_client", *path, "--help"]
+    environment = {"COLUMNS": "200", "NO_COLOR": "1", "PATH": ""}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -6,11 +6,12 @@ import pytest
 from pydantic import Field, ValidationError
 
 from careca.settings import ModelServiceSettings, ServiceSettings, load, public_values, variable_name
+from careca_gateway.settings import GatewaySettings
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch):
-    for field in ModelServiceSettings.model_fields:
+    for field in (*ModelServiceSettings.model_fields, *GatewaySettings.model_fields):
         monkeypatch.delenv(variable_name(field), raising=False)
 
 
@@ -21,6 +22,60 @@ def test_the_defaults_listen_on_this_machine_only_and_need_no_redis():
     assert settings.redis_url == ""
     assert settings.max_waiting == 8
     assert (settings.cache_ttl_seconds, settings.cache_max_entries) == (86_400, 100)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "gateway.example"])
+@pytest.mark.parametrize("settings_class", [ModelServiceSettings, GatewaySettings])
+def test_others_are_not_let_in_without_tls_and_knowing_who_they_are(settings_class, host, capsys, monkeypatch):
+    monkeypatch.setenv("CARECA_HOST", host)
+
+    with pytest.raises(SystemExit):
+        load(settings_class)
+
+    complaint = capsys.readouterr().err
+    assert all(name in complaint for name in ("CARECA_TLS_CERT_FILE", "CARECA_ALLOW_INSECURE", host))
+    assert ("CARECA_TOKENS_FILE" in complaint) == (settings_class is GatewaySettings)
+
+
+@pytest.mark.parametrize(
+    ("settings_class", "variables"),
+    [
+        (ModelServiceSettings, {"TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k", "TLS_CLIENT_CA_FILE": "a"}),
+        (GatewaySettings, {"TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k", "TLS_CLIENT_CA_FILE": "a"}),
+        (GatewaySettings, {"TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k", "TOKENS_FILE": "t"}),
+        (GatewaySettings, {"ALLOW_INSECURE": "true"}),
+        (ModelServiceSettings, {"HOST": "127.0.0.2"}),
+        (ModelServiceSettings, {"HOST": "localhost"}),
+        (ModelServiceSettings, {"HOST": "::1"}),
+    ],
+)
+def test_others_are_let_in_behind_tls_where_they_are_known_or_where_somebody_said_so(
+    settings_class, variables, monkeypatch
+):
+    for name, value in ({"HOST": "0.0.0.0"} | variables).items():
+        monkeypatch.setenv(f"CARECA_{name}", value)
+
+    assert load(settings_class)
+
+
+@pytest.mark.parametrize(
+    ("settings_class", "variables"),
+    [
+        (ModelServiceSettings, {"HOST": "0.0.0.0", "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k"}),
+        (GatewaySettings, {"HOST": "0.0.0.0", "TOKENS_FILE": "t"}),
+        (ModelServiceSettings, {"TLS_CERT_FILE": "c"}),
+        (ModelServiceSettings, {"TLS_KEY_FILE": "k"}),
+        (ModelServiceSettings, {"TLS_CLIENT_CA_FILE": "a"}),
+        (GatewaySettings, {"SERVICES_CERT_FILE": "c", "SERVICES_CA_FILE": "a"}),
+        (GatewaySettings, {"SERVICES_CERT_FILE": "c", "SERVICES_KEY_FILE": "k"}),
+    ],
+)
+def test_half_of_what_tls_needs_is_refused(settings_class, variables, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(f"CARECA_{name}", value)
+
+    with pytest.raises(SystemExit):
+        load(settings_class)
 
 
 def test_the_environment_overrides_defaults(monkeypatch):

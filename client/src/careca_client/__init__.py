@@ -11,6 +11,7 @@
 """
 
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, Segment, Speaker, Voice
+from careca_client.access import Access
 from careca_client.admin import Health, StageClearance, StageStats, SystemRelease, SystemStats
 from careca_client.aio import AsyncClient
 from careca_client.client import Client
@@ -21,6 +22,7 @@ from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, read_voice, voice_json
 
 __all__ = [
+    "Access",
     "AsyncClient",
     "Client",
     "Digest",

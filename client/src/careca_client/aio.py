@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import Self, Unpack
 
-import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from careca.channel import create_channel
@@ -15,6 +14,7 @@ from careca.statuses import translated_errors
 from careca.types import ClearScope, Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2_grpc, jobs_pb2_grpc
 from careca_client import admin
+from careca_client.access import NO_ACCESS_NEEDED, Access
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS
 from careca_client.aio_jobs import AsyncJobCalls
 from careca_client.aio_stream import converse, hashed, ignore
@@ -24,7 +24,6 @@ from careca_client.digests import DigestMemory
 from careca_client.events import EventCallback
 from careca_client.recording import Source
 from careca_client.result import TranscriptionResult
-from careca_client.submitter import metadata_for
 
 
 class AsyncClient(AsyncJobCalls):
@@ -37,13 +36,16 @@ class AsyncClient(AsyncJobCalls):
     cancels the call, and with it the work of the services.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, retries: int = 3, submitter: str = "") -> None:
+    def __init__(
+        self, target: str = DEFAULT_TARGET, *, retries: int = 3, submitter: str = "", access: Access = NO_ACCESS_NEEDED
+    ) -> None:
         """Opens nothing yet. The arguments are those of ``careca_client.Client``."""
         self._target = target
-        self._metadata = metadata_for(submitter)
+        self._metadata = access.metadata(target, submitter)
         self._retries = retries
         self._digests = DigestMemory()
-        self._channel = create_channel(target)
+        self._tls = access.files
+        self._channel = create_channel(target, self._tls)
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
@@ -82,8 +84,9 @@ class AsyncClient(AsyncJobCalls):
 
     async def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:  # noqa: ASYNC109
         """The live state of the services behind the gateway."""
+        request = admin_pb2.StatsRequest()
         with translated_errors():
-            return admin.decode_stats(await self._admin.Stats(admin_pb2.StatsRequest(), timeout=timeout))
+            return admin.decode_stats(await self._admin.Stats(request, timeout=timeout, metadata=self._metadata))
 
     async def clear_cache(
         self,
@@ -95,7 +98,9 @@ class AsyncClient(AsyncJobCalls):
         """Clears the result caches of ``stages``, by default of all. ``ALL`` also unloads the models."""
         request = admin.encode_clear_cache(scope, stages)
         with translated_errors():
-            return admin.decode_clearances(await self._admin.ClearCache(request, timeout=timeout))
+            return admin.decode_clearances(
+                await self._admin.ClearCache(request, timeout=timeout, metadata=self._metadata)
+            )
 
     async def release_memory(
         self,
@@ -106,7 +111,9 @@ class AsyncClient(AsyncJobCalls):
         """Unloads the models of ``stages``, by default of all, and gives their memory and the gateway's back."""
         request = admin.encode_release_memory(stages)
         with translated_errors():
-            return admin.decode_release(await self._admin.ReleaseMemory(request, timeout=timeout))
+            return admin.decode_release(
+                await self._admin.ReleaseMemory(request, timeout=timeout, metadata=self._metadata)
+            )
 
     async def health(
         self,
@@ -116,8 +123,7 @@ class AsyncClient(AsyncJobCalls):
     ) -> admin.Health:
         """The health of the gateway, or of one ``service`` by the name under which its server reports it."""
         request = health_pb2.HealthCheckRequest(service=service)
-        # A channel that heeds health would refuse to ask a server that is not serving.
-        async with grpc.aio.insecure_channel(self._target) as channel:
+        async with create_channel(self._target, self._tls, heed_health=False) as channel:
             try:
                 with translated_errors():
                     response = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)

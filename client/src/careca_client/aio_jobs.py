@@ -15,6 +15,7 @@ from careca.errors import CarecaError
 from careca.statuses import translated_errors
 from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Segment
 from careca.v1 import jobs_pb2, jobs_pb2_grpc
+from careca_client.access import Metadata
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS
 from careca_client.aio_stream import converse, hashed, ignore, pause
 from careca_client.conversation import Attempts, TranscribeOptions
@@ -32,7 +33,6 @@ from careca_client.jobs import (
 from careca_client.offer import Upload
 from careca_client.recording import Recording, Source
 from careca_client.result import TranscriptionResult
-from careca_client.submitter import Metadata
 
 
 class AsyncJobCalls:

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from careca.errors import CarecaError
 from careca.statuses import responses_of
+from careca_client.access import Metadata
 from careca_client.conversation import Attempts
 from careca_client.digests import DigestMemory
 from careca_client.events import Event, EventCallback, Hashing
 from careca_client.offer import Offer
 from careca_client.recording import Recording, Source, open_recording
-from careca_client.submitter import Metadata
 
 T = TypeVar("T")
 O = TypeVar("O", bound=Offer[Any, Any])  # noqa: E741 -- the offer's own type

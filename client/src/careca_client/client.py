@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Self, Unpack
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from careca.channel import create_sync_channel
@@ -14,6 +13,7 @@ from careca.statuses import translated_errors
 from careca.types import ClearScope, Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2_grpc, jobs_pb2_grpc
 from careca_client import admin
+from careca_client.access import NO_ACCESS_NEEDED, Access
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS
 from careca_client.blocking_jobs import JobCalls
 from careca_client.blocking_stream import converse, hashed, one_at_a_time
@@ -22,7 +22,6 @@ from careca_client.digests import DigestMemory
 from careca_client.events import EventCallback
 from careca_client.recording import Source
 from careca_client.result import TranscriptionResult
-from careca_client.submitter import metadata_for
 
 DEFAULT_TARGET = "localhost:50051"
 """Where a gateway listens by default."""
@@ -44,18 +43,23 @@ class Client(JobCalls):
     where it may help.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, retries: int = 3, submitter: str = "") -> None:
+    def __init__(
+        self, target: str = DEFAULT_TARGET, *, retries: int = 3, submitter: str = "", access: Access = NO_ACCESS_NEEDED
+    ) -> None:
         """Opens nothing yet.
 
         ``retries``: further attempts of ``transcribe``, ``upload``, ``submit`` and ``watch`` where the gateway is
         unavailable. ``submitter``: whose calls and jobs these are, from 1 to 64 letters, digits and any of . _ - @;
-        empty for nobody in particular. Raises ``InvalidRequest`` where it is anything else.
+        empty for nobody in particular, and for whom the token says it is. ``access``: TLS and a token, where the
+        gateway wants them. Raises ``InvalidRequest`` where one of them is not as it must be, ``PreconditionFailed``
+        (TLS_FILES) where a file of certificates cannot be used.
         """
         self._target = target
-        self._metadata = metadata_for(submitter)
+        self._metadata = access.metadata(target, submitter)
         self._retries = retries
         self._digests = DigestMemory()
-        self._channel = create_sync_channel(target)
+        self._tls = access.files
+        self._channel = create_sync_channel(target, self._tls)
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
@@ -94,8 +98,9 @@ class Client(JobCalls):
 
     def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
         """The live state of the services behind the gateway."""
+        request = admin_pb2.StatsRequest()
         with translated_errors():
-            return admin.decode_stats(self._admin.Stats(admin_pb2.StatsRequest(), timeout=timeout))
+            return admin.decode_stats(self._admin.Stats(request, timeout=timeout, metadata=self._metadata))
 
     def clear_cache(
         self, scope: ClearScope, stages: Iterable[Stage] = (), *, timeout: float = ADMIN_TIMEOUT_SECONDS
@@ -103,7 +108,7 @@ class Client(JobCalls):
         """Clears the result caches of ``stages``, by default of all. ``ALL`` also unloads the models."""
         request = admin.encode_clear_cache(scope, stages)
         with translated_errors():
-            return admin.decode_clearances(self._admin.ClearCache(request, timeout=timeout))
+            return admin.decode_clearances(self._admin.ClearCache(request, timeout=timeout, metadata=self._metadata))
 
     def release_memory(
         self, stages: Iterable[Stage] = (), *, timeout: float = ADMIN_TIMEOUT_SECONDS
@@ -111,13 +116,12 @@ class Client(JobCalls):
         """Unloads the models of ``stages``, by default of all, and gives their memory and the gateway's back."""
         request = admin.encode_release_memory(stages)
         with translated_errors():
-            return admin.decode_release(self._admin.ReleaseMemory(request, timeout=timeout))
+            return admin.decode_release(self._admin.ReleaseMemory(request, timeout=timeout, metadata=self._metadata))
 
     def health(self, service: str = "", *, timeout: float = HEALTH_TIMEOUT_SECONDS) -> admin.Health:
         """The health of the gateway, or of one ``service`` by the name under which its server reports it."""
         request = health_pb2.HealthCheckRequest(service=service)
-        # A channel that heeds health would refuse to ask a server that is not serving.
-        with grpc.insecure_channel(self._target) as channel:
+        with create_sync_channel(self._target, self._tls, heed_health=False) as channel:
             try:
                 with translated_errors():
                     response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)

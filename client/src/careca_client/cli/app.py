@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from careca_client.cli import jobs, maintenance, models, result, submit, voices
-from careca_client.cli.exits import EXIT_CODES_HELP
+from careca_client.access import Access
+from careca_client.cli import connecting, jobs, maintenance, models, result, submit, tokens, voices
+from careca_client.cli.exits import EXIT_CODES_HELP, reporting
 from careca_client.cli.transcribe import EXAMPLES, transcribe
 
 HELP = f"""\
 Says who said what, and when, in recordings: the command line of Careca.
 
 Talks to a gateway, by default at localhost:50051; --gateway or the variable CARECA_GATEWAY names another.
+Where it wants to know who calls, give your token by the variable CARECA_TOKEN or the option --token-file.
 
 Examples:
 
@@ -50,6 +52,7 @@ def build_app() -> typer.Typer:
     app.command("release-memory", epilog=maintenance.RELEASE_MEMORY_EXAMPLES)(maintenance.release_memory)
     app.command("health", epilog=maintenance.HEALTH_EXAMPLES)(maintenance.health)
     app.add_typer(models.build_app(), name="models")
+    app.add_typer(tokens.build_app(), name="tokens")
     return app
 
 
@@ -65,8 +68,20 @@ def _print_version(wanted: bool) -> None:
 
 
 def _root(
+    *,
+    token_file: connecting.TokenFile = None,
+    token: connecting.Token = "",
+    tls: connecting.Tls = False,
+    ca_file: connecting.CaFile = None,
+    cert_file: connecting.CertFile = None,
+    key_file: connecting.KeyFile = None,
+    insecure: connecting.Insecure = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    with reporting():
+        shown = token_file.read_text() if token_file else token
+        connecting.remember_access(
+            Access(shown.strip(), tls, ca_file=ca_file, cert_file=cert_file, key_file=key_file, insecure=insecure)
+        )

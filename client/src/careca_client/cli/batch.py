@@ -14,6 +14,7 @@ from rich.filesize import decimal
 from careca.types import OutputFormat, Stage, StageState
 from careca_client.aio import AsyncClient
 from careca_client.cli import concurrency, outputs, terminal
+from careca_client.cli.connecting import async_client_of
 from careca_client.cli.exits import ExitCode, code_of, describe, failures, report_error, worst
 from careca_client.cli.inputs import STDIN, check_readable, open_stdin
 from careca_client.cli.watching import Display, open_display
@@ -77,7 +78,7 @@ async def _transcribe_all(
 ) -> list[ExitCode]:
     """Works on several recordings at once. Files are written as results come, stdout is in the order of the items."""
     places = asyncio.Semaphore(plan.concurrency)
-    async with AsyncClient(plan.gateway, submitter=plan.submitter) as client:
+    async with async_client_of(plan.gateway, plan.submitter) as client:
 
         async def work(item: Item, turn: concurrency.Turn) -> ExitCode:
             source = stdin if item.argument == STDIN and stdin is not None else item.argument

@@ -10,7 +10,17 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from careca.errors import CarecaError, DeadlineExceeded, InvalidRequest, NotFound, OutOfMemory, Overloaded, Unavailable
+from careca.errors import (
+    CarecaError,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    OutOfMemory,
+    Overloaded,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
 from careca.types import Job, JobStage, JobState, StageReport, StageState
 from careca_client.cli import terminal
 
@@ -47,7 +57,7 @@ Exit codes:
   2    the command line is wrong
   3    a stage failed; the rest of the result was delivered
   4    the gateway cannot be reached or takes no calls now
-  5    the input was refused: no such file or job, no recording, an option out of range
+  5    the input was refused: no such file or job, no recording, an option out of range, a token that is not enough
   6    overloaded, out of time, or a job has not ended: later or with more time it may work
   130  interrupted
 
@@ -91,7 +101,7 @@ def code_of(error: BaseException) -> ExitCode:
             return ExitCode.INTERRUPTED
         case Unavailable():
             return ExitCode.UNAVAILABLE
-        case InvalidRequest() | NotFound():
+        case InvalidRequest() | NotFound() | Unauthenticated() | PermissionDenied():
             return ExitCode.REFUSED
         case FileNotFoundError() | FileExistsError() | IsADirectoryError() | PermissionError():
             return ExitCode.REFUSED
@@ -149,6 +159,8 @@ def describe(error: BaseException, gateway: str = "") -> str:
             return f"{_one_line(error.message)} (gateway {gateway}: is it running? --gateway names another)"
         case Overloaded():
             return f"{_one_line(error.message)}; try again in {error.retry_after_seconds or 0:.0f} s"
+        case Unauthenticated():
+            return f"{_one_line(error.message)}; --token-file or the variable CARECA_TOKEN gives one"
         case OutOfMemory():
             return f"{_one_line(error.message)}; try a shorter recording or a larger device"
         case CarecaError():

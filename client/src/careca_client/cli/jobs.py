@@ -15,8 +15,8 @@ import typer
 
 from careca.errors import CarecaError
 from careca.types import JobState, Segment
-from careca_client.aio import AsyncClient
 from careca_client.cli import concurrency, job_tables, outputs, tables, terminal
+from careca_client.cli.connecting import async_client_of, client_of
 from careca_client.cli.exits import EXIT_CODES_HELP, ExitCode, report_error, reporting, worst
 from careca_client.cli.following import Follower
 from careca_client.cli.options import AsJson, Debug, Gateway, Quiet, Submitter
@@ -88,7 +88,7 @@ def list_jobs(
     debug: Debug = False,
 ) -> None:
     """Lists the submitter's jobs, newest first."""
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         found = list(client.jobs(states=states, created_from=since, limit=limit))
         if as_json:
             typer.echo(json.dumps([dataclasses.asdict(job) for job in found], indent=2))
@@ -105,7 +105,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Shows all about one job: its stages, its attempts, why it failed."""
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         job = client.job(job_id)
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(job), indent=2))
@@ -140,7 +140,7 @@ def watch(
 
 
 async def _watch_all(job_ids: Sequence[str], follower: Follower, gateway: str, submitter: str) -> list[ExitCode]:
-    async with AsyncClient(gateway, submitter=submitter) as client:
+    async with async_client_of(gateway, submitter) as client:
 
         async def watch_one(job_id: str, _turn: concurrency.Turn) -> ExitCode:
             _, code = await follower.follow(client, job_id, job_id)
@@ -194,7 +194,7 @@ def clear(
         terminal.ask(
             "Remove all jobs that have ended, with their results, and unload the models?", "confirm with --yes"
         )
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         cleared = client.clear_jobs()
         if as_json:
             memory = tables.release_document(cleared.memory)
@@ -213,7 +213,7 @@ def _change(
     job_ids: Sequence[str], change: Callable[[Client, str], str], gateway: str, submitter: str, *, debug: bool
 ) -> None:
     """Changes each job and prints what it is then. One that cannot be changed does not keep the others from it."""
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         codes = []
         for job_id in dict.fromkeys(job_ids):
             try:

@@ -10,9 +10,10 @@ import typer
 
 from careca.types import ClearScope
 from careca_client.cli import tables, terminal
+from careca_client.cli.connecting import client_of
 from careca_client.cli.exits import ExitCode, reporting
 from careca_client.cli.options import AsJson, Debug, Gateway, Stages, stages_of
-from careca_client.client import DEFAULT_TARGET, Client
+from careca_client.client import DEFAULT_TARGET
 
 STATS_EXAMPLES = """\
 Examples:
@@ -49,7 +50,7 @@ Examples:
 
 def stats(*, gateway: Gateway = DEFAULT_TARGET, as_json: AsJson = False, debug: Debug = False) -> None:
     """Shows caches, memory and work of all services."""
-    with reporting(gateway=gateway, debug=debug), Client(gateway) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway) as client:
         found = client.stats()
         if as_json:
             typer.echo(json.dumps(tables.stats_document(found), indent=2))
@@ -75,7 +76,7 @@ def clear_cache(
             "Clear all cached results and unload the models?", "confirm with --yes, or clear with --expired-only"
         )
     scope = ClearScope.EXPIRED if expired_only else ClearScope.ALL
-    with reporting(gateway=gateway, debug=debug), Client(gateway) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway) as client:
         cleared = client.clear_cache(scope, stages_of(stages))
         if as_json:
             typer.echo(json.dumps([dataclasses.asdict(entry) for entry in cleared], indent=2))
@@ -94,7 +95,7 @@ def release_memory(
 
     The next recording loads them again.
     """
-    with reporting(gateway=gateway, debug=debug), Client(gateway) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway) as client:
         released = client.release_memory(stages_of(stages))
         if as_json:
             typer.echo(json.dumps(tables.release_document(released), indent=2))
@@ -116,7 +117,7 @@ def health(
 
     Exits with 0 where it does, and with 1 in every other case. --gateway may name any of Careca's servers.
     """
-    with reporting(gateway=gateway, debug=debug, failure=ExitCode.FAILED), Client(gateway) as client:
+    with reporting(gateway=gateway, debug=debug, failure=ExitCode.FAILED), client_of(gateway) as client:
         found = client.health(service, timeout=timeout)
     typer.echo(found.status)
     if not found.serving:

@@ -11,10 +11,11 @@ import typer
 
 from careca.types import Job, JobState, OutputFormat
 from careca_client.cli import outputs, terminal
+from careca_client.cli.connecting import client_of
 from careca_client.cli.exits import ExitCode, code_of_job, describe_job, failures, reporting
 from careca_client.cli.jobs import JobId
 from careca_client.cli.options import Debug, Formats, Gateway, Overwrite, Submitter
-from careca_client.client import DEFAULT_TARGET, Client
+from careca_client.client import DEFAULT_TARGET
 
 EXAMPLES = """\
 Examples:
@@ -52,7 +53,7 @@ def result(
     why: that of the failure, 1 where it was cancelled, 6 where it has not ended.
     """
     chosen = _choose_formats(formats, output)
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         job = client.job(job_id)
         if job.state is not JobState.SUCCEEDED:
             terminal.complain(describe_job(job), subject=job_id)

@@ -14,6 +14,7 @@ import typer
 from careca.types import ChannelMode, Job, JobPriority
 from careca_client.aio import AsyncClient
 from careca_client.cli import concurrency
+from careca_client.cli.connecting import async_client_of
 from careca_client.cli.exits import ExitCode, report_error, reporting, worst
 from careca_client.cli.following import Follower
 from careca_client.cli.inputs import STDIN, check_readable, check_stdin, expand, open_stdin, shown_name
@@ -154,7 +155,7 @@ def _run(plan: Plan) -> ExitCode:
 
 
 async def _submit_and_wait(plan: Plan, stdin: IO[bytes] | None, display: Display) -> ExitCode:
-    async with AsyncClient(plan.gateway, submitter=plan.submitter) as client:
+    async with async_client_of(plan.gateway, plan.submitter) as client:
         tried = await _submit_all(plan, client, stdin, display)
         codes = [code for _, _, code in tried]
         jobs = [(recording, job) for recording, job, _ in tried if job is not None]

@@ -12,10 +12,11 @@ import typer
 from careca.errors import InternalError, InvalidRecording
 from careca.types import Stage, StageState, Voice
 from careca_client.cli import outputs
+from careca_client.cli.connecting import client_of
 from careca_client.cli.exits import reporting
 from careca_client.cli.inputs import STDIN
 from careca_client.cli.options import Debug, Gateway, Submitter
-from careca_client.client import DEFAULT_TARGET, Client
+from careca_client.client import DEFAULT_TARGET
 from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, read_reference, read_voice, voice_json
 
@@ -49,7 +50,7 @@ def voice(
     Half a minute of speech is enough. The file holds the embedding of the voice and the id of the model that made it,
     and is of use as long as the diarizer has the same one.
     """
-    with reporting(gateway=gateway, debug=debug), Client(gateway, submitter=submitter) as client:
+    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         if output is not None:
             outputs.refuse_existing(output, overwrite=overwrite)
         source = sys.stdin.buffer if recording == STDIN else recording

@@ -7,6 +7,9 @@ import json
 import grpc
 import grpc.aio
 
+from careca.pem import Pem, PemFiles
+from careca.rotating_channel import RotatingChannel
+
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Largest message that a server takes. Chunks are smaller by contract, so that a larger one gets a proper refusal."""
 
@@ -41,15 +44,28 @@ CHANNEL_OPTIONS: Options = [
 """What both kinds of channel are created with."""
 
 
-def create_channel(target: str) -> grpc.aio.Channel:
+def create_channel(target: str, tls: PemFiles | None = None, *, heed_health: bool = True) -> grpc.aio.Channel:
     """A channel for asyncio that spreads calls over all healthy servers behind ``target``.
 
     ``target`` is host:port, or with a scheme such as dns:///name:port to follow all addresses of a headless service.
-    Calls fail with ``grpc.aio.AioRpcError``: make them inside ``careca.statuses.translated_errors``.
+    With ``tls`` the server must prove its name; the files may be replaced at any time. Unless it is to ``heed_health``
+    the channel asks servers that are not serving, too. Calls fail with ``grpc.aio.AioRpcError``: make them inside
+    ``careca.statuses.translated_errors``.
     """
-    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    options = CHANNEL_OPTIONS if heed_health else None
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    return RotatingChannel(tls, lambda pem: grpc.aio.secure_channel(target, channel_credentials(pem), options=options))
 
 
-def create_sync_channel(target: str) -> grpc.Channel:
-    """The same as ``create_channel`` for code without asyncio. Calls fail with ``grpc.RpcError``."""
-    return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+def create_sync_channel(target: str, tls: PemFiles | None = None, *, heed_health: bool = True) -> grpc.Channel:
+    """The same for code without asyncio, with the files as they are now. Calls fail with ``grpc.RpcError``."""
+    options = CHANNEL_OPTIONS if heed_health else None
+    if tls is None:
+        return grpc.insecure_channel(target, options=options)
+    return grpc.secure_channel(target, channel_credentials(tls.current()), options=options)
+
+
+def channel_credentials(pem: Pem) -> grpc.ChannelCredentials:
+    """Whom to trust, by default whom this machine trusts, and what to show."""
+    return grpc.ssl_channel_credentials(pem.authority, pem.key, pem.certificate)

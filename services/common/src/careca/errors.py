@@ -4,6 +4,7 @@
     ├── InvalidRequest            INVALID_ARGUMENT     the caller must change the request
     │   └── InvalidRecording      INVALID_ARGUMENT     these bytes are no recording that can be used
     ├── NotFound                  NOT_FOUND
+    ├── Unauthenticated           UNAUTHENTICATED      nobody knows who the caller is
     ├── PermissionDenied          PERMISSION_DENIED
     ├── PreconditionFailed        FAILED_PRECONDITION  the service must be changed first
     ├── Overloaded                RESOURCE_EXHAUSTED   later may work; says when
@@ -68,6 +69,13 @@ class NotFound(CarecaError):
 
     status = "NOT_FOUND"
     default_reason = "NOT_FOUND"
+
+
+class Unauthenticated(CarecaError):
+    """The caller did not say who it is, or not so that it can be believed."""
+
+    status = "UNAUTHENTICATED"
+    default_reason = "UNAUTHENTICATED"
 
 
 class PermissionDenied(CarecaError):

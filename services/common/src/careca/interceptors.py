@@ -1,4 +1,4 @@
-"""Around every call that a server takes: request id, access line, metrics, deadline, errors to statuses.
+"""Around every call that a server takes: request id, who calls, access line, metrics, deadline, errors to statuses.
 
 A servicer raises ``careca.errors`` and knows nothing of statuses. What else it raises is a fault of ours: it is logged
 with its traceback and the caller learns nothing but the request id.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from typing import Any, Never
 
 import grpc
@@ -17,6 +17,7 @@ import grpc.aio
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from careca import request_id
+from careca.caller import Guard, let_anybody_in, serving
 from careca.errors import CarecaError, DeadlineExceeded, InternalError, Unavailable
 from careca.gate import CallGate
 from careca.logs import get_logger
@@ -46,9 +47,10 @@ _HANDLERS = {
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of all four shapes of calls."""
 
-    def __init__(self, *, metrics: Metrics, gate: CallGate) -> None:
+    def __init__(self, *, metrics: Metrics, gate: CallGate, guard: Guard = let_anybody_in) -> None:
         self._metrics = metrics
         self._gate = gate
+        self._guard = guard
 
     async def intercept_service(
         self,
@@ -105,7 +107,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         with bound_contextvars(request_id=call_id):
             try:
                 async with self._answering_errors(method, context, call_id):
-                    with nullcontext() if infrastructure else self._gate.passing():
+                    with ExitStack() as stack:
+                        if not infrastructure:
+                            self._let_in(method, context, stack)
                         _refuse_passed_deadline(context)
                         yield request_id.outgoing(call_id)
             except asyncio.CancelledError:
@@ -113,6 +117,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise
             finally:
                 self._report(method, cancelled or context.code(), started, context.peer(), quiet=infrastructure)
+
+    def _let_in(self, method: str, context: Context, stack: ExitStack) -> None:
+        stack.enter_context(self._gate.passing())
+        caller = self._guard(method, list(context.invocation_metadata() or ()))
+        stack.enter_context(serving(caller))
+        if caller.name:
+            bind_contextvars(caller=caller.name)
 
     @asynccontextmanager
     async def _answering_errors(self, method: str, context: Context, call_id: str) -> AsyncIterator[None]:

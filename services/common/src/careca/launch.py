@@ -11,6 +11,7 @@ from typing import TypeVar
 import grpc.aio
 
 from careca import logs
+from careca.caller import Guard, let_anybody_in
 from careca.errors import CarecaError
 from careca.metrics import Metrics
 from careca.processors import wait_without_spinning
@@ -29,6 +30,7 @@ class Wiring:
     warm_up: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     drain: Callable[[], None] = lambda: None
+    guard: Guard = let_anybody_in
 
 
 def run_service(name: str, settings_class: type[S], wire: Callable[[S], Wiring]) -> None:
@@ -56,6 +58,7 @@ async def _serve(settings: S, wire: Callable[[S], Wiring]) -> None:
         warm_up=wiring.warm_up,
         close=wiring.close,
         drain=wiring.drain,
+        guard=wiring.guard,
     )
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
 from structlog.typing import Processor
 
-from careca.settings import ServiceSettings
+if TYPE_CHECKING:
+    from careca.settings import ServiceSettings
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,

@@ -18,6 +18,7 @@ from careca.types import MemoryUsage, Stage
 
 if TYPE_CHECKING:
     from careca.engine import Engine
+    from careca.pem import PemFiles
     from careca.worker import Worker
 
 SECONDS_BUCKETS = (
@@ -60,6 +61,12 @@ class Metrics(MemoryObserver):
             ("kind", "level"),
             registry=self.registry,
         )
+        self._certificates = Gauge(
+            "careca_tls_certificate_expiry_timestamp_seconds",
+            "When a certificate that is in use ends, in Unix time.",
+            ("file",),
+            registry=self.registry,
+        )
         for stage in stages:
             self._audio_seconds.labels(stage)
             for cached in ("false", "true"):
@@ -78,6 +85,10 @@ class Metrics(MemoryObserver):
     def observe_rpc(self, method: str, code: str, seconds: float) -> None:
         """Counts a call that has ended. ``method`` must be one that the server has."""
         self._rpc_seconds.labels(method, code).observe(seconds)
+
+    def watch_certificate(self, of: str, files: PemFiles) -> None:
+        """Exports when the certificate of ``files`` ends. ``of`` says what it is for."""
+        self._certificates.labels(of).set_function(lambda: files.expiry_unix)
 
     def observe_stage(self, stage: Stage, seconds: float, *, cached: bool) -> None:
         """Counts a stage that succeeded."""

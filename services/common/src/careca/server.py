@@ -1,4 +1,4 @@
-"""Runs one gRPC server: health, reflection, metrics, warm-up, drain.
+"""Runs one gRPC server: TLS, health, reflection, metrics, warm-up, drain.
 
 Health has three names: ``liveness`` serves as long as the event loop answers, ``readiness`` and the empty name, which
 clients watch, serve from the end of the warm-up to the start of the drain.
@@ -15,12 +15,14 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from careca.caller import Guard, let_anybody_in
 from careca.channel import KEEPALIVE_OPTIONS, KEEPALIVE_SECONDS, MAX_REQUEST_BYTES, Options
 from careca.errors import CarecaError, PreconditionFailed
 from careca.gate import CallGate
 from careca.interceptors import CallInterceptor
 from careca.logs import get_logger
 from careca.metrics import Metrics, MetricsEndpoint
+from careca.pem import Pem, PemFiles
 from careca.settings import ServiceSettings, public_values
 
 READINESS = ("", "readiness")
@@ -70,6 +72,7 @@ class ServiceServer:
         warm_up: what must be done before calls are taken, such as loading a model. Raises to prevent the start.
         close: what must be done once no call is in flight any more.
         drain: what must be done as soon as no call is let in any more.
+        guard: finds out who calls, and whether they may.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class ServiceServer:
         warm_up: Hook = _nothing,
         close: Hook = _nothing,
         drain: Callable[[], None] = lambda: None,
+        guard: Guard = let_anybody_in,
     ) -> None:
         self._settings = settings
         self._add_services = add_services
@@ -88,12 +92,15 @@ class ServiceServer:
         self._warm_up = warm_up
         self._close = close
         self._drain = drain
+        self._guard = guard
         self._gate = CallGate()
         self._health = health.aio.HealthServicer()
-        self._server: grpc.aio.Server | None = None
+        self._servers: list[grpc.aio.Server] = []
         self._endpoint: MetricsEndpoint | None = None
         self.port = 0
         """The port that is listened on, once started."""
+        self.health_port = 0
+        """The further port for health alone, once started; 0 where there is none."""
 
     @property
     def metrics_port(self) -> int | None:
@@ -125,8 +132,8 @@ class ServiceServer:
             _log.warning("calls did not end while draining", calls=self.calls_in_flight)
             self._gate.cancel_calls()
             await self._gate.wait_until_empty(_CANCEL_GRACE_SECONDS)
-        if self._server:
-            await self._server.stop(_STOP_GRACE_SECONDS)
+        for server in self._servers:
+            await server.stop(_STOP_GRACE_SECONDS)
         await self._close()
         if self._endpoint:
             await asyncio.to_thread(self._endpoint.close)
@@ -134,19 +141,37 @@ class ServiceServer:
 
     async def _listen(self) -> None:
         settings = self._settings
-        interceptor = CallInterceptor(metrics=self._metrics, gate=self._gate)
-        self._server = server = grpc.aio.server(interceptors=(interceptor,), options=_SERVER_OPTIONS)
-        services = self._add_services(server)
+        tls = settings.tls
+        interceptor = CallInterceptor(metrics=self._metrics, gate=self._gate, guard=self._guard)
+        server = self._new_server(interceptor)
+        services = list(self._add_services(server))
         self._metrics.expect_rpcs(_methods(services))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         await self._set_health(_NOT_SERVING)  # the health service begins as serving
         await self._health.set(LIVENESS, _SERVING)
+        if settings.health:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            services.append(health.SERVICE_NAME)
         if settings.reflection:
-            reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        self.port = _bind(server, settings.host, settings.port)
+            reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
+        self.port = _bind(server, settings.host, settings.port, "CARECA_PORT", tls)
+        if settings.health_port >= 0:
+            self.health_port = self._tell_of_health(settings.health_port)
         if settings.metrics_port >= 0:
             self._endpoint = _serve_metrics(self._metrics, settings.host, settings.metrics_port)
-        await server.start()
+        if tls:
+            self._metrics.watch_certificate("server", tls)
+        for each in self._servers:
+            await each.start()
+
+    def _new_server(self, *interceptors: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
+        server = grpc.aio.server(interceptors=interceptors, options=_SERVER_OPTIONS)
+        self._servers.append(server)
+        return server
+
+    def _tell_of_health(self, port: int) -> int:
+        server = self._new_server()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return _bind(server, self._settings.host, port, "CARECA_HEALTH_PORT")
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for name in READINESS:
@@ -161,11 +186,18 @@ async def serve(
     warm_up: Hook = _nothing,
     close: Hook = _nothing,
     drain: Callable[[], None] = lambda: None,
+    guard: Guard = let_anybody_in,
 ) -> None:
     """Runs a ``ServiceServer`` until SIGTERM or SIGINT. Leaves the process with status 1 where it cannot start."""
     _log.info("Service starting up", **public_values(settings))
     server = ServiceServer(
-        settings=settings, add_services=add_services, metrics=metrics, warm_up=warm_up, close=close, drain=drain
+        settings=settings,
+        add_services=add_services,
+        metrics=metrics,
+        warm_up=warm_up,
+        close=close,
+        drain=drain,
+        guard=guard,
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -201,12 +233,39 @@ def _methods(services: Sequence[str]) -> list[str]:
     return [f"/{service}/{method.name}" for service in services for method in pool.FindServiceByName(service).methods]
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
+def _bind(server: grpc.aio.Server, host: str, port: int, variable: str, tls: PemFiles | None = None) -> int:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
+        if tls:
+            return server.add_secure_port(address, _server_credentials(tls))
         return server.add_insecure_port(address)
     except RuntimeError as error:
-        raise _port_taken(address, "CARECA_PORT") from error
+        raise _port_taken(address, variable) from error
+
+
+def _server_credentials(tls: PemFiles) -> grpc.ServerCredentials:
+    """Credentials that are looked at again for each connection."""
+    used = tls.current()
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal used
+        pem = tls.current()
+        if pem is used:
+            return None
+        used = pem
+        return _configuration(pem)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(used),
+        changed,  # type: ignore[arg-type]  # the stubs know nothing of None, which is for no change
+        require_client_authentication=tls.has_authority,
+    )
+
+
+def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
+    assert pem.key, "the settings name a key with every certificate"  # noqa: S101
+    assert pem.certificate, "a server with TLS has a certificate"  # noqa: S101
+    return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], root_certificates=pem.authority)
 
 
 def _serve_metrics(metrics: Metrics, host: str, port: int) -> MetricsEndpoint:

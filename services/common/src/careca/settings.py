@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from careca.loopback import is_loopback
+from careca.pem import PemFiles
 
 PREFIX = "CARECA_"
 """What every environment variable of Careca starts with."""
@@ -45,6 +48,10 @@ class ServiceSettings(BaseSettings):
 
     model_config = _CONFIG
 
+    _WHAT_KEEPS_STRANGERS_OUT: ClassVar[str] = (
+        "set CARECA_TLS_CERT_FILE, CARECA_TLS_KEY_FILE and CARECA_TLS_CLIENT_CA_FILE"
+    )
+
     host: str = Field(
         default="127.0.0.1", description="Address to listen on, for calls and for metrics; 0.0.0.0 is every interface."
     )
@@ -62,8 +69,60 @@ class ServiceSettings(BaseSettings):
         default=30.0, ge=0, description="Seconds that calls in flight get to finish in after SIGTERM."
     )
     reflection: bool = Field(
-        default=True, description="Whether the service tells tools such as grpcurl which methods it has."
+        default=True, description="Whether the service tells anybody, such as grpcurl, which methods it has."
     )
+    health: bool = Field(default=True, description="Whether the service tells anybody who calls it about its health.")
+    health_port: int = Field(
+        default=-1,
+        ge=-1,
+        le=65535,
+        description="Further port that tells of health alone, without TLS, for probes that speak none; -1 is none.",
+    )
+    tls_cert_file: ExpandedPath | None = Field(
+        default=None,
+        description="PEM file with the service's certificate and those up to its authority; may be replaced at any "
+        "time. Empty serves without TLS.",
+    )
+    tls_key_file: ExpandedPath | None = Field(
+        default=None, description="PEM file with the certificate's key, without a password."
+    )
+    tls_client_ca_file: ExpandedPath | None = Field(
+        default=None,
+        description="PEM file with the authorities of callers' certificates; empty asks callers for none.",
+    )
+    allow_insecure: bool = Field(
+        default=False,
+        description="Whether others than this machine may call without TLS, or without saying who they are.",
+    )
+
+    @property
+    def knows_callers(self) -> bool:
+        """Whether callers have to prove who they are."""
+        return self.tls_client_ca_file is not None
+
+    @property
+    def tls(self) -> PemFiles | None:
+        """The files to serve with, ``None`` without TLS. Raises ``PreconditionFailed`` where they cannot be used."""
+        if self.tls_cert_file is None:
+            return None
+        return PemFiles(certificate=self.tls_cert_file, key=self.tls_key_file, authority=self.tls_client_ca_file)
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("CARECA_TLS_CERT_FILE and CARECA_TLS_KEY_FILE go together")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise ValueError("CARECA_TLS_CLIENT_CA_FILE needs CARECA_TLS_CERT_FILE")
+        return self
+
+    @model_validator(mode="after")
+    def _others_are_let_in_on_purpose(self) -> Self:
+        if self.allow_insecure or is_loopback(self.host) or (self.tls_cert_file and self.knows_callers):
+            return self
+        raise ValueError(
+            f"CARECA_HOST is {self.host!r}, which others can reach: {self._WHAT_KEEPS_STRANGERS_OUT}, or say "
+            "CARECA_ALLOW_INSECURE=true where something else keeps strangers out"
+        )
 
 
 class ModelServiceSettings(ServiceSettings, ModelStoreSettings):

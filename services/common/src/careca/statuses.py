@@ -38,6 +38,7 @@ _CLASSES: tuple[type[CarecaError], ...] = (
     errors.InvalidRequest,
     errors.InvalidRecording,
     errors.NotFound,
+    errors.Unauthenticated,
     errors.PermissionDenied,
     errors.PreconditionFailed,
     errors.Overloaded,
@@ -54,6 +55,7 @@ _CLASS_BY_KIND = {error_class.default_reason: error_class for error_class in _CL
 _CLASS_BY_BARE_STATUS: dict[grpc.StatusCode, type[CarecaError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequest,
     grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
     grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
     grpc.StatusCode.FAILED_PRECONDITION: errors.PreconditionFailed,
     grpc.StatusCode.UNAVAILABLE: errors.Unavailable,

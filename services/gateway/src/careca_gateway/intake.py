@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from careca.errors import DeadlineExceeded, InvalidRecording
 from careca.types import ChannelMode
+from careca_gateway.allowance import check_length
 from careca_gateway.decode import MAX_CHANNELS, MIXABLE_REASONS, Decoder
 from careca_gateway.pipeline import Finished
 from careca_gateway.store import HeldRecording, StoredAudio
@@ -43,6 +44,7 @@ class Intake:
         A recording that cannot be decoded in any mode is removed. Raises as ``HeldRecording.bring`` does.
         """
         if audio := await asyncio.to_thread(recording.stored_audio, mode):
+            check_length([each.digest for each in audio])
             return Finished(audio, cached=True)
         await asyncio.to_thread(recording.bring)
         with recording.drafts(MAX_CHANNELS if mode is ChannelMode.SEPARATE else 1) as drafts:
@@ -52,7 +54,9 @@ class Intake:
                 if error.reason not in MIXABLE_REASONS:
                     await asyncio.to_thread(recording.discard)
                 raise
-            return Finished(await asyncio.to_thread(recording.keep_audio, mode, drafts, digests), cached=False)
+            audio = await asyncio.to_thread(recording.keep_audio, mode, drafts, digests)
+        check_length(digests)
+        return Finished(audio, cached=False)
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
         """The next chunk, ``None`` after the last."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from careca.pem import PemFiles
 from careca.settings import ExpandedPath, ServiceSettings
 from careca_gateway.decode import DecodeLimits
 
@@ -16,6 +17,8 @@ _GIB = 1024 * _MIB
 
 class GatewaySettings(ServiceSettings):
     """What the gateway needs to run."""
+
+    _WHAT_KEEPS_STRANGERS_OUT = "set CARECA_TLS_CERT_FILE, CARECA_TLS_KEY_FILE and CARECA_TOKENS_FILE"
 
     port: int = Field(default=50051, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free one.")
     metrics_port: int = Field(
@@ -28,6 +31,19 @@ class GatewaySettings(ServiceSettings):
     diarizer_target: str = Field(
         default="127.0.0.1:50053",
         description="Where the diarizer is: host:port, or dns:///name:port for all addresses of a name.",
+    )
+    services_ca_file: ExpandedPath | None = Field(
+        default=None,
+        description="PEM file with the authority of the model services' certificates; empty calls them without TLS.",
+    )
+    services_cert_file: ExpandedPath | None = Field(
+        default=None, description="PEM file with the certificate that the gateway shows the model services."
+    )
+    services_key_file: ExpandedPath | None = Field(default=None, description="PEM file with that certificate's key.")
+    tokens_file: ExpandedPath | None = Field(
+        default=None,
+        description="File with the hashes of the tokens that callers may show, which `careca tokens new` writes; may "
+        "be replaced at any time. Empty asks nobody who they are.",
     )
     store_dir: ExpandedPath = Field(
         default=Path("~/.cache/careca/store"),
@@ -122,6 +138,28 @@ class GatewaySettings(ServiceSettings):
         ge=1,
         description="Attempts to tell a webhook, at growing distances of up to an hour, before it is given up.",
     )
+
+    @property
+    def knows_callers(self) -> bool:
+        """Whether callers have to prove who they are."""
+        return self.tokens_file is not None or super().knows_callers
+
+    @property
+    def services_tls(self) -> PemFiles | None:
+        """The files to call model services with, ``None`` without TLS. Raises ``PreconditionFailed``."""
+        if self.services_ca_file is None:
+            return None
+        return PemFiles(
+            certificate=self.services_cert_file, key=self.services_key_file, authority=self.services_ca_file
+        )
+
+    @model_validator(mode="after")
+    def _services_tls_is_whole(self) -> Self:
+        if (self.services_cert_file is None) != (self.services_key_file is None):
+            raise ValueError("CARECA_SERVICES_CERT_FILE and CARECA_SERVICES_KEY_FILE go together")
+        if self.services_cert_file and not self.services_ca_file:
+            raise ValueError("CARECA_SERVICES_CERT_FILE needs CARECA_SERVICES_CA_FILE")
+        return self
 
     @property
     def decode_limits(self) -> DecodeLimits:

@@ -32,6 +32,7 @@ from typing import IO
 from careca.errors import InvalidRecording, PreconditionFailed
 from careca.logs import get_logger
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, ChannelMode, Digest
+from careca_gateway import allowance
 from careca_gateway.sharing import Sharing
 from careca_gateway.upload import Upload, disk_space, store_full
 
@@ -126,7 +127,11 @@ class Store:
 
     @contextmanager
     def hold(self, recording: Digest) -> Iterator[HeldRecording]:
-        """Keeps ``recording`` and its audio from being swept away until the context ends."""
+        """Keeps ``recording`` and its audio from being swept away until the context ends.
+
+        Raises ``InvalidRecording`` where the caller may not have one so large.
+        """
+        allowance.check_size(recording)
         held = HeldRecording(self, recording)
         try:
             held.pin(held.path)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import grpc.aio
 
+from careca.caller import Caller, let_anybody_in
 from careca.channel import create_channel
 from careca.launch import Wiring
 from careca.memory import MemoryKeeper
+from careca.tokens import TokenFile
 from careca.types import Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from careca_gateway.admin import Administration
@@ -17,6 +19,7 @@ from careca_gateway.assemble import Assembler
 from careca_gateway.blobs import Blobs, LocalBlobs, open_blobs
 from careca_gateway.clients import DiarizerClient, TranscriberClient
 from careca_gateway.decode import Decoder
+from careca_gateway.door import Door
 from careca_gateway.gateway import Gateway
 from careca_gateway.housekeeping import Housekeeper
 from careca_gateway.intake import Intake
@@ -44,9 +47,13 @@ def wire(settings: GatewaySettings) -> Wiring:
         max_recording_bytes=settings.max_recording_bytes,
         sharing=_sharing(settings, shared) if shared else None,
     )
+    tokens = TokenFile(settings.tokens_file) if settings.tokens_file else None
+    tls = settings.services_tls
+    if tls:
+        metrics.watch_certificate("services", tls)
     channels = {
-        Stage.TRANSCRIBE: create_channel(settings.transcriber_target),
-        Stage.DIARIZE: create_channel(settings.diarizer_target),
+        Stage.TRANSCRIBE: create_channel(settings.transcriber_target, tls),
+        Stage.DIARIZE: create_channel(settings.diarizer_target, tls),
     }
     transcriber, diarizer = TranscriberClient(channels[Stage.TRANSCRIBE]), DiarizerClient(channels[Stage.DIARIZE])
     decoder = Decoder(settings.decode_limits, slots=settings.decoders, confinement=settings.decode_confined)
@@ -84,6 +91,7 @@ def wire(settings: GatewaySettings) -> Wiring:
             administration=administration,
             metrics=metrics,
             job_ended=housekeeper.request_ended,
+            caller_of=tokens.caller_of if tokens else Caller,
         )
         jobs = JobsPart(settings, parts)
     metrics.watch_work(in_flight=lambda: gateway.in_flight, waiting=lambda: decoder.waiting)
@@ -121,7 +129,7 @@ def wire(settings: GatewaySettings) -> Wiring:
             await channel.close()
         await asyncio.to_thread(store.close)
 
-    return Wiring(add_services, metrics, warm_up, close, drain)
+    return Wiring(add_services, metrics, warm_up, close, drain, Door(tokens) if tokens else let_anybody_in)
 
 
 def _sharing(settings: GatewaySettings, blobs: Blobs) -> Sharing:

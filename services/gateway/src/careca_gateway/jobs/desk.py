@@ -7,8 +7,9 @@ import re
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from careca.caller import current_caller
 from careca.errors import NotFound, PreconditionFailed, Unavailable
 from careca.types import Job, JobPriority, JobState, MemoryRelease, OutputFormat, Stage
 from careca.v1 import gateway_pb2
@@ -114,8 +115,13 @@ class JobDesk:
                 webhook_url=asked.webhook_url,
                 stages=first_stages(),
             ),
-            self._limits,
+            self._limits_of_caller(),
         )
+
+    def _limits_of_caller(self) -> Limits:
+        own = current_caller().limits.jobs
+        most = self._limits.queued_per_submitter
+        return replace(self._limits, queued_per_submitter=most if own is None else min(own, most))
 
     async def get(self, submitter: str, job_id: str) -> Job:
         """The job. Raises ``NotFound``, as all methods here do that take an id."""
@@ -157,7 +163,7 @@ class JobDesk:
     async def retry(self, submitter: str, job_id: str) -> Job:
         """Queues the job again. Raises as ``JobQueue.retry`` does."""
         job = await self.get(submitter, job_id)
-        return await self._queue.retry(job_id, stages_to_repeat(job.stages), self._limits)
+        return await self._queue.retry(job_id, stages_to_repeat(job.stages), self._limits_of_caller())
 
     async def delete(self, submitter: str, job_id: str) -> None:
         """Forgets the job and its result."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from careca.caller import Caller
 from careca.types import Stage
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.admin import Administration
@@ -50,6 +51,7 @@ class Parts:
     administration: Administration
     metrics: GatewayMetrics
     job_ended: Callable[[], None]
+    caller_of: Callable[[str], Caller]
 
 
 class JobsPart:
@@ -63,7 +65,14 @@ class JobsPart:
         queue = parts.queue
         specs, results = JobSpecs(parts.blobs), JobResults(parts.blobs)
         self._janitor = JobJanitor(queue, parts.blobs, retention_seconds=settings.job_retention_seconds)
-        work = JobWork(store=parts.store, blobs=parts.blobs, specs=specs, results=results, pipelines=self._pipeline)
+        work = JobWork(
+            store=parts.store,
+            blobs=parts.blobs,
+            specs=specs,
+            results=results,
+            pipelines=self._pipeline,
+            caller_of=parts.caller_of,
+        )
         metrics = JobMetrics(parts.metrics.registry)
         self._worker = JobWorker(
             queue,

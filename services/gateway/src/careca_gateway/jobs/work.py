@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Protocol
 
+from careca.caller import Caller, serving
 from careca.errors import InternalError
 from careca.types import JobState
 from careca.v1 import gateway_pb2
@@ -46,16 +47,25 @@ class JobWork:
         specs: say what a job is asked to do.
         results: take the results.
         pipelines: make a pipeline for each job.
+        caller_of: tells on whose behalf a submitter's jobs are done.
     """
 
     def __init__(
-        self, *, store: Store, blobs: Blobs, specs: JobSpecs, results: JobResults, pipelines: Pipelines
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        specs: JobSpecs,
+        results: JobResults,
+        pipelines: Pipelines,
+        caller_of: Callable[[str], Caller],
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._specs = specs
         self._results = results
         self._pipelines = pipelines
+        self._caller_of = caller_of
 
     async def run(self, lease: Lease, progress: JobProgress) -> Outcome:
         """Works on the job. What its stages found is kept unless all of them did."""
@@ -85,7 +95,7 @@ class JobWork:
         self, lease: Lease, request: Request, kept: KeptResults, progress: JobProgress
     ) -> Completed[gateway_pb2.TranscribeResponse]:
         deadline = Deadline.after(lease.remaining_seconds)
-        with self._store.hold(request.recording) as recording:
+        with serving(self._caller_of(lease.job.submitter)), self._store.hold(request.recording) as recording:
             await asyncio.to_thread(recording.require, request.channel_mode)
             running = self._pipelines(kept).run(request, recording, deadline)
             async with aclosing(running) as events:

@@ -25,7 +25,7 @@ from careca.errors import (
 )
 from careca.statuses import translated_errors
 from careca.tokens import entry_text, hash_of, new_token
-from careca.types import ClearScope, JobState
+from careca.types import ClearScope, JobState, Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2
 from careca_client import Access, AsyncClient
 from media import tone, wav
@@ -161,6 +161,43 @@ async def test_users_see_and_touch_their_own_jobs_alone(stack: Stack, tokens: To
             await anext(bo.watch(job.id))
         assert (await bo.clear_jobs()).removed_jobs == 0
         assert (await ana.job(job.id)).state is JobState.SUCCEEDED
+
+
+async def test_an_administrator_sees_the_jobs_of_all_and_clears_the_whole_history(stack: Stack, tokens: Tokens) -> None:
+    async with client(stack, tokens.of["ana"]) as ana, client(stack, tokens.of["ops"]) as ops:
+        job = await ana.submit(RECORDING)
+        async for _ in ops.watch(job.id):
+            pass
+        assert [each.submitter async for each in ops.jobs(all_submitters=True)] == ["ana"]
+        assert [each async for each in ops.jobs()] == []
+        assert (await ops.job_result(job.id)).utterances
+        assert (await ops.clear_jobs()).removed_jobs == 0
+
+        for refused in (ana.clear_jobs(all_submitters=True), anext(ana.jobs(all_submitters=True))):
+            with pytest.raises(PermissionDenied) as caught:
+                await refused
+            assert caught.value.reason == "NEEDS_ADMIN"
+        assert [each.id async for each in ana.jobs()] == [job.id]
+        cleared = await ops.clear_jobs(all_submitters=True)
+
+        assert cleared.removed_jobs == 1
+        assert cleared.memory
+        assert {stage for stage, _ in cleared.memory.stages} == {Stage.TRANSCRIBE, Stage.DIARIZE}
+        assert [each async for each in ana.jobs()] == []
+
+
+async def test_a_user_clears_its_own_history_and_unloads_nothing(stack: Stack, tokens: Tokens) -> None:
+    async with client(stack, tokens.of["ana"]) as ana, client(stack, tokens.of["bo"]) as bo:
+        for owner in (ana, bo):
+            job = await owner.submit(RECORDING)
+            async for _ in owner.watch(job.id):
+                pass
+
+        cleared = await ana.clear_jobs()
+
+        assert (cleared.removed_jobs, cleared.memory) == (1, None)
+        assert len([each async for each in bo.jobs()]) == 1
+        assert all(service.engine.loaded for service in stack.model_services)
 
 
 async def test_nobody_takes_the_name_of_another(stack: Stack, tokens: Tokens) -> None:

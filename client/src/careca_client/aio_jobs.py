@@ -113,13 +113,14 @@ class AsyncJobCalls:
         created_from: float | None = None,
         created_before: float | None = None,
         limit: int | None = None,
+        all_submitters: bool = False,
         timeout: float = ADMIN_TIMEOUT_SECONDS,
     ) -> AsyncGenerator[Job, None]:
         """The jobs, newest first: those in one of ``states``, created within the times, in seconds since 1970.
 
         Asks for further pages as they are needed. ``timeout`` limits each of these calls.
         """
-        listing = Listing(states, created_from, created_before, limit)
+        listing = Listing(states, created_from, created_before, limit, all_submitters=all_submitters)
         while (request := listing.request) is not None:
             with translated_errors():
                 page = await self._jobs.ListJobs(request, timeout=timeout, metadata=self._metadata)
@@ -194,8 +195,10 @@ class AsyncJobCalls:
         with translated_errors():
             await self._jobs.DeleteJob(request, timeout=timeout, metadata=self._metadata)
 
-    async def clear_jobs(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> JobsClearance:
-        """Removes all of the submitter's jobs that have ended, and has all services give their memory back."""
-        request = jobs_pb2.ClearJobsRequest()
+    async def clear_jobs(
+        self, *, all_submitters: bool = False, timeout: float = ADMIN_TIMEOUT_SECONDS
+    ) -> JobsClearance:
+        """Removes the submitter's jobs that have ended, or everybody's, and has all services give their memory back."""
+        request = jobs_pb2.ClearJobsRequest(all_submitters=all_submitters)
         with translated_errors():
             return decode_jobs_clearance(await self._jobs.ClearJobs(request, timeout=timeout, metadata=self._metadata))

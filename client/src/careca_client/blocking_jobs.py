@@ -112,13 +112,15 @@ class JobCalls:
         created_from: float | None = None,
         created_before: float | None = None,
         limit: int | None = None,
+        all_submitters: bool = False,
         timeout: float = ADMIN_TIMEOUT_SECONDS,
     ) -> Generator[Job, None, None]:
         """The jobs, newest first: those in one of ``states``, created within the times, in seconds since 1970.
 
-        Asks for further pages as they are needed. ``timeout`` limits each of these calls.
+        With ``all_submitters`` everybody's, which takes an administrator's token. Asks for further pages as they are
+        needed. ``timeout`` limits each of these calls.
         """
-        listing = Listing(states, created_from, created_before, limit)
+        listing = Listing(states, created_from, created_before, limit, all_submitters=all_submitters)
         while (request := listing.request) is not None:
             with translated_errors():
                 page = self._jobs.ListJobs(request, timeout=timeout, metadata=self._metadata)
@@ -190,8 +192,11 @@ class JobCalls:
         with translated_errors():
             self._jobs.DeleteJob(request, timeout=timeout, metadata=self._metadata)
 
-    def clear_jobs(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> JobsClearance:
-        """Removes all of the submitter's jobs that have ended, and has all services give their memory back."""
-        request = jobs_pb2.ClearJobsRequest()
+    def clear_jobs(self, *, all_submitters: bool = False, timeout: float = ADMIN_TIMEOUT_SECONDS) -> JobsClearance:
+        """Removes all of the submitter's jobs that have ended, and has all services give their memory back.
+
+        With ``all_submitters`` everybody's. Where tokens are asked for, that and the memory are for administrators.
+        """
+        request = jobs_pb2.ClearJobsRequest(all_submitters=all_submitters)
         with translated_errors():
             return decode_jobs_clearance(self._jobs.ClearJobs(request, timeout=timeout, metadata=self._metadata))

@@ -36,7 +36,8 @@ class JobsClearance:
     """What clearing the history of jobs removed, and the memory that the services gave back."""
 
     removed_jobs: int
-    memory: SystemRelease
+    memory: SystemRelease | None
+    """``None`` where the caller may not have memory released."""
 
 
 class Submission:
@@ -99,6 +100,8 @@ class Listing:
         created_from: float | None,
         created_before: float | None,
         limit: int | None,
+        *,
+        all_submitters: bool = False,
     ) -> None:
         """Raises ``InvalidRequest`` where there is no such state, or the limit is negative."""
         if limit is not None and limit < 0:
@@ -108,6 +111,7 @@ class Listing:
             states=[codec.encode_job_state(_state(state)) for state in names],
             created_from=codec.encode_time(created_from),
             created_before=codec.encode_time(created_before),
+            all_submitters=all_submitters,
         )
         """What to ask next; ``None`` once all is known."""
         self._left = limit
@@ -161,6 +165,8 @@ def encode_result_request(job_id: str, formats: Iterable[OutputFormat | str]) ->
 
 def decode_jobs_clearance(message: jobs_pb2.ClearJobsResponse) -> JobsClearance:
     """What was removed and what came back."""
+    if not message.HasField("gateway"):
+        return JobsClearance(message.removed_jobs, None)
     release = admin_pb2.ReleaseMemoryResponse(stages=message.stages, gateway=message.gateway)
     return JobsClearance(message.removed_jobs, decode_release(release))
 

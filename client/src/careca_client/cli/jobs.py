@@ -33,6 +33,10 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
 JobIds = Annotated[list[str], typer.Argument(metavar="JOB", help="The jobs' ids.")]
 
+Everybody = Annotated[
+    bool, typer.Option("--all", help="The jobs of all submitters; where there are tokens, for administrators.")
+]
+
 _SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -82,14 +86,15 @@ def list_jobs(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
+    everybody: Everybody = False,
     gateway: Gateway = DEFAULT_TARGET,
     submitter: Submitter = "",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Lists the submitter's jobs, newest first."""
+    """Lists the submitter's jobs, newest first; with --all everybody's."""
     with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
-        found = list(client.jobs(states=states, created_from=since, limit=limit))
+        found = list(client.jobs(states=states, created_from=since, limit=limit, all_submitters=everybody))
         if as_json:
             typer.echo(json.dumps([dataclasses.asdict(job) for job in found], indent=2))
         else:
@@ -184,24 +189,29 @@ def delete(
 def clear(
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can be asked.")] = False,
+    everybody: Everybody = False,
     gateway: Gateway = DEFAULT_TARGET,
     submitter: Submitter = "",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Removes all of the submitter's jobs that have ended, with their results, and unloads the models."""
+    """Removes all of the submitter's jobs that have ended, with their results, and unloads the models.
+
+    With --all everybody's. Where the gateway asks for tokens, that and unloading are for administrators.
+    """
     if not yes:
         terminal.ask(
             "Remove all jobs that have ended, with their results, and unload the models?", "confirm with --yes"
         )
     with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
-        cleared = client.clear_jobs()
+        cleared = client.clear_jobs(all_submitters=everybody)
         if as_json:
-            memory = tables.release_document(cleared.memory)
+            memory = tables.release_document(cleared.memory) if cleared.memory else None
             typer.echo(json.dumps({"removed_jobs": cleared.removed_jobs, "memory": memory}, indent=2))
         else:
             typer.echo(f"{cleared.removed_jobs} jobs removed")
-            terminal.stdout().print(tables.release_table(cleared.memory))
+            if cleared.memory:
+                terminal.stdout().print(tables.release_table(cleared.memory))
 
 
 def _delete(client: Client, job_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What submitters do with their jobs. Nobody sees or touches the jobs of others: to them there are none."""
+"""What submitters do with their jobs. To who may not see a job of others there is none."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Cleared:
     removed_jobs: int
     releases: dict[Stage, MemoryRelease]
     """Of the model services that could be reached."""
-    own: MemoryRelease
+    own: MemoryRelease | None
+    """Of the gateway; ``None`` where the caller may not have memory released."""
 
 
 class JobDesk:
@@ -126,7 +127,7 @@ class JobDesk:
     async def get(self, submitter: str, job_id: str) -> Job:
         """The job. Raises ``NotFound``, as all methods here do that take an id."""
         job = await self._queue.get(job_id) if is_job_id(job_id) else None
-        if job is None or job.submitter != submitter:
+        if job is None or not (job.submitter == submitter or current_caller().sees_all_jobs):
             raise NotFound("there is no such job", reason="JOB_NOT_FOUND", metadata={"job_id": job_id[:_SHOWN]})
         return job
 
@@ -171,12 +172,17 @@ class JobDesk:
         await self._queue.delete(job_id)
         await self._janitor.remove([job_id])
 
-    async def clear(self, submitter: str, deadline: Deadline) -> Cleared:
-        """Forgets all of the submitter's jobs that have ended, and has all services give memory back."""
+    async def clear(self, submitter: str | None, deadline: Deadline) -> Cleared:
+        """Forgets all jobs that have ended, the submitter's or everybody's.
+
+        Has all services give memory back where the caller may ask for that.
+        """
         removed = 0
         while job_ids := await self._queue.clear(submitter):
             await self._janitor.remove(job_ids)
             removed += len(job_ids)
+        if not current_caller().is_admin:
+            return Cleared(removed, {}, None)
         releases, own = await self._administration.release_what_can_be(deadline)
         return Cleared(removed, releases, own)
 

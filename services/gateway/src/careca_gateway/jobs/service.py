@@ -9,6 +9,7 @@ from typing import Any
 import grpc.aio
 
 from careca import codec
+from careca.caller import current_caller
 from careca.errors import PreconditionFailed
 from careca.stream import open_upload
 from careca.v1 import gateway_pb2, jobs_pb2, jobs_pb2_grpc
@@ -68,7 +69,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
         """A page of jobs."""
-        query = decode_query(request, _submitter(context))
+        query = decode_query(request, _submitter_or_all(context, request.all_submitters))
         return encode_page(await self._desk.list(query), query)
 
     async def WatchJob(
@@ -105,8 +106,17 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     async def ClearJobs(self, request: jobs_pb2.ClearJobsRequest, context: Context) -> jobs_pb2.ClearJobsResponse:
         """Clears the history."""
         deadline = Deadline.after(context.time_remaining())
-        return encode_cleared(await self._desk.clear(_submitter(context), deadline))
+        submitter = _submitter_or_all(context, request.all_submitters)
+        return encode_cleared(await self._desk.clear(submitter, deadline))
 
 
 def _submitter(context: Context) -> str:
     return submitter_of(context.invocation_metadata())
+
+
+def _submitter_or_all(context: Context, everybody: bool) -> str | None:
+    """Whose jobs; ``None`` for everybody's. Raises ``PermissionDenied`` where that is asked by somebody who may not."""
+    if not everybody:
+        return _submitter(context)
+    current_caller().require_admin("what is about the jobs of all")
+    return None

@@ -33,8 +33,8 @@ def decode_submission(message: jobs_pb2.SubmitJobRequest) -> JobRequest:
     )
 
 
-def decode_query(message: jobs_pb2.ListJobsRequest, submitter: str) -> Query:
-    """What to list, of this submitter. Raises ``InvalidRequest``."""
+def decode_query(message: jobs_pb2.ListJobsRequest, submitter: str | None) -> Query:
+    """What to list, of this submitter or of all. Raises ``InvalidRequest``."""
     if message.page_size < 0:
         raise InvalidRequest("page_size must not be negative", field="page_size")
     if message.page_token and not is_job_id(message.page_token):
@@ -65,6 +65,8 @@ def encode_happening(happening: Happening) -> jobs_pb2.WatchJobResponse:
 
 def encode_cleared(cleared: Cleared) -> jobs_pb2.ClearJobsResponse:
     """The message of what was cleared."""
+    if cleared.own is None:
+        return jobs_pb2.ClearJobsResponse(removed_jobs=cleared.removed_jobs)
     releases = encode_releases(cleared.releases.items(), cleared.own)
     return jobs_pb2.ClearJobsResponse(
         removed_jobs=cleared.removed_jobs, stages=releases.stages, gateway=releases.gateway

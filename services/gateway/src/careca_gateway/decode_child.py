@@ -349,6 +349,8 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
             raise
         except (StopIteration, av.error.FFmpegError):
             return
+        except IndexError:  # of PyAV at the end, for tracks that were not there at the beginning: all ours has come
+            return
         try:
             yield from (frame if frame.sample_rate > 0 else None for frame in packet.decode())
         except MemoryError:

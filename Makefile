@@ -15,7 +15,7 @@ BENCH_READY := $(VENV)/.bench
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check security-check format bench bench-diarization bench-jobs bench-peers chaos docs constraints clean
+.PHONY: help setup models proto demo up down test check security-check audit fuzz format bench bench-diarization bench-jobs bench-peers chaos docs constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ check: $(TESTS_READY) proto ## lint, types, import rules, protos
 security-check: $(TESTS_READY) proto ## test TLS, tokens, roles and limits against real servers
 	$(BIN)/python -m pytest tests/integration/test_tls.py tests/integration/test_tokens.py tests/integration/test_cli_tokens.py \
 	  tests/integration/test_decode.py tests/integration/test_webhooks.py tests/unit/test_webhook_rules.py tests/unit/test_settings.py
+
+fuzz: $(BENCH_READY) proto ## send damaged recordings, requests and connections to real services; writes docs/security.md
+	$(BIN)/python bench/fuzz.py
+
+audit: $(BENCH_READY) .venv-audit/.ready ## look for packages of unknown version or licence, and for known vulnerabilities
+	$(BIN)/python bench/audit.py .venv-audit/bin/pip-audit
 
 format: $(TESTS_READY) ## format the code
 	$(BIN)/ruff check --fix .
@@ -108,6 +114,12 @@ $(BENCH_READY): bench/requirements.txt $(TESTS_READY)
 	$(PYTHON) -m venv .venv-peer
 	.venv-peer/bin/python -m pip install --quiet torch==2.13.0
 	.venv-peer/bin/python -m pip install --quiet --requirement bench/peer-requirements.txt
+	@touch $@
+
+# Its own environment, and always the latest: it is no part of what is audited.
+.venv-audit/.ready: | $(VENV)/bin/python
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit
 	@touch $@
 
 $(GENERATED)/.stamp: $(PROTOS) $(SERVICES_READY)

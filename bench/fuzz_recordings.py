@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.logging
+import structlog
 
 from careca.errors import InternalError
 from careca_gateway import decode_child
@@ -162,6 +164,7 @@ def _be_the_decoder(options: str, source: int, report: int, faults: int) -> None
     try:
         for target, descriptor in enumerate((source, report, faults)):
             os.dup2(descriptor, target)
+        sys.stdout, sys.stderr = (open(target, "w", closefd=False) for target in (1, 2))  # noqa: PTH123
         sys.argv = ["decode_child", options]
         decode_child.main()
         status = 0
@@ -177,6 +180,7 @@ def main(arguments: Sequence[str]) -> None:
     """A worker: seed, first and last number, step. Its answer is one JSON object on standard output."""
     seed, start, stop, step = map(int, arguments)
     av.logging.set_level(None)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     print(json.dumps(decode_each(seed, range(start, stop, step))))
 
 

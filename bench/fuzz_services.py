@@ -24,6 +24,9 @@ SERVICES = ("gateway", "transcriber", "diarizer")
 MOST_GROWTH_BYTES = 48 << 20
 """Memory of its own that a service may have gained: what the C library keeps in reserve, and not more with more calls."""
 
+MOST_CONNECTIONS = 16
+"""Descriptors that a service may have gained: connections to Redis, which stay for the next time that so many are needed."""
+
 RETENTION_SECONDS = 20.0
 """How long a recording stays that nobody uses: short, so that the store is seen to be empty in the end."""
 
@@ -123,7 +126,7 @@ def troubles(before: Mapping[str, Vitals], after: Mapping[str, Vitals]) -> Itera
         was = before[service]
         if now.uss_bytes - was.uss_bytes > MOST_GROWTH_BYTES:
             yield f"{service} has grown by {(now.uss_bytes - was.uss_bytes) >> 20} MiB"
-        if now.descriptors > was.descriptors:
+        if now.descriptors > was.descriptors + MOST_CONNECTIONS:
             yield f"{service} holds {now.descriptors} descriptors, {was.descriptors} before"
         if now.children > was.children or now.work:
             yield f"{service} still works: {now.children} processes, {now.work:g} in flight or waiting"

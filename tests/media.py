@@ -51,7 +51,7 @@ def recording(
     and to in seconds, for which there is no sound although the clock goes on.
     """
     file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
+    with av.open(file, "w", format=container, options={"fflags": "+bitexact"}) as output:  # the same each time
         picture = _add_picture(output) if video else None
         stream = output.add_stream(codec, rate=rate, layout="stereo" if channels == 2 else "mono")
         assert isinstance(stream, AudioStream)

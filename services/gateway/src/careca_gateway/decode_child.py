@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import resource
@@ -74,6 +75,19 @@ class Refusal(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Source(io.FileIO):
+    """The recording, as FFmpeg reads it. Seeking to where no file reaches fails for FFmpeg, which knows what to do."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """The new place, or -1."""
+        try:
+            return super().seek(offset, whence)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOVERFLOW):
+                raise
+            return -1
 
 
 class PcmWriter:
@@ -211,7 +225,7 @@ def main() -> None:
     try:
         # Opened before nothing can be any more; what is written to it follows.
         with ExitStack() as opened:
-            source = opened.enter_context(os.fdopen(0, "rb", buffering=0, closefd=False))
+            source = opened.enter_context(Source(0, closefd=False))
             files = [opened.enter_context(os.fdopen(fd, "wb", buffering=_BUFFER_BYTES)) for fd in options["output_fds"]]
             limits = partial(
                 restrict, options["memory_bytes"], options["cpu_seconds"], options["max_samples"] * SAMPLE_BYTES
@@ -234,7 +248,7 @@ def main() -> None:
         _say(**answer)
 
 
-def _decoded(source: BinaryIO, files: Sequence[BinaryIO], options: dict[str, Any]) -> dict[str, object]:
+def _decoded(source: io.RawIOBase, files: Sequence[BinaryIO], options: dict[str, Any]) -> dict[str, object]:
     """What to say of the recording once its audio is in ``files``."""
     writer = PcmWriter(files, options["max_samples"], separate=options["separate"])
     damaged = decode(source, writer)
@@ -259,7 +273,7 @@ def restrict(memory_bytes: int, cpu_seconds: int, output_bytes: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def decode(recording: BinaryIO, writer: PcmWriter) -> int:
+def decode(recording: io.RawIOBase, writer: PcmWriter) -> int:
     """Decodes the first audio track of ``recording`` into ``writer``; gives the number of damaged packets left out.
 
     Timestamps keep what follows a damaged or missing part in its place.
@@ -289,7 +303,7 @@ def decode(recording: BinaryIO, writer: PcmWriter) -> int:
     return damaged
 
 
-def open_recording(recording: BinaryIO) -> InputContainer:
+def open_recording(recording: io.RawIOBase) -> InputContainer:
     """Opens ``recording`` as whatever container it is, forbidding formats that refer to anything outside it."""
     formats = ",".join(sorted(av.formats_available - _REFERRING_FORMATS))
     try:

@@ -1,10 +1,11 @@
-"""Looks at everything that is installed: is it the version that is written down, under which licence, known to be unsafe?
+"""Looks at everything that is installed: its version, its licence, whether it is known to be unsafe.
 
 .venv/bin/python bench/audit.py [PIP-AUDIT]
 
-Ends with status 1 where a package has no version in constraints.txt, has another one, has a licence that binds what uses
-it, or none that can be found, or is known to be vulnerable. Known vulnerabilities are looked for with pip-audit, whose
-command is the argument: where there is none, or its source of advisories cannot be reached, that is said and is no error.
+Ends with status 1 where a package has no version in constraints.txt, has another one, has a licence that binds what
+uses it, or none that can be found, or is known to be vulnerable. Known vulnerabilities are looked for with pip-audit,
+whose command is the argument: where there is none, or its source of advisories cannot be reached, that is said and no
+error.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ BINDING = re.compile(r"\b(A?GPL|SSPL|BUSL|CC-BY-NC|non-?commercial|proprietary)"
 """Licences that ask something of what uses the package. The LGPL does not, of what only imports it."""
 
 # Reached over the network and never found there, as pip-audit words it.
-_UNREACHABLE = re.compile(r"ConnectionError|ConnectTimeout|Max retries exceeded|ServiceError|NameResolutionError|ProxyError")
+_UNREACHABLE = re.compile(
+    r"ConnectionError|ConnectTimeout|Max retries exceeded|ServiceError|NameResolutionError|ProxyError"
+)
 
 
 def main() -> int:
@@ -77,8 +80,15 @@ def unpinned(installed: dict[str, str], pinned: dict[str, str]) -> Iterator[str]
 def licence_of(package: Distribution) -> str:
     """What its metadata call its licence: in one line, empty where they say nothing."""
     metadata = package.metadata
-    classified = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")]
-    text = metadata.get("License-Expression") or " AND ".join(classified) or (metadata.get("License") or "").strip()
+    classified = [
+        line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")
+    ]
+    stated = (metadata["License"] or "").strip() if "License" in metadata else ""
+    text = (
+        (metadata["License-Expression"] if "License-Expression" in metadata else "")
+        or " AND ".join(classified)
+        or stated
+    )
     first = text.splitlines()[0][:80] if text else ""
     return first if first and first != "UNKNOWN" else _first_line_of_licence(package)
 

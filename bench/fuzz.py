@@ -73,7 +73,9 @@ class Report:
     def count(self, kind: str, outcomes: Counter[str]) -> None:
         """Takes outcomes of one kind."""
         self.outcomes[kind] = self.outcomes.get(kind, Counter()) + outcomes
-        self.faults += [f"{kind}: {outcome} ({count} times)" for outcome, count in outcomes.items() if is_fault(outcome)]
+        self.faults += [
+            f"{kind}: {outcome} ({count} times)" for outcome, count in outcomes.items() if is_fault(outcome)
+        ]
 
 
 def main() -> int:
@@ -247,7 +249,11 @@ def as_text(report: Report, seed: int) -> str:
         for service, was, now in ((name, report.before[name], report.after[name]) for name in report.after)
     ]
     head = ["", "RSS before", "after", "USS before", "after", "descriptors before", "after", "threads before", "after"]
-    verdict = "Nothing that must not be was seen." if not report.faults else f"NOT AS IT MUST BE: {len(report.faults)} faults."
+    verdict = (
+        "Nothing that must not be was seen."
+        if not report.faults
+        else f"NOT AS IT MUST BE: {len(report.faults)} faults."
+    )
     return "\n\n".join(
         (
             f"Seed {seed}, {report.seconds / 60:.0f} minutes: {sums}. {verdict}",

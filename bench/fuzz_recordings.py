@@ -77,7 +77,9 @@ _SHAPES = (
 def valid_recordings() -> dict[str, bytes]:
     """Short recordings of all kinds, films among them, and the phone call of pyannote.audio's wheel; by their kind."""
     found = {
-        f"{container}/{codec}": recording(container, codec, 0.5, rate=rate, channels=channels, hertz=(440, 660)[:channels])
+        f"{container}/{codec}": recording(
+            container, codec, 0.5, rate=rate, channels=channels, hertz=(440, 660)[:channels]
+        )
         for container, codec, rate, channels in _SHAPES
     }
     for container, codec in (("mp4", "aac"), ("matroska", "flac"), ("mpegts", "mp2")):
@@ -100,7 +102,9 @@ def damaged(seed: int | str, numbers: range) -> Iterator[bytes]:
 
 def decode_each(seed: int, numbers: range) -> Counter[str]:
     """What became of the damaged recordings of those numbers, by outcome."""
-    return Counter(outcome_of(data, separate=number % 4 == 0) for number, data in zip(numbers, damaged(seed, numbers), strict=True))
+    return Counter(
+        outcome_of(data, separate=number % 4 == 0) for number, data in zip(numbers, damaged(seed, numbers), strict=True)
+    )
 
 
 def outcome_of(data: bytes, *, separate: bool = False) -> str:
@@ -164,7 +168,7 @@ def _be_the_decoder(options: str, source: int, report: int, faults: int) -> None
     try:
         for target, descriptor in enumerate((source, report, faults)):
             os.dup2(descriptor, target)
-        sys.stdout, sys.stderr = (open(target, "w", closefd=False) for target in (1, 2))  # noqa: PTH123
+        sys.stdout, sys.stderr = (open(target, "w", closefd=False) for target in (1, 2))  # noqa: SIM115
         sys.argv = ["decode_child", options]
         decode_child.main()
         status = 0

@@ -11,10 +11,11 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
 from careca.errors import CarecaError
@@ -34,12 +35,26 @@ BROKEN = "broken~utf~8"
 _BROKEN_BYTES = b"\xff\xfe\xed\xa0\x80\xc0\xaf\xf8\x80\x80\x80\x80"
 
 NASTY_TEXTS = (
-    "", " ", "\0", "a\0b", "../../../etc/passwd", "/etc/passwd", "C:\\x\\..\\y", "a\nb", "a\r\nb: c", "\x1b[2J\x1b]0;x\x07",
-    "\u202etxt.exe", "\u2028", "\ufeff", "--> <v x>", "%s%n{0}${x}`id`", "a" * 300, "a" * 5_000, "💥" * 260, "{", "NaN", "-1",
-    "SPEAKER_00", "0" * 16, "f" * 64, "0" * 64, "http://169.254.169.254/", "http://[::1]:1/", "http://\0/", "file:///etc/passwd",
-    "http://a@b:99999/", BROKEN, f"en{BROKEN}",
-)  # fmt: skip
-_NASTY_NUMBERS = (0, 1, -1, 2, 50, 51, 2**31 - 1, -(2**31), 2**31, 2**32 - 1, 2**63 - 1, -(2**63), 2**64 - 1, 10**9, -(10**9))
+    *(
+        "",
+        " ",
+        "\0",
+        "a\0b",
+        "../../../etc/passwd",
+        "/etc/passwd",
+        "C:\\x\\..\\y",
+        "a\nb",
+        "a\r\nb: c",
+        "\x1b[2J\x1b]0;x\x07",
+    ),
+    *("\u202etxt.exe", "\u2028", "\ufeff", "--> <v x>", "%s%n{0}${x}`id`", "a" * 300, "a" * 5_000, "\U0001f4a5" * 260),
+    *("{", "NaN", "-1", "SPEAKER_00", "0" * 16, "f" * 64, "0" * 64, "http://169.254.169.254/", "http://[::1]:1/"),
+    *("http://\0/", "file:///etc/passwd", "http://a@b:99999/", BROKEN, f"en{BROKEN}"),
+)
+_NASTY_NUMBERS = (
+    *(0, 1, -1, 2, 50, 51, 10**9, -(10**9), 2**31 - 1, -(2**31), 2**31, 2**32 - 1),
+    *(2**63 - 1, -(2**63), 2**64 - 1),
+)
 _NASTY_FLOATS = (0.0, -0.0, 1.0, -1.0, 1e38, -1e38, 1e-45, float("nan"), float("inf"), float("-inf"))
 
 _FLOATS = (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE)
@@ -57,13 +72,16 @@ class Call:
 
 def gateway_calls(recording: bytes, job_ids: Sequence[str]) -> list[Call]:
     """One or more of every method of the gateway, about a recording that it has and jobs that there are."""
-    digest = _digest(recording)
-    config = _config(digest)
-    spoken = _config(digest)
+    config, spoken = _config(recording), _config(recording)
     spoken.known_speakers.add(name="Ana", recording=recording)
     chunks = [recording[start : start + 4_000] for start in range(0, len(recording), 4_000)]
-    transcribe, upload = gateway_pb2.TranscribeRequest, jobs_pb2.UploadRecordingRequest
-    jobs, job_id = "/careca.v1.JobService/", job_ids[0]
+    transcribe, upload, admin = (
+        gateway_pb2.TranscribeRequest,
+        jobs_pb2.UploadRecordingRequest,
+        "/careca.v1.AdminService/",
+    )
+    jobs, job_id, other, third = "/careca.v1.JobService/", *job_ids
+    submission = jobs_pb2.SubmitJobRequest(request_id="one", config=config, priority=jobs_pb2.JOB_PRIORITY_BATCH)
     return [
         Call(
             "/careca.v1.GatewayService/Transcribe",
@@ -73,32 +91,51 @@ def gateway_calls(recording: bytes, job_ids: Sequence[str]) -> list[Call]:
         Call("/careca.v1.GatewayService/Transcribe", (transcribe(config=spoken),), 1),
         Call(
             jobs + "UploadRecording",
-            (upload(config=upload.Config(recording=digest)), *(upload(recording_chunk=chunk) for chunk in chunks)),
+            (
+                upload(config=upload.Config(recording=_digest(recording))),
+                *(upload(recording_chunk=chunk) for chunk in chunks),
+            ),
         ),
-        Call(jobs + "SubmitJob", (jobs_pb2.SubmitJobRequest(request_id="one", config=config, priority=2),), 20),
+        Call(jobs + "SubmitJob", (submission,), 20),
         Call(jobs + "GetJob", (jobs_pb2.GetJobRequest(job_id=job_id),)),
-        Call(jobs + "ListJobs", (jobs_pb2.ListJobsRequest(page_size=5, page_token=job_id, states=[1, 4]),)),
+        Call(
+            jobs + "ListJobs",
+            (
+                _read(
+                    jobs_pb2.ListJobsRequest(),
+                    page_size=5,
+                    page_token=job_id,
+                    states=[1, 4],
+                    created_from="1970-01-01T00:00:01Z",
+                ),
+            ),
+        ),
         Call(jobs + "WatchJob", (jobs_pb2.WatchJobRequest(job_id=job_id, cursor="0"),)),
-        Call(jobs + "GetJobResult", (jobs_pb2.GetJobResultRequest(job_id=job_id, formats=range(1, 8)),)),
-        Call(jobs + "CancelJob", (jobs_pb2.CancelJobRequest(job_id=job_ids[1]),)),
-        Call(jobs + "RetryJob", (jobs_pb2.RetryJobRequest(job_id=job_ids[1]),)),
-        Call(jobs + "DeleteJob", (jobs_pb2.DeleteJobRequest(job_id=job_ids[2]),)),
+        Call(jobs + "GetJobResult", (_read(jobs_pb2.GetJobResultRequest(), job_id=job_id, formats=list(range(1, 8))),)),
+        Call(jobs + "CancelJob", (jobs_pb2.CancelJobRequest(job_id=other),)),
+        Call(jobs + "RetryJob", (jobs_pb2.RetryJobRequest(job_id=other),)),
+        Call(jobs + "DeleteJob", (jobs_pb2.DeleteJobRequest(job_id=third),)),
         Call(jobs + "ClearJobs", (jobs_pb2.ClearJobsRequest(),), 1),
-        *_admin_calls("/careca.v1.AdminService/", admin_pb2.StatsRequest, admin_pb2.ClearCacheRequest),
-        Call("/careca.v1.AdminService/ReleaseMemory", (admin_pb2.ReleaseMemoryRequest(stages=[2, 3]),), 1),
+        *_admin_calls(admin, admin_pb2.StatsRequest(), admin_pb2.ClearCacheRequest()),
+        Call(admin + "ReleaseMemory", (_read(admin_pb2.ReleaseMemoryRequest(), stages=[2, 3]),), 1),
     ]
 
 
 def transcriber_calls(audio: bytes) -> list[Call]:
     """Every method of the transcriber, about that audio."""
     request, service = transcriber_pb2.TranscriberServiceTranscribeRequest, "/careca.v1.TranscriberService/"
-    config = request.Config(audio=_digest(audio), options=_config(_digest(audio)).transcription, cache_control={"skip_cache": True})
+    config = request.Config(audio=_digest(audio), options=_config(audio).transcription)
+    config.cache_control.skip_cache = True
     return [
-        Call(service + "Transcribe", (request(config=config), *(request(audio_chunk=part) for part in _halves(audio))), 40),
+        Call(
+            service + "Transcribe",
+            (request(config=config), *(request(audio_chunk=part) for part in _halves(audio))),
+            40,
+        ),
         *_admin_calls(
             service,
-            transcriber_pb2.TranscriberServiceStatsRequest,
-            transcriber_pb2.TranscriberServiceClearCacheRequest,
+            transcriber_pb2.TranscriberServiceStatsRequest(),
+            transcriber_pb2.TranscriberServiceClearCacheRequest(),
         ),
         Call(service + "ReleaseMemory", (transcriber_pb2.TranscriberServiceReleaseMemoryRequest(),), 1),
     ]
@@ -107,18 +144,20 @@ def transcriber_calls(audio: bytes) -> list[Call]:
 def diarizer_calls(audio: bytes) -> list[Call]:
     """Every method of the diarizer, about that audio."""
     request, service = diarizer_pb2.DiarizeRequest, "/careca.v1.DiarizerService/"
-    config = request.Config(audio=_digest(audio), options={"min_speaker_count": 1, "max_speaker_count": 4})
+    config = request.Config(audio=_digest(audio), options=_config(audio).diarization)
     return [
-        Call(service + "Diarize", (request(config=config), *(request(audio_chunk=part) for part in _halves(audio))), 40),
+        Call(
+            service + "Diarize", (request(config=config), *(request(audio_chunk=part) for part in _halves(audio))), 40
+        ),
         *_admin_calls(
-            service, diarizer_pb2.DiarizerServiceStatsRequest, diarizer_pb2.DiarizerServiceClearCacheRequest
+            service, diarizer_pb2.DiarizerServiceStatsRequest(), diarizer_pb2.DiarizerServiceClearCacheRequest()
         ),
         Call(service + "ReleaseMemory", (diarizer_pb2.DiarizerServiceReleaseMemoryRequest(),), 1),
     ]
 
 
-def _admin_calls(service: str, stats: type[Message], clear: type[Message]) -> list[Call]:
-    return [Call(service + "Stats", (stats(),), 4), Call(service + "ClearCache", (clear(scope=1),), 2)]
+def _admin_calls(service: str, stats: Message, clear: Message) -> list[Call]:
+    return [Call(service + "Stats", (stats,), 4), Call(service + "ClearCache", (_read(clear, scope=1),), 2)]
 
 
 def _digest(data: bytes) -> audio_pb2.Digest:
@@ -129,15 +168,23 @@ def _halves(audio: bytes) -> tuple[bytes, bytes]:
     return audio[: len(audio) // 2], audio[len(audio) // 2 :]
 
 
-def _config(recording: audio_pb2.Digest) -> gateway_pb2.TranscribeRequest.Config:
+M = TypeVar("M", bound=Message)
+
+
+def _read(message: M, **fields: Any) -> M:
+    """``message`` with those fields, as JSON has them."""
+    return ParseDict(fields, message)
+
+
+def _config(recording: bytes) -> gateway_pb2.TranscribeRequest.Config:
     """All that can be asked for, but what cannot be asked for together."""
-    return gateway_pb2.TranscribeRequest.Config(
-        recording=recording,
+    return _read(
+        gateway_pb2.TranscribeRequest.Config(recording=_digest(recording)),
         display_name="call.wav",
         transcription={"language_code": "en", "initial_prompt": "Careca", "hotwords": ["one", "two"], "beam_size": 2},
         diarization={"min_speaker_count": 1, "max_speaker_count": 3},
         cache_control={"skip_cache": False},
-        formats=range(1, 8),
+        formats=list(range(1, 8)),
         channel_mode=1,
         known_speakers=[{"name": "Bob", "voice": {"embedding": [0.6, 0.8], "embedding_model": "timed@000000000000"}}],
     )
@@ -205,7 +252,7 @@ def twist(message: Message, chance: random.Random) -> None:
     """Sets one field of ``message``, at whatever depth, to something that somebody should have thought of."""
     if not message.DESCRIPTOR.fields:
         return
-    field = chance.choice(message.DESCRIPTOR.fields)
+    field: Any = chance.choice(list(message.DESCRIPTOR.fields))
     if chance.random() < 0.1:
         message.ClearField(field.name)
     elif field.is_repeated:
@@ -252,10 +299,29 @@ def damaged_metadata(chance: random.Random) -> tuple[tuple[str, str | bytes], ..
     """Metadata, mostly none, else strange values under the keys that are looked at."""
     if chance.random() < 0.7:
         return ()
-    key = chance.choice(("x-request-id", "x-careca-submitter", "authorization", "grpc-trace-bin", "x-strange-bin", "x-y"))
+    key = chance.choice(
+        ("x-request-id", "x-careca-submitter", "authorization", "grpc-trace-bin", "x-strange-bin", "x-y")
+    )
     if key.endswith("-bin"):
         return ((key, chance.randbytes(chance.choice((0, 1, 30, 3_000)))),)
-    text = chance.choice(("", " ", "a b", "../../x", "/", "%00", "a" * 200, "a" * 4_000, "{}", "Bearer", "Bearer x", '"', "\\n", "-" * 65))
+    text = chance.choice(
+        (
+            "",
+            " ",
+            "a b",
+            "../../x",
+            "/",
+            "%00",
+            "a" * 200,
+            "a" * 4_000,
+            "{}",
+            "Bearer",
+            "Bearer x",
+            '"',
+            "\\n",
+            "-" * 65,
+        )
+    )
     return ((key, text),) * chance.choice((1, 1, 2))
 
 
@@ -273,7 +339,8 @@ async def answer_to(
             yield message
 
     patience = chance.choice((0.0, 0.001, 0.02)) if chance.random() < 0.03 else TIMEOUT_SECONDS
-    call = channel.stream_stream(method)(requests(), metadata=metadata, timeout=patience)
+    sending: Any = channel.stream_stream(method)  # of bytes, of which the stubs know nothing
+    call = sending(requests(), metadata=metadata, timeout=patience)
     try:
         async for _ in responses_of(call):
             pass

@@ -22,10 +22,10 @@ from local_stack import HOST, LocalStack, Part  # noqa: E402
 SERVICES = ("gateway", "transcriber", "diarizer")
 
 MOST_GROWTH_BYTES = 48 << 20
-"""Memory of its own that a service may have gained: what the C library keeps in reserve, and not more with more calls."""
+"""Memory of its own that a service may have gained: what the C library keeps in reserve, not more with more calls."""
 
 MOST_CONNECTIONS = 16
-"""Descriptors that a service may have gained: connections to Redis, which stay for the next time that so many are needed."""
+"""Descriptors that a service may have gained: connections to Redis, which stay until so many are needed again."""
 
 RETENTION_SECONDS = 20.0
 """How long a recording stays that nobody uses: short, so that the store is seen to be empty in the end."""
@@ -73,8 +73,11 @@ class ModellessStack(LocalStack):
         return (self.root / "logs" / f"{service}.log").read_bytes().splitlines()
 
     def leftovers(self) -> list[str]:
-        """Files that somebody should have removed: temporary ones, drafts, results of jobs that are gone, recordings."""
-        folders = [self.root / "tmp", *(self.root / "store" / name for name in ("drafts", "recordings", "audio", "decoded"))]
+        """Files that should have been removed: temporary ones, drafts, results of jobs that are gone, recordings."""
+        folders = [
+            self.root / "tmp",
+            *(self.root / "store" / name for name in ("drafts", "recordings", "audio", "decoded")),
+        ]
         folders.append(self.root / "store" / "jobs" / "results")
         return [str(path.relative_to(self.root)) for folder in folders for path in folder.rglob("*") if path.is_file()]
 

@@ -19,7 +19,8 @@ def tone(
     """A sine, shape (samples, channels), int16: the same on all channels, or another one on each."""
     time = np.arange(round(seconds * rate)) / rate
     turns = time[:, None] * np.broadcast_to(hertz, (channels,))
-    return (np.sin(2 * np.pi * turns) * 12_000).astype(np.int16)
+    sine: np.ndarray = (np.sin(2 * np.pi * turns) * 12_000).astype(np.int16)
+    return sine
 
 
 def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:

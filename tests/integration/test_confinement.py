@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,7 +25,8 @@ LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0
 REFUSED = "Operation not permitted"
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.uname().machine not in confinement._MACHINES, reason="only Linux confines, on two machines"
+    sys.platform != "linux" or os.uname().machine not in confinement._MACHINES,
+    reason="only Linux confines, on two machines",
 )
 
 PREPARED = """
@@ -101,16 +100,14 @@ def confined(folder: Path, code: str, *, before: str = "", port: int = 1) -> sub
     (folder / "secret").write_text("swordfish")
     command = f"{PREPARED}\n{before}\nimport resource\nlayers = confinement.confine('auto', lambda: None)\n{code}"
     return subprocess.run(
-        [sys.executable, "-c", command, str(folder), str(port)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", command, str(folder), str(port)], capture_output=True, text=True, timeout=60, check=False
     )
 
 
 @pytest.mark.parametrize("what", ATTEMPTS)
 def test_a_confined_process_can_do_nothing_but_decode(what: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        done = confined(
-            tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", port=server.getsockname()[1]
-        )
+        done = confined(tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", port=server.getsockname()[1])
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -122,8 +119,21 @@ def test_a_confined_process_can_do_nothing_but_decode(what: str, tmp_path: Path)
 
 @pytest.mark.parametrize(
     "what",
-    ["make a socket", "bind", "listen", "send", "read a file", "make a file", "make a file in memory", "remove a file"]
-    + ["list a folder", "look at a file", "start a program", "make memory that can be executed", "make its memory executable"],
+    [
+        "make a socket",
+        "bind",
+        "listen",
+        "send",
+        "read a file",
+        "make a file",
+        "make a file in memory",
+        "remove a file",
+        "list a folder",
+        "look at a file",
+        "start a program",
+        "make memory that can be executed",
+        "make its memory executable",
+    ],
 )
 def test_a_process_that_is_not_confined_can_do_it(what: str, tmp_path: Path) -> None:
     """So that the attempts are what they say."""
@@ -173,7 +183,9 @@ def test_a_decoder_of_roots_goes_on_as_nobody_without_a_capability(tmp_path: Pat
 
 
 @pytest.mark.skipif(not confined_layers_include(LANDLOCK), reason="this kernel has no Landlock")
-@pytest.mark.parametrize("what", ["read a file", "read a file of the system", "make a file", "list a folder", "connect", "bind"])
+@pytest.mark.parametrize(
+    "what", ["read a file", "read a file of the system", "make a file", "list a folder", "connect", "bind"]
+)
 def test_where_system_calls_cannot_be_filtered_landlock_still_closes_paths_and_ports(what: str, tmp_path: Path) -> None:
     code = f"print(SECRET in layers, attempt(lambda: {ATTEMPTS[what]}))".replace("SECRET", repr(SECCOMP))
 
@@ -190,7 +202,10 @@ async def test_where_confinement_is_required_nothing_is_decoded_without_it(
 ) -> None:
     monkeypatch.setattr(decode_module, "CHILD", ("-c", NO_FILTER))
 
-    for attempt in (Decoder(LIMITS, slots=1, confinement="require").confined_by(), decode(tmp_path, wav(tone(1.0)), "require")):
+    for attempt in (
+        Decoder(LIMITS, slots=1, confinement="require").confined_by(),
+        decode(tmp_path, wav(tone(1.0)), "require"),
+    ):
         with pytest.raises(PreconditionFailed) as caught:
             await attempt
         assert caught.value.reason == "NOT_CONFINED"
@@ -248,7 +263,7 @@ class Temptation:
         sound = wav(tone(2.0))
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(handler) -> None:
+            def do_GET(handler) -> None:  # noqa: N805
                 self.hits.append(handler.path)
                 handler.send_response(200)
                 handler.send_header("Content-Length", str(len(sound)))
@@ -284,19 +299,24 @@ IMF = (
 PLAYLISTS = {
     "hls": lambda url: HLS.format("", url),
     "hls master": lambda url: f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{url}\n",
-    "hls rendition": lambda url: f'#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="{url}"\n'
-    f'#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO="a"\n{url}\n',
+    "hls rendition": lambda url: (
+        f'#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="{url}"\n'
+        f'#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO="a"\n{url}\n'
+    ),
     "hls key": lambda url: HLS.format(f'#EXT-X-KEY:METHOD=AES-128,URI="{url}"\n', url),
     "hls map": lambda url: HLS.format(f'#EXT-X-MAP:URI="{url}"\n', url),
     "hls concat protocol": lambda url: HLS.format("", f"concat:{url}|{url}"),
     "hls subfile protocol": lambda url: HLS.format("", f"subfile,,start,0,end,0,,:{url}"),
     "hls crypto protocol": lambda url: HLS.format("", f"crypto+{url}"),
     "concat": lambda url: f"ffconcat version 1.0\nfile '{url}'\n",
-    "concat with its protocols": lambda url: f"ffconcat version 1.0\nfile '{url}'\noption protocol_whitelist file,http,tcp\n",
+    "concat with its protocols": lambda url: (
+        f"ffconcat version 1.0\nfile '{url}'\noption protocol_whitelist file,http,tcp\n"
+    ),
     "dash": DASH.format,
     "imf": IMF.format,
-    "sdp": lambda url: "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n"
-    f"a=control:{url}\n",
+    "sdp": lambda url: (
+        f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\na=control:{url}\n"
+    ),
     "asx": lambda url: f'<asx version="3.0"><entry><ref href="{url}"/></entry></asx>',
     "asf reference": lambda url: f"[Reference]\nRef1={url}\nRef2={url}\n",
     "pls": lambda url: f"[playlist]\nFile1={url}\nNumberOfEntries=1\n",
@@ -305,10 +325,13 @@ PLAYLISTS = {
     "sami": lambda url: f'<SAMI><BODY><SYNC Start=0><P><img src="{url}"></P></SYNC></BODY></SAMI>',
     "svg": lambda url: f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{url}"/></svg>',
     "xml entity": lambda url: f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY y SYSTEM "{url}">]>' + DASH.format("&y;"),
-    "vobsub": lambda url: f"# VobSub index file, v7 (do not modify this line!)\nid: en, index: 0\n# {url}\n"
-    "timestamp: 00:00:01:000, filepos: 000000000\n",
-    "smooth streaming": lambda url: f'<SmoothStreamingMedia MajorVersion="2"><StreamIndex Type="audio" Url="{url}"/>'
-    "</SmoothStreamingMedia>",
+    "vobsub": lambda url: (
+        f"# VobSub index file, v7 (do not modify this line!)\nid: en, index: 0\n# {url}\n"
+        "timestamp: 00:00:01:000, filepos: 000000000\n"
+    ),
+    "smooth streaming": lambda url: (
+        f'<SmoothStreamingMedia MajorVersion="2"><StreamIndex Type="audio" Url="{url}"/></SmoothStreamingMedia>'
+    ),
 }
 
 
@@ -320,7 +343,13 @@ async def test_a_list_of_addresses_or_files_leads_nowhere(
     """Neither where the kernel refuses nor where only the decoder does, which must never rely on the kernel."""
     secret = tmp_path / "secret.wav"
     secret.write_bytes(wav(tone(2.0)))
-    for target in (temptation.url, temptation.url.replace("http:", "https:"), secret.as_uri(), str(secret), "secret.wav"):
+    for target in (
+        temptation.url,
+        temptation.url.replace("http:", "https:"),
+        secret.as_uri(),
+        str(secret),
+        "secret.wav",
+    ):
         with pytest.raises(InvalidRecording) as caught:
             await decode(tmp_path, PLAYLISTS[kind](target).encode(), how)
         assert caught.value.reason in ("NOT_A_RECORDING", "NO_AUDIO")
@@ -365,7 +394,13 @@ def _with_reference(boxes: bytes, reference: bytes) -> bytes:
 
 
 async def test_pictures_beside_the_sound_are_never_decoded(tmp_path: Path) -> None:
-    for container, codec in (("mp4", "aac"), ("matroska", "flac"), ("avi", "libmp3lame"), ("mpegts", "mp2"), ("mov", "aac")):
+    for container, codec in (
+        ("mp4", "aac"),
+        ("matroska", "flac"),
+        ("avi", "libmp3lame"),
+        ("mpegts", "mp2"),
+        ("mov", "aac"),
+    ):
         await decode(tmp_path, recording(container, codec, 2.0, rate=48_000, video=True), "require")
         assert (tmp_path / "audio").stat().st_size == pytest.approx(2 * 16_000 * 2, rel=0.1)
 

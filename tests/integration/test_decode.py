@@ -317,14 +317,6 @@ def test_a_track_that_the_library_does_not_know_at_the_end_ends_the_recording() 
     assert len(list(frames)) == 1
 
 
-async def test_a_recording_that_leads_its_reader_before_its_beginning_is_read_as_far_as_it_goes(bench: Bench) -> None:
-    film = recording("mov", "pcm_s16le", 1.0)
-    at = film.index(b"moov")
-    broken = film[: at - 4] + (1).to_bytes(4, "big") + b"moov" + (1 << 63).to_bytes(8, "big") + film[at + 4 :]
-
-    assert (await bench.refusal(broken)).reason == "NOT_A_RECORDING"
-
-
 def test_seeking_to_where_no_file_reaches_fails_for_ffmpeg_alone(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(b"12345")
 

@@ -68,7 +68,10 @@ def _after(mutation: mutations.Mutation, data: bytes, chance: mutations.random.R
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [
-        ("import os; os.abort()", "NOT_A_RECORDING (the decoder died of SIGABRT)"),
+        (
+            "import faulthandler, os; faulthandler.disable(); os.abort()",
+            "NOT_A_RECORDING (the decoder died of SIGABRT)",
+        ),
         ("raise ValueError('unforeseen')", "INTERNAL (the decoder ended with status 1)"),
         ("import time; time.sleep(60)", "HUNG"),
     ],

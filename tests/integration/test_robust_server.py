@@ -99,7 +99,9 @@ async def test_a_method_that_there_is_not_is_unimplemented(server: ServiceServer
 
 
 async def test_metadata_that_is_no_text_is_no_matter(server: ServiceServer) -> None:
-    answer = await send(server.port, call_of(HEALTH, literal(b"x-request-id", b"\xff\xfe"), literal(b"x-y", b"\xed\xa0")))
+    answer = await send(
+        server.port, call_of(HEALTH, literal(b"x-request-id", b"\xff\xfe"), literal(b"x-y", b"\xed\xa0"))
+    )
 
     assert b"grpc-status" in answer
     assert b"grpc-status" in await send(server.port, call_of(HEALTH))

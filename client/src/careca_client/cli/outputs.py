@@ -22,7 +22,7 @@ JOINABLE = frozenset({OutputFormat.JSON, OutputFormat.TXT, OutputFormat.RTTM, Ou
 """Formats of which several may follow each other on stdout; the others have headers or count from one."""
 
 MAX_NAME_BYTES = 200
-"""Longest name that output files are given after their recording: file systems take 255 bytes, some of which are ours."""
+"""Longest name that output files have from their recording: file systems take 255 bytes, some of which are ours."""
 
 SPEAKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red")
 """Styles of speakers in a terminal, in order of first speech."""
@@ -127,7 +127,11 @@ def print_utterances(result: TranscriptionResult, console: Console) -> None:
 def print_segment(segment: Segment, name: str, console: Console) -> None:
     """One line: whose it is, where that has to be said, time, text."""
     start, end = clock(segment.start), clock(segment.end)
-    console.print(Text.assemble(f"{terminal.printable(name)}: " if name else "", (f"[{start} - {end}] ", "dim"), segment.text.strip()))
+    console.print(
+        Text.assemble(
+            f"{terminal.printable(name)}: " if name else "", (f"[{start} - {end}] ", "dim"), segment.text.strip()
+        )
+    )
 
 
 def _line_of(utterance: Utterance, style: str) -> Text:

@@ -1,7 +1,7 @@
 """What callers send, as servicers get it: one message, or messages as they come, each of them one that could be read.
 
-gRPC parses messages where no interceptor sees it, and calls it a fault of the server when that fails. And a call that is
-to carry one message and carries none stays open for as long as its caller likes: so all calls are taken as streams.
+gRPC parses messages where no interceptor sees it, and calls it a fault of the server when that fails. And a call that
+is to carry one message and carries none stays open for as long as its caller likes: so all calls are taken as streams.
 """
 
 from __future__ import annotations

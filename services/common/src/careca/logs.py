@@ -51,7 +51,7 @@ def configure(settings: ServiceSettings) -> None:
 
 
 def _is_no_strangers_noise(record: logging.LogRecord) -> bool:
-    """Whether a line of gRPC's says more than that a caller's metadata are no text, with a traceback for each of them."""
+    """Whether a line of gRPC's says more than that a caller's metadata are no text, with a traceback for each."""
     return not str(record.msg).startswith("Invalid encoding on")
 
 

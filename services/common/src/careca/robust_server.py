@@ -1,9 +1,9 @@
 """A gRPC server that a caller cannot end.
 
-grpc.aio takes every call in one task and decodes the name of the method there, if it is none of the server's own. A name
-that is no UTF-8 raises in that task, whose end cancels all calls and closes the port: whoever can connect could end the
-service with one header, before anybody asks who they are. Here calls of unknown methods are refused in a task of their
-own, which never looks at the name.
+grpc.aio takes every call in one task and decodes the name of the method there, if it is none of the server's own. A
+name that is no UTF-8 raises in that task, whose end cancels all calls and closes the port: whoever can connect could
+end the service with one header, before anybody asks who they are. Here calls of unknown methods are refused in a task
+of their own, which never looks at the name.
 
 This reaches into what grpc.aio calls private. Where that has changed, its own server is used as it is, and a test that
 sends such a header says whether it still needs help.
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Never
 
 import grpc.aio
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # the stubs leave it out
 
 from careca.channel import Options
 from careca.logs import get_logger
@@ -32,7 +32,7 @@ _log = get_logger(__name__)
 
 
 def new_server(interceptors: Sequence[grpc.aio.ServerInterceptor], options: Options) -> grpc.aio.Server:
-    """A server for services whose methods are all registered with it, as generated code does. To be called in its loop."""
+    """A server for services whose methods are all registered with it, as generated code does. Made in its loop."""
     if not _is_as_known():
         _log.warning("this version of gRPC is not known: a caller may be able to end the service")
         return grpc.aio.server(interceptors=interceptors, options=options)

@@ -238,7 +238,7 @@ async def _started(server: ServiceServer, stopping: asyncio.Event) -> bool:
 
 
 async def _until(stopping: asyncio.Event, server: ServiceServer) -> None:
-    """Waits for ``stopping``. Leaves the process with status 1 where gRPC stops serving by itself: it must be replaced."""
+    """Waits for ``stopping``. Leaves the process with status 1 where gRPC stops serving by itself."""
     stopped = asyncio.create_task(stopping.wait())
     broken = asyncio.create_task(server.wait_until_broken())
     await asyncio.wait((stopped, broken), return_when=asyncio.FIRST_COMPLETED)

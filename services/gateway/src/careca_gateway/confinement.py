@@ -5,7 +5,7 @@ no file, no network, no other process. Three layers see to that, each of which a
 neither root nor a namespace is needed, and the last of which alone would do:
 
     user        where the process is root's: it goes on as nobody, without a capability
-    landlock    no path can be opened, no port be bound or called, no process outside be signalled (Linux 5.13 and newer)
+    landlock    no path can be opened, no port be bound or called, no process outside be signalled (Linux 5.13, newer)
     seccomp     the kernel refuses every system call but those that decoding makes (Linux on x86-64 and arm64)
 
 All of it holds until the process ends: nothing here can be taken back. Nothing of Careca is imported, as it would make
@@ -53,17 +53,21 @@ class Machine:
     """Calls that may be made with any arguments: see ``_HARMLESS``."""
 
 
-# What decoding, the interpreter's end and the C library's own threads do: all with memory, time and files that are open.
+# What decoding, the interpreter's end and the C library's threads do: all with memory, time and files that are open.
 # read write close lseek munmap brk rt_sigaction rt_sigprocmask rt_sigreturn pread64 pwrite64 readv writev
 # sched_yield mremap madvise nanosleep getpid exit exit_group getrusage sigaltstack gettid futex sched_getaffinity
 # restart_syscall clock_gettime clock_getres clock_nanosleep set_robust_list getrandom rseq membarrier
 _HARMLESS = {
-    "x86_64": (0, 1, 3, 8, 11, 12, 13, 14, 15, 17, 18, 19, 20)
-    + (24, 25, 28, 35, 39, 60, 231, 98, 131, 186, 202, 204)
-    + (219, 228, 229, 230, 273, 318, 334, 324),
-    "aarch64": (63, 64, 57, 62, 215, 214, 134, 135, 139, 67, 68, 65, 66)
-    + (124, 216, 233, 101, 172, 93, 94, 165, 132, 178, 98, 123)
-    + (128, 113, 114, 115, 99, 278, 293, 283),
+    "x86_64": (
+        *(0, 1, 3, 8, 11, 12, 13, 14, 15, 17, 18, 19, 20),
+        *(24, 25, 28, 35, 39, 60, 231, 98, 131, 186, 202, 204),
+        *(219, 228, 229, 230, 273, 318, 334, 324),
+    ),
+    "aarch64": (
+        *(63, 64, 57, 62, 215, 214, 134, 135, 139, 67, 68, 65, 66),
+        *(124, 216, 233, 101, 172, 93, 94, 165, 132, 178, 98, 123),
+        *(128, 113, 114, 115, 99, 278, 293, 283),
+    ),
 }
 
 _MACHINES = {

@@ -117,6 +117,7 @@ class Decoder:
     ) -> dict[str, Any]:
         """What the process reports of its work. Raises what else it reports, or how it ended."""
         process = await self._start(recording, mode, audio)
+        report: dict[str, Any]
         try:
             report, fault = await asyncio.gather(
                 _last_report(cast("StreamReader", process.stdout), emit), _fault(cast("StreamReader", process.stderr))

@@ -59,8 +59,10 @@ _BUFFER_BYTES = 1 << 20
 _PROGRESS_SECONDS = 0.1
 
 _REFERRING_FORMATS = frozenset(
-    ("concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub")
-    + ("alsa", "fbdev", "kmsgrab", "oss", "video4linux2,v4l2", "x11grab")
+    {
+        *("concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp"),
+        *("vobsub", "alsa", "fbdev", "kmsgrab", "oss", "video4linux2,v4l2", "x11grab"),
+    }
 )
 """Formats that lead to other files, addresses or devices: what was uploaded must be the recording itself."""
 

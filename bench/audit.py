@@ -79,16 +79,10 @@ def unpinned(installed: dict[str, str], pinned: dict[str, str]) -> Iterator[str]
 
 def licence_of(package: Distribution) -> str:
     """What its metadata call its licence: in one line, empty where they say nothing."""
-    metadata = package.metadata
-    classified = [
-        line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")
-    ]
-    stated = (metadata["License"] or "").strip() if "License" in metadata else ""
-    text = (
-        (metadata["License-Expression"] if "License-Expression" in metadata else "")
-        or " AND ".join(classified)
-        or stated
-    )
+    stated = package.metadata.json
+    lines = [str(line) for line in stated.get("classifier", [])]
+    classified = [line.rpartition(" :: ")[2] for line in lines if line.startswith("License ::")]
+    text = str(stated.get("license_expression") or " AND ".join(classified) or stated.get("license", "")).strip()
     first = text.splitlines()[0][:80] if text else ""
     return first if first and first != "UNKNOWN" else _first_line_of_licence(package)
 

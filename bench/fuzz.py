@@ -147,6 +147,7 @@ async def _fuzz_services(stack: ModellessStack, amounts: Amounts, seed: int, rep
 
 
 async def _send_all(stack: ModellessStack, amounts: Amounts, seed: str, report: Report) -> None:
+    announce(f"sending {amounts}")
     report.count("recordings, through the gateway", await _upload(stack, amounts.uploads, seed))
     announce("uploads done")
     recording = valid_recordings()["flac/flac"]
@@ -164,7 +165,7 @@ async def _send_all(stack: ModellessStack, amounts: Amounts, seed: str, report: 
         await requester.send(range(amounts.requests // share))
         report.count(f"requests to the {service}", requester.outcomes)
         report.faults += requester.faults[:20]
-        announce(f"requests to the {service} done")
+    announce("requests done")
     for service in SERVICES:
         recorded = await fuzz_connections.recorded_call(stack.target(service), _METHODS[service])
         numbers = range(amounts.connections // len(SERVICES))

@@ -349,4 +349,8 @@ async def answer_to(
             return "HUNG"
         told = f": {error.message}" if error.status in ("INTERNAL", "UNKNOWN") else ""
         return f"{error.status} {error.reason}{told}"
+    except asyncio.CancelledError:
+        if not call.cancelled():
+            raise  # somebody ends all of this
+        return "UNKNOWN: taken back by gRPC" if patience == TIMEOUT_SECONDS else "CANCELLED by the caller"
     return "OK"

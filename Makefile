@@ -60,6 +60,12 @@ k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifes
 images: ## build the images of the services (needs Docker with buildx)
 	REVISION=$$(git rev-parse HEAD) CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) docker buildx bake $(IMAGES)
 
+fuzz: $(BENCH_READY) proto ## send damaged recordings, requests and connections to real services; writes docs/security.md
+	$(BIN)/python bench/fuzz.py
+
+audit: $(BENCH_READY) .venv-audit/.ready ## look for packages of unknown version or licence, and for known vulnerabilities
+	$(BIN)/python bench/audit.py .venv-audit/bin/pip-audit
+
 format: $(TESTS_READY) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -138,6 +144,12 @@ $(BENCH_READY): bench/requirements.txt $(TESTS_READY)
 	$(PYTHON) -m venv .venv-peer
 	.venv-peer/bin/python -m pip install --quiet torch==2.13.0
 	.venv-peer/bin/python -m pip install --quiet --requirement bench/peer-requirements.txt
+	@touch $@
+
+# Its own environment, and always the latest: it is no part of what is audited.
+.venv-audit/.ready: | $(VENV)/bin/python
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit
 	@touch $@
 
 $(GENERATED)/.stamp: $(PROTOS) $(SERVICES_READY)

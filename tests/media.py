@@ -19,7 +19,8 @@ def tone(
     """A sine, shape (samples, channels), int16: the same on all channels, or another one on each."""
     time = np.arange(round(seconds * rate)) / rate
     turns = time[:, None] * np.broadcast_to(hertz, (channels,))
-    return (np.sin(2 * np.pi * turns) * 12_000).astype(np.int16)
+    sine: np.ndarray = (np.sin(2 * np.pi * turns) * 12_000).astype(np.int16)
+    return sine
 
 
 def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
@@ -51,7 +52,7 @@ def recording(
     and to in seconds, for which there is no sound although the clock goes on.
     """
     file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
+    with av.open(file, "w", format=container, options={"fflags": "+bitexact"}) as output:  # the same each time
         picture = _add_picture(output) if video else None
         stream = output.add_stream(codec, rate=rate, layout="stereo" if channels == 2 else "mono")
         assert isinstance(stream, AudioStream)

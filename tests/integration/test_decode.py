@@ -8,9 +8,11 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -294,6 +296,32 @@ async def test_a_recording_that_breaks_off_is_used_as_far_as_it_goes(bench: Benc
     samples = await bench.samples(data[: len(data) // 2])
 
     assert 4.0 < len(samples) / RATE < 6.0
+
+
+async def test_tracks_that_begin_in_the_middle_end_nothing(bench: Bench) -> None:
+    first, second = (recording("mpegts", "mp2", 2.0, rate=48_000, video=video) for video in (False, True))
+
+    for data in (first + second, second + first, second + second):
+        assert 1.9 < len(await bench.samples(data)) / RATE < 4.5
+
+
+def test_a_track_that_the_library_does_not_know_at_the_end_ends_the_recording() -> None:
+    """What PyAV does by chance, at the end of a recording with tracks that began in its middle."""
+
+    def demux(_: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(decode=lambda: [SimpleNamespace(sample_rate=RATE)])
+        raise IndexError("list index out of range")
+
+    frames = decode_child._frames(SimpleNamespace(demux=demux), None)  # type: ignore[arg-type]
+
+    assert len(list(frames)) == 1
+
+
+def test_seeking_to_where_no_file_reaches_fails_for_ffmpeg_alone(tmp_path: Path) -> None:
+    (tmp_path / "recording").write_bytes(b"12345")
+
+    with decode_child.Source(tmp_path / "recording") as source:
+        assert [source.seek(-1), source.seek(-(1 << 62), 1), source.seek(3), source.read()] == [-1, -1, 3, b"45"]
 
 
 async def test_progress_is_told_and_never_goes_back(bench: Bench) -> None:

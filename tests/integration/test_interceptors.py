@@ -18,6 +18,7 @@ from careca.gate import CallGate
 from careca.interceptors import CallInterceptor
 from careca.metrics import Metrics
 from careca.statuses import DETAILS_KEY, from_rpc_error, to_status, translated_errors
+from fakes import chunks_of
 
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -333,7 +334,7 @@ async def test_a_response_that_cannot_be_sent_any_more_ends_the_call_as_taken_ba
     interceptor = CallInterceptor(metrics=Metrics(), gate=gate)
     handler = await interceptor.intercept_service(find, SimpleNamespace(method="/test.Echo/unary_stream"))
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await handler.unary_stream(b"", context)
+        await handler.stream_stream(chunks_of(b"x"), context)
 
     assert closed.is_set()
     assert [(line["event"], line["code"]) for line in logs] == [("call served", "CANCELLED")]
@@ -414,7 +415,7 @@ async def test_a_call_whose_deadline_has_passed_before_it_is_taken_up_never_reac
     context = LateContext()
 
     with pytest.raises(grpc.aio.AbortError):
-        await handler.unary_unary(b"x", context)
+        await handler.stream_unary(chunks_of(b"x"), context)
 
     assert context.aborted_with is grpc.StatusCode.DEADLINE_EXCEEDED
     assert echo.calls == 0

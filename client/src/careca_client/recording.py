@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias, cast
 
+from careca.codec import is_nameable
 from careca.errors import InvalidRecording
 from careca.types import Digest
 
@@ -194,5 +195,5 @@ def _name_of(file: IO[bytes]) -> str:
 
 
 def _showable(name: str) -> str:
-    """``name`` as text that can be sent: names of files need not be valid Unicode."""
-    return name.encode("utf-8", "replace").decode("utf-8")[:MAX_NAME_CHARACTERS]
+    """``name`` as text that is accepted: names of files may have line breaks, and need not be valid Unicode."""
+    return "".join(each if is_nameable(each) else "?" for each in name)[:MAX_NAME_CHARACTERS]

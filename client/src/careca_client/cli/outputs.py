@@ -21,6 +21,9 @@ from careca_client.result import TranscriptionResult
 JOINABLE = frozenset({OutputFormat.JSON, OutputFormat.TXT, OutputFormat.RTTM, OutputFormat.STM})
 """Formats of which several may follow each other on stdout; the others have headers or count from one."""
 
+MAX_NAME_BYTES = 200
+"""Longest name that output files have from their recording: file systems take 255 bytes, some of which are ours."""
+
 SPEAKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red")
 """Styles of speakers in a terminal, in order of first speech."""
 
@@ -31,7 +34,7 @@ def plan_names(recordings: Sequence[str], formats: Collection[OutputFormat], tak
     This is the stem; the whole name where several recordings share the stem or the output would replace one of the
     recordings (``taken``); a number is added where even that is not enough.
     """
-    names = [PurePath(recording).name for recording in recordings]
+    names = [_fitting(PurePath(recording).name) for recording in recordings]
     stems = Counter(_alike(PurePath(name).stem) for name in names)
     used = {_alike(path.name) for path in taken}
     planned = []
@@ -42,6 +45,13 @@ def plan_names(recordings: Sequence[str], formats: Collection[OutputFormat], tak
         used |= _files(chosen, formats)
         planned.append(chosen)
     return planned
+
+
+def _fitting(name: str) -> str:
+    """``name``, short enough for a file system with what is added to it, and never one that says a folder."""
+    encoded = name.encode("utf-8", "surrogateescape")[:MAX_NAME_BYTES]
+    fitting = encoded.decode("utf-8", "ignore") if len(encoded) == MAX_NAME_BYTES else name
+    return fitting if fitting.strip(".") else "recording"
 
 
 def _choices(name: str, *, first: str) -> Iterator[str]:
@@ -117,7 +127,11 @@ def print_utterances(result: TranscriptionResult, console: Console) -> None:
 def print_segment(segment: Segment, name: str, console: Console) -> None:
     """One line: whose it is, where that has to be said, time, text."""
     start, end = clock(segment.start), clock(segment.end)
-    console.print(Text.assemble(f"{name}: " if name else "", (f"[{start} - {end}] ", "dim"), segment.text.strip()))
+    console.print(
+        Text.assemble(
+            f"{terminal.printable(name)}: " if name else "", (f"[{start} - {end}] ", "dim"), segment.text.strip()
+        )
+    )
 
 
 def _line_of(utterance: Utterance, style: str) -> Text:

@@ -41,7 +41,12 @@ def complain(
 
 def line(message: str, subject: str = "") -> str:
     """``careca: SUBJECT: MESSAGE``."""
-    return ": ".join(part for part in (PROGRAM, subject, message) if part)
+    return ": ".join(part for part in (PROGRAM, printable(subject), message) if part)
+
+
+def printable(name: str) -> str:
+    """``name`` without what a terminal would act upon: names of files may have anything in them."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
 
 
 def ask(question: str, otherwise: str) -> None:

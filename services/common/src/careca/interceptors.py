@@ -20,6 +20,7 @@ from careca import request_id, tracing
 from careca.caller import Guard, let_anybody_in, serving
 from careca.errors import CarecaError, DeadlineExceeded, InternalError, Unavailable
 from careca.gate import CallGate
+from careca.incoming import Readable, only_message, tolerant
 from careca.logs import get_logger
 from careca.metrics import Metrics
 from careca.statuses import DETAILS_KEY, status_code, to_status
@@ -34,14 +35,11 @@ _log = get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Context], Any]
+Take = Callable[[AsyncIterator[Any]], Awaitable[Any]]
 Metadata = tuple[tuple[str, str], ...]
 
-_HANDLERS = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
+# By whether responses are streamed. On the wire a request is a stream of one message: see ``careca.incoming``.
+_HANDLERS = {False: grpc.stream_unary_rpc_method_handler, True: grpc.stream_stream_rpc_method_handler}
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -64,25 +62,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method: str = handler_call_details.method
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         wrap = self._streaming if handler.response_streaming else self._unary
-        return _HANDLERS[handler.request_streaming, handler.response_streaming](
-            wrap(method, behaviour),
-            request_deserializer=handler.request_deserializer,
+        return _HANDLERS[handler.response_streaming](
+            wrap(method, behaviour, _all_messages if handler.request_streaming else only_message),
+            request_deserializer=tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
-    def _unary(self, method: str, behaviour: Behaviour) -> Behaviour:
-        async def serve(request: Any, context: Context) -> Any:
+    def _unary(self, method: str, behaviour: Behaviour, take: Take) -> Behaviour:
+        async def serve(messages: AsyncIterator[Any], context: Context) -> Any:
             async with self._serving(method, context) as echo:
-                response = await behaviour(request, context)
+                response = await behaviour(await take(messages), context)
                 await context.send_initial_metadata(echo)
                 return response
 
         return serve
 
-    def _streaming(self, method: str, behaviour: Behaviour) -> Behaviour:
-        async def serve(request: Any, context: Context) -> None:
+    def _streaming(self, method: str, behaviour: Behaviour, take: Take) -> Behaviour:
+        async def serve(messages: AsyncIterator[Any], context: Context) -> None:
             async with self._serving(method, context) as echo:
-                responses = behaviour(request, context)
+                responses = behaviour(await take(messages), context)
                 if isinstance(responses, Awaitable):  # writes to the context by itself, as the health service does
                     await responses
                     return
@@ -137,6 +135,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             yield
         except grpc.aio.AbortError:  # the call has its status already
             raise
+        except grpc.aio.InternalError as error:
+            raise _gone() from error
         except asyncio.CancelledError:
             if not self._gate.overdue:
                 raise
@@ -152,15 +152,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         log("call served", method=method, code=code, seconds=round(seconds, 3), peer=peer)
 
 
-async def _write(context: Context, response: Any) -> None:
-    """Sends a response. Raises ``CancelledError`` where nobody is there to take it any more.
+def _gone() -> asyncio.CancelledError:
+    """What it means that something could not be sent: nobody is there to take it any more.
 
     grpc.aio may fail to send before it cancels the handler of a call that was taken back.
     """
+    return asyncio.CancelledError()
+
+
+async def _write(context: Context, response: Any) -> None:
+    """Sends a response. Raises ``CancelledError`` where nobody is there to take it any more."""
     try:
         await context.write(response)
     except grpc.aio.BaseError as error:
-        raise asyncio.CancelledError from error
+        raise _gone() from error
+
+
+async def _all_messages(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The messages of a call that carries any number, as they come."""
+    return Readable(messages)
 
 
 def _refuse_passed_deadline(context: Context) -> None:
@@ -187,4 +197,7 @@ async def _abort(context: Context, error: CarecaError, call_id: str) -> Never:
     bind_contextvars(reason=error.reason, error=error.message)  # for the call's line in the log
     status = to_status(error)
     details = (DETAILS_KEY, status.SerializeToString())
-    await context.abort(status_code(error), status.message, trailing_metadata=(details, (request_id.KEY, call_id)))
+    try:
+        await context.abort(status_code(error), status.message, trailing_metadata=(details, (request_id.KEY, call_id)))
+    except grpc.aio.InternalError as unsent:
+        raise _gone() from unsent

@@ -11,10 +11,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 if TYPE_CHECKING:
     from careca.settings import ServiceSettings
+
+_GRPC = "grpc._cython.cygrpc"
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -45,12 +47,27 @@ def configure(settings: ServiceSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(console=console))
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+    logging.getLogger(_GRPC).addFilter(_is_no_strangers_noise)
+
+
+def _is_no_strangers_noise(record: logging.LogRecord) -> bool:
+    """Whether a line of gRPC's says more than that a caller's metadata are no text, with a traceback for each."""
+    return not str(record.msg).startswith("Invalid encoding on")
+
+
+def _escape(_: object, __: str, entry: EventDict) -> EventDict:
+    """Values without what a terminal would act upon, such as escape sequences and line breaks; JSON has its own way."""
+    return {name: _printable(value) if isinstance(value, str) else value for name, value in entry.items()}
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _formatter(*, console: bool) -> logging.Formatter:
     """Tracebacks come without the values of local variables: those hold whole recordings, and perhaps secrets."""
     rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [_escape, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

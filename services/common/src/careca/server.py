@@ -23,6 +23,7 @@ from careca.interceptors import CallInterceptor
 from careca.logs import get_logger
 from careca.metrics import Metrics, MetricsEndpoint
 from careca.pem import Pem, PemFiles
+from careca.robust_server import new_server
 from careca.settings import ServiceSettings, public_values
 
 READINESS = ("", "readiness")
@@ -123,6 +124,15 @@ class ServiceServer:
         await self._set_health(_SERVING)
         _log.info("Service ready", port=self.port, metrics_port=self.metrics_port)
 
+    async def wait_until_broken(self) -> None:
+        """Returns or raises when gRPC has stopped serving though nobody asked it to."""
+        ending = [asyncio.create_task(server.wait_for_termination()) for server in self._servers]
+        done, others = await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+        for task in others:
+            task.cancel()
+        for task in done:
+            await task
+
     async def stop(self) -> None:
         """Refuses new calls, lets those in flight finish for the drain's time, cancels the rest and stops."""
         self._gate.close()
@@ -164,7 +174,7 @@ class ServiceServer:
             await each.start()
 
     def _new_server(self, *interceptors: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=interceptors, options=_SERVER_OPTIONS)
+        server = new_server(interceptors, _SERVER_OPTIONS)
         self._servers.append(server)
         return server
 
@@ -205,7 +215,7 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     try:
         if await _started(server, stopping):
-            await stopping.wait()
+            await _until(stopping, server)
     except CarecaError as error:
         _log.error("Service cannot start", reason=error.reason, error=error.message)
         raise SystemExit(1) from None
@@ -225,6 +235,18 @@ async def _started(server: ServiceServer, stopping: asyncio.Event) -> bool:
         return False
     starting.result()
     return True
+
+
+async def _until(stopping: asyncio.Event, server: ServiceServer) -> None:
+    """Waits for ``stopping``. Leaves the process with status 1 where gRPC stops serving by itself."""
+    stopped = asyncio.create_task(stopping.wait())
+    broken = asyncio.create_task(server.wait_until_broken())
+    await asyncio.wait((stopped, broken), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if broken.done():
+        _log.critical("Service does not serve any more", exc_info=broken.exception())
+        raise SystemExit(1)
+    broken.cancel()
 
 
 def _methods(services: Sequence[str]) -> list[str]:

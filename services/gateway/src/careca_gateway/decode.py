@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from asyncio import StreamReader
@@ -12,11 +13,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-from careca.errors import CarecaError, InternalError, InvalidRecording, Overloaded
+from careca.errors import CarecaError, InternalError, InvalidRecording, Overloaded, PreconditionFailed
 from careca.logs import get_logger
 from careca.types import SAMPLE_RATE, ChannelMode, Digest
+from careca_gateway.confinement import AUTO, SECCOMP
 
 CHILD = ("-I", "-m", "careca_gateway.decode_child")
 """What the Python of the process is told to run: isolated from paths and settings of this one."""
@@ -46,10 +48,17 @@ class DecodeLimits:
 
 
 class Decoder:
-    """Turns any recording that FFmpeg reads into 16 kHz mono s16le PCM, a bounded number of recordings at a time."""
+    """Turns any recording that FFmpeg reads into 16 kHz mono s16le PCM, a bounded number of recordings at a time.
 
-    def __init__(self, limits: DecodeLimits, *, slots: int) -> None:
+    Args:
+        limits: what decoding one recording may take.
+        slots: how many are decoded at once.
+        confinement: how the processes are confined: see ``careca_gateway.confinement``.
+    """
+
+    def __init__(self, limits: DecodeLimits, *, slots: int, confinement: str = AUTO) -> None:
         self._limits = limits
+        self._confinement = confinement
         self._slots = asyncio.Semaphore(slots)
         self._waiting = 0
 
@@ -57,6 +66,17 @@ class Decoder:
     def waiting(self) -> int:
         """Recordings that wait for a slot."""
         return self._waiting
+
+    async def confined_by(self) -> Sequence[str]:
+        """The layers that confine a decoder here, found out by starting one; logs whether they are what they should be.
+
+        Raises ``PreconditionFailed`` (NOT_CONFINED) where confining is required and the kernel does not allow it.
+        """
+        report = await self._run(Path(os.devnull), ChannelMode.MIX, [], lambda _: None)
+        layers: list[str] = report["confined"]
+        log = _log.info if SECCOMP in layers or self._confinement != AUTO else _log.warning
+        log("how decoders are confined", layers=layers, confinement=self._confinement)
+        return layers
 
     async def decode(
         self, recording: Path, mode: ChannelMode, audio: Sequence[Path], emit: Callable[[float], None]
@@ -73,9 +93,12 @@ class Decoder:
         async with self._slot():
             try:
                 async with asyncio.timeout(self._limits.timeout_seconds):
-                    return await self._run(recording, mode, audio, emit)
+                    report = await self._run(recording, mode, audio, emit)
             except TimeoutError:
                 raise _limit_exceeded("time") from None
+        if report["damaged_packets"]:
+            _log.warning("the recording is damaged in places", damaged_packets=report["damaged_packets"])
+        return tuple(Digest(each["sha256"], each["size_bytes"]) for each in report["audio"])
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -91,8 +114,10 @@ class Decoder:
 
     async def _run(
         self, recording: Path, mode: ChannelMode, audio: Sequence[Path], emit: Callable[[float], None]
-    ) -> tuple[Digest, ...]:
+    ) -> dict[str, Any]:
+        """What the process reports of its work. Raises what else it reports, or how it ended."""
         process = await self._start(recording, mode, audio)
+        report: dict[str, Any]
         try:
             report, fault = await asyncio.gather(
                 _last_report(cast("StreamReader", process.stdout), emit), _fault(cast("StreamReader", process.stderr))
@@ -102,11 +127,9 @@ class Decoder:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if "audio" not in report:
-            _refuse(report, status, fault)
-        if report["damaged_packets"]:
-            _log.warning("the recording is damaged in places", damaged_packets=report["damaged_packets"])
-        return tuple(Digest(each["sha256"], each["size_bytes"]) for each in report["audio"])
+        if not report.keys() & {"audio", "confined"}:
+            raise failure(report, status, fault)
+        return report
 
     async def _start(self, recording: Path, mode: ChannelMode, audio: Sequence[Path]) -> Process:
         """The process, with the recording as its input and nothing else of ours but the files to write to."""
@@ -119,6 +142,7 @@ class Decoder:
                 "memory_bytes": self._limits.memory_bytes,
                 "cpu_seconds": self._limits.cpu_seconds,
                 "max_samples": int(self._limits.max_audio_seconds * SAMPLE_RATE),
+                "confinement": self._confinement,
             }
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, *CHILD, json.dumps(options)),
@@ -149,14 +173,19 @@ async def _fault(errors: StreamReader) -> str:
     return fault.decode(errors="replace")
 
 
-def _refuse(report: dict[str, Any], status: int, fault: str) -> NoReturn:
-    """Raises what the end of a process without a result means."""
-    if report.get("reason") == "STORE_FULL":
-        raise Overloaded(report["message"], reason="STORE_FULL", retry_after_seconds=60.0)
-    if "reason" in report:
-        raise InvalidRecording(report["message"], reason=report["reason"])
+def failure(report: dict[str, Any], status: int, fault: str) -> CarecaError:
+    """What it means that a process ended without a result: by what it said last, how it ended, its last words."""
+    match report.get("reason"):
+        case "STORE_FULL":
+            return Overloaded(report["message"], reason="STORE_FULL", retry_after_seconds=60.0)
+        case "NOT_CONFINED":
+            return PreconditionFailed(
+                f"{report['message']}; CARECA_DECODE_CONFINED=auto decodes all the same", reason="NOT_CONFINED"
+            )
+        case str(reason):
+            return InvalidRecording(report["message"], reason=reason)
     _log.warning("the decoder died", status=status, fault=fault)
-    raise _meaning_of_death(status)
+    return _meaning_of_death(status)
 
 
 def _meaning_of_death(status: int) -> CarecaError:

@@ -1,18 +1,19 @@
 """The process that decodes one recording: run by ``careca_gateway.decode``, never imported by the gateway.
 
 FFmpeg reads bytes that strangers made, so it runs here and not in the gateway: with hard limits on memory, processor
-time and output, without environment, and unable to open any file or socket from the moment it sees the first byte.
+time and output, without environment, and confined (``careca_gateway.confinement``) before it sees the first byte.
 
 The recording is standard input, the audio is written to the file descriptors that the arguments name, and each line of
 standard output is one JSON object: ``{"fraction": 0.25}`` any number of times, then either ``{"audio": [{"sha256": ...,
 "size_bytes": ...}, ...], "damaged_packets": ...}`` with one entry for each file that was written, or ``{"reason": ...,
-"message": ...}``.
+"message": ...}``. Asked for no file it decodes nothing and says only how it is confined: ``{"confined": [...]}``.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import resource
@@ -20,7 +21,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import BinaryIO, NoReturn
+from functools import partial
+from typing import Any, BinaryIO, NoReturn
 
 import av
 import av.audio.codeccontext
@@ -35,6 +37,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from careca_gateway.confinement import NotConfined, confine
 from careca_gateway.crosstalk import Block, CrosstalkGate
 
 # As careca.types has them, which is not imported: it would make the start of each process a quarter longer.
@@ -56,9 +59,12 @@ _BUFFER_BYTES = 1 << 20
 _PROGRESS_SECONDS = 0.1
 
 _REFERRING_FORMATS = frozenset(
-    ("concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub")
+    {
+        *("concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp"),
+        *("vobsub", "alsa", "fbdev", "kmsgrab", "oss", "video4linux2,v4l2", "x11grab"),
+    }
 )
-"""Formats that are lists of other files or addresses: what was uploaded must be the recording itself."""
+"""Formats that lead to other files, addresses or devices: what was uploaded must be the recording itself."""
 
 _ACCEPTED = "any file that FFmpeg reads is accepted, such as WAV, MP3, M4A, FLAC, OGG, WebM, MP4 or MKV"
 _MIX = "ask for the channels to be mixed (channel_mode CHANNEL_MODE_MIX, the default)"
@@ -71,6 +77,19 @@ class Refusal(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Source(io.FileIO):
+    """The recording, as FFmpeg reads it. Seeking to where no file reaches fails for FFmpeg, which knows what to do."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """The new place, or -1."""
+        try:
+            return super().seek(offset, whence)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOVERFLOW):
+                raise
+            return -1
 
 
 class PcmWriter:
@@ -205,15 +224,20 @@ class Progress:
 def main() -> None:
     """Decodes standard input as the JSON object in the first argument says."""
     options = json.loads(sys.argv[1])
-    restrict(options["memory_bytes"], options["cpu_seconds"], options["max_samples"] * SAMPLE_BYTES)
     try:
+        # Opened before nothing can be any more; what is written to it follows.
         with ExitStack() as opened:
+            source = opened.enter_context(Source(0, closefd=False))
             files = [opened.enter_context(os.fdopen(fd, "wb", buffering=_BUFFER_BYTES)) for fd in options["output_fds"]]
-            writer = PcmWriter(files, options["max_samples"], separate=options["separate"])
-            damaged = decode(os.fdopen(0, "rb", buffering=0), writer)
-            audio = [{"sha256": sha256, "size_bytes": size_bytes} for sha256, size_bytes in writer.finish()]
+            limits = partial(
+                restrict, options["memory_bytes"], options["cpu_seconds"], options["max_samples"] * SAMPLE_BYTES
+            )
+            confined = confine(options["confinement"], limits)
+            answer = _decoded(source, files, options) if files else {"confined": confined}
     except Refusal as refusal:
         _say(reason=refusal.reason, message=str(refusal))
+    except NotConfined as error:
+        _say(reason="NOT_CONFINED", message=f"the decoder cannot be confined: {error}")
     except MemoryError:
         _say(reason="DECODE_LIMIT_EXCEEDED", message="decoding the recording takes more memory than is allowed")
     except av.error.FFmpegError:
@@ -223,7 +247,15 @@ def main() -> None:
             raise
         _say(reason="STORE_FULL", message="there is no space left for the decoded audio")
     else:
-        _say(audio=audio, damaged_packets=damaged)
+        _say(**answer)
+
+
+def _decoded(source: io.RawIOBase, files: Sequence[BinaryIO], options: dict[str, Any]) -> dict[str, object]:
+    """What to say of the recording once its audio is in ``files``."""
+    writer = PcmWriter(files, options["max_samples"], separate=options["separate"])
+    damaged = decode(source, writer)
+    audio = [{"sha256": sha256, "size_bytes": size_bytes} for sha256, size_bytes in writer.finish()]
+    return {"audio": audio, "damaged_packets": damaged}
 
 
 def restrict(memory_bytes: int, cpu_seconds: int, output_bytes: int) -> None:
@@ -243,7 +275,7 @@ def restrict(memory_bytes: int, cpu_seconds: int, output_bytes: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def decode(recording: BinaryIO, writer: PcmWriter) -> int:
+def decode(recording: io.RawIOBase, writer: PcmWriter) -> int:
     """Decodes the first audio track of ``recording`` into ``writer``; gives the number of damaged packets left out.
 
     Timestamps keep what follows a damaged or missing part in its place.
@@ -273,20 +305,37 @@ def decode(recording: BinaryIO, writer: PcmWriter) -> int:
     return damaged
 
 
-def open_recording(recording: BinaryIO) -> InputContainer:
+def open_recording(recording: io.RawIOBase) -> InputContainer:
     """Opens ``recording`` as whatever container it is, forbidding formats that refer to anything outside it."""
     formats = ",".join(sorted(av.formats_available - _REFERRING_FORMATS))
     try:
         return av.open(
             recording,
             mode="r",
-            container_options={"format_whitelist": formats, "protocol_whitelist": ""},
+            container_options={
+                "format_whitelist": formats,
+                "protocol_whitelist": "",
+                "codec_whitelist": _sound_decoders(),
+            },
             metadata_errors="replace",
             buffer_size=_BUFFER_BYTES,
             io_open=_refuse_reference,
         )
     except PermissionError:
         raise Refusal("NOT_A_RECORDING", _UNREADABLE) from None
+
+
+def _sound_decoders() -> str:
+    """Names of all decoders of sound. Those of pictures and subtitles are never run, whatever is in the recording."""
+    decoders = {av.Codec(name, "r").name for name in av.codecs_available if _decodes_sound(name)}
+    return ",".join(sorted(decoders))
+
+
+def _decodes_sound(name: str) -> bool:
+    try:
+        return bool(av.Codec(name, "r").type == "audio")
+    except av.codec.codec.UnknownCodecError:  # one that only encodes
+        return False
 
 
 def _refuse_reference(url: str, flags: int, options: dict[str, str]) -> NoReturn:
@@ -315,6 +364,8 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
         except MemoryError:
             raise
         except (StopIteration, av.error.FFmpegError):
+            return
+        except IndexError:  # of PyAV at the end, for tracks that were not there at the beginning: all ours has come
             return
         try:
             yield from (frame if frame.sample_rate > 0 else None for frame in packet.decode())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from prometheus_client import Gauge
 
 from careca.metrics import Metrics
 from careca.types import Stage
+from careca_gateway.confinement import LAYERS
 from careca_gateway.store import StoreUsage
 
 
@@ -22,6 +23,12 @@ class GatewayMetrics(Metrics):
         self._store_size = self._gauge("careca_store_size_bytes", "Bytes in the store, decoded audio included.")
         self._store_max = self._gauge("careca_store_max_bytes", "Bytes that the store may hold.")
         self._store_free = self._gauge("careca_store_free_bytes", "Bytes that are free on the disk of the store.")
+        self._confined = Gauge(
+            "careca_decode_confined",
+            "Whether that layer confines the processes that decode recordings.",
+            ("layer",),
+            registry=self.registry,
+        )
 
     def watch_work(self, *, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Takes where to ask for the work, whenever the metrics are read."""
@@ -32,6 +39,11 @@ class GatewayMetrics(Metrics):
         """Takes the store's bound, and where to ask for the room on its disk whenever the metrics are read."""
         self._store_max.set(max_bytes)
         self._store_free.set_function(free)
+
+    def decoders_confined(self, layers: Collection[str]) -> None:
+        """Takes which layers confine decoders."""
+        for layer in LAYERS:
+            self._confined.labels(layer).set(layer in layers)
 
     def store_used(self, usage: StoreUsage) -> None:
         """Takes what the store holds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -84,6 +84,11 @@ class GatewaySettings(ServiceSettings):
     )
     decode_timeout_seconds: float = Field(
         default=1_800.0, gt=0, description="Time that decoding one recording may take, in seconds."
+    )
+    decode_confined: Literal["auto", "require", "off"] = Field(
+        default="auto",
+        description="How the processes that decode are shut off from files, network and other processes: auto, as far "
+        "as the kernel can; require, not at all without a filter of system calls; off, for looking into a fault.",
     )
     jobs_redis_url: str = Field(
         default="",

@@ -55,7 +55,7 @@ def wire(settings: GatewaySettings) -> Wiring:
         Stage.DIARIZE: ReplicaChannel(settings.diarizer_target, tls),
     }
     transcriber, diarizer = TranscriberClient(channels[Stage.TRANSCRIBE]), DiarizerClient(channels[Stage.DIARIZE])
-    decoder = Decoder(settings.decode_limits, slots=settings.decoders)
+    decoder = Decoder(settings.decode_limits, slots=settings.decoders, confinement=settings.decode_confined)
     intake = Intake(decoder, idle_seconds=settings.upload_idle_seconds)
     assembler = Assembler(least_similarity=settings.known_speaker_similarity)
     pipeline = Pipeline(
@@ -109,6 +109,7 @@ def wire(settings: GatewaySettings) -> Wiring:
     async def warm_up() -> None:
         await asyncio.to_thread(store.open)
         metrics.watch_store(max_bytes=settings.store_max_bytes, free=store.free_bytes)
+        metrics.decoders_confined(await decoder.confined_by())
         if queue:
             await queue.open()
         await housekeeper.start()

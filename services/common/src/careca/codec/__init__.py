@@ -47,6 +47,7 @@ from careca.codec.scalars import (
     encode_duration,
     encode_stage,
     encode_time,
+    is_nameable,
 )
 from careca.codec.speech import (
     decode_diarization,
@@ -111,6 +112,7 @@ __all__ = [
     "encode_time",
     "encode_transcript",
     "encode_transcription_options",
+    "is_nameable",
     "read_speakers",
     "write_speakers",
 ]

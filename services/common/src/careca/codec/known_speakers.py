@@ -79,6 +79,7 @@ def _decode_voice(message: gateway_pb2.Voice, field: str) -> Voice:
             f"{field}.embedding_model must be the id of the embedding's model, which stands beside it in results",
             field=f"{field}.embedding_model",
         )
+    check_name(message.embedding_model, MAX_MODEL_CHARACTERS, f"{field}.embedding_model")
     path = f"{field}.embedding"
     if not 1 <= len(message.embedding) <= MAX_EMBEDDING_VALUES:
         raise InvalidRequest(

@@ -34,6 +34,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories of characters that are no part of a name: controls, surrogates, line and paragraph separators."""
 
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of what follows, also beyond the name. Marks that turn nothing are fine."""
+
 
 def set_duration(duration: Duration, seconds: float) -> None:
     """Writes ``seconds``, rounded to the nanosecond, into ``duration`` and so marks it as present."""
@@ -106,9 +109,14 @@ def decode_stage(number: audio_pb2.Stage.ValueType, field: str = "stage") -> Sta
     return stage
 
 
+def is_nameable(character: str) -> bool:
+    """Whether a name may have this character, which then cannot break a line where the name is shown."""
+    return unicodedata.category(character) not in _FORBIDDEN_CATEGORIES and character not in _TURNING
+
+
 def check_name(name: str, most_characters: int, field: str) -> None:
     """Raises ``InvalidRequest`` where ``name`` is too long, or could break a line or a field where it is shown."""
     if len(name) > most_characters:
         raise InvalidRequest(f"{field} has {len(name)} characters; at most {most_characters} are accepted", field=field)
-    if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in name):
+    if not all(map(is_nameable, name)):
         raise InvalidRequest(f"{field} must not contain control characters or line breaks", field=field)

@@ -42,7 +42,7 @@ class Cue:
 def srt(result: Result, name: str) -> str:
     """SubRip: numbered cues, the speaker in front of the text."""
     blocks = [
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{chr(10).join(cue.lines)}\n"
+        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_without_arrows(chr(10).join(cue.lines))}\n"
         for number, cue in enumerate(cues(result, prefixed=True), start=1)
     ]
     return "\n".join(blocks)
@@ -134,6 +134,11 @@ def _clock(seconds: float, point: str) -> str:
     """``hh:mm:ss,mmm`` with the given decimal point."""
     total, milliseconds = divmod(round(seconds * 1000), 1000)
     return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}{point}{milliseconds:03d}"
+
+
+def _without_arrows(text: str) -> str:
+    """``text`` without what marks the line of a cue's times; SubRip knows no way to write it."""
+    return text.replace("-->", "->")
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,154 @@
+"""A server that callers cannot end, whatever they send: raw bytes on its port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator
+
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from careca import robust_server
+from careca.metrics import Metrics
+from careca.server import ServiceServer
+from careca.settings import ServiceSettings
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and no settings
+SILENT = health_pb2.HealthCheckRequest()
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A header field as HPACK writes one that it does not know."""
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+def call_of(path: bytes, *more: bytes) -> bytes:
+    """Everything that a caller sends who calls the method of that path with an empty message."""
+    fields = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
+    headers = b"".join(literal(*field) for field in fields)
+    headers += literal(b"content-type", b"application/grpc") + literal(b"te", b"trailers") + b"".join(more)
+    message = bytes(5)
+    return (
+        PREFACE
+        + len(headers).to_bytes(3, "big") + b"\x01\x04" + (1).to_bytes(4, "big") + headers
+        + len(message).to_bytes(3, "big") + b"\x00\x01" + (1).to_bytes(4, "big") + message
+    )  # fmt: skip
+
+
+async def send(port: int, data: bytes) -> bytes:
+    """What the server answers within a moment, settings and all."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    answer = b""
+    try:
+        async with asyncio.timeout(2.0):
+            while b"grpc-status" not in answer and (part := await reader.read(65_536)):
+                answer += part
+    except TimeoutError:
+        pass
+    finally:
+        writer.close()
+    return answer
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ServiceServer]:
+    running = ServiceServer(
+        settings=ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0),
+        add_services=lambda _: (),
+        metrics=Metrics(()),
+    )
+    await running.start()
+    yield running
+    await running.stop()
+
+
+HEALTH = b"/grpc.health.v1.Health/Check"
+
+
+async def test_the_bytes_of_these_tests_are_a_call(server: ServiceServer) -> None:
+    assert b"grpc-status" in await send(server.port, call_of(HEALTH))
+
+
+@pytest.mark.parametrize("path", [b"/\xff\xfe", HEALTH + b"\xff", b"/a/\xed\xa0\x80", b"\xc0\xaf", b""])
+async def test_a_method_whose_name_is_no_text_ends_nobodys_call(
+    server: ServiceServer, path: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        watching = health_pb2_grpc.HealthStub(channel).Watch(SILENT)
+        await watching.read()
+
+        for _ in range(3):
+            await send(server.port, call_of(path))
+
+        assert not watching.done()
+        await health_pb2_grpc.HealthStub(channel).Check(SILENT)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_method_that_there_is_not_is_unimplemented(server: ServiceServer) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary("/careca.v1.Nothing/Ever")(b"")
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_metadata_that_is_no_text_is_no_matter(server: ServiceServer) -> None:
+    answer = await send(
+        server.port, call_of(HEALTH, literal(b"x-request-id", b"\xff\xfe"), literal(b"x-y", b"\xed\xa0"))
+    )
+
+    assert b"grpc-status" in answer
+    assert b"grpc-status" in await send(server.port, call_of(HEALTH))
+
+
+async def test_grpcs_own_server_still_needs_the_help() -> None:
+    """Where this fails, ``careca.robust_server`` can go."""
+    assert robust_server._is_as_known()
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(health_pb2_grpc.HealthServicer(), server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+
+    await send(port, call_of(b"/\xff"))
+
+    with pytest.raises(UnicodeDecodeError):
+        await server.wait_for_termination(timeout=10.0)
+
+
+async def test_with_a_grpc_that_is_not_known_the_server_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robust_server, "_HANDLE", ("something", "else"))
+
+    server = robust_server.new_server((), [])
+
+    assert not isinstance(server._server, robust_server._RobustServer)  # type: ignore[attr-defined]
+
+
+async def test_a_process_that_gRPC_has_stopped_serving_in_ends_so_that_another_takes_its_place() -> None:
+    code = (
+        "import asyncio\n"
+        "from careca import logs, robust_server, server\n"
+        "from careca.metrics import Metrics\n"
+        "from careca.settings import ServiceSettings\n"
+        "robust_server._HANDLE = ()\n"
+        "settings = ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0, log_format='json')\n"
+        "logs.configure(settings)\n"
+        "asyncio.run(server.serve(settings=settings, add_services=lambda _: (), metrics=Metrics(())))\n"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
+    assert process.stderr
+    told = b""
+    while b"Service ready" not in told:
+        told = await process.stderr.readline()
+        assert told
+
+    await send(json.loads(told)["port"], call_of(b"/\xff"))
+
+    rest = await process.stderr.read()
+    assert await process.wait() == 1
+    assert b"Service does not serve any more" in rest

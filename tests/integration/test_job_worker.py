@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from careca.errors import CarecaError, OutOfMemory, Overloaded, Unavailable
+from careca.errors import CarecaError, InvalidRecording, OutOfMemory, Overloaded, Unavailable
 from careca.types import Digest, Job, JobPriority, JobState, Progress, Segment, Stage, StageState
 from careca_gateway.jobs import oversight, worker
 from careca_gateway.jobs.progress import JobProgress, first_stages
@@ -175,11 +175,15 @@ async def test_a_store_that_stays_full_fails_the_job_by_name_in_the_end(
 
 
 @pytest.mark.parametrize(
-    ("failure", "reason"),
-    [(OutOfMemory("too large"), "OUT_OF_MEMORY"), (RuntimeError("a fault"), "INTERNAL")],
+    ("failure", "reason", "outcome"),
+    [
+        (OutOfMemory("too large"), "OUT_OF_MEMORY", "failed"),
+        (RuntimeError("a fault"), "INTERNAL", "failed"),
+        (InvalidRecording("no sound"), "INVALID_RECORDING", "refused"),
+    ],
 )
 async def test_what_cannot_get_better_fails_at_once_and_the_worker_goes_on(
-    queue: RedisJobQueue, failure: Exception, reason: str
+    queue: RedisJobQueue, failure: Exception, reason: str, outcome: str
 ) -> None:
     counts = Counts()
     async with working(queue, Script(failure), counts):
@@ -188,7 +192,7 @@ async def test_what_cannot_get_better_fails_at_once_and_the_worker_goes_on(
 
     assert (failed.state, failed.error_reason, fine.state) == (JobState.FAILED, reason, JobState.SUCCEEDED)
     assert isinstance(failure, CarecaError) or "a fault" not in failed.error_message
-    assert counts.attempts == {"failed": 1, "succeeded": 1}
+    assert counts.attempts == {outcome: 1, "succeeded": 1}
 
 
 async def test_a_job_that_is_cancelled_is_heard_of_and_stopped(queue: RedisJobQueue) -> None:
@@ -226,7 +230,7 @@ async def test_the_end_of_a_job_is_told_when_redis_is_back(queue: RedisJobQueue,
 async def test_it_is_told_whether_the_queue_answers(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "STATS_SECONDS", 0.1)
+    monkeypatch.setattr(oversight, "STATS_SECONDS", 0.1)
     counts = Counts()
     async with working(queue, Script(), counts):
         await until(lambda: counts.queue_answers)

@@ -10,8 +10,8 @@ from careca.metrics import SECONDS_BUCKETS
 from careca.types import JobPriority, JobState
 from careca_gateway.jobs.queue import QueueStats
 
-ATTEMPT_OUTCOMES = ("succeeded", "partial", "failed", "cancelled", "handed_back", "lost")
-"""How an attempt at a job may end."""
+ATTEMPT_OUTCOMES = ("succeeded", "partial", "failed", "refused", "cancelled", "handed_back", "lost")
+"""How an attempt at a job may end; refused where the submitter is to blame, who sent what is no recording."""
 
 RECOVERIES = ("waiting", "reclaimed")
 """How jobs are found that somebody had left."""

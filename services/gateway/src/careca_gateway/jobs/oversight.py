@@ -30,7 +30,7 @@ class JobObserver(Protocol):
     """Told what happens to jobs, for metrics."""
 
     def job_attempted(self, outcome: str, seconds: float) -> None:
-        """An attempt ended: succeeded, partial, failed, cancelled, handed_back or lost."""
+        """An attempt ended: succeeded, partial, failed, refused, cancelled, handed_back or lost."""
 
     def job_recovered(self, reason: str, count: int) -> None:
         """Jobs were found that somebody had left: waiting at the start, or reclaimed from a worker that was gone."""

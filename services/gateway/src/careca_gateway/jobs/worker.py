@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from structlog.contextvars import bound_contextvars
 
 from careca import request_id
-from careca.errors import CarecaError, InternalError, Overloaded, Unavailable
+from careca.errors import CarecaError, InternalError, InvalidRequest, Overloaded, Unavailable
 from careca.logs import get_logger
 from careca.types import Job, JobState
 from careca_gateway.background import end, repeated
@@ -253,7 +253,7 @@ class JobWorker:
             return "lost"
         await self._attempt.tidy(held.lease, outcome)
         if outcome.state is JobState.FAILED:
-            return "failed"
+            return "refused" if isinstance(outcome.error, InvalidRequest) else "failed"
         return "partial" if outcome.partial else "succeeded"
 
     async def _stop_renewing(self, held: _Held) -> None:

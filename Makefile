@@ -51,7 +51,9 @@ check: $(TESTS_READY) proto ## lint, types, import rules, protos
 
 security-check: $(TESTS_READY) proto ## test TLS, tokens, roles and limits against real servers
 	$(BIN)/python -m pytest tests/integration/test_tls.py tests/integration/test_tokens.py tests/integration/test_cli_tokens.py \
-	  tests/integration/test_decode.py tests/integration/test_webhooks.py tests/unit/test_webhook_rules.py tests/unit/test_settings.py
+	  tests/integration/test_decode.py tests/integration/test_confinement.py tests/integration/test_hostile_names.py \
+	  tests/integration/test_incoming.py tests/integration/test_robust_server.py tests/integration/test_fuzz.py \
+	  tests/integration/test_webhooks.py tests/unit/test_webhook_rules.py tests/unit/test_settings.py
 
 k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifests and hold them to their rules, without a cluster
 	$(BIN)/python deploy/k8s/check.py

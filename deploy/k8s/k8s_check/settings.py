@@ -24,9 +24,6 @@ CLASSES: dict[str, type[BaseSettings]] = {
     "diarizer": DiarizerSettings,
 }
 
-PENDING: frozenset[str] = frozenset()
-"""Variables that services are going to read."""
-
 _PORTS = {"grpc": "port", "metrics": "metrics_port", "health": "health_port"}
 
 
@@ -38,7 +35,7 @@ def known(manifests: Manifests) -> list[str]:
         for container in workload.containers
         if container.image_name in SERVICES
         for name in container.environment
-        if name.startswith(PREFIX) and name not in PENDING
+        if name.startswith(PREFIX)
         if name not in map(variable_name, CLASSES[container.image_name].model_fields)
     ]
 
@@ -50,7 +47,7 @@ def values(manifests: Manifests) -> list[str]:
         fields: dict[str, Any] = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in container.environment.items()
-            if value and name.startswith(PREFIX) and name not in PENDING  # an empty one counts as none
+            if value and name.startswith(PREFIX)  # an empty one counts as none
         }
         try:
             # Another prefix: what this process's environment says must not count.

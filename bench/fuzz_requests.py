@@ -347,6 +347,8 @@ async def answer_to(
     except CarecaError as error:
         if patience == TIMEOUT_SECONDS and error.status == "DEADLINE_EXCEEDED" and error.reason == error.default_reason:
             return "HUNG"
+        if "received metadata size exceeds" in error.message:  # gRPC's own refusal, which has none of our details
+            return "RESOURCE_EXHAUSTED too much metadata"
         told = f": {error.message}" if error.status in ("INTERNAL", "UNKNOWN") else ""
         return f"{error.status} {error.reason}{told}"
     except asyncio.CancelledError:

@@ -129,26 +129,50 @@ async def test_with_a_grpc_that_is_not_known_the_server_is_its_own(monkeypatch: 
     assert not isinstance(server._server, robust_server._RobustServer)  # type: ignore[attr-defined]
 
 
-async def test_a_process_that_gRPC_has_stopped_serving_in_ends_so_that_another_takes_its_place() -> None:
-    code = (
-        "import asyncio\n"
-        "from careca import logs, robust_server, server\n"
-        "from careca.metrics import Metrics\n"
-        "from careca.settings import ServiceSettings\n"
-        "robust_server._HANDLE = ()\n"
-        "settings = ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0, log_format='json')\n"
-        "logs.configure(settings)\n"
-        "asyncio.run(server.serve(settings=settings, add_services=lambda _: (), metrics=Metrics(())))\n"
-    )
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
+SERVE = """
+import asyncio
+from careca import logs, robust_server, server
+from careca.metrics import Metrics
+from careca.settings import ServiceSettings
+{before}
+settings = ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0, log_format='json')
+logs.configure(settings)
+asyncio.run(server.serve(settings=settings, add_services=lambda _: (), metrics=Metrics(())))
+"""
+
+
+async def serving(before: str = "") -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, int]:
+    """A process that serves, what it logs from now on, and where it listens."""
+    command = (sys.executable, "-c", SERVE.format(before=before))
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     assert process.stderr
     told = b""
     while b"Service ready" not in told:
         told = await process.stderr.readline()
         assert told
+    return process, process.stderr, json.loads(told)["port"]
 
-    await send(json.loads(told)["port"], call_of(b"/\xff"))
 
-    rest = await process.stderr.read()
+async def test_a_process_in_which_grpc_stops_serving_ends_so_that_another_takes_its_place() -> None:
+    process, log, port = await serving(before="robust_server._HANDLE = ()")
+
+    await send(port, call_of(b"/\xff"))
+
+    rest = await log.read()
     assert await process.wait() == 1
     assert b"Service does not serve any more" in rest
+
+
+async def test_nothing_that_a_caller_says_on_leaving_becomes_a_line_of_the_log() -> None:
+    process, log, port = await serving()
+    text = b'x\n{"event": "forged"}\n'
+    leaving = (8 + len(text)).to_bytes(3, "big") + b"\x07\x00" + bytes(4) + bytes(7) + b"\x02" + text
+
+    for _ in range(3):
+        await send(port, PREFACE + leaving)
+        await send(port, call_of(HEALTH) + leaving)
+    process.terminate()
+
+    lines = (await log.read()).splitlines()
+    assert await process.wait() == 0
+    assert {json.loads(line)["event"] for line in lines} == {"Service stopped"}

@@ -15,7 +15,7 @@ BENCH_READY := $(VENV)/.bench
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check format bench bench-diarization bench-jobs bench-peers chaos docs constraints clean
+.PHONY: help setup models proto demo up down test check format bench bench-diarization bench-jobs bench-peers chaos load docs constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ bench-jobs: $(BENCH_READY) models ## measure jobs: taking over, sharing, submitt
 chaos: $(BENCH_READY) models ## do jobs while every part is killed again and again; writes docs/jobs.md
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python bench/chaos.py
+
+load: $(BENCH_READY) models ## load the stack, restart and replace its replicas meanwhile; writes docs/benchmarks.md
+	$(BIN)/careca models pull whisper-tiny.en
+	$(BIN)/python bench/load.py
 
 bench-peers: $(BENCH_READY) models .venv-peer/.ready ## measure the diarizer beside another one, installed apart
 	$(BIN)/python bench/diarize.py peer

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,6 +48,10 @@ class Fleet(LocalStack):
         logs = [self.root / f"{name}.tasks" for name in self._names(kind, self.workers)]
         lines = itertools.chain.from_iterable(log.read_text().splitlines() for log in logs if log.exists())
         return [(float(begun), float(ended)) for begun, ended in map(str.split, lines)]
+
+    def signal_part(self, name: str, number: signal.Signals) -> None:
+        """Sends one part a signal that does not end it."""
+        os.kill(self.pids[name], number)
 
     def _gates(self) -> Iterator[Part]:
         for name in self._names("gateway", self.gateways):

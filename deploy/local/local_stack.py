@@ -79,6 +79,7 @@ class Part:
     environment: Mapping[str, str]
     is_service: bool = True
     """Whether its gRPC health says when it is ready; a Redis is ready when it listens."""
+    host: str = HOST
 
 
 @dataclass
@@ -183,7 +184,7 @@ class LocalStack:
     def wait_until_ready(self, part: Part) -> None:
         """Returns when the part can be used. Raises ``StackError``."""
         if part.is_service:
-            with grpc.insecure_channel(f"{HOST}:{part.port}") as channel:
+            with grpc.insecure_channel(f"{part.host}:{part.port}") as channel:
                 stub = health_pb2_grpc.HealthStub(channel)
                 self._wait_for(part.name, lambda: _serves(stub))
         else:

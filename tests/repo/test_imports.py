@@ -27,7 +27,7 @@ IMPORTERS = {
     "sklearn|scipy": {"borders", "clustering", "reconstruction", "stitching"},
     "grpc": {
         *("channel", "interceptors", "launch", "model_service", "server", "statuses"),
-        *("service", "wiring", "calls", "transcriber", "diarizer", "client", "aio"),
+        *("service", "wiring", "calls", "replicas", "transcriber", "diarizer", "client", "aio"),
     },
 }
 

@@ -14,7 +14,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 LookUp = Callable[[str, int], Awaitable[set[str]]]
-"""All addresses of a name at a port, as gRPC writes them. Raises ``OSError`` where there is no answer."""
+"""All addresses of a name at a port, as gRPC writes them.
+
+Raises ``OSError`` where there is no answer, ``UnicodeError`` where it cannot be a name.
+"""
 
 _DNS = "dns:///"
 _LISTS = ("ipv4:", "ipv6:")

@@ -44,6 +44,7 @@ FULL_SECONDS = 0.5
 _OPTIONS: Options = [
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # of pings that measure bandwidth; while one is out keepalive sends none
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 
@@ -108,7 +109,11 @@ class Replica:
     async def watch(self) -> None:
         """Asks for the health until cancelled."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - a fault must not leave it as it was for good
+                _log.exception("a fault in asking a replica for its health", address=self.address, exc_info=error)
+                self._note(State.AWAY)
             await asyncio.sleep(PROBE_SECONDS)
 
     async def part(self) -> None:
@@ -219,7 +224,7 @@ class ReplicaChannel(grpc.aio.Channel):
             try:
                 await self._go_over_to(await self._look_up(self._target.name, self._target.port))
                 known = True
-            except OSError as error:  # nobody is sent away because nobody says where they are
+            except (OSError, UnicodeError) as error:  # nobody is sent away because nobody says where they are
                 if known:
                     _log.warning("a name cannot be looked up", name=self._target.name, error=str(error))
                 known = False

@@ -1,0 +1,108 @@
+"""A small run with the real models: a few callers of both kinds, how fast they are served, and the memory it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+import audio
+import dataset
+from careca.types import SAMPLE_RATE
+from careca_client import AsyncClient
+from fleet import Fleet
+from harness import announce
+from load_arrivals import Asked, answered, ask_once, latencies
+from load_stack import Load
+from tables import mebibytes, table
+
+MODEL = "whisper-tiny.en"
+CLIP_SECONDS = 15.0
+CLIPS = 12
+"""Recordings of each kind of request."""
+
+CALLERS = 2
+
+
+async def measure() -> tuple[str, int]:
+    """Tables of both kinds of requests and of the processes' memory afterwards, and how many requests failed."""
+    with tempfile.TemporaryDirectory(prefix="careca-load-") as name:
+        clips = _cut(Path(name))
+        environment = {"CARECA_WHISPER_MODEL": MODEL}
+        stack = Fleet(Path(name) / "stack", environment=environment)
+        try:
+            await asyncio.to_thread(stack.start)
+            async with AsyncClient(stack.targets[0]) as client:
+                before = _memory(stack)
+                rows = [await _serve(Load(stack, client, clips[:CLIPS]), "one call")]
+                rows.append(await _serve(Load(stack, client, clips[CLIPS:]), "job"))
+                await asyncio.sleep(3.0)  # the gateway cleans up when it has had a second's peace
+                after = _memory(stack)
+        finally:
+            await asyncio.to_thread(stack.stop)
+    head = [
+        f"{MODEL}, {CLIPS} recordings of {CLIP_SECONDS:.0f} s, {CALLERS} callers",
+        "requests/s",
+        "RTF",
+        "p50",
+        "p95",
+        "failed",
+    ]
+    memory = [[part, mebibytes(before[part]), mebibytes(after[part])] for part in after]
+    text = table(head, rows) + "\n\n" + table(["RSS, with child processes", "at start", "after"], memory)
+    return text, sum(int(row[-1]) for row in rows)
+
+
+async def _serve(load: Load, kind: str) -> list[str]:
+    """Asks for each clip once, by so many callers at once."""
+    ask = load.transcribe if kind == "one call" else load.submit
+    numbers = iter(range(len(load.clips)))
+    asked: list[Asked] = []
+
+    async def call() -> None:
+        asked.extend([await ask_once(ask, number, time.monotonic()) for number in numbers])
+
+    began = time.monotonic()
+    await asyncio.gather(*(call() for _ in range(CALLERS)))
+    took = time.monotonic() - began
+    announce(f"real models, {kind}: {took:.0f} s")
+    done = len(answered(asked))
+    rtf = took / (CLIP_SECONDS * len(load.clips))
+    return [kind, f"{done / took:.2f}", f"{rtf:.3f}", *latencies(asked)[:2], str(len(asked) - done)]
+
+
+def _cut(folder: Path) -> list[Path]:
+    """Twice as many different recordings as each kind of request needs."""
+    samples, length = _speech(), int(CLIP_SECONDS * SAMPLE_RATE)
+    starts = np.linspace(0, len(samples) - length, 2 * CLIPS).astype(int)
+    paths = [folder / f"clip-{number}.flac" for number in range(2 * CLIPS)]
+    for start, path in zip(starts, paths, strict=True):
+        audio.write_flac(samples[start : start + length], path)
+    return paths
+
+
+def _speech() -> npt.NDArray[np.int16]:
+    """Conversations of the data at hand, or the sample that pyannote.audio brings."""
+    try:
+        recordings = dataset.conversations(dataset.load(dataset.default_folder()))
+        return audio.join([each.path for each in recordings[:4]], 2 * CLIPS * CLIP_SECONDS)
+    except dataset.DatasetError:
+        found = importlib.util.find_spec("pyannote")
+        folders = found.submodule_search_locations if found else None
+        sample = Path(next(iter(folders or ()))) / "audio" / "sample" / "sample.wav"
+        return audio.join([sample], 30.0)
+
+
+def _memory(stack: Fleet) -> dict[str, int]:
+    """RSS of each service with its child processes, in bytes."""
+    parts = {name: psutil.Process(pid) for name, pid in stack.pids.items() if not name.endswith("redis")}
+    return {
+        name: sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+        for name, process in parts.items()
+    }

@@ -19,10 +19,8 @@ class Watch:
 sys.meta_path.insert(0, Watch())
 from {build_engine.__module__} import {build_engine.__name__}
 from {TranscriberSettings.__module__} import {TranscriberSettings.__name__}
-try:
-    build_engine(TranscriberSettings(models_dir="/nowhere"))
-except Exception:
-    import onnxruntime
+build_engine(TranscriberSettings(models_dir="/nowhere"))
+import onnxruntime
 """
 
 

@@ -24,8 +24,8 @@ SERVICES = ("gateway", "transcriber", "diarizer")
 MOST_GROWTH_BYTES = 48 << 20
 """Memory of its own that a service may have gained: what the C library keeps in reserve, not more with more calls."""
 
-MOST_CONNECTIONS = 16
-"""Descriptors that a service may have gained: connections to Redis, which stay until so many are needed again."""
+MOST_DESCRIPTORS = 3
+"""Descriptors that a service may have gained, those to Redis apart: connections that are just being closed."""
 
 RETENTION_SECONDS = 20.0
 """How long a recording stays that nobody uses: short, so that the store is seen to be empty in the end."""
@@ -93,6 +93,7 @@ class Vitals:
     rss_bytes: int
     uss_bytes: int
     descriptors: int
+    """Open ones, but for the connections to Redis."""
     threads: int
     children: int
     work: float
@@ -106,11 +107,17 @@ def vitals(stack: ModellessStack, service: str) -> Vitals:
     return Vitals(
         rss_bytes=memory.rss,
         uss_bytes=memory.uss,
-        descriptors=process.num_fds(),
+        descriptors=process.num_fds() - _connections_to_redis(stack, process),
         threads=process.num_threads(),
         children=len(process.children()),
         work=sum(float(value) for _, value in _WORK.findall(stack.metrics(service))),
     )
+
+
+def _connections_to_redis(stack: ModellessStack, process: psutil.Process) -> int:
+    """As many as were ever needed at once stay open: no more than there are calls at once."""
+    redis = {stack.ports.redis, stack.ports.jobs_redis}
+    return sum(bool(each.raddr) and each.raddr.port in redis for each in process.net_connections("tcp"))
 
 
 async def at_rest(stack: ModellessStack, before: Mapping[str, Vitals] | None = None) -> dict[str, Vitals]:
@@ -129,7 +136,7 @@ def troubles(before: Mapping[str, Vitals], after: Mapping[str, Vitals]) -> Itera
         was = before[service]
         if now.uss_bytes - was.uss_bytes > MOST_GROWTH_BYTES:
             yield f"{service} has grown by {(now.uss_bytes - was.uss_bytes) >> 20} MiB"
-        if now.descriptors > was.descriptors + MOST_CONNECTIONS:
+        if now.descriptors > was.descriptors + MOST_DESCRIPTORS:
             yield f"{service} holds {now.descriptors} descriptors, {was.descriptors} before"
         if now.children > was.children or now.work:
             yield f"{service} still works: {now.children} processes, {now.work:g} in flight or waiting"

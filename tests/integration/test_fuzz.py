@@ -11,7 +11,7 @@ import fuzz
 import fuzz_recordings
 import fuzz_requests
 import mutations
-from fuzz_services import MOST_CONNECTIONS, MOST_GROWTH_BYTES, Vitals, complaints, troubles
+from fuzz_services import MOST_DESCRIPTORS, MOST_GROWTH_BYTES, Vitals, complaints, troubles
 
 
 @pytest.mark.timeout(900)
@@ -96,9 +96,9 @@ def test_what_a_service_does_not_let_go_is_noticed() -> None:
     def found(**changes: float) -> list[str]:
         return list(troubles(before, {"gateway": replace(before["gateway"], **changes)}))
 
-    assert found(uss_bytes=100 + MOST_GROWTH_BYTES, descriptors=20 + MOST_CONNECTIONS) == []
+    assert found(uss_bytes=100 + MOST_GROWTH_BYTES, descriptors=20 + MOST_DESCRIPTORS) == []
     assert len(found(uss_bytes=101 + MOST_GROWTH_BYTES)) == 1
-    assert len(found(descriptors=21 + MOST_CONNECTIONS)) == 1
+    assert len(found(descriptors=21 + MOST_DESCRIPTORS)) == 1
     assert len(found(children=1)) == len(found(work=1.0)) == 1
 
 

@@ -85,3 +85,14 @@ def test_without_a_terminal_the_automatic_form_is_json_and_console_can_be_asked_
     (line,) = read()
     assert "for people" in line
     assert not line.startswith("{")
+
+
+def test_what_callers_do_to_themselves_is_no_error_of_grpcs(lines):
+    read = lines(log_format="json")
+    logger = logging.getLogger("grpc._cython.cygrpc")
+
+    logger.error("Invalid encoding on %s", b"\xff")
+    logger.error("ExecuteBatchError raised in core by servicer method [/a/B]")
+    logger.error("Unexpected [ValueError] raised by servicer method [/a/B]")
+
+    assert [json.loads(line)["event"][:10] for line in read()] == ["Unexpected"]

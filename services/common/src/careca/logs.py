@@ -51,8 +51,11 @@ def configure(settings: ServiceSettings) -> None:
 
 
 def _is_no_strangers_noise(record: logging.LogRecord) -> bool:
-    """Whether a line of gRPC's says more than that a caller's metadata are no text, with a traceback for each."""
-    return not str(record.msg).startswith("Invalid encoding on")
+    """Whether a line of gRPC's says more than what callers do to themselves, with a traceback each time.
+
+    Such are metadata that are no text, and to be gone when the answer comes.
+    """
+    return not str(record.msg).startswith(("Invalid encoding on", "ExecuteBatchError raised in core"))
 
 
 def _escape(_: object, __: str, entry: EventDict) -> EventDict:

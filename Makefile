@@ -57,7 +57,7 @@ security-check: $(TESTS_READY) proto ## test TLS, tokens, roles and limits again
 
 k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifests and hold them to their rules, without a cluster
 	$(BIN)/python deploy/k8s/check.py
-	$(BIN)/python -m pytest tests/repo/test_k8s.py tests/integration/test_k8s_running.py
+	$(BIN)/python -m pytest tests/repo/test_k8s.py tests/repo/test_k8s_docs.py tests/integration/test_k8s_running.py
 
 images: ## build the images of the services (needs Docker with buildx)
 	REVISION=$$(git rev-parse HEAD) CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) docker buildx bake $(IMAGES)

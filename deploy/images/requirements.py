@@ -3,7 +3,7 @@
     python requirements.py transcriber cuda
 
 So the layer with others' packages, gigabytes of them, stays the same as long as no ``pyproject.toml`` changes. Run in
-the repository's root. ``cuda`` adds what the service's extra of that name lists, if it has one.
+the repository's root. ``cuda`` adds what the service's extra of that name lists, if it has one. All can send traces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ def requirements(service: str, variant: str, root: Path = Path()) -> list[str]:
     """Requirements of ``services/SERVICE`` and of what it uses of ``services/common``, sorted."""
     project = _project(root, service)
     common = _project(root, "common")
-    found = {*common["dependencies"], *project.get("optional-dependencies", {}).get(variant, ())}
+    found = {
+        *common["dependencies"],
+        *common["optional-dependencies"]["tracing"],
+        *project.get("optional-dependencies", {}).get(variant, ()),
+    }
     for requirement in project["dependencies"]:
         if own := _COMMON.fullmatch(requirement):
             for extra in filter(None, (own[1] or "").split(",")):

@@ -23,6 +23,7 @@ RULES: tuple[Rule, ...] = (
     pods.ending,
     pods.images,
     pods.availability,
+    references.namespaces,
     references.names,
     references.files,
     references.services,

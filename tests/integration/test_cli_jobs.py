@@ -465,7 +465,7 @@ def test_a_recordings_name_never_leads_out_of_the_folder(
         assert careca("result", job, "-f", "txt", "-o", f"{tmp_path}/in/out/", "--overwrite").exit_code == ExitCode.OK
 
     made = {path.name for path in (tmp_path / "in" / "out").iterdir()}
-    assert made == {"evil.txt", "passwd.txt", "...txt", f"{job}.txt"}
+    assert made == {"evil.txt", "passwd.txt", "recording.txt", f"{job}.txt"}
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["out"]
 
 

@@ -216,7 +216,7 @@ def test_each_image_can_be_baked_with_arguments_that_its_dockerfile_has() -> Non
 def test_an_image_installs_what_the_service_and_the_common_part_list(service: str, variant: str) -> None:
     found = set(requirements.requirements(service, variant, ROOT))
 
-    assert {"grpcio", "numpy", "structlog"} <= found
+    assert {"grpcio", "numpy", "structlog", "opentelemetry-sdk"} <= found
     assert ("huggingface-hub" in found) == (service != "gateway"), "only model services pull models"
     assert ("nvidia-cublas-cu12" in found) == (service == "transcriber" and variant == "cuda")
     assert not [each for each in found if each.startswith("careca")]

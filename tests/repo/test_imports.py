@@ -27,8 +27,8 @@ IMPORTERS = {
     "aiohttp": {"addresses", "delivery"},
     "sklearn|scipy": {"borders", "clustering", "reconstruction", "stitching"},
     "grpc": {
-        *("channel", "interceptors", "launch", "model_service", "probe", "robust_server", "rotating_channel"),
-        *("server", "statuses"),
+        *("channel", "deferred_channel", "interceptors", "launch", "model_service", "probe", "robust_server"),
+        *("rotating_channel", "server", "statuses"),
         *("service", "wiring", "calls", "replicas", "transcriber", "diarizer"),
     },
 }

@@ -81,6 +81,26 @@ def test_images_have_the_version_of_the_services(builds: dict[str, Manifests]) -
     assert tags == {version}
 
 
+def test_what_is_scaled_by_has_the_name_of_a_job_that_prometheus_scrapes(builds: dict[str, Manifests]) -> None:
+    everything = builds["ha, everything"]
+    jobs = {
+        relabeling["replacement"]
+        for monitor in everything.of_kind("PodMonitor")
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]
+        for relabeling in endpoint["relabelings"]
+        if relabeling["targetLabel"] == "job"
+    }
+    asked = {
+        job
+        for scaled in everything.of_kind("ScaledObject")
+        for trigger in scaled["spec"]["triggers"]
+        for job in re.findall(r'job="([^"]*)"', trigger["metadata"]["query"])
+    }
+
+    assert asked == {"careca-gateway"}
+    assert asked <= jobs
+
+
 # ---- what each rule notices ----
 
 
@@ -236,6 +256,10 @@ FAULTS: dict[str, tuple[check.Rule, str, str, str, Change, str]] = {
         pods.availability,
         *("base", "PodDisruptionBudget", "gateway", inside("spec", then=drop("unhealthyPodEvictionPolicy"))),
         "no disruption budget",
+    ),
+    "another namespace": (
+        *(references.namespaces, "base", "Service", "gateway", inside("metadata", then=drop("namespace"))),
+        "Service gateway is not in the namespace",
     ),
     "a Secret that nobody makes": (
         references.names,

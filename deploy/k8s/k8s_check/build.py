@@ -24,7 +24,16 @@ BUILDS: dict[str, tuple[str, ...]] = {
     "gpu, weights per pod": ("overlays/gpu", "weights-per-pod"),
     "gpu, S3": ("overlays/gpu", "store-s3"),
     "ha, KEDA": ("overlays/ha", "keda"),
-    "ha, everything": ("overlays/ha", "expose", "webhooks", "cert-manager", "keda", "keda-diarizer-to-zero"),
+    "ha, everything": (
+        "overlays/ha",
+        "monitoring",
+        "expose",
+        "webhooks",
+        "cert-manager",
+        "tracing",
+        "keda",
+        "keda-diarizer-to-zero",
+    ),
 }
 """What is checked: a base or an overlay, and components on top of it."""
 
@@ -33,11 +42,8 @@ def build(name: str, folder: Path = FOLDER) -> Manifests:
     """One of ``BUILDS``. Raises ``RuntimeError`` with what kustomize says where it cannot be built."""
     overlay, *components = BUILDS[name]
     built_in = {"ha": ("shared-store",)}.get(Path(overlay).name, ())
-    extra = (
-        ["monitoring"] if name == "ha, everything" and (folder / "monitoring" / "kustomization.yaml").exists() else []
-    )
-    objects = _build(folder, overlay, [*(f"components/{each}" for each in components), *extra])
-    return Manifests(name, objects, frozenset((*components, *built_in, *extra)))
+    places = [each if (folder / each).is_dir() else f"components/{each}" for each in components]
+    return Manifests(name, _build(folder, overlay, places), frozenset((*components, *built_in)))
 
 
 def kustomize(folder: Path) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 Object = dict[str, Any]
 
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
+NAMESPACE = "careca"
+"""Where everything is."""
 SERVICES = ("gateway", "transcriber", "diarizer")
 """Careca's own services."""
 

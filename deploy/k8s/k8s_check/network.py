@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from k8s_check.manifests import Manifests, Object
+from k8s_check.manifests import NAMESPACE, Manifests, Object
 
 Arrow = tuple[str, str, str]
 """From, to, and the port with its protocol."""
-
-NAMESPACE = "careca"
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,9 @@ class Peer:
     """Port with its protocol, such as 443/TCP, to its name."""
 
 
-_ANY_PORTS = {f"{port}/{protocol}": "" for port in (53, 80, 443, 6379, 9090, 50051) for protocol in ("TCP", "UDP")}
+_ANY_PORTS = {
+    f"{port}/{protocol}": "" for port in (53, 80, 443, 4317, 6379, 9090, 50051) for protocol in ("TCP", "UDP")
+}
 
 
 def _pod(name: str, number: int, namespace: str, labels: Mapping[str, str], **namespace_labels: str) -> Peer:
@@ -80,6 +80,7 @@ ARROWS = (
 MORE_ARROWS: dict[str, set[Arrow]] = {
     "webhooks": _arrows(["gateway"], _INTERNET, "443/TCP"),
     "store-s3": _arrows(["gateway"], _ANYWHERE, "443/TCP"),
+    "tracing": _arrows(["gateway", *_MODEL_SERVICES], ["monitoring"], "4317/TCP"),
     "expose": _arrows([each.name for each in OTHERS], ["gateway"], "50051/TCP"),
     "weights-per-pod": _arrows(_MODEL_SERVICES, _INTERNET, "443/TCP"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from k8s_check.manifests import Container, Manifests, Object, Workload
+from k8s_check.manifests import NAMESPACE, Container, Manifests, Object, Workload
 
 _TLS = frozenset({"ca.crt", "tls.crt", "tls.key"})
 
@@ -28,6 +28,15 @@ OPTIONAL_SECRETS = {
 
 _SECRETS = {**OPERATOR_SECRETS, **OPTIONAL_SECRETS}
 _OPERATORS = {"Deployment": "apps/v1", "StatefulSet": "apps/v1"}
+
+
+def namespaces(manifests: Manifests) -> list[str]:
+    """Everything is in the namespace, wherever it came from."""
+    return [
+        f"{each['kind']} {each['metadata']['name']} is not in the namespace {NAMESPACE}"
+        for each in manifests.objects
+        if each["kind"] != "Namespace" and each["metadata"].get("namespace") != NAMESPACE
+    ]
 
 
 def names(manifests: Manifests) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from careca.audio import Audio
@@ -34,6 +35,8 @@ class TranscriberProcess(EngineProcess):
 
 def build_engine(settings: TranscriberSettings) -> TranscriberEngine:
     """The engine that ``settings`` ask for, in this process."""
+    # ONNX Runtime, which finds speech, reports to its makers where it is not told otherwise before it is imported.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     # Late: the service itself has no need of CTranslate2.
     from careca_transcriber.whisper_engine import WhisperEngine
 

@@ -16,14 +16,14 @@ import asyncio
 import enum
 import random
 import time
-from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from careca.channel import Options, create_channel
+from careca.deferred_channel import DeferredChannel, Make
 from careca.logs import get_logger
 from careca.pem import PemFiles
 from careca_gateway.clients.addresses import LookUp, look_up, parse_target
@@ -131,7 +131,7 @@ class Replica:
         self.state = state
 
 
-class ReplicaChannel(grpc.aio.Channel):
+class ReplicaChannel(DeferredChannel):
     """Makes each call on the best replica at that moment. To be made in the event loop that it is used in.
 
     Args:
@@ -162,21 +162,16 @@ class ReplicaChannel(grpc.aio.Channel):
         """Those that may be called now."""
         return tuple(self._replicas.values())
 
-    def unary_unary(self, *method: Any, **options: Any) -> Any:
-        """As of a channel."""
-        return self._later("unary_unary", *method, **options)
+    def chosen(self) -> grpc.aio.Channel:
+        """The channel to the replica that is the best now."""
+        return self._best().channel
 
-    def unary_stream(self, *method: Any, **options: Any) -> Any:
-        """As of a channel."""
-        return self._later("unary_stream", *method, **options)
-
-    def stream_unary(self, *method: Any, **options: Any) -> Any:
-        """As of a channel."""
-        return self._later("stream_unary", *method, **options)
-
-    def stream_stream(self, *method: Any, **options: Any) -> Any:
-        """As of a channel."""
-        return self._later("stream_stream", *method, **options)
+    def begin(self, make: Make) -> Any:
+        """Makes a call on the best replica, whose calls are counted."""
+        replica = self._best()
+        call = make(replica.channel)
+        replica.begin(call)
+        return call
 
     async def close(self, grace: float | None = None) -> None:
         """Closes all connections; calls in flight get ``grace`` seconds."""
@@ -185,35 +180,6 @@ class ReplicaChannel(grpc.aio.Channel):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(replica.channel.close(grace) for replica in self._replicas.values()))
-
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """That of the channel that the next call would be made on."""
-        return self._best().channel.get_state(try_to_connect)
-
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """As ``get_state``."""
-        await self._best().channel.wait_for_state_change(last_observed_state)
-
-    async def channel_ready(self) -> None:
-        """As ``get_state``."""
-        await self._best().channel.channel_ready()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    def _later(self, shape: str, *method: Any, **options: Any) -> Callable[..., Any]:
-        """Makes a call of that shape on the replica that is the best by then."""
-
-        def call(*request: Any, **call_options: Any) -> Any:
-            replica = self._best()
-            begun = getattr(replica.channel, shape)(*method, **options)(*request, **call_options)
-            replica.begin(begun)
-            return begun
-
-        return call
 
     def _best(self) -> Replica:
         """Of several that are as good, any: gateways that all took the first would meet there."""

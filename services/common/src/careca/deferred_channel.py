@@ -1,0 +1,65 @@
+"""A channel that decides with each call which channel makes it, as stubs keep the one that they were made with."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+
+Make = Callable[[grpc.aio.Channel], Any]
+"""Makes the call on a channel."""
+
+
+class DeferredChannel(grpc.aio.Channel):
+    """Makes each call on the channel that is ``chosen`` then."""
+
+    @abstractmethod
+    def chosen(self) -> grpc.aio.Channel:
+        """The channel that the next call would be made on."""
+
+    def begin(self, make: Make) -> Any:
+        """Makes a call."""
+        return make(self.chosen())
+
+    def unary_unary(self, *method: Any, **options: Any) -> Any:
+        """As of a channel."""
+        return self._later("unary_unary", *method, **options)
+
+    def unary_stream(self, *method: Any, **options: Any) -> Any:
+        """As of a channel."""
+        return self._later("unary_stream", *method, **options)
+
+    def stream_unary(self, *method: Any, **options: Any) -> Any:
+        """As of a channel."""
+        return self._later("stream_unary", *method, **options)
+
+    def stream_stream(self, *method: Any, **options: Any) -> Any:
+        """As of a channel."""
+        return self._later("stream_stream", *method, **options)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """That of the chosen channel."""
+        return self.chosen().get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """As ``get_state``."""
+        await self.chosen().wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """As ``get_state``."""
+        await self.chosen().channel_ready()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _later(self, shape: str, *method: Any, **options: Any) -> Callable[..., Any]:
+        def call(*request: Any, **call_options: Any) -> Any:
+            return self.begin(lambda channel: getattr(channel, shape)(*method, **options)(*request, **call_options))
+
+        return call

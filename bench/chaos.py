@@ -117,11 +117,11 @@ async def _run(arguments: argparse.Namespace, how: signal.Signals, stack: Fleet,
         jobs = tuple([await _ended(client, job) for job in submitted])
         seconds = time.monotonic() - began
         texts = [await _text(client, job) for job in jobs]
+        results = list(stack.root.rglob("results/*/*"))  # before there are those of calls, which are jobs too
         again = [(await client.transcribe(clip, timeout=600.0)).message for clip in clips]
     readable = sum(
         text == [each.text for each in message.utterances] for text, message in zip(texts, again, strict=True)
     )
-    results = list(stack.root.rglob("results/*/*"))
     return Outcome(how, jobs, len(results), readable, chaos.ends, seconds)
 
 

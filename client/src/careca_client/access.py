@@ -43,9 +43,14 @@ class Access:
             raise InvalidRequest("a token is one line of printable ASCII characters without spaces")
 
     @property
+    def encrypted(self) -> bool:
+        """Whether calls are made with TLS."""
+        return self.tls or self.ca_file is not None or self.cert_file is not None
+
+    @property
     def files(self) -> PemFiles | None:
         """The files for TLS, ``None`` without it. Raises ``PreconditionFailed`` where they cannot be used."""
-        if not (self.tls or self.ca_file or self.cert_file):
+        if not self.encrypted:
             return None
         return PemFiles(certificate=self.cert_file, key=self.key_file, authority=self.ca_file)
 
@@ -56,7 +61,7 @@ class Access:
         """
         token: Metadata = ()
         if self.token:
-            if not (self.files or self.insecure or _is_this_machine(target)):
+            if not (self.encrypted or self.insecure or _is_this_machine(target)):
                 raise InvalidRequest(
                     f"the token would cross the network to {target} for everybody to read: use TLS",
                     reason="TOKEN_IN_CLEAR",

@@ -10,10 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from careca.errors import PreconditionFailed
-from careca.file_stamp import FileStamp, stamp_of
-from careca.logs import get_logger
-
-_log = get_logger(__name__)
+from careca.watched_files import WatchedFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +37,8 @@ class PemFiles:
         self._certificate = certificate
         self._key = key
         self._authority = authority
-        self._stamps = self._stamp()
-        self._pem = self._read()
+        self._paths = [path for path in (certificate, key, authority) if path]
+        self._watched = WatchedFiles(self._paths, self._read, what="TLS files")
 
     @property
     def has_authority(self) -> bool:
@@ -55,22 +52,7 @@ class PemFiles:
 
     def current(self) -> Pem:
         """What the files hold now, or held last while they could be used."""
-        stamps = self._stamp()
-        if stamps != self._stamps:
-            self._stamps = stamps
-            try:
-                self._pem = self._read()
-            except PreconditionFailed as error:
-                _log.error("new TLS files cannot be used; the old ones stay in use", error=error.message)
-            else:
-                _log.info("TLS files read again", files=[str(path) for path in self._paths()])
-        return self._pem
-
-    def _paths(self) -> list[Path]:
-        return [path for path in (self._certificate, self._key, self._authority) if path]
-
-    def _stamp(self) -> list[FileStamp]:
-        return [stamp_of(path) for path in self._paths()]
+        return self._watched.current()
 
     def _read(self) -> Pem:
         pem = Pem(_read(self._certificate), _read(self._key), _read(self._authority))
@@ -82,7 +64,7 @@ class PemFiles:
                 if not pem.key or load_pem_private_key(pem.key, password=None).public_key() != own:
                     raise _unusable(f"{self._key} is not the key of {self._certificate}")
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            names = ", ".join(str(path) for path in self._paths())
+            names = ", ".join(str(path) for path in self._paths)
             raise _unusable(f"not all of {names} hold what they should in PEM form: {error}") from error
         return pem
 

@@ -23,9 +23,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from careca.caller import Caller, CallerLimits, Role
 from careca.errors import InvalidRequest, PreconditionFailed, Unauthenticated
-from careca.file_stamp import stamp_of
-from careca.logs import get_logger
 from careca.submitter import RULE, is_name
+from careca.watched_files import WatchedFiles
 
 METADATA_KEY = "authorization"
 """Where a call carries its token, after ``SCHEME``."""
@@ -34,8 +33,6 @@ SCHEME = "Bearer "
 
 _PREFIX = "careca_"  # so that scanners for leaked secrets can know one
 _BYTES = 32
-
-_log = get_logger(__name__)
 
 
 def new_token() -> str:
@@ -99,9 +96,7 @@ class TokenFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp = stamp_of(path)
-        self._entries = _read(path)
+        self._watched = WatchedFiles([path], lambda: _read(path), what="tokens")
 
     def caller(self, metadata: Mapping[str, str | bytes]) -> Caller:
         """Who shows a token. Raises ``Unauthenticated`` (NO_TOKEN, UNKNOWN_TOKEN)."""
@@ -113,26 +108,14 @@ class TokenFile:
             )
         digest = hash_of(shown.removeprefix(SCHEME))
         # All are compared, each in the same time, so that how long it takes tells nothing of the hashes.
-        found = [entry for entry in self._current() if hmac.compare_digest(entry.sha256, digest)]
+        found = [entry for entry in self._watched.current() if hmac.compare_digest(entry.sha256, digest)]
         if not found:
             raise Unauthenticated("this service does not know the token", reason="UNKNOWN_TOKEN")
         return found[0].caller
 
     def caller_of(self, name: str) -> Caller:
         """Who has that name, to work on its behalf; without limits where nobody has it any more."""
-        return next((entry.caller for entry in self._current() if entry.name == name), Caller(name, Role.USER))
-
-    def _current(self) -> tuple[TokenEntry, ...]:
-        stamp = stamp_of(self._path)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._entries = _read(self._path)
-            except PreconditionFailed as error:
-                _log.error("new tokens cannot be used; the old ones stay in use", error=error.message)
-            else:
-                _log.info("tokens read again", tokens=len(self._entries))
-        return self._entries
+        return next((entry.caller for entry in self._watched.current() if entry.name == name), Caller(name, Role.USER))
 
 
 def _read(path: Path) -> tuple[TokenEntry, ...]:

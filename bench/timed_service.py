@@ -19,6 +19,7 @@ from careca.launch import Wiring, run_service
 from careca.types import (
     Diarization,
     DiarizationOptions,
+    GpuMemory,
     Progress,
     Segment,
     Stage,
@@ -55,8 +56,8 @@ class TimedEngine:
     def unload(self) -> None:
         """There is nothing to unload."""
 
-    def gpu_memory(self) -> tuple[int, int]:
-        return (0, 0)
+    def gpu_memory(self) -> GpuMemory:
+        return GpuMemory()
 
     def release_gpu_cache(self) -> None:
         """There is none."""

@@ -18,6 +18,7 @@ from careca.types import (
     Diarization,
     DiarizationOptions,
     Digest,
+    GpuMemory,
     Progress,
     Segment,
     Speaker,
@@ -100,8 +101,8 @@ class FakeEngine:
         self.loaded = False
         self.unloaded.set()
 
-    def gpu_memory(self) -> tuple[int, int]:
-        return (0, 0)
+    def gpu_memory(self) -> GpuMemory:
+        return GpuMemory()
 
     def release_gpu_cache(self) -> None:
         pass

@@ -19,7 +19,7 @@ from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.errors import Cancelled, NotFound, PreconditionFailed
 from careca.models import ModelStore
-from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Progress, Speaker, Stage, Turn
+from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage, Turn
 from careca_diarizer.engine import DiarizerEngine
 from careca_diarizer.pretrained_engine import PretrainedPipelineEngine
 from careca_diarizer.pyannote_engine import PyannoteEngine
@@ -243,7 +243,7 @@ def test_work_stops_soon_after_it_is_cancelled(engine: DiarizerEngine, call: Aud
 def test_without_a_gpu_no_gpu_memory_is_held(engine: DiarizerEngine) -> None:
     engine.release_gpu_cache()
 
-    assert engine.gpu_memory() == (0, 0)
+    assert engine.gpu_memory() == GpuMemory()
 
 
 # What real engines find

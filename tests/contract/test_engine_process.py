@@ -18,7 +18,7 @@ from careca.engine_process import EngineProcess, Recipe
 from careca.errors import Cancelled, InternalError, OutOfMemory, PreconditionFailed
 from careca.memory import measure
 from careca.settings import ServiceSettings
-from careca.types import DiarizationOptions, Progress
+from careca.types import DiarizationOptions, GpuMemory, Progress
 from fakes import digest_of, pcm
 
 OPTIONS = DiarizationOptions(speaker_count=3)
@@ -182,7 +182,7 @@ def test_cleaning_up_and_unloading_are_harmless_where_nothing_is_loaded(start):
     engine.unload()
     engine.unload()
 
-    assert engine.gpu_memory() == (0, 0)
+    assert engine.gpu_memory() == GpuMemory()
     with pytest.raises(InternalError, match="not loaded"):
         diarize(engine)
 

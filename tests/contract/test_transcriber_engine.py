@@ -20,7 +20,7 @@ from careca.engine import CancelToken
 from careca.errors import Cancelled, InvalidRequest, NotFound, PreconditionFailed
 from careca.memory import MemoryKeeper
 from careca.models import ModelStore
-from careca.types import SAMPLE_RATE, Progress, Segment, Stage, TranscriptionOptions
+from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, TranscriptionOptions
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.whisper_engine import WhisperEngine
 from fakes import FakeTranscriberEngine
@@ -199,7 +199,7 @@ def test_work_stops_soon_after_it_is_cancelled(engine, call):
 def test_without_a_gpu_no_gpu_memory_is_held(engine):
     engine.release_gpu_cache()
 
-    assert engine.gpu_memory() == (0, 0)
+    assert engine.gpu_memory() == GpuMemory()
 
 
 # What Whisper hears

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from careca.memory import CleanupLevel, MemoryKeeper, MemoryKind, MemoryObserver, measure, settle
 from careca.memory_limit import memory_limit
-from careca.types import MemoryRelease
+from careca.types import GpuMemory, MemoryRelease
 
 MEGABYTE = 1_000_000
 
@@ -58,9 +58,9 @@ class GpuEngine:
         self.loaded = False
         self.cached += 200 * MEGABYTE
 
-    def gpu_memory(self) -> tuple[int, int]:
+    def gpu_memory(self) -> GpuMemory:
         live = 200 * MEGABYTE if self.loaded else 0
-        return live, live + self.cached
+        return GpuMemory(allocated_bytes=live, reserved_bytes=live + self.cached)
 
     def release_gpu_cache(self) -> None:
         self.calls.append("release_gpu_cache")

@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 
 from careca.cache import CacheOutcome, Removal
 from careca.metrics import Metrics, MetricsEndpoint, ModelServiceMetrics
-from careca.types import MemoryRelease, MemoryUsage, Stage
+from careca.types import GpuMemory, MemoryRelease, MemoryUsage, Stage
 from careca.worker import Worker
 from fakes import FakeEngine
 from promtool import promtool
@@ -94,10 +94,12 @@ def test_gauges_are_read_when_they_are_scraped(metrics, engine):
 
 
 def test_gpu_memory_is_what_the_engine_says(metrics, engine):
-    engine.gpu_memory = lambda: (1000, 2000)
+    engine.gpu_memory = lambda: GpuMemory(1000, 2000, 3000, 4000)
 
     assert value(metrics, "careca_gpu_memory_allocated_bytes") == 1000
     assert value(metrics, "careca_gpu_memory_reserved_bytes") == 2000
+    assert value(metrics, "careca_gpu_memory_used_bytes") == 3000
+    assert value(metrics, "careca_gpu_memory_total_bytes") == 4000
 
 
 def test_a_service_without_a_model_exports_no_gpu_and_no_cache():

@@ -131,6 +131,20 @@ MEMORY = Dashboard(
             ),
         ),
         Panel(
+            "Share of the GPU",
+            "What is held of the GPU's memory, by the pod or by others. 0 without a GPU or before its use.",
+            "percentunit",
+            (
+                Query(
+                    f"{summed(select('careca_gpu_memory_used_bytes'), 'pod')}"
+                    f" / clamp_min({summed(select('careca_gpu_memory_total_bytes'), 'pod')}, 1)",
+                    "{{pod}}",
+                ),
+            ),
+            limits=_OF_LIMIT,
+            maximum=1,
+        ),
+        Panel(
             "Tasks out of memory",
             "Tasks that were too much for the memory of the device.",
             "ops",

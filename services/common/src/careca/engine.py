@@ -6,6 +6,7 @@ import threading
 from typing import Protocol
 
 from careca.errors import Cancelled
+from careca.types import GpuMemory
 
 
 class Flag(Protocol):
@@ -63,8 +64,8 @@ class Engine(Protocol):
     def unload(self) -> None:
         """Drops the weights; does nothing where there are none. Never called while an inference runs."""
 
-    def gpu_memory(self) -> tuple[int, int]:
-        """Bytes of GPU memory in use by live data and held by this process; (0, 0) without a GPU or before its use."""
+    def gpu_memory(self) -> GpuMemory:
+        """What is held of the GPU's memory now."""
 
     def release_gpu_cache(self) -> None:
         """Gives memory back that no live data uses: what is cached on a GPU, and buffers of a runtime on the CPU."""

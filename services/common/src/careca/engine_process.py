@@ -17,7 +17,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -33,7 +33,7 @@ from careca.engine import CancelToken, Engine
 from careca.errors import CarecaError, InternalError, OutOfMemory
 from careca.memory import settle, trim_heap
 from careca.settings import ServiceSettings
-from careca.types import SAMPLE_BYTES
+from careca.types import SAMPLE_BYTES, GpuMemory
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -63,11 +63,11 @@ class Recipe(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """How a command ended, with the GPU memory that the process held then."""
+    """How a command ended, with the GPU memory that was held then."""
 
     value: Any = None
     error: Exception | None = None
-    gpu_memory: tuple[int, int] = (0, 0)
+    gpu_memory: GpuMemory = field(default_factory=GpuMemory)
 
 
 class EngineProcess(Engine):
@@ -77,7 +77,7 @@ class EngineProcess(Engine):
         """Starts the process, to learn what it would load. Raises what making the engine raises."""
         self._recipe = recipe
         self._turn = threading.Lock()
-        self._gpu_memory = (0, 0)
+        self._gpu_memory = GpuMemory()
         self._loaded = False
         self._child: _Child | None = None
         try:
@@ -116,8 +116,8 @@ class EngineProcess(Engine):
         with self._turn:
             self._end()
 
-    def gpu_memory(self) -> tuple[int, int]:
-        """Bytes of GPU memory in use and held, as of the end of the last command; (0, 0) without the process."""
+    def gpu_memory(self) -> GpuMemory:
+        """What was held of the GPU's memory at the end of the last command; nothing without the process."""
         return self._gpu_memory
 
     def release_gpu_cache(self) -> None:
@@ -177,7 +177,7 @@ class EngineProcess(Engine):
         """Ends the process, if there is one, and returns its exit code."""
         child, self._child = self._child, None
         self._loaded = False
-        self._gpu_memory = (0, 0)
+        self._gpu_memory = GpuMemory()
         return child.end() if child else None
 
 
@@ -241,7 +241,7 @@ def _serve(pipe: Connection, cancelled: Event, recipe: Recipe[Any]) -> None:
                 except Exception as error:  # noqa: BLE001 - every failure is an answer
                     failure = _told(error)
             del audio
-            pipe.send(_Outcome(value, failure, engine.gpu_memory() if engine else (0, 0)))
+            pipe.send(_Outcome(value, failure, engine.gpu_memory() if engine else GpuMemory()))
 
 
 def _do(engine: Engine, name: str, arguments: tuple[Any, ...], audio: Audio | None, tools: _Tools) -> Any:

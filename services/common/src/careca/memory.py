@@ -14,7 +14,7 @@ import psutil
 
 from careca.engine import Engine
 from careca.logs import get_logger
-from careca.types import MemoryRelease, MemoryUsage
+from careca.types import GpuMemory, MemoryRelease, MemoryUsage
 
 MemoryKind = Literal["ram", "gpu"]
 CleanupLevel = Literal["task", "release"]
@@ -45,8 +45,8 @@ def measure(engine: Engine | None = None, *, thorough: bool = True) -> MemoryUsa
             held = process.memory_full_info() if thorough else process.memory_info()
             rss += held.rss
             uss += getattr(held, "uss", 0)
-    allocated, reserved = engine.gpu_memory() if engine else (0, 0)
-    return MemoryUsage(rss_bytes=rss, uss_bytes=uss, gpu_allocated_bytes=allocated, gpu_reserved_bytes=reserved)
+    gpu = engine.gpu_memory() if engine else GpuMemory()
+    return MemoryUsage(rss, uss, gpu_allocated_bytes=gpu.allocated_bytes, gpu_reserved_bytes=gpu.reserved_bytes)
 
 
 def settle() -> None:

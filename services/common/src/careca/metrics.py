@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from careca.cache import CacheObserver, CacheOutcome, Removal
 from careca.memory import CleanupLevel, MemoryKind, MemoryObserver, measure
 from careca.memory_limit import memory_limit
-from careca.types import MemoryRelease, MemoryUsage, Stage
+from careca.types import GpuMemory, MemoryRelease, MemoryUsage, Stage
 
 if TYPE_CHECKING:
     from careca.engine import Engine
@@ -192,25 +192,26 @@ class MemoryCollector(Collector):
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """The names alone, so that registering measures nothing."""
-        return self._families(MemoryUsage(0, 0))
+        return self._families(MemoryUsage(0, 0), GpuMemory())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The values now."""
-        return self._families(measure(self._engine))
+        return self._families(measure(), self._engine.gpu_memory() if self._engine else GpuMemory())
 
-    def _families(self, usage: MemoryUsage) -> Iterator[GaugeMetricFamily]:
+    def _families(self, usage: MemoryUsage, gpu: GpuMemory) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily("careca_memory_rss_bytes", "Resident set size.", usage.rss_bytes)
         yield GaugeMetricFamily("careca_memory_uss_bytes", "Unique set size.", usage.uss_bytes)
         yield GaugeMetricFamily(
             "careca_memory_limit_bytes", "Memory that the container, or else the machine, has.", memory_limit()
         )
         if self._engine is not None:
-            yield GaugeMetricFamily(
-                "careca_gpu_memory_allocated_bytes", "GPU memory that live data uses.", usage.gpu_allocated_bytes
-            )
-            yield GaugeMetricFamily(
-                "careca_gpu_memory_reserved_bytes", "GPU memory that the process holds.", usage.gpu_reserved_bytes
-            )
+            for what, documentation, value in (
+                ("allocated", "GPU memory that live data of the process uses.", gpu.allocated_bytes),
+                ("reserved", "GPU memory that the process holds.", gpu.reserved_bytes),
+                ("used", "Memory that is held of the GPU, by whatever process.", gpu.used_bytes),
+                ("total", "Memory that the GPU has; 0 without one or before its use.", gpu.total_bytes),
+            ):
+                yield GaugeMetricFamily(f"careca_gpu_memory_{what}_bytes", documentation, value)
 
 
 class MetricsEndpoint:

@@ -410,6 +410,20 @@ class CacheClearance:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuMemory:
+    """Memory of the GPU that an engine computes on, in bytes; all 0 without one or before its use."""
+
+    allocated_bytes: int = 0
+    """Of this process: in use by live data."""
+    reserved_bytes: int = 0
+    """Of this process: held, caches included."""
+    used_bytes: int = 0
+    """Of the GPU: held by whoever."""
+    total_bytes: int = 0
+    """Of the GPU: all that there is."""
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryUsage:
     """What one process and its children hold, in bytes."""
 

@@ -21,7 +21,7 @@ from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
 from careca.turns import exclusive_turns, renamed, speaker_names
-from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Progress, Speaker, Stage, Turn
+from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage, Turn
 from careca_diarizer.pyannote_setup import import_pyannote
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.torch_device import TorchDevice
@@ -89,8 +89,8 @@ class PretrainedPipelineEngine:
         """Drops the pipeline."""
         self._pipeline = None
 
-    def gpu_memory(self) -> tuple[int, int]:
-        """Bytes of GPU memory that live data uses and that this process holds."""
+    def gpu_memory(self) -> GpuMemory:
+        """What is held of the GPU's memory now."""
         return self._device.memory()
 
     def release_gpu_cache(self) -> None:

@@ -11,7 +11,7 @@ from careca.errors import PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
 from careca.turns import exclusive_turns, renamed, speaker_names
-from careca.types import Diarization, DiarizationOptions, Progress, Speaker, Stage
+from careca.types import Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage
 from careca_diarizer.borders import follow_level
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster
 from careca_diarizer.embedding import Embedder
@@ -116,8 +116,8 @@ class PyannoteEngine:
         """Drops the weights."""
         self._models = None
 
-    def gpu_memory(self) -> tuple[int, int]:
-        """Bytes of GPU memory that live data uses and that this process holds."""
+    def gpu_memory(self) -> GpuMemory:
+        """What is held of the GPU's memory now."""
         return self._device.memory()
 
     def release_gpu_cache(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from careca.errors import OutOfMemory, PreconditionFailed
 from careca.processors import usable_processors
 from careca.settings import ModelServiceSettings
+from careca.types import GpuMemory
 
 
 class TorchDevice:
@@ -47,11 +48,17 @@ class TorchDevice:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
 
-    def memory(self) -> tuple[int, int]:
-        """Bytes that live tensors use and that this process holds; (0, 0) unless it is a GPU that is in use."""
+    def memory(self) -> GpuMemory:
+        """What is held of its memory; nothing unless it is a GPU that is in use."""
         if not self._in_use:
-            return (0, 0)
-        return torch.cuda.memory_allocated(self.torch), torch.cuda.memory_reserved(self.torch)
+            return GpuMemory()
+        free, total = torch.cuda.mem_get_info(self.torch)
+        return GpuMemory(
+            allocated_bytes=torch.cuda.memory_allocated(self.torch),
+            reserved_bytes=torch.cuda.memory_reserved(self.torch),
+            used_bytes=total - free,
+            total_bytes=total,
+        )
 
     def release_cache(self) -> None:
         """Gives memory that no tensor uses back to the GPU."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ctranslate2
@@ -19,7 +20,7 @@ from careca.errors import InvalidRequest, PreconditionFailed
 from careca.logs import get_logger
 from careca.models import ModelStore
 from careca.processors import usable_processors
-from careca.types import SAMPLE_RATE, Progress, Segment, Stage, Transcript, TranscriptionOptions, Word
+from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, Transcript, TranscriptionOptions, Word
 from careca_transcriber.clips import CLIP_SAMPLES, cut_clips, spread
 from careca_transcriber.context import fit_context
 from careca_transcriber.device_errors import named_device_errors
@@ -85,12 +86,10 @@ class WhisperEngine(TranscriberEngine):
         with self._lock:
             self._whisper = None
 
-    def gpu_memory(self) -> tuple[int, int]:
-        """Bytes held on the GPU, as its driver counts them, while the weights are loaded and in any case."""
-        if self._meter is None:
-            return (0, 0)
-        held = self._meter.process_bytes()
-        return (held if self.loaded else 0, held)
+    def gpu_memory(self) -> GpuMemory:
+        """What is held of the GPU's memory, as its driver counts it; in use is all of it while there are weights."""
+        held = self._meter.measure() if self._meter else GpuMemory()
+        return replace(held, allocated_bytes=held.reserved_bytes if self.loaded else 0)
 
     def release_gpu_cache(self) -> None:
         """Does nothing: CTranslate2 empties its cache only when the weights go."""

@@ -426,6 +426,15 @@ async def test_memory_is_released_by_stage(client: Twin) -> None:
     assert release.gateway.before == RELEASE.before
 
 
+async def test_a_proxy_for_the_web_is_not_asked(client: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert (await client.health()).serving
+
+
 async def test_health_is_told_even_of_a_gateway_that_takes_no_calls(client: Twin, gateway: GatewayFixture) -> None:
     assert (await client.health()).serving
     gateway.serve("", False)

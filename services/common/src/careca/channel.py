@@ -36,12 +36,13 @@ _SERVICE_CONFIG = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckCon
 CHANNEL_OPTIONS: Options = [
     *KEEPALIVE_OPTIONS,
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
     ("grpc.enable_http_proxy", 0),  # a proxy meant for the web would swallow calls between services
 ]
-"""What both kinds of channel are created with."""
+"""What all channels are created with."""
+
+_HEED_HEALTH: Options = [("grpc.service_config", json.dumps(_SERVICE_CONFIG))]
 
 
 def create_channel(
@@ -55,8 +56,7 @@ def create_channel(
 
     Calls fail with ``grpc.aio.AioRpcError``: make them inside ``careca.statuses.translated_errors``.
     """
-    common = dict(CHANNEL_OPTIONS) if heed_health else {}
-    chosen = list((common | dict(options or ())).items())
+    chosen = _options(heed_health, options)
     if tls is None:
         return grpc.aio.insecure_channel(target, options=chosen)
     return RotatingChannel(tls, lambda pem: grpc.aio.secure_channel(target, channel_credentials(pem), options=chosen))
@@ -64,10 +64,15 @@ def create_channel(
 
 def create_sync_channel(target: str, tls: PemFiles | None = None, *, heed_health: bool = True) -> grpc.Channel:
     """The same for code without asyncio, with the files as they are now. Calls fail with ``grpc.RpcError``."""
-    options = CHANNEL_OPTIONS if heed_health else None
+    chosen = _options(heed_health)
     if tls is None:
-        return grpc.insecure_channel(target, options=options)
-    return grpc.secure_channel(target, channel_credentials(tls.current()), options=options)
+        return grpc.insecure_channel(target, options=chosen)
+    return grpc.secure_channel(target, channel_credentials(tls.current()), options=chosen)
+
+
+def _options(heed_health: bool, others: Options | None = None) -> Options:
+    common = [*CHANNEL_OPTIONS, *(_HEED_HEALTH if heed_health else [])]
+    return list((dict(common) | dict(others or ())).items())
 
 
 def channel_credentials(pem: Pem) -> grpc.ChannelCredentials:

@@ -110,7 +110,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async with self._answering_errors(method, context, call_id):
                     with ExitStack() as stack:
                         if not infrastructure:
-                            self._let_in(method, context, stack)
+                            self._let_in(method, metadata, stack)
                         _refuse_passed_deadline(context)
                         yield request_id.outgoing(call_id)
             except asyncio.CancelledError:
@@ -121,9 +121,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 note(code=code.name)
                 self._report(method, code.name, started, context.peer(), quiet=infrastructure)
 
-    def _let_in(self, method: str, context: Context, stack: ExitStack) -> None:
+    def _let_in(self, method: str, metadata: list[tuple[str, str | bytes]], stack: ExitStack) -> None:
         stack.enter_context(self._gate.passing())
-        caller = self._guard(method, list(context.invocation_metadata() or ()))
+        caller = self._guard(method, metadata)
         stack.enter_context(serving(caller))
         if caller.name:
             bind_contextvars(caller=caller.name)

@@ -16,7 +16,7 @@ MODULES = [
 IMPORTERS = {
     "faster_whisper|ctranslate2": {"whisper_engine"},
     "torch|torchaudio|pyannote": {
-        *("campplus", "embedding", "fbank", "segmentation", "pretrained_engine"),
+        *("campplus", "conversion", "embedding", "fbank", "networks", "segmentation", "pretrained_engine"),
         *("pyannote_setup", "runtime", "torch_device", "torchaudio_cpu"),
     },
     "openvino": {"runtime"},

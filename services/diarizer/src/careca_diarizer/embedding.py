@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,10 +13,10 @@ from torch.nn import functional
 from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.types import SAMPLE_RATE
-from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, load_campplus
+from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS
 from careca_diarizer.clustering import Floats, Voices
 from careca_diarizer.fbank import FilterBank, count_frames
-from careca_diarizer.runtime import prepare_network
+from careca_diarizer.runtime import Network
 from careca_diarizer.stitching import Piece
 from careca_diarizer.windows import frame_sample
 
@@ -29,9 +28,8 @@ would change how they sound to the network, and few lengths keep the memory for 
 class Embedder:
     """The speaker embedding network on one device."""
 
-    def __init__(self, weights: Path, device: torch.device, *, threads: int, batch_size: int) -> None:
-        example = torch.zeros(1, 2 * _LENGTH_STEP_FRAMES, MEL_BINS)
-        self._network = prepare_network(load_campplus(weights), example, device, threads=threads)
+    def __init__(self, network: Network, device: torch.device, *, batch_size: int) -> None:
+        self._network = network
         self._filter_bank = FilterBank(MEL_BINS, device)
         self._device = device
         self._batch_size = batch_size

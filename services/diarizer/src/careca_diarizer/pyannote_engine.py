@@ -15,13 +15,14 @@ from careca.types import Diarization, DiarizationOptions, GpuMemory, Progress, S
 from careca_diarizer.borders import follow_level
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster
 from careca_diarizer.embedding import Embedder
+from careca_diarizer.networks import load_networks
 from careca_diarizer.reconstruction import reconstruct
 from careca_diarizer.segmentation import Segmenter
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import Piece, Run, cut_pieces, stitch
 from careca_diarizer.torch_device import TorchDevice
 
-ALGORITHM_VERSION = 4
+ALGORITHM_VERSION = 5
 """Part of the model id: raised with every change of what is found, so that older results are not answered any more."""
 
 _SEGMENTATION = "segmentation-3.0"
@@ -87,27 +88,25 @@ class PyannoteEngine:
     def load(self) -> None:
         """Verifies the weights, puts them into memory and computes once; does nothing where they are.
 
-        Raises ``PreconditionFailed`` where the weights are missing or damaged, or the device is not there.
+        Raises ``PreconditionFailed`` where the weights are missing or damaged, or the device is not there, and what
+        ``load_networks`` raises.
         """
         if self._models:
             return
-        segmentation, embedding = self._store.verify(_SEGMENTATION), self._store.verify(_EMBEDDING)
+        segmentation = self._store.verify(_SEGMENTATION) / "pytorch_model.bin"
+        embedding = self._store.verify(_EMBEDDING) / "campplus_cn_en_common.pt"
         self._device.prepare()
+        device, settings = self._device.torch, self._settings
         batch = _GPU_BATCH if self._device.is_gpu else _CPU_BATCH
         with self._device.named_errors():
+            hearing, knowing = load_networks(segmentation, embedding, device, threads=self._device.threads)
             segment = Segmenter(
-                segmentation / "pytorch_model.bin",
-                self._device.torch,
-                threads=self._device.threads,
-                step_seconds=self._settings.segmentation_step_seconds,
-                batch_size=self._settings.segmentation_batch_size or batch,
+                hearing,
+                device,
+                step_seconds=settings.segmentation_step_seconds,
+                batch_size=settings.segmentation_batch_size or batch,
             )
-            embed = Embedder(
-                embedding / "campplus_cn_en_common.pt",
-                self._device.torch,
-                threads=self._device.threads,
-                batch_size=self._settings.embedding_batch_size or batch,
-            )
+            embed = Embedder(knowing, device, batch_size=settings.embedding_batch_size or batch)
             segment.warm_up()
             embed.warm_up()
         self._models = _Models(segment, embed)

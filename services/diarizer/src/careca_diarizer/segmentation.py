@@ -19,7 +19,7 @@ from torch.nn import functional
 from careca.audio import Audio
 from careca.engine import CancelToken
 from careca_diarizer.pyannote_setup import import_pyannote
-from careca_diarizer.runtime import prepare_network
+from careca_diarizer.runtime import Network
 from careca_diarizer.windows import (
     FRAME_SAMPLES,
     LOCAL_SPEAKERS,
@@ -35,17 +35,10 @@ _SPEAKERS_AT_ONCE = 2
 
 
 class Segmenter:
-    """The segmentation model on one device.
+    """The segmentation model on one device."""
 
-    pyannote.audio unpickles a checkpoint, which runs code that is in it: ``checkpoint`` must be one that was verified.
-    """
-
-    def __init__(
-        self, checkpoint: Path, device: torch.device, *, threads: int, step_seconds: float, batch_size: int
-    ) -> None:
-        network = SegmentationNetwork(import_pyannote().Model.from_pretrained(checkpoint))
-        network.eval().requires_grad_(requires_grad=False)
-        self._network = prepare_network(network, torch.zeros(1, 1, WINDOW_SAMPLES), device, threads=threads)
+    def __init__(self, network: Network, device: torch.device, *, step_seconds: float, batch_size: int) -> None:
+        self._network = network
         self._device = device
         self._step_seconds = step_seconds
         self._batch_size = batch_size
@@ -77,6 +70,15 @@ class Segmenter:
         scores = self._network(torch.from_numpy(samples).unsqueeze(1).to(self._device))  # (windows, frames, 7)
         classes: npt.NDArray[np.int64] = scores.argmax(dim=-1).cpu().numpy()
         return classes
+
+
+def load_segmentation(checkpoint: Path) -> SegmentationNetwork:
+    """The network on the CPU, ready to infer.
+
+    pyannote.audio unpickles a checkpoint, which runs code that is in it: ``checkpoint`` must be one that was verified.
+    """
+    network = SegmentationNetwork(import_pyannote().Model.from_pretrained(checkpoint))
+    return network.eval().requires_grad_(requires_grad=False)
 
 
 class SegmentationNetwork(nn.Module):

@@ -1,0 +1,44 @@
+"""``python -m careca_diarizer.conversion SEGMENTATION EMBEDDING FOLDER`` makes OpenVINO models of two checkpoints."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from careca_diarizer.campplus import MEL_BINS, load_campplus
+from careca_diarizer.runtime import import_openvino
+from careca_diarizer.segmentation import load_segmentation
+from careca_diarizer.windows import WINDOW_SAMPLES
+
+SEGMENTATION, EMBEDDING = "segmentation.xml", "embedding.xml"
+"""The files that are made, each with one of the same name that ends in .bin."""
+
+
+def main() -> None:
+    """Converts what the command line names."""
+    segmentation, embedding, folder = map(Path, sys.argv[1:])
+    _save(load_segmentation(segmentation), torch.zeros(1, 1, WINDOW_SAMPLES), folder / SEGMENTATION)
+    _save(load_campplus(embedding), torch.zeros(1, 100, MEL_BINS), folder / EMBEDDING)
+
+
+def convert(module: nn.Module, example: Tensor) -> Any:
+    """``module``, which is on the CPU and infers, as OpenVINO's model; the size of ``example`` binds it to nothing."""
+    with torch.no_grad(), warnings.catch_warnings():  # a trace cannot be made in inference mode
+        # Shapes are checked while tracing, and the parts of torch that OpenVINO reads are on their way out.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))  # type: ignore[no-untyped-call]
+    return import_openvino().convert_model(traced, example_input=example)
+
+
+def _save(module: nn.Module, example: Tensor, path: Path) -> None:
+    # By default weights would be rounded to half precision.
+    import_openvino().save_model(convert(module, example), path, compress_to_fp16=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ from careca import codec
 from careca.channel import create_channel
 from careca.server import ServiceServer
 from careca.settings import ServiceSettings
-from careca.statuses import translated_errors
+from careca.statuses import responses_of
 from careca.types import Digest, Result, Segment, Stage
 from careca.v1 import admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
 from careca_diarizer.settings import DiarizerSettings
@@ -224,17 +224,16 @@ class Caller:
                     yield gateway_pb2.TranscribeRequest(recording_chunk=chunk)
 
         responses = []
-        with translated_errors():
-            call = self.stub.Transcribe(requests(), timeout=within, metadata=tuple(metadata))
-            try:
-                async for response in call:
-                    if not needed.done():
-                        needed.set_result(response.HasField("recording_needed"))
-                    responses.append(response)
-                    on_response(response)
-            finally:
-                call.cancel()
-                needed.cancel()
+        call = self.stub.Transcribe(requests(), timeout=within, metadata=tuple(metadata))
+        try:
+            async for response in responses_of(call):
+                if not needed.done():
+                    needed.set_result(response.HasField("recording_needed"))
+                responses.append(response)
+                on_response(response)
+        finally:
+            call.cancel()
+            needed.cancel()
         return Answer(responses)
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from careca import codec
-from careca.statuses import translated_errors
+from careca.statuses import responses_of, translated_errors
 from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Result, Segment
 from careca.v1 import jobs_pb2
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
@@ -40,10 +40,9 @@ class Submitter:
                     yield jobs_pb2.UploadRecordingRequest(recording_chunk=data[first : first + 10_000])
 
         answers = []
-        with translated_errors():
-            async for response in self.jobs.UploadRecording(requests(), **self.terms):
-                answers.append(str(response.WhichOneof("message")))
-                needed.set_result(response.HasField("recording_needed"))
+        async for response in responses_of(self.jobs.UploadRecording(requests(), **self.terms)):
+            answers.append(str(response.WhichOneof("message")))
+            needed.set_result(response.HasField("recording_needed"))
         (answer,) = answers
         return answer
 

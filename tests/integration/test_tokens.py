@@ -23,7 +23,7 @@ from careca.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
-from careca.statuses import translated_errors
+from careca.statuses import responses_of, translated_errors
 from careca.tokens import entry_text, hash_of, new_token
 from careca.types import ClearScope, JobState, Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2
@@ -110,7 +110,7 @@ async def call(channel: grpc.aio.Channel, method: Any, metadata: Any) -> None:
     path = f"/{method.containing_service.full_name}/{method.name}"
     terms: Any = {"metadata": metadata, "timeout": 10.0}
     if method.client_streaming:
-        async for _ in channel.stream_stream(path)(iter([b""]), **terms):
+        async for _ in responses_of(channel.stream_stream(path)(iter([b""]), **terms)):
             pass
     elif method.server_streaming:
         async for _ in channel.unary_stream(path)(b"", **terms):

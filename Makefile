@@ -39,7 +39,7 @@ down: $(SERVICES_READY) ## stop a stack that `make up` started
 
 test: $(TESTS_READY) $(KUBECTL_READY) proto models ## run all tests
 	$(BIN)/careca models pull whisper-tiny.en
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 check: $(TESTS_READY) proto ## lint, types, import rules, protos
 	$(BIN)/ruff check .

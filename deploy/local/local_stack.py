@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -30,6 +31,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 HOST = "127.0.0.1"
 START_SECONDS = 300.0
 STOP_SECONDS = 30.0
+
+_LOWEST_FREE_PORT, _FREE_PORTS = 15_000, 17_000
 
 
 class StackError(Exception):
@@ -61,12 +64,16 @@ class Ports:
 
 
 def free_ports(count: int) -> list[int]:
-    """As many different ports that are free now."""
+    """As many different ports that are free now, of those that a system does not give to whoever asks for any."""
+    ports: list[int] = []
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
+        while len(ports) < count:
+            # Never from random, which two processes may have seeded alike.
+            port = _LOWEST_FREE_PORT + secrets.randbelow(_FREE_PORTS)
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.socket()).bind((HOST, port))
+                ports.append(port)
+    return ports
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import wave
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import av
@@ -89,6 +90,12 @@ class Heard:
         self.text = " ".join(segment.text for segment in self.segments)
 
 
+@pytest.fixture(scope="session")
+def heard(call):
+    """What an engine hears in the call, computed once: that it always hears the same has a test of its own."""
+    return cache(lambda engine: Heard(engine, call))
+
+
 def word_starts(words):
     """When each word is said last."""
     return {word.text.strip(".,?!").lower(): word.start for word in words}
@@ -124,18 +131,18 @@ def test_loading_and_unloading_twice_is_as_good_as_once(engine):
     assert engine.loaded
 
 
-def test_the_segments_told_are_those_of_the_transcript_in_order(engine, call):
-    heard = Heard(engine, call)
+def test_the_segments_told_are_those_of_the_transcript_in_order(engine, call, heard):
+    once = heard(engine)
 
-    assert heard.segments
-    assert tuple(event for event in heard.events if isinstance(event, Segment)) == heard.segments
-    assert heard.transcript.duration == call.duration
-    assert heard.transcript.model == engine.model
-    assert heard.transcript.language == "en"
+    assert once.segments
+    assert tuple(event for event in once.events if isinstance(event, Segment)) == once.segments
+    assert once.transcript.duration == call.duration
+    assert once.transcript.model == engine.model
+    assert once.transcript.language == "en"
 
 
-def test_progress_goes_up_to_the_whole_and_never_back(engine, call):
-    progress = [event for event in Heard(engine, call).events if isinstance(event, Progress)]
+def test_progress_goes_up_to_the_whole_and_never_back(engine, heard):
+    progress = [event for event in heard(engine).events if isinstance(event, Progress)]
 
     fractions = [event.fraction for event in progress]
     assert fractions
@@ -144,26 +151,26 @@ def test_progress_goes_up_to_the_whole_and_never_back(engine, call):
     assert all(event.stage is Stage.TRANSCRIBE for event in progress)
 
 
-def test_words_are_stripped_and_their_times_go_forward_within_the_audio(engine, call):
-    heard = Heard(engine, call)
+def test_words_are_stripped_and_their_times_go_forward_within_the_audio(engine, call, heard):
+    once = heard(engine)
 
-    assert heard.words
-    assert all(word.text == word.text.strip() != "" for word in heard.words)
-    edges = [edge for word in heard.words for edge in (word.start, word.end)]
+    assert once.words
+    assert all(word.text == word.text.strip() != "" for word in once.words)
+    edges = [edge for word in once.words for edge in (word.start, word.end)]
     assert edges == sorted(edges)
     assert edges[0] >= 0
     assert edges[-1] <= call.duration
-    assert all(0 <= word.probability <= 1 for word in heard.words)
-    assert all(segment.start == segment.words[0].start for segment in heard.segments)
-    assert all(segment.end == segment.words[-1].end for segment in heard.segments)
+    assert all(0 <= word.probability <= 1 for word in once.words)
+    assert all(segment.start == segment.words[0].start for segment in once.segments)
+    assert all(segment.end == segment.words[-1].end for segment in once.segments)
 
 
-def test_the_same_audio_gives_the_same_transcript(engine, call):
-    assert Heard(engine, call).transcript == Heard(engine, call).transcript
+def test_the_same_audio_gives_the_same_transcript(engine, call, heard):
+    assert heard(engine).transcript == Heard(engine, call).transcript
 
 
-def test_an_engine_that_was_unloaded_gives_the_same_transcript_again(engine, call):
-    before = Heard(engine, call).transcript
+def test_an_engine_that_was_unloaded_gives_the_same_transcript_again(engine, call, heard):
+    before = heard(engine).transcript
 
     engine.unload()
     engine.load()
@@ -205,31 +212,31 @@ def test_without_a_gpu_no_gpu_memory_is_held(engine):
 # What Whisper hears
 
 
-def test_the_call_is_written_down_with_its_names(tiny, base, call):
+def test_the_call_is_written_down_with_its_names(tiny, base, heard):
     for engine in (tiny, base):
-        text = Heard(engine, call).text
+        text = heard(engine).text
         assert "New Jersey" in text
         assert "Texas" in text
         assert "Chicago" in text
 
 
-def test_segments_are_whispers_own_and_not_packs_of_thirty_seconds(base, call):
-    segments = Heard(base, call).segments
+def test_segments_are_whispers_own_and_not_packs_of_thirty_seconds(base, heard):
+    segments = heard(base).segments
 
     assert len(segments) >= 4
     assert max(segment.end - segment.start for segment in segments) < 15
 
 
-def test_words_stand_where_they_are_said(tiny, call):
+def test_words_stand_where_they_are_said(tiny, heard):
     """The times are those of the wheel's own annotation of who speaks when, to half a second."""
-    starts = word_starts(Heard(tiny, call).words)
+    starts = word_starts(heard(tiny).words)
 
     assert starts["texas"] == pytest.approx(15.5, abs=1.0)
     assert starts["yankee"] == pytest.approx(26.5, abs=1.0)
 
 
-def test_silence_before_and_between_moves_words_by_its_length(tiny, call):
-    plain = word_starts(Heard(tiny, call).words)
+def test_silence_before_and_between_moves_words_by_its_length(tiny, call, heard):
+    plain = word_starts(heard(tiny).words)
 
     words = Heard(tiny, joined(silence(95), call, silence(130), call, silence(40))).words
 
@@ -403,8 +410,8 @@ def test_neither_party_of_a_telephone_call_is_lost(tiny, data):
     assert [span for span in spans if not any(span[0] < word.end and word.start < span[1] for word in words)] == []
 
 
-def test_a_chosen_language_is_certain(base, call):
-    assert Heard(base, call, ENGLISH).transcript.language_probability == 1
+def test_a_chosen_language_is_certain(base, heard):
+    assert heard(base).transcript.language_probability == 1
 
 
 def test_an_english_only_model_reads_english_unasked(tiny, call):
@@ -431,8 +438,8 @@ def test_english_translated_to_english_is_english(base, call):
     assert "New Jersey" in Heard(base, call, TranscriptionOptions(language="en", translate=True)).text
 
 
-def test_hotwords_bring_out_a_spelling(base, call):
-    assert "Sheilah" not in Heard(base, call).text
+def test_hotwords_bring_out_a_spelling(base, call, heard):
+    assert "Sheilah" not in heard(base).text
 
     assert "Sheilah" in Heard(base, call, TranscriptionOptions(language="en", hotwords=("Sheilah", "Diane"))).text
 

@@ -492,7 +492,7 @@ async def test_cancelling_kills_the_process(bench: Bench) -> None:
 
 async def test_only_so_many_recordings_are_decoded_at_once(bench: Bench) -> None:
     source = bench.folder / "recording"
-    source.write_bytes(recording("mp3", "libmp3lame", 600.0, rate=44_100))
+    source.write_bytes(recording("mp3", "libmp3lame", 30.0, rate=44_100))
     decoder = Decoder(LIMITS, slots=1)
     decoding = [
         asyncio.create_task(decoder.decode(source, ChannelMode.MIX, [bench.folder / f"{n}.s16"], lambda _: None))

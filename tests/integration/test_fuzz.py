@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 
 import pytest
 
@@ -36,10 +38,12 @@ def test_nothing_that_is_damaged_is_answered_kept_or_logged_as_it_must_not_be() 
 
 
 def test_every_kind_of_recording_can_be_decoded_before_it_is_damaged() -> None:
-    outcomes = {kind: fuzz_recordings.outcome_of(data) for kind, data in fuzz_recordings.valid_recordings().items()}
+    # From a process of its own, as fuzz.py does: what gRPC runs in this one would not survive a fork that is confined.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        outcomes = list(pool.map(fuzz_recordings.outcome_of, fuzz_recordings.valid_recordings().values()))
 
     assert len(outcomes) > 30
-    assert set(outcomes.values()) == {"decoded"}
+    assert set(outcomes) == {"decoded"}
 
 
 def test_the_same_seed_damages_in_the_same_way() -> None:

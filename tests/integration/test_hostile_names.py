@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,22 +120,30 @@ ALLOWED_FILE = re.compile(
 
 
 class Lines:
-    """What is logged, as a service would write it."""
+    """What is logged, as a service would write it: each event in both forms."""
 
-    def __init__(self, written: io.StringIO) -> None:
+    def __init__(self, written: Sequence[io.StringIO]) -> None:
         self._written = written
+        self._read = [0 for _ in written]
 
     def read(self) -> list[str]:
-        return self._written.getvalue().split("\n")[:-1]
+        """What was logged since the last time."""
+        new = [each.getvalue()[read:] for each, read in zip(self._written, self._read, strict=True)]
+        self._read = [read + len(text) for read, text in zip(self._read, new, strict=True)]
+        return [line for text in new for line in text.split("\n")[:-1]]
 
 
-@pytest.fixture(params=["json", "console"])
-def lines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
-    written = io.StringIO()
-    monkeypatch.setattr("sys.stderr", written)
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    logs.configure(ServiceSettings(log_format=request.param))
+    written, both = [], []
+    for form in ("json", "console"):
+        written.append(io.StringIO())
+        monkeypatch.setattr("sys.stderr", written[-1])
+        logs.configure(ServiceSettings(log_format=form))
+        both += root.handlers
+    root.handlers[:] = both
     yield Lines(written)
     structlog.reset_defaults()
     root.handlers[:] = handlers
@@ -172,12 +180,12 @@ async def test_no_text_of_a_caller_becomes_a_path_or_a_second_line(
 ) -> None:
     method, message = FIELDS[field]
     for text in HOSTILE.values():
-        before = len(lines.read())
+        lines.read()
 
         status = await send(stack, method, message(text))
 
         assert status in ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"), text[:50]
-        written = lines.read()[before:]
+        written = lines.read()
         assert all(line.isprintable() or "\x1b[0m" in line for line in written), written
         assert not any(line.startswith(("forged", '{"event": "forged"')) for line in written)
         assert not any("\x1b[2J" in line or "\u202e" in line for line in written)
@@ -210,9 +218,11 @@ def test_whatever_is_logged_stays_one_line_that_does_nothing(text: str, lines: L
     with bound_contextvars(request_id=text):
         get_logger("test").info(text, name=text, several=[text], **{"of_a_kind": {text: text}})
 
-    (line,) = lines.read()
+    in_json, in_console = lines.read()
+    assert json.loads(in_json)["name"] == text
+    assert "name=" in re.sub(r"\x1b\[\d*m", "", in_console)
     for code in ("\x1b[2J", "\x07", "\r", "\0", "\x85", "\u2028", "\u202e"):
-        assert code not in line
+        assert code not in in_json + in_console
 
 
 def names() -> st.SearchStrategy[str]:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def test_every_option_of_the_command_line_exists(command: str) -> None:
     assert [word for word in options_before if word not in general] == []
 
 
+@cache
 def usage_of(*path: str) -> str:
     """What --help says of a command."""
     command = [sys.executable, "-m", "careca_client", *path, "--help"]

@@ -17,7 +17,7 @@ from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.errors import OutOfMemory, Overloaded
 from careca.types import Progress, Segment, Transcript, TranscriptionOptions
-from careca_gateway.clients import ReplicaChannel, TranscriberClient
+from careca_gateway.clients import Replicas, TranscriberClient
 from careca_gateway.clients.replicas import State
 from careca_gateway.pipeline import Finished
 from careca_gateway.request import Deadline
@@ -34,9 +34,9 @@ TEXTS = [segment.text for segment in SEGMENTS]
 class Asker:
     """Asks for transcripts of different audio through a channel, which it closes."""
 
-    def __init__(self, channel: ReplicaChannel, folder: Path, *, first: int = 1) -> None:
-        self.channel = channel
-        self._client = TranscriberClient(channel)
+    def __init__(self, replicas: Replicas, folder: Path, *, first: int = 1) -> None:
+        self.replicas = replicas
+        self._client = TranscriberClient(replicas)
         self._folder = folder
         self._next = first
         self.told: list[str] = []
@@ -65,7 +65,7 @@ class Asker:
     @property
     def states(self) -> dict[int, State]:
         """By port."""
-        return {int(each.address.rpartition(":")[2]): each.state for each in self.channel.replicas}
+        return {int(each.address.rpartition(":")[2]): each.state for each in self.replicas.all}
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def listed(services: list[ModelService]) -> str:
 
 @pytest.fixture
 async def asker(services: list[ModelService], tmp_path: Path) -> AsyncIterator[Asker]:
-    async with ReplicaChannel(listed(services)) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas(listed(services)) as replicas:
+        asker = Asker(replicas, tmp_path)
         await asker.until(ready(services))
         yield asker
 
@@ -150,10 +150,10 @@ async def test_who_says_that_it_is_full_is_not_asked_while_another_is_not(
     services: list[ModelService], asker: Asker, tmp_path: Path
 ) -> None:
     hold(services[:1])
-    async with ReplicaChannel(listed(services[:1])) as channel:  # another gateway, whose calls we do not see
-        other = Asker(channel, tmp_path, first=1000)
+    async with Replicas(listed(services[:1])) as replicas:  # another gateway, whose calls we do not see
+        other = Asker(replicas, tmp_path, first=1000)
         calls = [asyncio.create_task(other.ask()) for _ in range(2)]
-        await until(lambda: channel.replicas[0].calls == 2 and inferences(services)[0] == 1)
+        await until(lambda: replicas.all[0].calls == 2 and inferences(services)[0] == 1)
         outcomes = [await asyncio.gather(asker.ask(), return_exceptions=True) for _ in range(8)]
         refused = sum(isinstance(outcome, Overloaded) for (outcome,) in outcomes)
         let_go(services)
@@ -168,8 +168,8 @@ async def test_who_goes_away_while_it_works_is_replaced_and_nothing_is_told_twic
     engine.may_go_on.clear()
     service = ModelService(engine)
     await service.start("")
-    async with ReplicaChannel(listed([service])) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas(listed([service])) as replicas:
+        asker = Asker(replicas, tmp_path)
         await asker.until(ready([service]))
         call = asyncio.create_task(asker.ask())
         await until(lambda: asker.told == TEXTS[:1])
@@ -203,8 +203,8 @@ async def test_a_new_address_of_a_name_gets_calls_and_one_that_is_gone_keeps_tho
         asked[name, port] += 1
         return set(known)
 
-    async with ReplicaChannel("dns:///transcriber:50052", look_up=look_up) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas("dns:///transcriber:50052", look_up=look_up) as replicas:
+        asker = Asker(replicas, tmp_path)
         await asker.until(ready(services[:1]))
         hold(services)
         old = asyncio.create_task(asker.ask())
@@ -235,8 +235,8 @@ async def test_a_name_that_nobody_knows_any_more_keeps_its_addresses(
             raise OSError("no answer")
         return answer
 
-    async with ReplicaChannel("transcriber:50052", look_up=look_up) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas("transcriber:50052", look_up=look_up) as replicas:
+        asker = Asker(replicas, tmp_path)
         await until(lambda: failures["transcriber"] > 2)
 
         assert await asker.ask() == TEXTS
@@ -261,8 +261,8 @@ async def test_a_process_that_hangs_gets_no_calls_while_another_answers_and_gets
 ) -> None:
     process, port = hanging
     target = f"{listed(services[:1])},127.0.0.1:{port}"
-    async with ReplicaChannel(target) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas(target) as replicas:
+        asker = Asker(replicas, tmp_path)
         await asker.until({port: State.READY, services[0].port: State.READY})
 
         process.send_signal(signal.SIGSTOP)

@@ -191,11 +191,8 @@ class Replicas:
         return best if best and best.state is State.READY and not best.is_full else None
 
     async def present(self) -> tuple[Replica, ...]:
-        """All but those that are away, which are asked once more whether they are; where all are away, all.
-
-        A call that failed may have made one seem away that is not.
-        """
-        await asyncio.gather(*(replica.look() for replica in self.all if replica.state is State.AWAY))
+        """All but those that are away, the best first; where all are away, all. Asks each for its health first."""
+        await asyncio.gather(*(replica.look() for replica in self.all))
         return tuple(replica for replica in self.all if replica.state is not State.AWAY) or self.all
 
     async def __aenter__(self) -> Self:

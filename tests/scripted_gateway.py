@@ -40,6 +40,7 @@ from redis_server import free_port
 from scripted_jobs import RELEASE, JobScript, ScriptedJobs
 
 Config = gateway_pb2.TranscribeRequest.Config
+ReplicaStats = admin_pb2.StatsResponse.ReplicaStats
 Responses = Iterator[gateway_pb2.TranscribeResponse]
 
 SPEAKERS = (Speaker("SPEAKER_00", (0.5, -0.5), "voices@1"), Speaker("SPEAKER_01", (0.25, 0.75), "voices@1"))
@@ -176,7 +177,12 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         return admin_pb2.StatsResponse(
             stages=[
                 admin_pb2.StatsResponse.StageStats(
-                    stage=codec.encode_stage(Stage.TRANSCRIBE), stats=codec.encode_model_service_stats(STATS)
+                    stage=codec.encode_stage(Stage.TRANSCRIBE),
+                    stats=codec.encode_model_service_stats(STATS),
+                    replicas=[
+                        ReplicaStats(address="10.0.0.1:50052", stats=codec.encode_model_service_stats(STATS)),
+                        ReplicaStats(address="10.0.0.2:50052", error_message="it is draining"),
+                    ],
                 ),
                 admin_pb2.StatsResponse.StageStats(
                     stage=codec.encode_stage(Stage.DIARIZE), error_message="connection refused"

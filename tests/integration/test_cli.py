@@ -622,9 +622,15 @@ def test_statistics_are_a_table_for_people_and_json_for_programs(careca: Careca)
     assert "whisper-base@905e5bf8336b" in table.stdout
     assert "3 (75%)" in table.stdout
     assert "not reachable: connection refused" in table.stdout
+    of_replicas = table.stdout.partition("10.0.0.1:50052")[2]
+    assert "models loaded" in of_replicas
+    assert "10.0.0.2:50052" in of_replicas
+    assert "draining" in of_replicas
     stages = json.loads(document.stdout)["stages"]
     assert [stage["stage"] for stage in stages] == ["transcribe", "diarize"]
     assert stages[0]["stats"]["cache"]["hit_rate"] == 0.75
+    assert stages[0]["replicas"][0]["stats"]["cache"]["hit_rate"] == 0.75
+    assert stages[0]["replicas"][1] == {"address": "10.0.0.2:50052", "stats": None, "error": "it is draining"}
     assert stages[1]["stats"] is None
 
 

@@ -26,7 +26,7 @@ from careca.errors import (
 )
 from careca.types import ClearScope, OutputFormat, Progress, Segment, Stage
 from careca.v1 import gateway_pb2
-from careca_client import AsyncClient, Client, Hashing, KnownSpeaker, RecordingKnown, Retrying, Uploading
+from careca_client import AsyncClient, Client, Hashing, KnownSpeaker, RecordingKnown, ReplicaStats, Retrying, Uploading
 from scripted_gateway import SPEAKERS, STATS, GatewayFixture, result_for, run_gateway
 from scripted_jobs import RELEASE
 
@@ -400,6 +400,10 @@ async def test_statistics_are_typed_and_name_what_cannot_be_reached(client: Twin
 
     transcriber, diarizer = stats.stages
     assert (transcriber.stage, transcriber.stats) == (Stage.TRANSCRIBE, STATS)
+    assert transcriber.replicas == (
+        ReplicaStats("10.0.0.1:50052", STATS),
+        ReplicaStats("10.0.0.2:50052", None, "it is draining"),
+    )
     assert (diarizer.stage, diarizer.stats, diarizer.error) == (Stage.DIARIZE, None, "connection refused")
     assert stats.gateway_memory.rss_bytes == 90_000_000
     assert stats.stored_bytes == 1234

@@ -39,7 +39,7 @@ from careca.types import (
     Word,
 )
 from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
-from careca_gateway.clients import TranscriberClient, calls
+from careca_gateway.clients import Replicas, TranscriberClient, calls
 from careca_gateway.request import Deadline
 from careca_gateway.store import StoredAudio
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
@@ -759,8 +759,8 @@ async def test_stored_audio_that_cannot_be_sent_is_our_fault_and_not_the_callers
     audio = StoredAudio(Digest("a" * 64, 64_000), tmp_path / "audio.s16")
     if content:
         audio.path.write_bytes(content)
-    async with create_channel(f"127.0.0.1:{stack.transcriber.port}") as channel:
-        client = TranscriberClient(channel)
+    async with Replicas(f"127.0.0.1:{stack.transcriber.port}") as replicas:
+        client = TranscriberClient(replicas)
 
         with pytest.raises(InternalError):
             async for _ in client.run(audio, TranscriptionOptions(), skip_cache=False, deadline=Deadline.after(30)):

@@ -15,9 +15,11 @@ import grpc
 import psutil
 import pytest
 
-from careca.channel import create_channel
-from careca.errors import InvalidRecording
+from careca.channel import KEEPALIVE_OPTIONS, Options, create_channel
+from careca.errors import InvalidRecording, Unavailable
+from careca.statuses import translated_errors
 from careca.types import Digest, Job
+from careca.v1 import admin_pb2, admin_pb2_grpc
 from careca_client import AsyncClient
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine
 from media import tone, wav
@@ -28,6 +30,8 @@ MIB = 1024 * 1024
 IDLE_BYTES = 120_000_000
 UPLOAD_CHUNKS = 200
 UPLOAD_GROWTH_BYTES = 32 * MIB
+NOTICED_MS = 30_000
+SOON_SECONDS = 20.0
 
 
 class GatewayProcess:
@@ -67,6 +71,22 @@ def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
 def test_an_idle_gateway_is_small_and_ends_on_sigterm(gateway: GatewayProcess) -> None:
     assert gateway.rss_bytes < IDLE_BYTES
     assert gateway.stop() == 0
+
+
+async def test_a_gateway_that_hangs_is_noticed_by_who_calls_it(gateway: GatewayProcess) -> None:
+    keepalive = dict(KEEPALIVE_OPTIONS)
+    silent = int(keepalive["grpc.keepalive_time_ms"])
+    longest = max(silent + int(keepalive["grpc.keepalive_timeout_ms"]), int(keepalive["grpc.http2.ping_timeout_ms"]))
+    assert longest <= NOTICED_MS
+    shortened: Options = [(name, int(value) // 10) for name, value in KEEPALIVE_OPTIONS if name.endswith("_ms")]
+    async with create_channel(f"127.0.0.1:{gateway.port}", options=shortened) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)
+        await stub.Stats(admin_pb2.StatsRequest(), timeout=60.0)
+        gateway.process.send_signal(signal.SIGSTOP)
+
+        async with asyncio.timeout(SOON_SECONDS):
+            with pytest.raises(Unavailable), translated_errors():
+                await stub.Stats(admin_pb2.StatsRequest(), timeout=600.0)
 
 
 async def test_a_large_upload_hardly_grows_the_process(gateway: GatewayProcess) -> None:

@@ -8,17 +8,20 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.errors import OutOfMemory, Overloaded
 from careca.types import Progress, Segment, Transcript, TranscriptionOptions
-from careca_gateway.clients import ReplicaChannel, TranscriberClient
+from careca_gateway.clients import Replicas, TranscriberClient
 from careca_gateway.clients.replicas import State
+from careca_gateway.clients.transcriber import TranscriberReplica
 from careca_gateway.pipeline import Finished
 from careca_gateway.request import Deadline
 from careca_gateway.store import StoredAudio
@@ -32,11 +35,11 @@ TEXTS = [segment.text for segment in SEGMENTS]
 
 
 class Asker:
-    """Asks for transcripts of different audio through a channel, which it closes."""
+    """Asks replicas for transcripts of different audio."""
 
-    def __init__(self, channel: ReplicaChannel, folder: Path, *, first: int = 1) -> None:
-        self.channel = channel
-        self._client = TranscriberClient(channel)
+    def __init__(self, replicas: Replicas, folder: Path, *, first: int = 1) -> None:
+        self.replicas = replicas
+        self._client = TranscriberClient(replicas)
         self._folder = folder
         self._next = first
         self.told: list[str] = []
@@ -65,7 +68,7 @@ class Asker:
     @property
     def states(self) -> dict[int, State]:
         """By port."""
-        return {int(each.address.rpartition(":")[2]): each.state for each in self.channel.replicas}
+        return {int(each.address.rpartition(":")[2]): each.state for each in self.replicas.all}
 
 
 @pytest.fixture
@@ -88,8 +91,8 @@ def listed(services: list[ModelService]) -> str:
 
 @pytest.fixture
 async def asker(services: list[ModelService], tmp_path: Path) -> AsyncIterator[Asker]:
-    async with ReplicaChannel(listed(services)) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas(listed(services)) as replicas:
+        asker = Asker(replicas, tmp_path)
         await asker.until(ready(services))
         yield asker
 
@@ -106,6 +109,37 @@ def let_go(services: list[ModelService]) -> None:
 
 def inferences(services: list[ModelService]) -> list[int]:
     return [service.engine.inferences for service in services]
+
+
+@asynccontextmanager
+async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncIterator[None]:
+    """Calls of another gateway, which ours do not see, take all slots and waiting places until the end."""
+    hold([service])
+    async with Replicas(listed([service])) as replicas:
+        other = Asker(replicas, folder, first=1000 + service.port)
+        others = [asyncio.create_task(other.ask()) for _ in range(calls)]
+        (replica,) = TranscriberClient(replicas).replicas()
+        async with asyncio.timeout(SOON_SECONDS):
+            while await work(replica) != (1, calls - 1):
+                await asyncio.sleep(0.02)
+        yield
+        let_go([service])
+        assert await asyncio.gather(*others) == [TEXTS] * calls
+
+
+async def work(replica: TranscriberReplica) -> tuple[int, int]:
+    """Tasks in flight and waiting there."""
+    stats = await replica.stats(Deadline.after(SOON_SECONDS))
+    return stats.in_flight, stats.waiting
+
+
+async def refusal(target: str, folder: Path) -> float:
+    """In how many seconds a gateway that only knows this target may come back."""
+    async with Replicas(target) as replicas:
+        with pytest.raises(Overloaded) as refused:
+            await Asker(replicas, folder, first=1).ask()
+    assert refused.value.retry_after_seconds
+    return refused.value.retry_after_seconds
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -149,18 +183,64 @@ async def test_who_drains_gets_no_calls_and_gets_them_again_once_it_is_back(
 async def test_who_says_that_it_is_full_is_not_asked_while_another_is_not(
     services: list[ModelService], asker: Asker, tmp_path: Path
 ) -> None:
-    hold(services[:1])
-    async with ReplicaChannel(listed(services[:1])) as channel:  # another gateway, whose calls we do not see
-        other = Asker(channel, tmp_path, first=1000)
-        calls = [asyncio.create_task(other.ask()) for _ in range(2)]
-        await until(lambda: channel.replicas[0].calls == 2 and inferences(services)[0] == 1)
-        outcomes = [await asyncio.gather(asker.ask(), return_exceptions=True) for _ in range(8)]
-        refused = sum(isinstance(outcome, Overloaded) for (outcome,) in outcomes)
-        let_go(services)
-        await asyncio.gather(*calls)
+    async with full(services[0], tmp_path):
+        with capture_logs() as logs:
+            for _ in range(8):
+                assert await asker.ask() == TEXTS
 
-    assert refused <= 4, "the full one is left alone for a while after each refusal"
-    assert inferences(services)[1] == 8 - refused
+        refused = sum(line["event"] == "another replica is asked" for line in logs)
+        assert refused <= 4, "the full one is left alone for a while after each refusal"
+        assert inferences(services) == [1, 8]
+
+
+async def test_what_a_full_one_refuses_is_computed_by_one_with_room_and_nobody_notices(
+    services: list[ModelService], asker: Asker, tmp_path: Path
+) -> None:
+    hold(services)
+    async with full(services[0], tmp_path):
+        first = asyncio.create_task(asker.ask())
+        await until(lambda: services[1].engine.inferences == 1)
+        await until(lambda: not any(replica.is_full for replica in asker.replicas.all))
+        with capture_logs() as logs:
+            second = asyncio.create_task(asker.ask())  # the full one has none of our calls, the other one has
+            await until(lambda: any(line["event"] == "another replica is asked" for line in logs))
+        let_go(services[1:])
+
+        assert await asyncio.gather(first, second) == [TEXTS, TEXTS]
+        assert inferences(services) == [1, 2]
+
+
+async def test_where_all_are_full_the_one_says_when_to_come_back_that_has_room_the_soonest(
+    services: list[ModelService], tmp_path: Path
+) -> None:
+    longer = ModelService(FakeTranscriberEngine(), max_waiting=3)
+    await longer.start("")
+    both = [services[0], longer]
+    async with full(services[0], tmp_path), full(longer, tmp_path, calls=4), Replicas(listed(both)) as replicas:
+        asker = Asker(replicas, tmp_path)
+        await asker.until(ready(both))
+        alone = [await refusal(listed([service]), tmp_path) for service in both]
+        assert alone[0] != alone[1]
+
+        with pytest.raises(Overloaded) as refused:
+            await asker.ask()
+
+        assert refused.value.retry_after_seconds == min(alone)
+        assert inferences(both) == [1, 1], "they had these before"
+    await longer.stop()
+
+
+async def test_where_one_is_full_and_the_other_away_the_refusal_stands(
+    services: list[ModelService], asker: Asker, tmp_path: Path
+) -> None:
+    async with full(services[0], tmp_path):
+        await services[1].stop()
+        await asker.until({services[1].port: State.AWAY})
+
+        with pytest.raises(Overloaded) as refused:
+            await asker.ask()
+
+        assert refused.value.retry_after_seconds
 
 
 async def test_who_goes_away_while_it_works_is_replaced_and_nothing_is_told_twice(tmp_path: Path) -> None:
@@ -168,8 +248,8 @@ async def test_who_goes_away_while_it_works_is_replaced_and_nothing_is_told_twic
     engine.may_go_on.clear()
     service = ModelService(engine)
     await service.start("")
-    async with ReplicaChannel(listed([service])) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas(listed([service])) as replicas:
+        asker = Asker(replicas, tmp_path)
         await asker.until(ready([service]))
         call = asyncio.create_task(asker.ask())
         await until(lambda: asker.told == TEXTS[:1])
@@ -203,8 +283,8 @@ async def test_a_new_address_of_a_name_gets_calls_and_one_that_is_gone_keeps_tho
         asked[name, port] += 1
         return set(known)
 
-    async with ReplicaChannel("dns:///transcriber:50052", look_up=look_up) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas("dns:///transcriber:50052", look_up=look_up) as replicas:
+        asker = Asker(replicas, tmp_path)
         await asker.until(ready(services[:1]))
         hold(services)
         old = asyncio.create_task(asker.ask())
@@ -235,8 +315,8 @@ async def test_a_name_that_nobody_knows_any_more_keeps_its_addresses(
             raise OSError("no answer")
         return answer
 
-    async with ReplicaChannel("transcriber:50052", look_up=look_up) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas("transcriber:50052", look_up=look_up) as replicas:
+        asker = Asker(replicas, tmp_path)
         await until(lambda: failures["transcriber"] > 2)
 
         assert await asker.ask() == TEXTS
@@ -261,8 +341,8 @@ async def test_a_process_that_hangs_gets_no_calls_while_another_answers_and_gets
 ) -> None:
     process, port = hanging
     target = f"{listed(services[:1])},127.0.0.1:{port}"
-    async with ReplicaChannel(target) as channel:
-        asker = Asker(channel, tmp_path)
+    async with Replicas(target) as replicas:
+        asker = Asker(replicas, tmp_path)
         await asker.until({port: State.READY, services[0].port: State.READY})
 
         process.send_signal(signal.SIGSTOP)

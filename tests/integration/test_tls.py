@@ -22,7 +22,7 @@ from careca.statuses import translated_errors
 from careca.types import Stage
 from careca.v1 import diarizer_pb2, diarizer_pb2_grpc
 from careca_client import Access, AsyncClient
-from careca_gateway.clients import ReplicaChannel
+from careca_gateway.clients import Replicas
 from certificates import CertificateFiles, issue
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine
 from media import tone, wav
@@ -140,9 +140,9 @@ async def test_a_gateway_checks_the_name_that_it_calls_whichever_address_answers
     async with diarizer(files) as service:
         for name, is_right in (("diarizer.careca.svc", True), ("transcriber.careca.svc", False)):
             target = f"dns:///{name}:{service.port}"
-            async with ReplicaChannel(target, calling_with(caller_files), look_up=look_up) as channel:
-                await until(lambda channel=channel: all(r.address.startswith("ipv4:") for r in channel.replicas))
-                stub = diarizer_pb2_grpc.DiarizerServiceStub(channel)
+            async with Replicas(target, calling_with(caller_files), look_up=look_up) as replicas:
+                await until(lambda replicas=replicas: all(r.address.startswith("ipv4:") for r in replicas.all))
+                stub = diarizer_pb2_grpc.DiarizerServiceStub(replicas.best())
                 if is_right:
                     assert await ask_on(stub)
                 else:

@@ -12,7 +12,7 @@
 
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, Segment, Speaker, Voice
 from careca_client.access import Access
-from careca_client.admin import Health, StageClearance, StageStats, SystemRelease, SystemStats
+from careca_client.admin import Health, ReplicaStats, StageClearance, StageStats, SystemRelease, SystemStats
 from careca_client.aio import AsyncClient
 from careca_client.client import Client
 from careca_client.conversation import TranscribeOptions
@@ -37,6 +37,7 @@ __all__ = [
     "JobsClearance",
     "KnownSpeaker",
     "RecordingKnown",
+    "ReplicaStats",
     "Retrying",
     "Segment",
     "Speaker",

@@ -14,12 +14,26 @@ ADMIN_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaStats:
+    """One replica of a model service. ``stats`` is ``None`` where it cannot be reached; ``error`` then says why."""
+
+    address: str
+    """Where the gateway calls it: host and port."""
+    stats: ModelServiceStats | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StageStats:
-    """The model service of one stage. ``stats`` is ``None`` where it cannot be reached; ``error`` then says why."""
+    """The model service of one stage. ``stats`` is ``None`` where it cannot be reached; ``error`` then says why.
+
+    Where it has several replicas, ``stats`` has what those together hold and do that can be reached.
+    """
 
     stage: Stage
     stats: ModelServiceStats | None
     error: str = ""
+    replicas: tuple[ReplicaStats, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +121,11 @@ def decode_release(message: admin_pb2.ReleaseMemoryResponse) -> SystemRelease:
 
 
 def _decode_stage_stats(entry: admin_pb2.StatsResponse.StageStats) -> StageStats:
-    stats = codec.decode_model_service_stats(entry.stats) if entry.HasField("stats") else None
-    return StageStats(codec.decode_stage(entry.stage), stats, entry.error_message)
+    replicas = tuple(ReplicaStats(each.address, _stats_of(each), each.error_message) for each in entry.replicas)
+    return StageStats(codec.decode_stage(entry.stage), _stats_of(entry), entry.error_message, replicas)
+
+
+def _stats_of(
+    entry: admin_pb2.StatsResponse.StageStats | admin_pb2.StatsResponse.ReplicaStats,
+) -> ModelServiceStats | None:
+    return codec.decode_model_service_stats(entry.stats) if entry.HasField("stats") else None

@@ -85,7 +85,7 @@ class AsyncClient(AsyncJobCalls):
             return attempts.conclude(done.finish(), done)
 
     async def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:  # noqa: ASYNC109
-        """The live state of the services behind the gateway."""
+        """The live state of the services behind the gateway, and of each of their replicas."""
         request = admin_pb2.StatsRequest()
         with translated_errors():
             return admin.decode_stats(await self._admin.Stats(request, timeout=timeout, metadata=self._metadata))

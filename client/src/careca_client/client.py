@@ -97,7 +97,7 @@ class Client(JobCalls):
             return attempts.conclude(done.finish(), done)
 
     def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
-        """The live state of the services behind the gateway."""
+        """The live state of the services behind the gateway, and of each of their replicas."""
         request = admin_pb2.StatsRequest()
         with translated_errors():
             return admin.decode_stats(self._admin.Stats(request, timeout=timeout, metadata=self._metadata))

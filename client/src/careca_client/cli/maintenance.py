@@ -49,13 +49,15 @@ Examples:
 
 
 def stats(*, gateway: Gateway = DEFAULT_TARGET, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Shows caches, memory and work of all services."""
+    """Shows caches, memory and work of all services, and of each replica where there are several."""
     with reporting(gateway=gateway, debug=debug), client_of(gateway) as client:
         found = client.stats()
         if as_json:
             typer.echo(json.dumps(tables.stats_document(found), indent=2))
         else:
             terminal.stdout().print(tables.stats_table(found))
+            if several := [stage for stage in found.stages if len(stage.replicas) > 1]:
+                terminal.stdout().print(tables.replicas_table(several))
 
 
 def clear_cache(

@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from careca.types import CacheStats, MemoryRelease, MemoryUsage, ModelServiceStats
-from careca_client.admin import StageClearance, StageStats, SystemRelease, SystemStats
+from careca_client.admin import ReplicaStats, StageClearance, StageStats, SystemRelease, SystemStats
 
 NONE = "-"
 """What stands where there is no value."""
@@ -42,12 +42,22 @@ def stats_table(stats: SystemStats) -> Table:
     return table
 
 
+def replicas_table(stages: Iterable[StageStats]) -> Table:
+    """One row for each replica of services that have several."""
+    table = new("service", "replica", "state", "model", "device", "in flight", "waiting", "RAM", "GPU held")
+    for stage in stages:
+        for replica in stage.replicas:
+            table.add_row(stage.stage.value, replica.address, *_replica_cells(replica))
+    return table
+
+
 def stats_document(stats: SystemStats) -> dict[str, Any]:
     """The statistics as plain values, the rate of hits among them."""
     document = dataclasses.asdict(stats)
     for entry, plain in zip(stats.stages, document["stages"], strict=True):
-        if entry.stats is not None:
-            plain["stats"]["cache"]["hit_rate"] = entry.stats.cache.hit_rate
+        _add_rate(entry.stats, plain)
+        for replica, its in zip(entry.replicas, plain["replicas"], strict=True):
+            _add_rate(replica.stats, its)
     return document
 
 
@@ -87,6 +97,18 @@ def release_document(release: SystemRelease) -> dict[str, Any]:
         "stages": [{"stage": stage.value, "memory": dataclasses.asdict(memory)} for stage, memory in release.stages],
         "gateway": dataclasses.asdict(release.gateway),
     }
+
+
+def _add_rate(stats: ModelServiceStats | None, plain: dict[str, Any]) -> None:
+    if stats is not None:
+        plain["stats"]["cache"]["hit_rate"] = stats.cache.hit_rate
+
+
+def _replica_cells(replica: ReplicaStats) -> list[str]:
+    if replica.stats is None:
+        return [f"not reachable: {replica.error}"]
+    memory = replica.stats.memory
+    return [*_work_cells(replica.stats).values(), decimal(memory.rss_bytes), decimal(memory.gpu_reserved_bytes)]
 
 
 def _stage_cells(entry: StageStats) -> dict[str, str]:

@@ -16,14 +16,21 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 """Largest message that a client takes: the result of the longest recording in all formats fits."""
 
-KEEPALIVE_SECONDS = 30
-"""How often a silent connection is probed: it notices within a minute that the other machine is gone."""
+KEEPALIVE_SECONDS = 15
+"""How often a silent connection is probed.
+
+With the time for an answer, it is noticed within 25 seconds that the other process hangs or its machine is gone. gRPC
+answers in threads of its own: a process that is merely busy does, however long its calls are silent.
+"""
 
 Options = list[tuple[str, str | int]]
 
 KEEPALIVE_OPTIONS: Options = [
     ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Of pings that measure bandwidth: while one is out keepalive sends none, for a minute if nothing is said. Longer
+    # than the other, as an answer may be behind what is uploaded, where any answer at all will do for keepalive.
+    ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 ]

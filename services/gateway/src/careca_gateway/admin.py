@@ -1,9 +1,13 @@
-"""What operators do with all of Careca: statistics, clearing caches, giving memory back."""
+"""What operators do with all of Careca: statistics, clearing caches, giving memory back.
+
+A service may have several replicas. Their cache is one, their models and memory are each one's own: all are asked at
+once, and what they answer is one answer for their stage.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -12,6 +16,7 @@ from careca.memory import MemoryKeeper, measure
 from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats, Stage
 from careca_gateway.request import Deadline
 from careca_gateway.store import Store, StoreUsage
+from careca_gateway.together import clearance_together, release_together
 
 STATS_SECONDS = 5.0
 """How long statistics wait for a service; it then counts as one that cannot be reached."""
@@ -19,8 +24,11 @@ STATS_SECONDS = 5.0
 V = TypeVar("V")
 
 
-class ModelServiceAdmin(Protocol):
-    """What a model service lets operators do. All methods raise ``CarecaError``."""
+class ReplicaAdmin(Protocol):
+    """What a replica of a model service lets operators do. All methods raise ``CarecaError``."""
+
+    address: str
+    """Where it is."""
 
     async def stats(self, deadline: Deadline) -> ModelServiceStats:
         """Its live state."""
@@ -30,6 +38,16 @@ class ModelServiceAdmin(Protocol):
 
     async def release_memory(self, deadline: Deadline) -> MemoryRelease:
         """Unloads its models."""
+
+
+class ModelServiceAdmin(Protocol):
+    """All replicas of a model service."""
+
+    def replicas(self) -> Sequence[ReplicaAdmin]:
+        """All, the best to ask first, those that are away among them."""
+
+    async def present(self) -> Sequence[ReplicaAdmin]:
+        """All that are not away, the best to ask first; where all are away, all."""
 
 
 class Memo(Protocol):
@@ -43,8 +61,8 @@ class Memo(Protocol):
 class SystemStats:
     """The live state of everything behind a gateway."""
 
-    services: Mapping[Stage, ModelServiceStats | CarecaError]
-    """Each model service's state, or why it cannot be reached."""
+    services: Mapping[Stage, Mapping[str, ModelServiceStats | CarecaError]]
+    """By address, the state of each replica of each model service, or why it cannot be reached."""
     memory: MemoryUsage
     store: StoreUsage
 
@@ -66,9 +84,10 @@ class Administration:
         return tuple(self._services)
 
     async def stats(self, deadline: Deadline) -> SystemStats:
-        """The live state. A service that cannot be reached makes no failure of it."""
+        """The live state. A replica that cannot be reached makes no failure of it."""
         within = deadline.within(STATS_SECONDS)
-        services = await self._each(self.stages, lambda service: service.stats(within))
+        replicas = {stage: service.replicas() for stage, service in self._services.items()}
+        services = await _each(replicas, lambda replica: replica.stats(within))
         memory, store = await asyncio.gather(asyncio.to_thread(measure), asyncio.to_thread(self._store.usage))
         return SystemStats(services, memory, store)
 
@@ -79,52 +98,83 @@ class Administration:
 
         Raises ``Unavailable`` where not all could be cleared; the message says which were.
         """
-        outcomes = await self._each(stages, lambda service: service.clear_cache(scope, deadline))
+        replicas = await self._present(stages)
+        if scope is ClearScope.EXPIRED:  # is a matter of the cache alone
+            replicas = {stage: several[:1] for stage, several in replicas.items()}
+        outcomes = await _each(replicas, lambda replica: replica.clear_cache(scope, deadline))
         if scope is ClearScope.ALL:
             await self._release_own()
-        return _all_or_unavailable(outcomes, done="cleared")
+        return _all_or_unavailable(outcomes, clearance_together, done="cleared")
 
     async def release_memory(
         self, stages: Sequence[Stage], deadline: Deadline
     ) -> tuple[dict[Stage, MemoryRelease], MemoryRelease]:
         """Has the services of ``stages`` and the gateway give memory back.
 
-        Raises ``Unavailable`` where a service could not be reached; the message says which were.
+        Raises ``Unavailable`` where a replica could not be reached; the message says which were.
         """
-        outcomes = await self._each(stages, lambda service: service.release_memory(deadline))
+        outcomes = await _each(await self._present(stages), lambda replica: replica.release_memory(deadline))
         own = await self._release_own()
-        return _all_or_unavailable(outcomes, done="released"), own
+        return _all_or_unavailable(outcomes, release_together, done="released"), own
 
     async def release_what_can_be(self, deadline: Deadline) -> tuple[dict[Stage, MemoryRelease], MemoryRelease]:
         """Has all services that can be reached and the gateway give memory back."""
-        outcomes = await self._each(self.stages, lambda service: service.release_memory(deadline))
+        outcomes = await _each(await self._present(self.stages), lambda replica: replica.release_memory(deadline))
         own = await self._release_own()
-        return {stage: outcome for stage, outcome in outcomes.items() if isinstance(outcome, MemoryRelease)}, own
+        released = {stage: _values(replicas) for stage, replicas in outcomes.items()}
+        return {stage: release_together(releases) for stage, releases in released.items() if releases}, own
 
     async def _release_own(self) -> MemoryRelease:
         self._memo.clear()
         return await asyncio.to_thread(self._memory.release)
 
-    async def _each(
-        self, stages: Sequence[Stage], call: Callable[[ModelServiceAdmin], Awaitable[V]]
-    ) -> dict[Stage, V | CarecaError]:
-        """What ``call`` gives for the service of each of ``stages``, or how it failed; all are called at once."""
-
-        async def attempt(stage: Stage) -> V | CarecaError:
-            try:
-                return await call(self._services[stage])
-            except CarecaError as error:
-                return error
-
-        return dict(zip(stages, await asyncio.gather(*map(attempt, stages)), strict=True))
+    async def _present(self, stages: Sequence[Stage]) -> dict[Stage, Sequence[ReplicaAdmin]]:
+        """The replicas of each of ``stages`` that are not away."""
+        replicas = await asyncio.gather(*(self._services[stage].present() for stage in stages))
+        return dict(zip(stages, replicas, strict=True))
 
 
-def _all_or_unavailable(outcomes: Mapping[Stage, V | CarecaError], *, done: str) -> dict[Stage, V]:
-    """The outcomes, if all are values. Raises ``Unavailable`` with what was done and what failed otherwise."""
-    values = {stage: outcome for stage, outcome in outcomes.items() if not isinstance(outcome, CarecaError)}
-    if len(values) == len(outcomes):
-        return values
-    failures = "; ".join(
-        f"{stage} failed: {outcome.message}" for stage, outcome in outcomes.items() if isinstance(outcome, CarecaError)
-    )
-    raise Unavailable(f"{done}: {', '.join(values) or 'nothing'}; {failures}", retry_after_seconds=5.0)
+Outcomes = dict[Stage, dict[str, V | CarecaError]]
+"""What each replica of each stage gave, or how it failed, by address."""
+
+
+async def _each(
+    replicas: Mapping[Stage, Sequence[ReplicaAdmin]], call: Callable[[ReplicaAdmin], Awaitable[V]]
+) -> Outcomes[V]:
+    """What ``call`` gives for each; all are called at once."""
+
+    async def attempt(replica: ReplicaAdmin) -> V | CarecaError:
+        try:
+            return await call(replica)
+        except CarecaError as error:
+            return error
+
+    async def attempts(several: Sequence[ReplicaAdmin]) -> dict[str, V | CarecaError]:
+        outcomes = await asyncio.gather(*map(attempt, several))
+        return dict(zip((replica.address for replica in several), outcomes, strict=True))
+
+    return dict(zip(replicas, await asyncio.gather(*map(attempts, replicas.values())), strict=True))
+
+
+def _values(outcomes: Mapping[str, V | CarecaError]) -> list[V]:
+    """What those gave that did not fail."""
+    return [outcome for outcome in outcomes.values() if not isinstance(outcome, CarecaError)]
+
+
+def _all_or_unavailable(outcomes: Outcomes[V], together: Callable[[Collection[V]], V], *, done: str) -> dict[Stage, V]:
+    """One value for each stage, if none has failed. Raises ``Unavailable`` with what was done and failed otherwise.
+
+    Where a stage has several replicas, the message names each by its address.
+    """
+    by_name = {
+        str(stage) if len(replicas) == 1 else f"{stage} at {address}": outcome
+        for stage, replicas in outcomes.items()
+        for address, outcome in replicas.items()
+    }
+    failures = [
+        f"{name} failed: {outcome.message}" for name, outcome in by_name.items() if isinstance(outcome, CarecaError)
+    ]
+    if not failures:
+        return {stage: together(_values(replicas)) for stage, replicas in outcomes.items()}
+    successes = [name for name, outcome in by_name.items() if not isinstance(outcome, CarecaError)]
+    raise Unavailable(f"{done}: {', '.join(successes) or 'nothing'}; {'; '.join(failures)}", retry_after_seconds=5.0)

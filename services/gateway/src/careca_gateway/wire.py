@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from careca import codec
 from careca.errors import CarecaError, InvalidRequest
-from careca.types import CacheClearance, MemoryRelease, Progress, Segment, Stage
+from careca.types import CacheClearance, MemoryRelease, ModelServiceStats, Progress, Segment, Stage
 from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
 from careca_gateway.admin import SystemStats
 from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request
+from careca_gateway.together import stats_together
 
 MAX_NAME_CHARACTERS = 255
 """Greatest length of a display name."""
@@ -65,17 +66,28 @@ def decode_stages(numbers: Sequence[audio_pb2.Stage.ValueType], known: Sequence[
 def encode_stats(stats: SystemStats) -> admin_pb2.StatsResponse:
     """The message of the state of all services."""
     return admin_pb2.StatsResponse(
-        stages=[
-            admin_pb2.StatsResponse.StageStats(stage=codec.encode_stage(stage), error_message=service.message)
-            if isinstance(service, CarecaError)
-            else admin_pb2.StatsResponse.StageStats(
-                stage=codec.encode_stage(stage), stats=codec.encode_model_service_stats(service)
-            )
-            for stage, service in stats.services.items()
-        ],
+        stages=[_encode_stage_stats(stage, replicas) for stage, replicas in stats.services.items()],
         gateway_memory=codec.encode_memory_usage(stats.memory),
         stored_recordings=stats.store.recordings,
         stored_bytes=stats.store.size_bytes,
+    )
+
+
+def _encode_stage_stats(
+    stage: Stage, replicas: Mapping[str, ModelServiceStats | CarecaError]
+) -> admin_pb2.StatsResponse.StageStats:
+    reached = [each for each in replicas.values() if isinstance(each, ModelServiceStats)]
+    reasons = dict.fromkeys(each.message for each in replicas.values() if isinstance(each, CarecaError))
+    return admin_pb2.StatsResponse.StageStats(
+        stage=codec.encode_stage(stage),
+        stats=codec.encode_model_service_stats(stats_together(reached)) if reached else None,
+        error_message="" if reached else "; ".join(reasons),
+        replicas=[
+            admin_pb2.StatsResponse.ReplicaStats(address=address, error_message=each.message)
+            if isinstance(each, CarecaError)
+            else admin_pb2.StatsResponse.ReplicaStats(address=address, stats=codec.encode_model_service_stats(each))
+            for address, each in replicas.items()
+        ],
     )
 
 

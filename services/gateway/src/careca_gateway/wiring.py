@@ -16,7 +16,7 @@ from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, 
 from careca_gateway.admin import Administration
 from careca_gateway.assemble import Assembler
 from careca_gateway.blobs import Blobs, LocalBlobs, open_blobs
-from careca_gateway.clients import DiarizerClient, ReplicaChannel, TranscriberClient
+from careca_gateway.clients import DiarizerClient, Replicas, TranscriberClient
 from careca_gateway.decode import Decoder
 from careca_gateway.door import Door
 from careca_gateway.gateway import Gateway
@@ -50,11 +50,8 @@ def wire(settings: GatewaySettings) -> Wiring:
     tls = settings.services_tls
     if tls:
         metrics.watch_certificate("services", tls)
-    channels = {
-        Stage.TRANSCRIBE: ReplicaChannel(settings.transcriber_target, tls),
-        Stage.DIARIZE: ReplicaChannel(settings.diarizer_target, tls),
-    }
-    transcriber, diarizer = TranscriberClient(channels[Stage.TRANSCRIBE]), DiarizerClient(channels[Stage.DIARIZE])
+    transcribers, diarizers = Replicas(settings.transcriber_target, tls), Replicas(settings.diarizer_target, tls)
+    transcriber, diarizer = TranscriberClient(transcribers), DiarizerClient(diarizers)
     decoder = Decoder(settings.decode_limits, slots=settings.decoders, confinement=settings.decode_confined)
     intake = Intake(decoder, idle_seconds=settings.upload_idle_seconds)
     assembler = Assembler(least_similarity=settings.known_speaker_similarity)
@@ -126,8 +123,8 @@ def wire(settings: GatewaySettings) -> Wiring:
         await housekeeper.close()
         if queue:
             await queue.close()
-        for channel in channels.values():
-            await channel.close()
+        await transcribers.close()
+        await diarizers.close()
         await asyncio.to_thread(store.close)
 
     return Wiring(add_services, metrics, warm_up, close, drain, Door(tokens) if tokens else let_anybody_in)

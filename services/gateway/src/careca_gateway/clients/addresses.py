@@ -60,6 +60,11 @@ async def look_up(name: str, port: int) -> set[str]:
     }
 
 
+def shown(address: str) -> str:
+    """The address as people write it."""
+    return address.removeprefix(_DNS).removeprefix(_LISTS[0]).removeprefix(_LISTS[1])
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

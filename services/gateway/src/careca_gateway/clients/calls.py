@@ -1,14 +1,15 @@
 """How the gateway calls model services: offers audio by its digest, tries again, tells its own errors from a caller's.
 
-A service that cannot be reached, or that goes away while it works, is asked again for some seconds: one that restarts
-is back by then, and others may be there already. Audio is named by its digest and what has been told is not told again,
-so that nobody notices but by the time it takes.
+What a full replica refuses is offered at once to others that have room. A service that cannot be reached, or that goes
+away while it works, is asked again for some seconds: one that restarts is back by then, and others may be there
+already. Audio is named by its digest and what has been told is not told again, so that nobody notices but by the time
+it takes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -17,9 +18,10 @@ import grpc.aio
 from google.protobuf.descriptor import Descriptor
 
 from careca import request_id, tracing
-from careca.errors import InternalError, InvalidRecording, InvalidRequest, Unavailable
+from careca.errors import InternalError, InvalidRecording, InvalidRequest, Overloaded, Unavailable
 from careca.logs import get_logger
 from careca.statuses import responses_of, translated_errors
+from careca_gateway.clients.replicas import Replica, Replicas
 from careca_gateway.request import Deadline
 
 CHUNK_BYTES = 1024 * 1024
@@ -53,7 +55,8 @@ class AudioCall(Generic[Q, S]):
     """One question about audio to a model service.
 
     Args:
-        method: the stub's method.
+        replicas: whom to ask.
+        method: the stub's method, of a stub on a channel.
         config: the first message.
         chunk: makes the message that carries some of the audio.
         audio: the file that is sent if the service asks for it.
@@ -62,13 +65,15 @@ class AudioCall(Generic[Q, S]):
 
     def __init__(
         self,
-        method: grpc.aio.StreamStreamMultiCallable[Q, S],
+        replicas: Replicas,
+        method: Callable[[grpc.aio.Channel], grpc.aio.StreamStreamMultiCallable[Q, S]],
         *,
         config: Q,
         chunk: Callable[[bytes], Q],
         audio: Path,
         options_field: str,
     ) -> None:
+        self._replicas = replicas
         self._method = method
         self._config = config
         self._chunk = chunk
@@ -79,17 +84,20 @@ class AudioCall(Generic[Q, S]):
         """What the service answers, its asking for the audio apart. Closing it cancels the call.
 
         Segments that were told before a service went away are not told again; whoever works on it then begins anew.
+        A replica that is full refuses before it does anything, so that another one may be asked in its place.
 
         Raises ``CarecaError`` as the service did; what it refuses is named as the gateway's callers know it.
         """
         pauses = iter(RETRY_SECONDS)
+        refusals: dict[Replica, Overloaded] = {}
+        replica = self._replicas.best()
         told = 0
         ended = False
         while not ended:
             segments = 0
             try:
                 with _own_terms(self._options_field):
-                    async with aclosing(self._attempt(deadline)) as responses:
+                    async with aclosing(self._attempt(replica, deadline)) as responses:
                         async for response in responses:
                             if _is_segment(response):
                                 segments += 1
@@ -99,18 +107,30 @@ class AudioCall(Generic[Q, S]):
                             if not response.HasField("audio_needed"):
                                 yield response
                 ended = True
+            except Overloaded as error:
+                refusals[replica] = error
+                replica = self._elsewhere(refusals)
             except Unavailable as error:
                 pause = next(pauses, None)
                 if pause is None or not deadline.allows(pause):
                     raise
                 _log.info("a service is asked again", reason=error.reason, error=error.message)
                 await asyncio.sleep(pause)
+                replica = self._replicas.best()
 
-    async def _attempt(self, deadline: Deadline) -> AsyncGenerator[S, None]:
-        """Everything that one call answers."""
+    def _elsewhere(self, refusals: Mapping[Replica, Overloaded]) -> Replica:
+        """Who has room where others refused; where nobody has, raises what the one said who has room the soonest."""
+        replica = self._replicas.with_room(refusals)
+        if replica is None:
+            raise min(refusals.values(), key=lambda refusal: refusal.retry_after_seconds or 0.0)
+        _log.info("another replica is asked", address=replica.address, full=[each.address for each in refusals])
+        return replica
+
+    async def _attempt(self, replica: Replica, deadline: Deadline) -> AsyncGenerator[S, None]:
+        """Everything that one call of a replica answers."""
         sending = _Sending(self._config, self._chunk, self._audio)
         metadata = (*request_id.outgoing(), *tracing.outgoing())
-        call = self._method(sending.messages(), timeout=deadline.remaining(), metadata=metadata)
+        call = self._method(replica)(sending.messages(), timeout=deadline.remaining(), metadata=metadata)
         try:
             with _not_cancelled_by_us(sending):
                 async for response in responses_of(call):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-
-import grpc.aio
 
 from careca import codec
 from careca.types import CacheClearance, ClearScope, DiarizationOptions, MemoryRelease, ModelServiceStats
 from careca.v1 import audio_pb2, diarizer_pb2, diarizer_pb2_grpc
+from careca_gateway.clients.addresses import shown
 from careca_gateway.clients.calls import AudioCall, ask
+from careca_gateway.clients.replicas import Replica, Replicas
 from careca_gateway.pipeline import Finished
 from careca_gateway.request import Deadline, WorkEvent
 from careca_gateway.store import StoredAudio
@@ -19,10 +19,10 @@ _AudioRequest = diarizer_pb2.DiarizeRequest
 
 
 class DiarizerClient:
-    """The diarizer behind a channel. All methods raise ``CarecaError``."""
+    """The diarizer, of which there may be several replicas. All methods raise ``CarecaError``."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = diarizer_pb2_grpc.DiarizerServiceStub(channel)
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
 
     async def run(
         self, audio: StoredAudio, options: DiarizationOptions, *, skip_cache: bool, deadline: Deadline
@@ -34,7 +34,8 @@ class DiarizerClient:
             cache_control=audio_pb2.CacheControl(skip_cache=skip_cache),
         )
         call = AudioCall(
-            self._stub.Diarize,
+            self._replicas,
+            lambda channel: diarizer_pb2_grpc.DiarizerServiceStub(channel).Diarize,
             config=_AudioRequest(config=config),
             chunk=lambda data: _AudioRequest(audio_chunk=data),
             audio=audio.path,
@@ -46,6 +47,22 @@ class DiarizerClient:
                     yield codec.decode_progress(response.progress)
                 else:
                     yield Finished(response.result.diarization, response.result.cached)
+
+    def replicas(self) -> Sequence[DiarizerReplica]:
+        """All replicas, the best to ask first, those that are away among them."""
+        return [DiarizerReplica(replica) for replica in self._replicas.all]
+
+    async def present(self) -> Sequence[DiarizerReplica]:
+        """All replicas that are not away, the best to ask first; where all are away, all."""
+        return [DiarizerReplica(replica) for replica in await self._replicas.present()]
+
+
+class DiarizerReplica:
+    """One diarizer, as operators see it. All methods raise ``CarecaError``."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.address = shown(replica.address)
+        self._stub = diarizer_pb2_grpc.DiarizerServiceStub(replica)
 
     async def stats(self, deadline: Deadline) -> ModelServiceStats:
         """The live state of the service and its cache."""

@@ -1,4 +1,4 @@
-"""A channel to all replicas of a service, which gives each call to the one with the fewest calls of ours.
+"""A channel to each replica of a service, and which of them is the best to call: the one with the fewest of our calls.
 
 gRPC's own balancing takes turns. That is right for calls of milliseconds; tasks of minutes pile up behind one replica
 while another is idle. It also finds new addresses of a name only when a connection ends, and does not notice a process
@@ -6,7 +6,7 @@ that hangs. Here each replica is asked for its health several times a second and
 
 * a replica that refuses calls, drains or cannot be reached gets none until its health says that it serves;
 * one that does not answer in time gets none while another does: it hangs, or is busy, so that its calls go on;
-* one that says it is full is asked last for a moment;
+* one that says it is full is asked last for a moment, and what it refused is offered to those that have room;
 * a new address of a name gets calls as soon as it serves; one that is gone keeps those that it has.
 """
 
@@ -16,7 +16,8 @@ import asyncio
 import enum
 import random
 import time
-from typing import Any
+from collections.abc import Container
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -69,12 +70,12 @@ class State(enum.IntEnum):
     AWAY = 3
 
 
-class Replica:
-    """One address, and what is known of who is there."""
+class Replica(DeferredChannel):
+    """A channel to one address, which counts its calls, and what is known of who is there."""
 
     def __init__(self, address: str, channel: grpc.aio.Channel) -> None:
         self.address = address
-        self.channel = channel
+        self._channel = channel
         self.calls = 0
         """Calls of ours that have not ended."""
         self.state = State.UNKNOWN
@@ -86,13 +87,28 @@ class Replica:
     @property
     def rank(self) -> tuple[State, bool, int]:
         """The smaller, the better to call."""
-        return self.state, time.monotonic() < self._full_until, self.calls
+        return self.state, self.is_full, self.calls
 
-    def begin(self, call: grpc.aio.Call) -> None:
-        """Counts a call and learns from how it ends."""
+    @property
+    def is_full(self) -> bool:
+        """Whether it said so just now."""
+        return time.monotonic() < self._full_until
+
+    def chosen(self) -> grpc.aio.Channel:
+        """The only one there is."""
+        return self._channel
+
+    def begin(self, make: Make) -> Any:
+        """Makes a call, counts it and learns from how it ends."""
+        call = make(self._channel)
         self.calls += 1
         self._idle.clear()
         call.add_done_callback(self._ended)
+        return call
+
+    async def close(self, grace: float | None = None) -> None:
+        """Closes the connection; calls in flight get ``grace`` seconds."""
+        await self._channel.close(grace)
 
     def _ended(self, call: Any) -> None:
         self.calls -= 1
@@ -123,7 +139,7 @@ class Replica:
         try:
             await self._idle.wait()
         finally:
-            await self.channel.close()
+            await self.close()
 
     def _note(self, state: State) -> None:
         if state is not self.state:
@@ -131,8 +147,8 @@ class Replica:
         self.state = state
 
 
-class ReplicaChannel(DeferredChannel):
-    """Makes each call on the best replica at that moment. To be made in the event loop that it is used in.
+class Replicas:
+    """All replicas of a service, and which to call. To be made in the event loop that it is used in.
 
     Args:
         target: where the replicas are: see ``careca_gateway.clients.addresses``.
@@ -158,20 +174,32 @@ class ReplicaChannel(DeferredChannel):
         self._looking = asyncio.create_task(self._follow()) if self._target.name else None
 
     @property
-    def replicas(self) -> tuple[Replica, ...]:
-        """Those that may be called now."""
-        return tuple(self._replicas.values())
+    def all(self) -> tuple[Replica, ...]:
+        """Those that may be called now, the best first.
 
-    def chosen(self) -> grpc.aio.Channel:
-        """The channel to the replica that is the best now."""
-        return self._best().channel
+        Of several that are as good any may be it: gateways that all took the same would meet there.
+        """
+        return tuple(sorted(self._replicas.values(), key=lambda replica: (replica.rank, random.random())))
 
-    def begin(self, make: Make) -> Any:
-        """Makes a call on the best replica, whose calls are counted."""
-        replica = self._best()
-        call = make(replica.channel)
-        replica.begin(call)
-        return call
+    def best(self) -> Replica:
+        """The one to call now."""
+        return self.all[0]
+
+    def with_room(self, tried: Container[Replica]) -> Replica | None:
+        """The best but for those ``tried``, if it is ready and did not say just now that it is full."""
+        best = next((replica for replica in self.all if replica not in tried), None)
+        return best if best and best.state is State.READY and not best.is_full else None
+
+    async def present(self) -> tuple[Replica, ...]:
+        """All but those that are away, the best first; where all are away, all. Asks each for its health first."""
+        await asyncio.gather(*(replica.look() for replica in self.all))
+        return tuple(replica for replica in self.all if replica.state is not State.AWAY) or self.all
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self, grace: float | None = None) -> None:
         """Closes all connections; calls in flight get ``grace`` seconds."""
@@ -179,11 +207,7 @@ class ReplicaChannel(DeferredChannel):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(replica.channel.close(grace) for replica in self._replicas.values()))
-
-    def _best(self) -> Replica:
-        """Of several that are as good, any: gateways that all took the first would meet there."""
-        return min(self._replicas.values(), key=lambda replica: (replica.rank, random.random()))
+        await asyncio.gather(*(replica.close(grace) for replica in self._replicas.values()))
 
     async def _follow(self) -> None:
         """Keeps up with the addresses of the name."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-
-import grpc.aio
 
 from careca import codec
 from careca.types import CacheClearance, ClearScope, MemoryRelease, ModelServiceStats, TranscriptionOptions
 from careca.v1 import audio_pb2, transcriber_pb2, transcriber_pb2_grpc
+from careca_gateway.clients.addresses import shown
 from careca_gateway.clients.calls import AudioCall, ask
+from careca_gateway.clients.replicas import Replica, Replicas
 from careca_gateway.pipeline import Finished
 from careca_gateway.request import Deadline, WorkEvent
 from careca_gateway.store import StoredAudio
@@ -19,10 +19,10 @@ _AudioRequest = transcriber_pb2.TranscriberServiceTranscribeRequest
 
 
 class TranscriberClient:
-    """The transcriber behind a channel. All methods raise ``CarecaError``."""
+    """The transcriber, of which there may be several replicas. All methods raise ``CarecaError``."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
 
     async def run(
         self, audio: StoredAudio, options: TranscriptionOptions, *, skip_cache: bool, deadline: Deadline
@@ -34,7 +34,8 @@ class TranscriberClient:
             cache_control=audio_pb2.CacheControl(skip_cache=skip_cache),
         )
         call = AudioCall(
-            self._stub.Transcribe,
+            self._replicas,
+            lambda channel: transcriber_pb2_grpc.TranscriberServiceStub(channel).Transcribe,
             config=_AudioRequest(config=config),
             chunk=lambda data: _AudioRequest(audio_chunk=data),
             audio=audio.path,
@@ -48,6 +49,22 @@ class TranscriberClient:
                     yield codec.decode_segment(response.segment)
                 else:
                     yield Finished(response.result.transcript, response.result.cached)
+
+    def replicas(self) -> Sequence[TranscriberReplica]:
+        """All replicas, the best to ask first, those that are away among them."""
+        return [TranscriberReplica(replica) for replica in self._replicas.all]
+
+    async def present(self) -> Sequence[TranscriberReplica]:
+        """All replicas that are not away, the best to ask first; where all are away, all."""
+        return [TranscriberReplica(replica) for replica in await self._replicas.present()]
+
+
+class TranscriberReplica:
+    """One transcriber, as operators see it. All methods raise ``CarecaError``."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.address = shown(replica.address)
+        self._stub = transcriber_pb2_grpc.TranscriberServiceStub(replica)
 
     async def stats(self, deadline: Deadline) -> ModelServiceStats:
         """The live state of the service and its cache."""

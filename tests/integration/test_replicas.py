@@ -81,6 +81,15 @@ async def services() -> AsyncIterator[list[ModelService]]:
         await service.stop()
 
 
+@pytest.fixture
+async def longer() -> AsyncIterator[ModelService]:
+    """One with more places to wait in."""
+    service = ModelService(FakeTranscriberEngine(), max_waiting=3)
+    await service.start("")
+    yield service
+    await service.stop()
+
+
 def ready(services: list[ModelService]) -> dict[int, State]:
     return {service.port: State.READY for service in services}
 
@@ -120,11 +129,14 @@ async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncI
         others = [asyncio.create_task(other.ask()) for _ in range(calls)]
         (replica,) = TranscriberClient(replicas).replicas()
         async with asyncio.timeout(SOON_SECONDS):
-            while await work(replica) != (1, calls - 1):
+            while await work(replica) != (1, calls - 1):  # noqa: ASYNC110 -- nothing tells of it
                 await asyncio.sleep(0.02)
-        yield
-        let_go([service])
-        assert await asyncio.gather(*others) == [TEXTS] * calls
+        try:
+            yield
+        finally:
+            let_go([service])
+            told = await asyncio.gather(*others)
+    assert told == [TEXTS] * calls
 
 
 async def work(replica: TranscriberReplica) -> tuple[int, int]:
@@ -211,10 +223,8 @@ async def test_what_a_full_one_refuses_is_computed_by_one_with_room_and_nobody_n
 
 
 async def test_where_all_are_full_the_one_says_when_to_come_back_that_has_room_the_soonest(
-    services: list[ModelService], tmp_path: Path
+    services: list[ModelService], longer: ModelService, tmp_path: Path
 ) -> None:
-    longer = ModelService(FakeTranscriberEngine(), max_waiting=3)
-    await longer.start("")
     both = [services[0], longer]
     async with full(services[0], tmp_path), full(longer, tmp_path, calls=4), Replicas(listed(both)) as replicas:
         asker = Asker(replicas, tmp_path)
@@ -227,7 +237,6 @@ async def test_where_all_are_full_the_one_says_when_to_come_back_that_has_room_t
 
         assert refused.value.retry_after_seconds == min(alone)
         assert inferences(both) == [1, 1], "they had these before"
-    await longer.stop()
 
 
 async def test_where_one_is_full_and_the_other_away_the_refusal_stands(

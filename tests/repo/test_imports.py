@@ -29,7 +29,7 @@ IMPORTERS = {
     "grpc": {
         *("channel", "deferred_channel", "interceptors", "launch", "model_service", "probe", "robust_server"),
         *("rotating_channel", "server", "statuses"),
-        *("service", "wiring", "calls", "replicas", "transcriber", "diarizer"),
+        *("service", "wiring", "calls", "replicas"),
     },
 }
 

@@ -32,7 +32,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 300.0
 STOP_SECONDS = 30.0
 
-_LOWEST_FREE_PORT, _FREE_PORTS = 15_000, 17_000
+FREE_PORTS = range(15_000, 32_000)
+"""Where ``free_ports`` looks: below those that a system gives to whoever asks for any."""
 
 
 class StackError(Exception):
@@ -64,12 +65,12 @@ class Ports:
 
 
 def free_ports(count: int) -> list[int]:
-    """As many different ports that are free now, of those that a system does not give to whoever asks for any."""
+    """As many different ports that are free now."""
     ports: list[int] = []
     with contextlib.ExitStack() as held:
         while len(ports) < count:
             # Never from random, which two processes may have seeded alike.
-            port = _LOWEST_FREE_PORT + secrets.randbelow(_FREE_PORTS)
+            port = secrets.choice(FREE_PORTS)
             with contextlib.suppress(OSError):
                 held.enter_context(socket.socket()).bind((HOST, port))
                 ports.append(port)

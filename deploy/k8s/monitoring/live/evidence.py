@@ -16,7 +16,7 @@ MAY_BE_EMPTY = {
     "careca_tls_certificate_expiry_timestamp_seconds": "the services of one machine talk without TLS",
     "namespace_job_pod:careca_gpu_memory:ratio": "there may be no GPU; what the rule gives is tested by promtool",
 }
-"""Metrics and recording rules that may have no value here although they exist, and why. A query that asks for one may have no answer."""
+"""Metrics and rules that may have no value here, and why. A query that asks for one may have no answer."""
 
 
 @dataclass(frozen=True, slots=True)

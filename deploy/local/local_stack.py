@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,9 @@ STOP_SECONDS = 30.0
 
 FREE_PORTS = range(15_000, 32_000)
 """Where ``free_ports`` looks: below those that a system gives to whoever asks for any."""
+
+_RECENT_PORTS: deque[int] = deque(maxlen=1_000)
+"""Not given again soon: the server that a port was chosen for may not listen yet."""
 
 
 class StackError(Exception):
@@ -65,15 +69,18 @@ class Ports:
 
 
 def free_ports(count: int) -> list[int]:
-    """As many different ports that are free now."""
+    """As many different ports that are free now, none of them given by this process's last calls."""
     ports: list[int] = []
     with contextlib.ExitStack() as held:
         while len(ports) < count:
             # Never from random, which two processes may have seeded alike.
             port = secrets.choice(FREE_PORTS)
+            if port in _RECENT_PORTS:
+                continue
             with contextlib.suppress(OSError):
                 held.enter_context(socket.socket()).bind((HOST, port))
                 ports.append(port)
+                _RECENT_PORTS.append(port)
     return ports
 
 

@@ -9,6 +9,7 @@ from careca import codec
 from careca.types import (
     Channel,
     Digest,
+    Notice,
     OutputFormat,
     Result,
     Speaker,
@@ -137,6 +138,11 @@ class TranscriptionResult:
         """Everybody who speaks, in order of first speech: label, voice, and the name where it is somebody known."""
         return self.values.speakers
 
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What a person should know about the recording; notices about all of it come first."""
+        return self._head.notices
+
     @cached_property
     def values(self) -> Result:
         """All of it as one frozen value."""
@@ -153,5 +159,6 @@ class TranscriptionResult:
                 duration=whole.duration,
                 stages=whole.stages,
                 channels=whole.channels,
+                notices=whole.notices,
             )
         )

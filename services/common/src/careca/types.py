@@ -121,6 +121,8 @@ class Segment:
     end: float
     text: str
     words: tuple[Word, ...] = ()
+    language: str = ""
+    """ISO 639-1 code of the language spoken in it; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,21 @@ class Utterance:
     text: str
     speaker: str | None = None
     words: tuple[Word, ...] = ()
+    language: str = ""
+    """ISO 639-1 code of the language spoken in it; empty where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about a recording that its result alone does not show. It is no failure: the result is complete."""
+
+    code: str
+    """For programs: UPPER_SNAKE_CASE, one of those that docs/notices.md lists."""
+    message: str
+    """For people: one sentence."""
+    start: float | None = None
+    """The place it is about, where it is about one."""
+    end: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +385,8 @@ class Result:
     transcription_model: str = ""
     diarization_model: str = ""
     formats: Mapping[OutputFormat, str] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+    """What a person should know about the recording, by place; those about all of it first."""
 
     @property
     def partial(self) -> bool:

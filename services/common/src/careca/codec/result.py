@@ -23,7 +23,7 @@ from careca.codec.speech import (
     write_words,
 )
 from careca.errors import InvalidRequest
-from careca.types import Channel, OutputFormat, Result, StageReport, StageState, Utterance
+from careca.types import Channel, Notice, OutputFormat, Result, StageReport, StageState, Utterance
 from careca.v1 import gateway_pb2
 
 FORMATS: Mapping[OutputFormat, gateway_pb2.OutputFormat.ValueType] = {
@@ -92,6 +92,8 @@ def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
     write_candidates(message.candidates, result.candidates)
     for output_format, text in result.formats.items():
         message.formats.add(format=FORMATS[output_format], text=text)
+    for notice in result.notices:
+        _write_notice(message.notices.add(), notice)
     return message
 
 
@@ -116,6 +118,7 @@ def decode_result(message: gateway_pb2.TranscribeResult) -> Result:
         transcription_model=message.transcription_model,
         diarization_model=message.diarization_model,
         formats={decode_format(form.format, "result.formats"): form.text for form in message.formats},
+        notices=tuple(_decode_notice(notice) for notice in message.notices),
     )
 
 
@@ -124,6 +127,7 @@ def _write_utterance(message: gateway_pb2.Utterance, utterance: Utterance) -> No
     set_duration(message.end_offset, utterance.end)
     message.speaker_label = utterance.speaker or ""
     message.text = utterance.text
+    message.language_code = utterance.language
     write_words(message.words, utterance.words)
 
 
@@ -134,6 +138,24 @@ def _decode_utterance(message: gateway_pb2.Utterance) -> Utterance:
         text=message.text,
         speaker=message.speaker_label or None,
         words=read_words(message.words),
+        language=message.language_code,
+    )
+
+
+def _write_notice(message: gateway_pb2.Notice, notice: Notice) -> None:
+    message.code, message.message = notice.code, notice.message
+    if notice.start is not None:
+        set_duration(message.start_offset, notice.start)
+    if notice.end is not None:
+        set_duration(message.end_offset, notice.end)
+
+
+def _decode_notice(message: gateway_pb2.Notice) -> Notice:
+    return Notice(
+        code=message.code,
+        message=message.message,
+        start=decode_duration(message.start_offset) if message.HasField("start_offset") else None,
+        end=decode_duration(message.end_offset) if message.HasField("end_offset") else None,
     )
 
 

@@ -52,6 +52,7 @@ def _write_segment(message: audio_pb2.Segment, segment: Segment) -> None:
     set_duration(message.start_offset, segment.start)
     set_duration(message.end_offset, segment.end)
     message.text = segment.text
+    message.language_code = segment.language
     write_words(message.words, segment.words)
 
 
@@ -69,6 +70,7 @@ def decode_segment(message: audio_pb2.Segment) -> Segment:
         decode_duration(message.end_offset),
         message.text,
         read_words(message.words),
+        message.language_code,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from careca.types import Digest, Result, Speaker, StageState, Turn, Utterance, Word
+from careca.types import Digest, Notice, Result, Speaker, StageState, Turn, Utterance, Word
 
 _EMBEDDING_DECIMALS = 7
 """As many as the embeddings have: they are 32-bit numbers."""
@@ -30,6 +30,7 @@ def _document(result: Result, name: str) -> dict[str, Any]:
             for report in result.stages
             if report.state is StageState.FAILED
         ],
+        "notices": [_notice(notice) for notice in result.notices],
         "speakers": [_speaker(speaker) for speaker in result.speakers],
         "channels": [{"audio": _digest(channel.audio), "speaker": channel.speaker} for channel in result.channels],
         "utterances": [_utterance(utterance) for utterance in result.utterances],
@@ -58,11 +59,21 @@ def _speaker(speaker: Speaker) -> dict[str, Any]:
     }
 
 
+def _notice(notice: Notice) -> dict[str, Any]:
+    return {
+        "code": notice.code,
+        "message": notice.message,
+        "start": _time(notice.start),
+        "end": _time(notice.end),
+    }
+
+
 def _utterance(utterance: Utterance) -> dict[str, Any]:
     return {
         "start": _time(utterance.start),
         "end": _time(utterance.end),
         "speaker": utterance.speaker,
+        "language": utterance.language,
         "text": utterance.text,
         "words": [_word(word) for word in utterance.words],
     }

@@ -24,7 +24,7 @@ from careca.errors import (
     Overloaded,
     PreconditionFailed,
 )
-from careca.types import ClearScope, OutputFormat, Stage
+from careca.types import ClearScope, Notice, NoticeCode, OutputFormat, Stage
 from careca.v1 import gateway_pb2
 from careca_client.cli import outputs
 from careca_client.cli.app import build_app
@@ -463,6 +463,38 @@ def test_a_partial_result_is_delivered_and_has_its_own_code(
     assert result.exit_code == ExitCode.PARTIAL
     assert result.stdout == "txt of call.wav\n"
     assert "diarize failed: the device has too little memory; the rest is delivered without it" in result.stderr
+
+
+def notices() -> tuple[Notice, ...]:
+    return (
+        Notice(NoticeCode.FEWER_SPEAKERS_THAN_ASKED, "50 speakers were asked for, but 2 could be found"),
+        Notice(NoticeCode.SPEECH_WITHOUT_WORDS, "speech of 2.5 s is heard", 61.0, 63.5),
+        Notice("OF_A_NEWER_GATEWAY", "something is\nas it is"),
+    )
+
+
+def test_notices_are_told_on_stderr_one_a_line_with_the_recording_and_the_place(
+    careca: Careca, gateway: GatewayFixture, tmp_path: Path
+) -> None:
+    gateway.script.notices = notices()
+    calls = [recording(tmp_path / "a.wav"), recording(tmp_path / "b.wav")]
+
+    result = careca("transcribe", *calls, "-f", "txt")
+
+    assert result.exit_code == ExitCode.OK
+    assert result.stdout == "txt of a.wav\ntxt of b.wav\n"
+    for call in calls:
+        assert [line for line in lines_for(result, call) if ": notice " in line] == [
+            f"careca: {call}: notice FEWER_SPEAKERS_THAN_ASKED: 50 speakers were asked for, but 2 could be found",
+            f"careca: {call}: notice SPEECH_WITHOUT_WORDS [00:01:01.000 - 00:01:03.500]: speech of 2.5 s is heard",
+            f"careca: {call}: notice OF_A_NEWER_GATEWAY: something is as it is",
+        ]
+
+
+def test_quiet_tells_no_notices(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
+    gateway.script.notices = notices()
+
+    assert careca("transcribe", "--quiet", call).stderr == ""
 
 
 def test_one_bad_recording_does_not_keep_the_others_from_being_tried(careca: Careca, tmp_path: Path) -> None:

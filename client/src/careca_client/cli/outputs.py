@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from careca.clock import clock
 from careca.types import OutputFormat, Segment, Utterance
 from careca_client.cli import terminal
 from careca_client.result import TranscriptionResult
@@ -140,10 +141,3 @@ def _line_of(utterance: Utterance, style: str) -> Text:
         (f"{utterance.speaker or 'UNKNOWN'}: ", style),
         utterance.text,
     )
-
-
-def clock(seconds: float) -> str:
-    """``seconds`` as HH:MM:SS.mmm."""
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}.{rest % 1000:03}"

@@ -84,7 +84,8 @@ def transcribe(
     """Says who said what, and when, in each recording.
 
     Without --format the utterances are printed for people, one a line. stdout carries results only, in the order of the
-    arguments; progress and messages go to stderr. A recording that the gateway has seen before is not uploaded again.
+    arguments; progress, messages, and notices of what a person should know about a recording go to stderr. A recording
+    that the gateway has seen before is not uploaded again.
     """
     check_stdin(files)
     chosen = _choose_formats(files, formats, output_dir)

@@ -87,6 +87,17 @@ class ChannelMode(enum.StrEnum):
     """Each is a speaker's own, transcribed apart from the others."""
 
 
+class NoticeCode(enum.StrEnum):
+    """What notices can be about. The codes never change their meaning; docs/notices.md says what to do about each."""
+
+    SPEECH_WITHOUT_WORDS = "SPEECH_WITHOUT_WORDS"
+    """The diarizer hears speech of two seconds or more where the transcriber found no word."""
+    FEWER_SPEAKERS_THAN_ASKED = "FEWER_SPEAKERS_THAN_ASKED"
+    """Fewer speakers were found than the exact or the least number that was asked for."""
+    SEVERAL_LANGUAGES = "SEVERAL_LANGUAGES"
+    """More than one language is spoken."""
+
+
 class ClearScope(enum.StrEnum):
     """Which entries of a cache to clear."""
 
@@ -232,7 +243,7 @@ class Notice:
     """Something about a recording that its result alone does not show. It is no failure: the result is complete."""
 
     code: str
-    """For programs: UPPER_SNAKE_CASE, one of those that docs/notices.md lists."""
+    """For programs: a ``NoticeCode``, or one of a newer version."""
     message: str
     """For people: one sentence."""
     start: float | None = None

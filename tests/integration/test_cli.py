@@ -563,11 +563,56 @@ def test_a_wrong_command_line_is_refused_without_asking(
     assert gateway.script.cleared == []
 
 
-def test_an_option_that_only_the_service_can_judge_is_refused_with_its_reason(careca: Careca, call: Path) -> None:
-    result = careca("transcribe", call, "--language", "English")
+@pytest.mark.parametrize("command", ["transcribe", "submit"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--prompt", "x" * 1001),
+        ("--hotword", "x" * 101),
+        ("--hotword", ""),
+        [each for number in range(101) for each in ("--hotword", f"word{number}")],
+        ("--known-speaker", "SPEAKER_00={}"),
+    ],
+    ids=["prompt", "hotword", "empty hotword", "hotwords", "name"],
+)
+def test_an_option_out_of_range_is_told_once_for_all_recordings_before_anything_is_sent(
+    careca: Careca, gateway: GatewayFixture, tmp_path: Path, command: str, arguments: Sequence[str]
+) -> None:
+    calls = [recording(tmp_path / "a.wav"), recording(tmp_path / "b.wav")]
+
+    result = careca(command, *calls, *(argument.format(calls[0]) for argument in arguments))
 
     assert result.exit_code == ExitCode.REFUSED
-    assert "language_code" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "config." in result.stderr
+    assert gateway.script.configs == []
+    assert gateway.jobs.script.submissions == []
+
+
+@pytest.mark.parametrize("command", ["transcribe", "submit"])
+def test_a_language_may_be_written_as_people_write_it(
+    careca: Careca, gateway: GatewayFixture, call: Path, command: str
+) -> None:
+    for written in ("pt", "PT", "pt-BR", "pt_BR.UTF-8", "por", "Portuguese", "português", ""):
+        assert careca(command, call, "--language", written, "--again" if command == "submit" else "-q").exit_code == 0
+
+    asked = [*gateway.script.configs, *(each.config for each in gateway.jobs.script.submissions if each.config)]
+    known = [config.transcription.language_code for config in asked]
+    assert set(known[:-1]) == {"pt"}
+    assert known[-1] == ""
+
+
+@pytest.mark.parametrize("command", ["transcribe", "submit"])
+def test_an_unknown_language_is_refused_with_the_nearest_known_one(
+    careca: Careca, gateway: GatewayFixture, call: Path, command: str
+) -> None:
+    result = careca(command, call, "--language", "Portugese")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "--language" in result.stderr
+    assert "nearest are Portuguese (pt)" in result.stderr
+    assert gateway.script.configs == []
+    assert gateway.jobs.script.submissions == []
 
 
 def test_debug_shows_the_traceback(careca: Careca, gateway: GatewayFixture, call: Path) -> None:

@@ -197,7 +197,10 @@ def test_several_languages_are_told_in_the_order_in_which_they_are_heard() -> No
     (found,) = notices_of(REQUEST, [transcript(*segments)], None)
 
     assert (found.code, found.start, found.end) == (NoticeCode.SEVERAL_LANGUAGES, None, None)
-    assert found.message == ("3 languages are spoken: pt from 00:00:00.500, en from 00:00:02.000, es from 00:00:10.600")
+    assert found.message == (
+        "3 languages are spoken: Portuguese (pt) from 00:00:00.500, English (en) from 00:00:02.000,"
+        " Spanish (es) from 00:00:10.600"
+    )
 
 
 def test_channels_in_different_languages_are_several() -> None:
@@ -205,7 +208,7 @@ def test_channels_in_different_languages_are_several() -> None:
 
     (found,) = notices_of(SEPARATE, each, None)
 
-    assert "pt from 00:00:00.000, en from 00:00:02.000" in found.message
+    assert "Portuguese (pt) from 00:00:00.000, English (en) from 00:00:02.000" in found.message
 
 
 def test_one_language_and_segments_of_none_are_not_several() -> None:

@@ -35,7 +35,7 @@ Examples:
 
 \b
   careca transcribe meeting.mp4
-  careca transcribe --max-speakers 4 --language en call.wav
+  careca transcribe --max-speakers 4 --language pt-BR call.wav
   careca transcribe --known-speaker Ana=ana.wav --known-speaker Bob=bob.json meeting.mp4
   careca transcribe --channels separate stereo-call.wav
   careca transcribe -f srt -f json -o subtitles/ *.mkv

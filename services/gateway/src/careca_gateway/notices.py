@@ -13,6 +13,7 @@ from math import inf
 from typing import NamedTuple
 
 from careca.clock import clock
+from careca.languages import name_of
 from careca.types import ChannelMode, Diarization, DiarizationOptions, Notice, NoticeCode, Segment, Transcript
 from careca_gateway.request import Request
 from careca_gateway.words import spans
@@ -79,7 +80,9 @@ def _several_languages(transcripts: Sequence[Transcript]) -> Iterator[Notice]:
             first_heard[segment.language] = min(heard, segment.start)
     if len(first_heard) > 1:
         in_order = sorted(first_heard, key=lambda language: (first_heard[language], language))
-        each = ", ".join(f"{language} from {clock(first_heard[language])}" for language in in_order)
+        each = ", ".join(
+            f"{name_of(language)} ({language}) from {clock(first_heard[language])}" for language in in_order
+        )
         yield Notice(NoticeCode.SEVERAL_LANGUAGES, f"{len(in_order)} languages are spoken: {each}")
 
 

@@ -89,7 +89,8 @@ def _plan_files(job: Job, formats: Sequence[OutputFormat], output: str | None) -
         return {}
     path = Path(output)
     if not (path.is_dir() or output.endswith(os.sep) or len(formats) > 1):
+        outputs.check_folder(path.parent, "--output")
         return {formats[0]: path}
-    path.mkdir(parents=True, exist_ok=True)
+    outputs.make_folder(path, "--output")
     (name,) = outputs.plan_names([job.display_name or job.id], formats, [])
     return {chosen: path / f"{name}.{chosen}" for chosen in formats}

@@ -296,6 +296,12 @@ def test_forms_without_comments_are_the_same_with_notices(form: OutputFormat) ->
     assert render(NOTICED, form, "x") == render(CALL, form, "x")
 
 
+def test_a_notice_about_what_follows_a_moment_has_one_time() -> None:
+    result = replace(CALL, notices=(Notice(NoticeCode.TRUNCATED, "the recording breaks off", 9.4),))
+
+    assert render(result, OutputFormat.TXT, "x").startswith(";; notice TRUNCATED [00:00:09.400]: the recording breaks")
+
+
 def test_scoring_tools_read_stm_with_notices_in_it() -> None:
     lines = meeteval.io.STM.parse(render(NOTICED, OutputFormat.STM, "x"))
 

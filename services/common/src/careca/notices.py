@@ -8,5 +8,6 @@ from careca.types import Notice
 
 def as_line(notice: Notice) -> str:
     """One line: the code, the place where there is one, and the sentence."""
-    where = "" if notice.start is None else f" [{clock(notice.start)} - {clock(notice.end or notice.start)}]"
+    times = [clock(time) for time in (notice.start, notice.end) if time is not None]
+    where = f" [{' - '.join(times)}]" if times else ""
     return " ".join(f"notice {notice.code}{where}: {notice.message}".split())

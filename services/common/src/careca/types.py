@@ -90,6 +90,18 @@ class ChannelMode(enum.StrEnum):
 class NoticeCode(enum.StrEnum):
     """What notices can be about. The codes never change their meaning; docs/notices.md says what to do about each."""
 
+    TRUNCATED = "TRUNCATED"
+    """The recording ends before its container says, or breaks off."""
+    DAMAGED = "DAMAGED"
+    """Damaged parts of the recording were skipped."""
+    AUDIO_TRACK_CHOSEN = "AUDIO_TRACK_CHOSEN"
+    """The recording has several audio tracks, of which one was taken."""
+    CLIPPED = "CLIPPED"
+    """The recording was made too loud: its peaks are cut off."""
+    VERY_QUIET = "VERY_QUIET"
+    """The recording is so quiet that few bits are left for voices, or that it was raised."""
+    SILENT = "SILENT"
+    """There is no sound in the recording."""
     SPEECH_WITHOUT_WORDS = "SPEECH_WITHOUT_WORDS"
     """The diarizer hears speech of two seconds or more where the transcriber found no word."""
     FEWER_SPEAKERS_THAN_ASKED = "FEWER_SPEAKERS_THAN_ASKED"

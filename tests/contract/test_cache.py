@@ -410,7 +410,9 @@ _namespaces = iter(range(1_000_000))
     steps=st.lists(st.tuples(st.sampled_from(["put", "get"]), st.sampled_from("abcdef")), max_size=30),
     max_entries=st.integers(1, 4),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_sequence_of_uses_leaves_what_an_ordered_dictionary_would(
     redis_url: str, steps: list[tuple[str, str]], max_entries: int
 ) -> None:

@@ -45,7 +45,7 @@ class RedisJobQueue(JobQueue):
     """Jobs in a Redis that evicts nothing."""
 
     def __init__(
-        self, redis_url: str, *, timeout_seconds: float = 5.0, clock: Callable[[], float] = time.monotonic
+        self, redis_url: str, *, timeout_seconds: float = 10.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Connects to nothing yet.
 

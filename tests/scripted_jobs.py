@@ -27,6 +27,7 @@ from careca.types import (
     StageState,
 )
 from careca.v1 import admin_pb2, gateway_pb2, jobs_pb2, jobs_pb2_grpc
+from waiting import HANG_SECONDS
 
 RELEASE = MemoryRelease(MemoryUsage(900_000_000, 800_000_000), MemoryUsage(200_000_000, 100_000_000), True)
 SEGMENTS = (Segment(0.0, 1.0, "Hello."), Segment(1.0, 2.5, "Olá, você!"))
@@ -109,13 +110,13 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
     def wait_for_jobs(self, count: int) -> list[str]:
         """The ids of all jobs, once there are so many."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.records) >= count, 60.0)
+            assert self._changed.wait_for(lambda: len(self.records) >= count, HANG_SECONDS)
             return list(self.records)
 
     def wait_for_watches(self, count: int) -> bool:
-        """Whether so many watches have begun within a minute."""
+        """Whether so many watches have begun."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self.script.cursors) >= count, 60.0)
+            return self._changed.wait_for(lambda: len(self.script.cursors) >= count, HANG_SECONDS)
 
     # What callers ask.
 
@@ -163,11 +164,12 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
     def WatchJob(self, request: Any, context: Any) -> Iterator[jobs_pb2.WatchJobResponse]:
         record = self._find(request, context)
         with self._changed:
+            known = record.job, len(record.news)  # now: a test that sees the watch begin may change it at once
             self.script.cursors.append(request.cursor)
             self._changed.notify_all()
         context.add_callback(self.script.unwatched.set)
         left = self.script.break_watches_after.pop(0) if self.script.break_watches_after else -1
-        for message in self._news(record, int(request.cursor or 0), context):
+        for message in self._news(record, int(request.cursor or 0), known, context):
             if left == 0:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
             left -= 1
@@ -288,10 +290,12 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
             record.news.append(news)
             self._changed.notify_all()
 
-    def _news(self, record: Record, position: int, context: Any) -> Iterator[jobs_pb2.WatchJobResponse]:
-        """The job as it is, then each segment after ``position`` and each further change."""
-        known = len(record.news)
-        yield jobs_pb2.WatchJobResponse(cursor=str(position), job=codec.encode_job(record.job))
+    def _news(
+        self, record: Record, position: int, known: tuple[Job, int], context: Any
+    ) -> Iterator[jobs_pb2.WatchJobResponse]:
+        """The ``known`` job, after so many news, then each segment after ``position`` and each further change."""
+        job, changes = known
+        yield jobs_pb2.WatchJobResponse(cursor=str(position), job=codec.encode_job(job))
         while context.is_active():
             with self._changed:
                 self._changed.wait_for(lambda at=position: len(record.news) > at or record.job.state.ended, 0.05)  # type: ignore[misc]
@@ -301,7 +305,7 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
                 position += 1
                 if isinstance(news, Segment):
                     yield jobs_pb2.WatchJobResponse(cursor=str(position), segment=codec.encode_segment(news))
-                elif position > known:
+                elif position > changes:
                     yield jobs_pb2.WatchJobResponse(cursor=str(position), job=codec.encode_job(news))
 
 

@@ -12,6 +12,7 @@ import pytest
 from careca.types import ClearScope, ModelServiceStats, NoticeCode, OutputFormat, Stage, StageState
 from careca_client import Client, KnownSpeaker, TranscriptionResult
 from local_stack import LocalStack
+from waiting import HANG_SECONDS
 
 MODEL_STAGES = {Stage.TRANSCRIBE, Stage.DIARIZE}
 
@@ -137,14 +138,14 @@ def test_a_voice_that_the_command_saves_is_recognised(stack: LocalStack, recordi
     careca = [sys.executable, "-m", "careca_client"]
     gateway = ["--gateway", stack.gateway_target]
     saving = [*careca, "voice", str(recording), "--output", str(tmp_path / "caller.json"), *gateway]
-    subprocess.run(saving, check=True, capture_output=True, timeout=120)
+    subprocess.run(saving, check=True, capture_output=True, timeout=HANG_SECONDS)
     known = ["--known-speaker", f"Caller={tmp_path / 'caller.json'}"]
 
     done = subprocess.run(
         [*careca, "transcribe", str(recording), *known, "--format", "json", *gateway],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
 
     assert [each["name"] for each in json.loads(done.stdout)["speakers"]].count("Caller") == 1
@@ -281,7 +282,7 @@ def test_a_language_is_the_same_however_it_is_written(
 def test_every_service_exports_what_it_holds(stack: LocalStack, first: TranscriptionResult, service: str) -> None:
     port = getattr(stack.ports, f"{service}_metrics")
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=HANG_SECONDS) as answer:
         metrics = answer.read().decode()
 
     rss = next(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("careca_memory_rss_bytes"))

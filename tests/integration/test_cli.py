@@ -32,6 +32,7 @@ from careca_client.cli.app import build_app
 from careca_client.cli.exits import WORST_FIRST, ExitCode, worst
 from redis_server import free_port
 from scripted_gateway import SPEAKERS, GatewayFixture, run_gateway
+from waiting import HANG_SECONDS
 
 NOWHERE = "127.0.0.1:1"
 CARECA = [sys.executable, "-c", "from careca_client.cli import main; main()"]
@@ -441,7 +442,7 @@ def test_a_real_pipe_is_spooled_and_transcribed_beside_a_file(gateway: GatewayFi
         input=b"RIFF from a pipe",
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
 
     assert done.stdout == b"txt of stdin\ntxt of call.wav\n"
@@ -773,10 +774,10 @@ def test_an_interrupt_cancels_the_calls_and_ends_with_130(gateway: GatewayFixtur
 
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(60) == ExitCode.INTERRUPTED
+        assert process.wait(HANG_SECONDS) == ExitCode.INTERRUPTED
         assert process.stderr.read() == "careca: interrupted\n"
         assert process.stdout.read() == ""
-    assert gateway.script.cancelled.wait(30.0)
+    assert gateway.script.cancelled.wait(HANG_SECONDS)
 
 
 def test_a_reader_that_has_seen_enough_causes_no_noise(gateway: GatewayFixture, tmp_path: Path) -> None:
@@ -789,7 +790,7 @@ def test_a_reader_that_has_seen_enough_causes_no_noise(gateway: GatewayFixture, 
         stdout=writing,
         stderr=subprocess.PIPE,
         check=False,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
     os.close(writing)
 
@@ -884,7 +885,7 @@ def test_in_a_terminal_clearing_everything_is_confirmed_first(gateway: GatewayFi
         ) as process:
             os.close(terminal)
             os.write(controller, answer)
-            assert process.wait(60) == code
+            assert process.wait(HANG_SECONDS) == code
         os.close(controller)
         assert len(gateway.script.cleared) == cleared
 

@@ -24,6 +24,7 @@ from careca_client.cli.app import build_app
 from careca_client.cli.exits import ExitCode
 from careca_client.cli.jobs import parse_since
 from scripted_gateway import GatewayFixture, run_gateway
+from waiting import HANG_SECONDS
 
 NOWHERE = "127.0.0.1:1"
 CARECA = [sys.executable, "-c", "from careca_client.cli import main; main()"]
@@ -265,7 +266,7 @@ def test_waiting_shows_the_jobs_until_they_have_ended(careca: Careca, gateway: G
     (job_id,) = gateway.jobs.wait_for_jobs(1)
     assert gateway.jobs.wait_for_watches(1)
     gateway.jobs.work(job_id)
-    waiting.join(60)
+    waiting.join(HANG_SECONDS)
 
     (result,) = results
     assert result.exit_code == ExitCode.OK
@@ -470,7 +471,7 @@ def test_in_a_terminal_clearing_the_history_is_confirmed_first(gateway: GatewayF
         ) as process:
             os.close(terminal)
             os.write(controller, answer)
-            assert process.wait(60) == ExitCode.OK
+            assert process.wait(HANG_SECONDS) == ExitCode.OK
         os.close(controller)
         assert len(gateway.jobs.records) == left
 
@@ -649,10 +650,10 @@ def test_an_interrupted_wait_has_printed_the_id_and_leaves_the_job(gateway: Gate
 
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(60) == ExitCode.INTERRUPTED
+        assert process.wait(HANG_SECONDS) == ExitCode.INTERRUPTED
         assert process.stderr.read() == "careca: interrupted\n"
         assert process.stdout.read() == "job-000001\n"
-    assert gateway.jobs.script.unwatched.wait(30.0)
+    assert gateway.jobs.script.unwatched.wait(HANG_SECONDS)
     assert gateway.jobs.records["job-000001"].job.state is JobState.QUEUED
 
 

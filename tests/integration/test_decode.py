@@ -24,8 +24,9 @@ from careca_gateway import decode as decode_module
 from careca_gateway import decode_child
 from careca_gateway.decode import MAX_CHANNELS, MIXABLE_REASONS, DecodeLimits, Decoder
 from media import endless_silence, recording, silent_film, tone, wav
+from waiting import HANG_SECONDS
 
-LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0, max_audio_seconds=3600.0)
+LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=HANG_SECONDS, max_audio_seconds=3600.0)
 RATE = 16_000
 BOMB = endless_silence(hours=20)
 

@@ -633,6 +633,20 @@ def test_notices_are_told_on_stderr_one_a_line_with_the_recording_and_the_place(
         ]
 
 
+def test_what_a_terminal_would_act_upon_is_taken_out_of_notices(
+    careca: Careca, gateway: GatewayFixture, call: Path
+) -> None:
+    gateway.script.notices = (Notice(NoticeCode.AUDIO_TRACK_CHOSEN, "the track \x1b]0;mine\x07 [red]Ana[/] was used"),)
+    gateway.jobs.script.notices = gateway.script.notices
+
+    told = careca("transcribe", call).stderr
+    shown = careca("jobs", "show", careca("submit", call).stdout.strip()).stdout
+
+    assert "the track \\x1b]0;mine\\x07 [red]Ana[/] was used" in told
+    assert "\\x1b]0;mine\\x07 [red]Ana[/]" in " ".join(shown.split())
+    assert "\x1b" not in told + shown
+
+
 def test_quiet_tells_no_notices(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     gateway.script.notices = notices()
 

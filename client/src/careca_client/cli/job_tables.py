@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.table import Table
+from rich.text import Text
 
 from careca.clock import clock
 from careca.types import Job, JobState, Notice, Stage, StageState
-from careca_client.cli import tables
+from careca_client.cli import tables, terminal
 
 
 def list_table(jobs: Iterable[Job]) -> Table:
@@ -66,7 +67,7 @@ def notice_table(notices: Iterable[Notice]) -> Table:
     table = tables.new("notice", "from", "to", "what")
     for notice in notices:
         start, end = (tables.NONE if time is None else clock(time) for time in (notice.start, notice.end))
-        table.add_row(notice.code, start, end, notice.message)
+        table.add_row(notice.code, start, end, Text(terminal.printable(notice.message)))
     return table
 
 

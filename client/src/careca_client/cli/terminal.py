@@ -40,8 +40,11 @@ def complain(
 
 
 def warn(message: str, subject: str, console: Console | None = None) -> None:
-    """One line on ``subject`` that a person should not miss, though nothing failed."""
-    (console or stderr()).print(Text(line(message, subject), "yellow"))
+    """One line on ``subject`` that a person should not miss, though nothing failed.
+
+    The message may have names from a recording in it.
+    """
+    (console or stderr()).print(Text(line(printable(message), subject), "yellow"))
 
 
 def line(message: str, subject: str = "") -> str:
@@ -50,7 +53,7 @@ def line(message: str, subject: str = "") -> str:
 
 
 def printable(name: str) -> str:
-    """``name`` without what a terminal would act upon: names of files may have anything in them."""
+    """``name`` without what a terminal would act upon: names of files and tracks may have anything in them."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
 
 

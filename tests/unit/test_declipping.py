@@ -1,5 +1,8 @@
 """Samples that were cut off at full scale are put back; audio that is not clipped is left alone."""
 
+import errno
+import os
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -96,3 +99,13 @@ def test_a_square_wave_that_is_at_full_scale_throughout_stays_as_it_is() -> None
     wave = np.tile(np.repeat(np.array([-32_768, 32_767], dtype=np.int16), 40), 500)
 
     assert np.array_equal(declipped(Audio(wave)).samples, np.round(wave / 4).astype(np.int16))
+
+
+def test_where_the_disk_is_full_the_audio_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    audio = Audio(amplified(18.0)[1])
+
+    assert declipped(audio) is audio

@@ -8,7 +8,9 @@ Signal Processing, 1986). No sample becomes smaller than full scale, as it was c
 
 from __future__ import annotations
 
+import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from scipy.linalg import solve_toeplitz, solveh_banded
 
 from careca.audio import Audio
 from careca.logs import get_logger
+from careca.types import SAMPLE_BYTES
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,10 +49,11 @@ _BLOCK = 1 << 20
 _log = get_logger(__name__)
 
 
-def declipped(audio: Audio) -> Audio:
+def declipped(audio: Audio, directory: Path | None = None) -> Audio:
     """The audio, quieter and with its peaks restored, if it is clipped; else ``audio`` itself.
 
-    The restored samples are in a temporary file without a name, which goes with them.
+    The restored samples are in a temporary file in ``directory`` that has no name and goes with them. Where there is no
+    room for it, the audio stays clipped, and the log says so.
     """
     samples = audio.samples
     blocks = range(0, len(samples), _BLOCK)
@@ -57,8 +61,11 @@ def declipped(audio: Audio) -> Audio:
     if clipped < max(1.0, _LEAST_SHARE * len(samples)) or len(samples) < _WINDOW:
         return audio
     _log.info("clipped audio is restored", clipped_samples=clipped, share=round(clipped / len(samples), 5))
-    with tempfile.TemporaryFile(prefix="careca-declipped-") as file:
-        restored = np.memmap(file, dtype=np.int16, mode="w+", shape=samples.shape)
+    try:
+        restored = _new_samples(len(samples), directory)
+    except OSError as error:
+        _log.warning("clipped audio cannot be restored", error=str(error))
+        return audio
     for start in blocks:
         restored[start : start + _BLOCK] = np.round(samples[start : start + _BLOCK] / _HEADROOM)
     for start in _window_starts(len(samples)):
@@ -71,6 +78,13 @@ def declipped(audio: Audio) -> Audio:
             values = _interpolate(samples[window] / _FULL_SCALE, missing)[kept]
             restored[start + missing[kept]] = np.round(np.clip(values, -_HEADROOM, _HEADROOM) * _FULL_SCALE / _HEADROOM)
     return Audio(restored)
+
+
+def _new_samples(count: int, directory: Path | None) -> npt.NDArray[np.int16]:
+    """Room for samples in a file. Raises ``OSError`` where the disk is full, which a mapped file would not."""
+    with tempfile.TemporaryFile(dir=directory, prefix="careca-declipped-") as file:
+        os.posix_fallocate(file.fileno(), 0, count * SAMPLE_BYTES)
+        return np.memmap(file, dtype=np.int16, mode="r+", shape=(count,))
 
 
 def _cut_off(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:

@@ -142,7 +142,7 @@ class PyannoteEngine:
         """What the networks hear. Raises ``PreconditionFailed`` where nothing is loaded."""
         if not self._models:
             raise PreconditionFailed("the models are not loaded", reason="MODEL_NOT_LOADED")
-        audio = declipped(audio)
+        audio = declipped(audio, self._settings.spool_dir)
         with self._device.named_errors():
             runs = stitch(self._models.segment(audio, cancel, _share(emit, 0.0, _SEGMENTED)))
             pieces = cut_pieces(runs)

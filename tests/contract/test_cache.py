@@ -659,6 +659,7 @@ async def test_when_the_leading_process_is_killed_a_follower_takes_over_once_the
 
         lease.pass_by(3600)
 
+        await until(follower.done)
         assert await follower == b"result"
         assert computation.started == 1
 

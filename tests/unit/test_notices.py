@@ -15,7 +15,6 @@ from careca.types import (
     NoticeCode,
     Segment,
     Transcript,
-    TranscriptionOptions,
     Turn,
     Word,
 )
@@ -46,9 +45,9 @@ def heard(*turns: tuple[float, float] | tuple[float, float, str]) -> Diarization
     return Diarization(every, every, 60.0, "segmentation@1")
 
 
-def places(*segments: Segment, turns: Diarization, request: Request = REQUEST) -> list[tuple[float | None, ...]]:
+def places(*segments: Segment, turns: Diarization) -> list[tuple[float | None, ...]]:
     """Where speech without words is told of."""
-    found = notices_of(request, [transcript(*segments)], [turns])
+    found = notices_of(REQUEST, [transcript(*segments)], [turns])
     assert {notice.code for notice in found} <= {NoticeCode.SPEECH_WITHOUT_WORDS}
     return [(notice.start, notice.end) for notice in found]
 
@@ -107,14 +106,6 @@ def test_a_word_without_times_lies_between_its_neighbours() -> None:
     words = (Word("one", 0.0, 1.0), Word("two"), Word("three", 7.0, 8.0))
 
     assert places(Segment(0.0, 8.0, "one two three", words), turns=heard((0.0, 8.0))) == []
-
-
-def test_of_a_translation_the_segments_count_and_not_the_words() -> None:
-    words, turns = written((0.0, 1.0), (7.0, 8.0)), heard((0.0, 8.0), (9.0, 12.0))
-    translating = Request(RECORDING, transcription=TranscriptionOptions(translate=True))
-
-    assert places(words, turns=turns, request=translating) == [(9.0, 12.0)]
-    assert places(words, turns=turns) == [(1.0, 7.0), (9.0, 12.0)]
 
 
 def test_the_longest_places_are_told_one_by_one_and_the_rest_together() -> None:

@@ -181,7 +181,6 @@ def _key(request: Request, transcripts: Sequence[audio_pb2.Transcript], heard: S
         request.formats,
         heard[0].known,
         request.diarization,
-        request.transcription.translate,
     )
     for part in (
         *(message.SerializeToString(deterministic=True) for message in transcripts),

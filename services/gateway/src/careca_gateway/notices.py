@@ -60,8 +60,7 @@ def notices_of(
     if diarizations is not None:  # with separate channels no bounds can be asked for
         found += _fewer_speakers(request.diarization, diarizations[0])
     if transcripts is not None and diarizations is not None:
-        # A translation's words stand where their meaning is said, if anywhere: only the segments have times to rely on.
-        found += _speech_without_words(transcripts, diarizations, by_segment=request.transcription.translate)
+        found += _speech_without_words(transcripts, diarizations)
     return tuple(sorted(found, key=_place_in_order))
 
 
@@ -98,13 +97,11 @@ def _fewer_speakers(asked: DiarizationOptions, diarization: Diarization) -> Iter
     yield Notice(NoticeCode.FEWER_SPEAKERS_THAN_ASKED, f"{asked_for}, but {found or 'none'} could be found: {why}")
 
 
-def _speech_without_words(
-    transcripts: Sequence[Transcript], diarizations: Sequence[Diarization], *, by_segment: bool
-) -> Iterator[Notice]:
+def _speech_without_words(transcripts: Sequence[Transcript], diarizations: Sequence[Diarization]) -> Iterator[Notice]:
     places = [
         place
         for channel, (transcript, diarization) in enumerate(zip(transcripts, diarizations, strict=True))
-        for place in _places(diarization, transcript, channel, by_segment=by_segment)
+        for place in _places(diarization, transcript, channel)
     ]
     longest = sorted(places, key=lambda place: -place.seconds)
     for place in longest[:MAX_PLACES]:
@@ -118,21 +115,21 @@ def _speech_without_words(
         yield Notice(NoticeCode.SPEECH_WITHOUT_WORDS, message, start, end)
 
 
-def _places(diarization: Diarization, transcript: Transcript, channel: int, *, by_segment: bool) -> Iterator[_Place]:
+def _places(diarization: Diarization, transcript: Transcript, channel: int) -> Iterator[_Place]:
     """Where anybody speaks for long enough and no word lies, by start."""
     speech = _union(_Span(turn.start, turn.end) for turn in diarization.turns)
     spoken = (segment for segment in transcript.segments if segment.text.strip())
-    words = _union(span for segment in spoken for span in _written(segment, whole=by_segment))
+    words = _union(span for segment in spoken for span in _written(segment))
     for pieces in _between(speech, words):
         seconds = round(sum(piece.end - piece.start for piece in pieces), 3)
         if seconds >= LEAST_SPEECH_SECONDS:
             yield _Place(pieces[0].start, pieces[-1].end, seconds, channel)
 
 
-def _written(segment: Segment, *, whole: bool) -> Iterable[_Span]:
-    """Where the words of ``segment`` lie, or all of it."""
+def _written(segment: Segment) -> Iterable[_Span]:
+    """Where the words of ``segment`` lie; all of it where only its text is known."""
     end = max(segment.start, segment.end)
-    if whole or not segment.words:
+    if not segment.words:
         return (_Span(segment.start, end),)
     return (_Span(*span) for span in spans(segment.words, segment.start, end))
 

@@ -31,7 +31,7 @@ class TranscribeOptions(TypedDict, total=False):
     """What a caller may ask for; what is left out is the services' choice. Ranges stand in ``careca.v1``'s protos."""
 
     language: str | None
-    """ISO 639-1 code of the language spoken; ``None`` detects it."""
+    """ISO 639-1 code of the language spoken; ``None`` finds it, and anew where the recording changes it."""
     translate: bool
     """Translate to English instead of writing down the language spoken."""
     initial_prompt: str

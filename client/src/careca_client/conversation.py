@@ -31,7 +31,8 @@ class TranscribeOptions(TypedDict, total=False):
     """What a caller may ask for; what is left out is the services' choice. Ranges stand in ``careca.v1``'s protos."""
 
     language: str | None
-    """The language spoken: a code (pt), a tag (pt-BR) or a name (Portuguese, português); ``None`` detects it."""
+    """The language spoken: a code (pt), a tag (pt-BR) or a name (Portuguese, português); ``None`` detects it, and anew
+    where the recording changes it."""
     translate: bool
     """Translate to English instead of writing down the language spoken."""
     initial_prompt: str

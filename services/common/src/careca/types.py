@@ -154,6 +154,7 @@ class Transcript:
 
     segments: tuple[Segment, ...]
     language: str
+    """ISO 639-1 code, of several languages the one in which most was said; empty where nothing was."""
     language_probability: float
     duration: float
     model: str
@@ -268,7 +269,7 @@ class TranscriptionOptions:
     """What a caller may ask of the transcriber."""
 
     language: str | None = None
-    """ISO 639-1 code; ``None`` detects it."""
+    """ISO 639-1 code of the whole recording; ``None`` finds it, and anew where the recording changes it."""
     translate: bool = False
     """Translate to English instead of writing down the language spoken."""
     initial_prompt: str = ""

@@ -120,7 +120,7 @@ def load_voices(recordings: Iterable[Recording]) -> list[Voice]:
         if recording.name.endswith(_STEREO):
             continue
         samples = audio.decode(recording.path).astype(np.float32) / np.float32(32768)
-        for turn in _alone(recording.turns or ()):
+        for turn in alone(recording.turns or ()):
             cut = samples[round(turn.start * SAMPLE_RATE) : round(turn.end * SAMPLE_RATE)]
             place = f"{recording.folder}/{recording.name}" if turn.speaker in _ROLES else recording.folder
             spoken[f"{place}/{turn.speaker}"].append(cut)
@@ -132,7 +132,7 @@ def make_voices(spoken: dict[str, list[Samples]]) -> list[Voice]:
     voices = []
     for person, utterances in spoken.items():
         for speed in SPEEDS:
-            played = [_play(_trimmed(each), speed) for each in utterances]
+            played = [_play(trimmed(each), speed) for each in utterances]
             long_enough = tuple(each for each in played if len(each) >= _SHORTEST_UTTERANCE_SECONDS * SAMPLE_RATE)
             if sum(map(len, long_enough)) >= _LEAST_VOICE_SECONDS * SAMPLE_RATE:
                 voices.append(Voice(person, speed, long_enough))
@@ -165,7 +165,7 @@ def mix(voices: Sequence[Voice], recipe: Recipe) -> Mixture:
         overlaps = random.random() < recipe.overlap
         gap = -random.uniform(0.3, 2.0) if overlaps else random.exponential(0.4) + 0.1
         now, before = max(now + _FRAME, end + round(gap * SAMPLE_RATE)), speaker
-    return Mixture(recipe, _to_int16(_through_channel(mixed, recipe, random)), _joined(turns))
+    return Mixture(recipe, to_int16(through_channel(mixed, recipe.noise_db, recipe.telephone, random)), _joined(turns))
 
 
 def speech_of(samples: Samples) -> Iterator[tuple[float, float]]:
@@ -186,14 +186,14 @@ def speech_of(samples: Samples) -> Iterator[tuple[float, float]]:
     yield from ((start / 100, end / 100) for start, end in spans if (end - start) / 100 >= _SHORTEST_SPEECH_SECONDS)
 
 
-def _alone(turns: Sequence[Turn]) -> Iterator[Turn]:
+def alone(turns: Sequence[Turn]) -> Iterator[Turn]:
     """Those during which nobody else speaks."""
     for turn in turns:
         if not any(other is not turn and other.start < turn.end and turn.start < other.end for other in turns):
             yield turn
 
 
-def _trimmed(samples: Samples) -> Samples:
+def trimmed(samples: Samples) -> Samples:
     """At one level, without the silence before and after."""
     spans = list(speech_of(samples))
     if not spans:
@@ -245,8 +245,8 @@ def _turn(source: Iterator[Samples], seconds: float, random: np.random.Generator
     utterance = next(source)
     wanted = round(max(seconds, _SHORTEST_UTTERANCE_SECONDS) * SAMPLE_RATE)
     spare = len(utterance) - wanted
-    start = _quiet_moment(utterance, int(random.integers(spare))) if spare > SAMPLE_RATE else 0
-    end = _quiet_moment(utterance, start + wanted) if len(utterance) - start - wanted > SAMPLE_RATE // 2 else None
+    start = quiet_moment(utterance, int(random.integers(spare))) if spare > SAMPLE_RATE else 0
+    end = quiet_moment(utterance, start + wanted) if len(utterance) - start - wanted > SAMPLE_RATE // 2 else None
     turn = utterance[start:end].copy()
     fade = np.linspace(0, 1, _FADE_SAMPLES, dtype=np.float32)
     turn[:_FADE_SAMPLES] *= fade
@@ -254,27 +254,28 @@ def _turn(source: Iterator[Samples], seconds: float, random: np.random.Generator
     return turn
 
 
-def _quiet_moment(utterance: Samples, sample: int) -> int:
+def quiet_moment(utterance: Samples, sample: int) -> int:
     """The quietest place within a quarter of a second of ``sample``."""
     first = max(0, sample - SAMPLE_RATE // 4)
     around = np.abs(utterance[first : sample + SAMPLE_RATE // 4])
     return first + int(np.convolve(around, np.ones(_FRAME) / _FRAME, mode="same").argmin())
 
 
-def _through_channel(samples: Samples, recipe: Recipe, random: np.random.Generator) -> Samples:
-    """With the recipe's noise, pink, and its telephone."""
-    if recipe.noise_db is not None:
+def through_channel(samples: Samples, noise_db: float | None, telephone: bool, random: np.random.Generator) -> Samples:
+    """Speech at the level of ``trimmed`` with pink noise ``noise_db`` below it, then in the band of a telephone."""
+    if noise_db is not None:
         spectrum = np.fft.rfft(random.standard_normal(len(samples)))
         noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 20)), len(samples))
-        noise *= _LEVEL * 10 ** (-recipe.noise_db / 20) / max(float(noise.std()), 1e-9)
+        noise *= _LEVEL * 10 ** (-noise_db / 20) / max(float(noise.std()), 1e-9)
         samples = samples + noise.astype(np.float32)
-    if recipe.telephone:
+    if telephone:
         band = signal.butter(4, [300, 3400], "bandpass", fs=SAMPLE_RATE, output="sos")
         samples = signal.sosfilt(band, samples).astype(np.float32)
     return samples
 
 
-def _to_int16(samples: Samples) -> npt.NDArray[np.int16]:
+def to_int16(samples: Samples) -> npt.NDArray[np.int16]:
+    """As samples of 16 bits, quieter where they would be clipped."""
     scaled = samples * (0.9 / max(float(np.abs(samples).max(initial=0.0)), 0.9))
     return np.round(scaled * 32767).astype(np.int16)
 

@@ -21,6 +21,7 @@ from careca.types import (
     JobWebhook,
     MemoryRelease,
     MemoryUsage,
+    Notice,
     Segment,
     Stage,
     StageState,
@@ -43,6 +44,10 @@ class JobScript:
     at_once: bool = True
     """Whether jobs are done as soon as they are submitted; else a test calls ``ScriptedJobs.work``."""
     failed_stage: Stage | None = None
+    notices: tuple[Notice, ...] = ()
+    """Those of every result."""
+    results_kept: bool = True
+    """Whether the results of jobs are still there."""
     error: tuple[str, str] | None = None
     """Reason and message with which jobs fail."""
     lose: int = 0
@@ -174,11 +179,13 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
         record = self._find(request, context)
         if record.job.state is not JobState.SUCCEEDED:
             self._abort(context, PreconditionFailed(f"job {record.job.id} has no result", reason="NO_RESULT"))
+        if not self.script.results_kept:
+            self._abort(context, NotFound("the job's result is not kept any more", reason="RESULT_MISSING"))
         config = gateway_pb2.TranscribeRequest.Config()
         config.CopyFrom(record.request.config)
         config.ClearField("formats")
         config.formats.extend(request.formats)
-        result = self._result_for(config, failed=self.script.failed_stage)
+        result = self._result_for(config, failed=self.script.failed_stage, notices=self.script.notices)
         return jobs_pb2.GetJobResultResponse(result=codec.encode_result(result))
 
     def CancelJob(self, request: Any, context: Any) -> jobs_pb2.CancelJobResponse:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from careca.types import ClearScope, ModelServiceStats, OutputFormat, Stage, StageState
+from careca.types import ClearScope, ModelServiceStats, NoticeCode, OutputFormat, Stage, StageState
 from careca_client import Client, KnownSpeaker, TranscriptionResult
 from local_stack import LocalStack
 from waiting import HANG_SECONDS
@@ -225,6 +225,57 @@ def test_the_command_line_writes_subtitles(stack: LocalStack, recording: Path, t
 
     assert done.returncode == 0, done.stderr
     assert "Texas" in (tmp_path / "sample.srt").read_text()
+
+
+def run_careca(stack: LocalStack, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "careca_client", *map(str, arguments), "--gateway", stack.gateway_target],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_the_command_line_tells_on_stderr_that_fewer_speakers_were_found_than_asked_for(
+    stack: LocalStack, first: TranscriptionResult, recording: Path
+) -> None:
+    done = run_careca(stack, "transcribe", recording, "--speakers", "50", "-f", "json")
+
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    (notice,) = (each for each in document["notices"] if each["code"] == NoticeCode.FEWER_SPEAKERS_THAN_ASKED)
+    assert notice["message"].startswith(f"50 speakers were asked for, but {len(document['speakers'])} could be found")
+    assert f"careca: {recording}: notice FEWER_SPEAKERS_THAN_ASKED: {notice['message']}" in done.stderr.splitlines()
+
+
+def test_the_call_as_it_is_has_nothing_that_a_person_should_know(first: TranscriptionResult) -> None:
+    assert first.notices == ()
+
+
+def test_who_waits_for_a_job_is_told_too_and_its_result_keeps_the_notice(stack: LocalStack, recording: Path) -> None:
+    waited = run_careca(stack, "submit", recording, "--wait", "--min-speakers", "40")
+    job = waited.stdout.strip()
+    fetched = run_careca(stack, "result", job, "-f", "stm")
+
+    assert waited.returncode == fetched.returncode == 0, waited.stderr + fetched.stderr
+    told = "notice FEWER_SPEAKERS_THAN_ASKED: at least 40 speakers were asked for"
+    assert f"careca: {recording}: {told}" in waited.stderr
+    assert f"careca: {job}: {told}" in fetched.stderr
+    assert fetched.stdout.startswith(f";; {told}")
+
+
+def test_a_language_is_the_same_however_it_is_written(
+    stack: LocalStack, client: Client, first: TranscriptionResult, recording: Path
+) -> None:
+    by_code = client.transcribe(recording, language="en")
+
+    done = run_careca(stack, "transcribe", recording, "--language", "inglês", "-f", "json")
+    again = client.transcribe(recording, language="en-GB")
+
+    assert cached_stages(again) == MODEL_STAGES
+    assert again.utterances == by_code.utterances
+    assert "transcribe from the cache" in done.stderr
 
 
 @pytest.mark.parametrize("service", ["gateway", "transcriber", "diarizer"])

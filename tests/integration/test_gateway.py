@@ -30,6 +30,7 @@ from careca.statuses import translated_errors
 from careca.types import (
     Channel,
     Digest,
+    NoticeCode,
     OutputFormat,
     Segment,
     Stage,
@@ -177,6 +178,43 @@ async def test_other_speaker_options_never_transcribe_again(stack: Stack, caller
 
     assert inferences(stack) == [1, 2]
     assert engines(stack)[1].options[-1].speaker_count == 3
+
+
+async def test_what_a_person_should_know_comes_with_the_result_and_its_forms(stack: Stack, caller: Caller) -> None:
+    engines(stack)[1].turns = (Turn(0.0, 2.0, "SPEAKER_00"), Turn(3.0, 5.5, "SPEAKER_01"))
+    text = codec.encode_format(OutputFormat.TXT)
+
+    for _ in range(2):  # the second time from the caches
+        result = (await caller.transcribe(wav(tone(6.0)), formats=[text])).result
+
+        (notice,) = result.notices
+        assert (notice.code, notice.start, notice.end) == (NoticeCode.SPEECH_WITHOUT_WORDS, 3.0, 5.5)
+        assert result.formats[OutputFormat.TXT].startswith(
+            f";; notice SPEECH_WITHOUT_WORDS [00:00:03.000 - 00:00:05.500]: {notice.message}\n"
+        )
+
+
+async def test_a_remembered_result_has_the_notices_of_what_is_asked_and_not_of_what_was(
+    stack: Stack, caller: Caller
+) -> None:
+    async def codes(**asked: int) -> list[str]:
+        options = audio_pb2.DiarizationOptions(**asked)
+        return [notice.code for notice in (await caller.transcribe(RECORDING, diarization=options)).result.notices]
+
+    for _ in range(2):
+        assert await codes() == []
+        assert await codes(speaker_count=3) == [NoticeCode.FEWER_SPEAKERS_THAN_ASKED]
+        assert await codes(min_speaker_count=3, max_speaker_count=5) == [NoticeCode.FEWER_SPEAKERS_THAN_ASKED]
+
+
+async def test_a_partial_result_has_no_notices_of_what_is_missing(stack: Stack, caller: Caller) -> None:
+    engines(stack)[0].failures = [OutOfMemory("the device has too little memory")]
+    engines(stack)[1].turns = (Turn(0.0, 2.0, "SPEAKER_00"),)
+
+    result = (await caller.transcribe(RECORDING)).result
+
+    assert result.partial
+    assert result.notices == ()
 
 
 async def test_options_reach_the_models(stack: Stack, caller: Caller) -> None:

@@ -500,3 +500,33 @@ def test_details_of_another_domain_are_not_taken_for_ours():
     )
 
     assert type(translated) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("details", "message"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.1.2.3:50052: Failed to connect to remote"
+            " host: Connection refused",
+            "no connection: Connection refused",
+        ),
+        (
+            "connections to all backends failing; last error: UNAVAILABLE: ipv6:%5B::1%5D:50052: Socket closed",
+            "no connection: Socket closed",
+        ),
+        (
+            "connections to all backends failing; last error: FAILED_PRECONDITION: unix:/tmp/none.sock: connect failed:"
+            " addr: unix:/tmp/none.sock error: No such file or directory",
+            "no connection: No such file or directory",
+        ),
+        (
+            "errors resolving a.example:1: [field:hostname lookup error:address lookup failed for a.example:1: none]",
+            "no connection: address lookup failed for a.example:1: none",
+        ),
+        ("Socket closed", "Socket closed"),
+    ],
+)
+def test_that_there_is_no_connection_is_told_without_the_form_of_addresses_that_grpc_has(details, message):
+    error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
+
+    assert from_rpc_error(error).message == message

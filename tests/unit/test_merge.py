@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -199,6 +200,67 @@ def test_spaces_are_those_of_the_text() -> None:
     utterances = merge(transcript(chinese, following, language="zh"), diarization(Turn(0.0, 5.0, A)))
 
     assert told(utterances) == [(A, "你好。再见谢谢")]
+
+
+def in_language(code: str, spoken: Segment) -> Segment:
+    return replace(spoken, language=code)
+
+
+def languages(utterances: Sequence[Utterance]) -> list[tuple[str, str]]:
+    return [(utterance.language, utterance.text) for utterance in utterances]
+
+
+def test_an_utterance_ends_where_its_speaker_changes_the_language() -> None:
+    english = in_language("en", segment(words("good morning and", 0.0)))
+    portuguese = in_language(
+        "pt",
+        segment(words("bom dia a todos.", 1.5)),
+    )
+
+    utterances = merge(transcript(english, portuguese), diarization(Turn(0.0, 5.0, A)))
+
+    assert told(utterances) == [(A, "good morning and"), (A, "bom dia a todos.")]
+    assert [utterance.language for utterance in utterances] == ["en", "pt"]
+
+
+def test_words_are_never_given_to_another_speaker_for_a_sentence_in_another_language() -> None:
+    english = in_language("en", segment(words("one two three four five six", 0.0)))
+    spanish = in_language("es", segment(words("gracias", 3.0)))
+
+    utterances = merge(transcript(english, spanish), diarization(Turn(0.0, 3.0, A), Turn(3.0, 3.5, B)))
+
+    assert told(utterances) == [(A, "one two three four five six"), (B, "gracias")]
+
+
+def test_segments_in_one_language_are_one_utterance() -> None:
+    spoken = [in_language("en", segment(words(text, start))) for text, start in (("one two", 0.0), ("three", 1.0))]
+
+    assert languages(merge(transcript(*spoken), diarization(Turn(0.0, 5.0, A)))) == [("en", "one two three")]
+    assert languages(merge(transcript(*spoken), None)) == [("en", "one two"), ("en", "three")]
+
+
+def test_a_segment_that_names_no_language_is_in_that_of_its_transcript() -> None:
+    spoken = transcript(segment(words("bom dia")), language="pt")
+
+    assert languages(merge(spoken, diarization(Turn(0.0, 5.0, A)))) == [("pt", "bom dia")]
+    assert languages(merge(spoken, None)) == [("pt", "bom dia")]
+
+
+def test_each_segment_is_joined_in_the_manner_of_its_language() -> None:
+    chinese = [in_language("zh", Segment(n, n + 1.0, text, (Word(text, n, n + 1.0),))) for n, text in enumerate("你好")]
+    english = [in_language("en", segment(words(text, start))) for text, start in (("hello", 2.0), ("there", 2.5))]
+
+    utterances = merge(transcript(*chinese, *english, language="en"), diarization(Turn(0.0, 5.0, A)))
+
+    assert languages(utterances) == [("zh", "你好"), ("en", "hello there")]
+
+
+def test_a_translation_has_spaces_whatever_was_spoken() -> None:
+    spoken = [in_language("ja", segment(words(text, start))) for text, start in (("good", 0.0), ("morning", 0.5))]
+
+    assert languages(merge(transcript(*spoken, language="ja"), diarization(Turn(0.0, 5.0, A)))) == [
+        ("ja", "good morning")
+    ]
 
 
 times = st.floats(0.0, 60.0, allow_nan=False)

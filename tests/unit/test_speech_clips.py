@@ -40,7 +40,7 @@ def about(*seconds):
 
 
 def clips_of(heard, seconds):
-    return cut_clips(find_speech(heard), heard, round(seconds * SAMPLE_RATE))
+    return cut_clips(find_speech(heard), heard, Span(0, round(seconds * SAMPLE_RATE)))
 
 
 def hear(samples, detect, *, threads=1, cancel=None, progress=lambda _: None):
@@ -216,7 +216,7 @@ def test_clips_are_short_in_order_on_the_grid_and_cover_all_speech(gaps_and_leng
     total = round((position + 1) * SAMPLE_RATE)
 
     found = find_speech(heard)
-    clips = cut_clips(found, heard, total)
+    clips = cut_clips(found, heard, Span(0, total))
 
     assert all(0 < len(clip) <= CLIP_SAMPLES for clip in clips)
     assert all(clip.start % GRID_SAMPLES == 0 and clip.start >= 0 and clip.end <= total for clip in clips)

@@ -90,7 +90,7 @@ class TranscriptionResult:
 
     @property
     def language(self) -> str:
-        """ISO 639-1 code of the language spoken; empty where nothing was said."""
+        """ISO 639-1 code of the language spoken, of several that of the most speech; empty where nothing was said."""
         return self.message.language_code
 
     @property

@@ -13,6 +13,7 @@ from careca.models import ModelStore
 from careca.turns import exclusive_turns, renamed, speaker_names
 from careca.types import Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster
+from careca_diarizer.declipping import declipped
 from careca_diarizer.embedding import Embedder
 from careca_diarizer.networks import load_networks
 from careca_diarizer.reconstruction import reconstruct
@@ -141,6 +142,7 @@ class PyannoteEngine:
         """What the networks hear. Raises ``PreconditionFailed`` where nothing is loaded."""
         if not self._models:
             raise PreconditionFailed("the models are not loaded", reason="MODEL_NOT_LOADED")
+        audio = declipped(audio, self._settings.spool_dir)
         with self._device.named_errors():
             runs = stitch(self._models.segment(audio, cancel, _share(emit, 0.0, _SEGMENTED)))
             pieces = cut_pieces(runs)

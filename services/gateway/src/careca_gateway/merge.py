@@ -3,13 +3,14 @@
 Each word goes to the speaker whose exclusive turns it overlaps most, found in one forward sweep over both, as they are
 ordered by time. Words at the border of two turns often fall on the wrong side by a few tenths of a second, so a
 sentence that clearly belongs to one speaker then takes its few stray words with it. Last, words are cut into
-utterances where the speaker changes.
+utterances where the speaker or the language changes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import replace
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -43,12 +44,13 @@ _UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"
 
 
 class _Placed(NamedTuple):
-    """A word with its place in time and the space in front of it."""
+    """A word with its place in time, the space in front of it and its language."""
 
     word: Word
     start: float
     end: float
     gap: str
+    language: str
 
 
 def merge(transcript: Transcript, diarization: Diarization | None) -> tuple[Utterance, ...]:
@@ -59,7 +61,13 @@ def merge(transcript: Transcript, diarization: Diarization | None) -> tuple[Utte
     """
     if diarization is None:
         return tuple(
-            Utterance(segment.start, segment.end, segment.text.strip(), words=segment.words)
+            Utterance(
+                segment.start,
+                segment.end,
+                segment.text.strip(),
+                words=segment.words,
+                language=segment.language or transcript.language,
+            )
             for segment in transcript.segments
             if segment.text.strip()
         )
@@ -134,15 +142,21 @@ def _nearest(start: float, end: float, turns: Sequence[Turn], first: int, previo
 
 def _placed(transcript: Transcript) -> list[_Placed]:
     """All words of ``transcript`` in order, their starts never going back."""
-    between = "" if transcript.language in _UNSPACED_LANGUAGES else " "
     placed: list[_Placed] = []
     for segment in transcript.segments:
+        language = segment.language or transcript.language
+        between = "" if _is_unspaced(segment.text, language) else " "
         words = segment.words or _untimed_words(segment)
         start = max(segment.start, placed[-1].start if placed else 0.0)
         times = spans(words, start, max(segment.end, start))
         spaces = [between, *gaps(segment.text.strip(), words)[1:]][: len(words)]
-        placed += [_Placed(word, *span, gap) for word, span, gap in zip(words, times, spaces, strict=True)]
+        placed += [_Placed(word, *span, gap, language) for word, span, gap in zip(words, times, spaces, strict=True)]
     return placed
+
+
+def _is_unspaced(text: str, language: str) -> bool:
+    """Whether ``text`` is written without spaces: not so a translation, which is English whatever was spoken."""
+    return language in _UNSPACED_LANGUAGES and not text.isascii()
 
 
 def _untimed_words(segment: Segment) -> tuple[Word, ...]:
@@ -165,7 +179,7 @@ def _smoothed(words: Sequence[_Placed], speakers: Sequence[str | None]) -> list[
 
 
 def _sentences(words: Sequence[_Placed]) -> Iterator[tuple[int, int]]:
-    """First and last + 1 index of each sentence: cut at punctuation, at pauses and after so many words."""
+    """First and last + 1 index of each sentence: cut at punctuation, pauses, new languages and after so many words."""
     first = 0
     for index, word in enumerate(words):
         last = index + 1
@@ -173,6 +187,7 @@ def _sentences(words: Sequence[_Placed]) -> Iterator[tuple[int, int]]:
             last == len(words)
             or ends_sentence(word.word.text)
             or words[last].start - word.end >= SENTENCE_PAUSE_SECONDS
+            or words[last].language != word.language
             or last - first >= MAX_SENTENCE_WORDS
         ):
             yield first, last
@@ -196,7 +211,7 @@ def _interruptions(words: Sequence[_Placed], others: Iterable[_Placed]) -> Set[i
 def _utterances(
     words: Sequence[_Placed], speakers: Sequence[str | None], interruptions: Set[int] = frozenset()
 ) -> Iterator[Utterance]:
-    """``words`` cut where the speaker changes, after a long pause, and after a sentence where it gets long.
+    """``words`` cut where speaker or language changes, after a long pause, and after a sentence where it gets long.
 
     They are cut in front of those whose indices are in ``interruptions``, too.
     """
@@ -206,6 +221,7 @@ def _utterances(
         if (
             last == len(words)
             or speakers[last] != speakers[first]
+            or words[last].language != words[first].language
             or last in interruptions
             or words[last].start - word.end >= UTTERANCE_PAUSE_SECONDS
             or (word.end - words[first].start >= LONG_UTTERANCE_SECONDS and ends_sentence(word.word.text))
@@ -221,5 +237,6 @@ def _utterance(words: Sequence[_Placed], speaker: str | None) -> Utterance:
         end=max(word.end for word in words),
         text="".join(word.gap + word.word.text for word in words).strip(),
         speaker=speaker,
-        words=tuple(Word(word.text, word.start, word.end, word.probability, speaker) for word, _, _, _ in words),
+        words=tuple(replace(placed.word, speaker=speaker) for placed in words),
+        language=words[0].language,
     )

@@ -6,8 +6,10 @@ Since nothing is taken out of a clip, a time in the recording is the clip's star
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from careca.types import SAMPLE_RATE
 from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span
@@ -25,17 +27,17 @@ _SMOOTHING_FRAMES = 11
 _SPEECH_DECIBELS = 30.0
 
 
-def cut_clips(speech: Sequence[Span], activity: Activity, total_samples: int) -> list[Span]:
-    """Clips of at most 30 s that cover ``speech``, by start and without overlap, within ``total_samples``.
+def cut_clips(speech: Sequence[Span], activity: Activity, within: Span) -> list[Span]:
+    """Clips of at most 30 s that cover what of ``speech`` lies in ``within``, by start and without overlap.
 
     Pauses of up to 3 s stay inside a clip. What is longer than 30 s is cut where it is quietest, from its 20th second
     on.
     """
     clips: list[Span] = []
-    for stretch in _padded_stretches(speech, total_samples):
+    for stretch in _padded_stretches(speech, within):
         rest = stretch
         while len(rest) > CLIP_SAMPLES:
-            cut = _quietest(activity, Span(rest.start + _EARLIEST_CUT_SAMPLES, rest.start + CLIP_SAMPLES))
+            cut = quietest(activity, Span(rest.start + _EARLIEST_CUT_SAMPLES, rest.start + CLIP_SAMPLES))
             clips.append(Span(rest.start, cut))
             rest = Span(cut, rest.end)
         clips.append(rest)
@@ -49,14 +51,18 @@ def spread(clips: Sequence[Span], activity: Activity, count: int) -> list[Span]:
     return [max(part, key=lambda clip: activity.speech_seconds(*clip.seconds)) for part in parts]
 
 
-def _padded_stretches(speech: Sequence[Span], total_samples: int) -> Iterator[Span]:
-    """Speech with its pauses of up to 3 s, padded so that no first or last word is cut."""
+def _padded_stretches(speech: Sequence[Span], within: Span) -> Iterator[Span]:
+    """Speech with its pauses of up to 3 s, padded so that no first or last word is cut, but not beyond ``within``."""
     stretches: list[Span] = []
-    for span in speech:
+    for whole in speech:
+        span = Span(max(whole.start, within.start), min(whole.end, within.end))
+        if span.end <= span.start:
+            continue
         near = bool(stretches) and span.start - stretches[-1].end <= _LONGEST_PAUSE_SAMPLES
         stretches.append(Span(stretches.pop().start if near else span.start, span.end))
     for stretch in stretches:
-        yield Span(on_grid(max(0, stretch.start - _PAD_SAMPLES)), min(stretch.end + _PAD_SAMPLES, total_samples))
+        start = on_grid(max(within.start, stretch.start - _PAD_SAMPLES))
+        yield Span(start, min(stretch.end + _PAD_SAMPLES, within.end))
 
 
 def on_grid(sample: int) -> int:
@@ -64,13 +70,26 @@ def on_grid(sample: int) -> int:
     return sample // GRID_SAMPLES * GRID_SAMPLES
 
 
-def _quietest(activity: Activity, within: Span) -> int:
-    """Where in ``within`` the least is heard for a third of a second.
+def quietest(activity: Activity, within: Span) -> int:
+    """Where in ``within`` the least is heard for a third of a second."""
+    first, last = within.start // FRAME_SAMPLES, within.end // FRAME_SAMPLES
+    smooth = _heard(activity, first, last, "valid")
+    middle = first + int(np.argmin(smooth)) + _SMOOTHING_FRAMES // 2
+    return on_grid(middle * FRAME_SAMPLES)
+
+
+def quietness(activity: Activity, first: int, last: int) -> npt.NDArray[np.float64]:
+    """How much is heard around each frame from ``first`` up to and without ``last``, shape (last - first,)."""
+    half = _SMOOTHING_FRAMES // 2
+    padded = _heard(activity, max(0, first - half), last + half, "same")
+    return padded[first - max(0, first - half) :][: last - first]
+
+
+def _heard(activity: Activity, first: int, last: int, mode: Literal["valid", "same"]) -> npt.NDArray[np.float64]:
+    """The level in decibels and the probability of speech in one, over a third of a second.
 
     The level counts beside the probability of speech, since the detector is at times deaf to a voice.
     """
-    first, last = within.start // FRAME_SAMPLES, within.end // FRAME_SAMPLES
     heard = activity.level[first:last] + _SPEECH_DECIBELS * activity.speech[first:last]
-    smooth = np.convolve(heard, np.full(_SMOOTHING_FRAMES, 1 / _SMOOTHING_FRAMES), mode="valid")
-    middle = first + int(np.argmin(smooth)) + _SMOOTHING_FRAMES // 2
-    return on_grid(middle * FRAME_SAMPLES)
+    smooth: npt.NDArray[np.float64] = np.convolve(heard, np.full(_SMOOTHING_FRAMES, 1 / _SMOOTHING_FRAMES), mode=mode)
+    return smooth

@@ -165,7 +165,7 @@ def _words_before(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
             yield segment
         elif words:
             end = next((word.end for word in reversed(words) if word.end is not None), segment.end)
-            yield Segment(segment.start, end, _text_through(segment.text, words), words)
+            yield replace(segment, end=end, text=_text_through(segment.text, words), words=words)
         if count <= 0:
             return
 

@@ -21,16 +21,27 @@ from careca.logs import get_logger
 from careca.models import ModelStore
 from careca.processors import usable_processors
 from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, Transcript, TranscriptionOptions, Word
-from careca_transcriber.clips import CLIP_SAMPLES, cut_clips, spread
+from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, spread
 from careca_transcriber.context import fit_context
 from careca_transcriber.device_errors import named_device_errors
 from careca_transcriber.engine import TranscriberEngine
 from careca_transcriber.gpu import GpuMemoryMeter
+from careca_transcriber.passages import (
+    LONGEST_PIECE_SAMPLES,
+    Passage,
+    Piece,
+    cut_pieces,
+    find_passages,
+    language_at,
+    main_language,
+    other_pieces,
+    prevailing,
+)
 from careca_transcriber.reading import Reading, put_in_order, read_in_order
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.speech import Activity, FloatArray, Span, find_speech, listen
 
-VERSION = 1
+VERSION = 2
 """Part of the model's id, and so of cache keys: raised with every change of this service that changes transcripts."""
 
 MAX_NEW_TOKENS = 224
@@ -42,6 +53,8 @@ _LANGUAGE_CLIPS = 4
 _GPU_BATCH_SIZE = 16
 _CPU_BATCH_SIZE = 4
 _LISTENING_SHARE = 0.1
+_LANGUAGE_SHARE = 0.05
+_LANGUAGE_BATCH_SIZE = 16
 
 _log = get_logger(__name__)
 
@@ -110,22 +123,23 @@ class WhisperEngine(TranscriberEngine):
 
         with named_device_errors(self.device):
             activity = self._listen(audio, cancel, lambda fraction: progress(_LISTENING_SHARE * fraction))
-            clips = cut_clips(find_speech(activity), activity, len(audio.samples))
             request = _Request(whisper, audio, options, cancel)
-            language, probability = request.find_language(clips, activity)
+            passages = request.find_passages(
+                activity, lambda fraction: progress(_LISTENING_SHARE + _LANGUAGE_SHARE * fraction)
+            )
+            speech = find_speech(activity)
+            clips = [clip for passage in passages for clip in cut_clips(speech, activity, passage.span)]
             segments: list[Segment] = []
-            for certain, reached in read_in_order(clips, request.read, activity, self._batch_size):
+            begun = _LISTENING_SHARE + _LANGUAGE_SHARE
+            for certain, reached in read_in_order(
+                clips, lambda batch: request.read(batch, passages), activity, self._batch_size
+            ):
                 for segment in certain:
                     emit(segment)
                 segments += certain
-                progress(_LISTENING_SHARE + (1 - _LISTENING_SHARE) * reached / len(audio.samples))
-        return Transcript(
-            segments=tuple(segments),
-            language=language if segments else "",
-            language_probability=probability if segments else 0.0,
-            duration=audio.duration,
-            model=self.model,
-        )
+                progress(begun + (1 - begun) * reached / len(audio.samples))
+        language, probability = prevailing(passages, segments)
+        return Transcript(tuple(segments), language, probability, audio.duration, self.model)
 
     def _listen(self, audio: Audio, cancel: CancelToken, progress: Callable[[float], None]) -> Activity:
         return listen(
@@ -188,22 +202,70 @@ class _Request:
         self._language = options.language or ("" if whisper.model.is_multilingual else "en")
         self._context = fit_context(options.hotwords, options.initial_prompt, self._count_tokens)
 
-    def find_language(self, clips: Sequence[Span], activity: Activity) -> tuple[str, float]:
-        """The language to read in, with its probability: the one chosen, or the likeliest over the whole recording."""
-        if not self._language and clips:
-            probabilities: Counter[str] = Counter()
-            chosen = spread(clips, activity, _LANGUAGE_CLIPS)
-            for clip in chosen:
-                self._cancel.raise_if_cancelled()
-                samples = self._audio.float32(clip.start, clip.end)
-                _, _, likely = self._whisper.detect_language(audio=samples)
-                probabilities.update({code: probability / len(chosen) for code, probability in likely})
-            self._language, probability = probabilities.most_common(1)[0]
-            return self._language, probability
-        return self._language, 1.0
+    def find_passages(self, activity: Activity, progress: Callable[[float], None]) -> list[Passage]:
+        """The passages to read, by start, each in its language; they cover the whole recording.
 
-    def read(self, clips: Sequence[Span]) -> list[Reading]:
-        """What Whisper reads in each of ``clips``, together in one batch."""
+        There is one of them unless the recording changes its language; then its language is the chosen one, or the
+        likeliest over the whole recording.
+        """
+        whole = Span(0, len(self._audio.samples))
+        if self._language:
+            return [Passage(whole, self._language, 1.0)]
+        pieces = self._listen_to(cut_pieces(activity), lambda fraction: progress(fraction / 2))
+        main = main_language(pieces)
+        others = other_pieces(pieces, main, activity)
+        pieces += self._listen_to(others, lambda fraction: progress((1 + fraction) / 2))
+        passages = find_passages(pieces, main, len(whole))
+        return passages if len(passages) > 1 else [Passage(whole, *self._find_language(activity))]
+
+    def _listen_to(self, spans: Sequence[Span], progress: Callable[[float], None]) -> list[Piece]:
+        """How probable each language is in each of ``spans``, none longer than the longest piece.
+
+        The encoder is given no more than that: the time it takes grows with the length, and Whisper's 30 s are 20 times
+        as dear as 6 s.
+        """
+        pieces: list[Piece] = []
+        for first in range(0, len(spans), _LANGUAGE_BATCH_SIZE):
+            self._cancel.raise_if_cancelled()
+            batch = spans[first : first + _LANGUAGE_BATCH_SIZE]
+            features = np.stack([self._features(span) for span in batch])
+            likely = self._whisper.model.detect_language(self._whisper.encode(features))
+            pieces += (
+                Piece(span, {token[2:-2]: probability for token, probability in each})
+                for span, each in zip(batch, likely, strict=True)
+            )
+            progress(len(pieces) / len(spans))
+        return pieces
+
+    def _features(self, span: Span) -> FloatArray:
+        """Whisper's spectrogram of ``span`` and silence, shape (mels, LONGEST_PIECE_SAMPLES / GRID_SAMPLES)."""
+        samples = self._audio.float32(span.start, span.end)
+        padded = np.pad(samples, (0, LONGEST_PIECE_SAMPLES - len(samples)))
+        features: FloatArray = self._whisper.feature_extractor(padded)[:, : LONGEST_PIECE_SAMPLES // GRID_SAMPLES]
+        return features
+
+    def _find_language(self, activity: Activity) -> tuple[str, float]:
+        """The language that is likeliest over the whole recording, with its probability; empty without speech."""
+        clips = cut_clips(find_speech(activity), activity, Span(0, len(self._audio.samples)))
+        probabilities: Counter[str] = Counter()
+        chosen = spread(clips, activity, _LANGUAGE_CLIPS)
+        for clip in chosen:
+            self._cancel.raise_if_cancelled()
+            samples = self._audio.float32(clip.start, clip.end)
+            _, _, likely = self._whisper.detect_language(audio=samples)
+            probabilities.update({code: probability / len(chosen) for code, probability in likely})
+        return probabilities.most_common(1)[0] if chosen else ("", 0.0)
+
+    def read(self, clips: Sequence[Span], passages: Sequence[Passage]) -> list[Reading]:
+        """What Whisper reads in each of ``clips``, each in the language of its passage: a batch for each language."""
+        languages = [language_at(clip.start, passages) for clip in clips]
+        readings: dict[Span, Reading] = {}
+        for language in dict.fromkeys(languages):
+            batch = [clip for clip, each in zip(clips, languages, strict=True) if each == language]
+            readings.update(zip(batch, self._read_in(language, batch), strict=True))
+        return [readings[clip] for clip in clips]
+
+    def _read_in(self, language: str, clips: Sequence[Span]) -> list[Reading]:
         self._cancel.raise_if_cancelled()
         samples, places = self._lay_out(clips)
         found: list[list[Any]] = [[] for _ in clips]
@@ -212,7 +274,7 @@ class _Request:
             clip_timestamps=places,
             batch_size=len(clips),
             vad_filter=False,
-            language=self._language,
+            language=language,
             task="translate" if self._options.translate else "transcribe",
             beam_size=self._options.beam_size,
             temperature=0.0,
@@ -225,7 +287,7 @@ class _Request:
         for passage in passages:
             found[round(passage.seek / self._whisper.frames_per_second) // _CLIP_SECONDS].append(passage)
         return [
-            _to_reading(clip, clip.start / SAMPLE_RATE - place["start"], passages_of_clip)
+            _to_reading(clip, clip.start / SAMPLE_RATE - place["start"], passages_of_clip, language)
             for clip, place, passages_of_clip in zip(clips, places, found, strict=True)
         ]
 
@@ -246,11 +308,11 @@ class _Request:
         return len(self._whisper.hf_tokenizer.encode(f" {text}", add_special_tokens=False).ids)
 
 
-def _to_reading(clip: Span, offset: float, passages: Sequence[Any]) -> Reading:
+def _to_reading(clip: Span, offset: float, passages: Sequence[Any], language: str) -> Reading:
     """faster-whisper's segments of one clip in the recording's time, which is ``offset`` after theirs."""
     start, end = clip.seconds
     segments = [
-        Segment(p.start + offset, p.end + offset, p.text.strip(), tuple(_to_words(p, offset)))
+        Segment(p.start + offset, p.end + offset, p.text.strip(), tuple(_to_words(p, offset)), language)
         for p in passages
         if p.text.strip()
     ]
@@ -273,8 +335,10 @@ def _to_words(passage: Any, offset: float) -> Iterator[Word]:
 
 def _warm_up(whisper: WhisperModel) -> None:
     """Reads a second of silence: the first inference on a device is slow."""
-    audio = Audio(np.zeros(SAMPLE_RATE, dtype=np.int16))
-    _Request(whisper, audio, TranscriptionOptions(language="en"), CancelToken()).read([Span(0, SAMPLE_RATE)])
+    audio, whole = Audio(np.zeros(SAMPLE_RATE, dtype=np.int16)), Span(0, SAMPLE_RATE)
+    _Request(whisper, audio, TranscriptionOptions(language="en"), CancelToken()).read(
+        [whole], [Passage(whole, "en", 1.0)]
+    )
 
 
 def _check_options(whisper: WhisperModel, options: TranscriptionOptions, model: str) -> None:

@@ -13,7 +13,7 @@ from careca_transcriber.engine import TranscriberEngine
 from careca_transcriber.service import TranscriberServicer, TranscribeStage
 from careca_transcriber.settings import TranscriberSettings
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout of cached transcripts: raised when ``audio.proto``'s Transcript changes its meaning."""
 
 

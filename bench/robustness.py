@@ -19,7 +19,7 @@ from asking import ask
 from careca_client import Client
 from damage import DAMAGES, Damage
 from dataset import DatasetError, Recording
-from harness import REPOSITORY, announce, running_stack
+from harness import REPOSITORY, announce, cleanly, running_stack
 from results import QualityRow
 from tables import count, rate, splice, table
 
@@ -32,19 +32,18 @@ CLEAN = "as they are"
 class Arguments:
     """The command line."""
 
-    data: Path
+    data: Path | None
     damages: tuple[str, ...]
     quick: bool
 
 
 def main() -> int:
-    """Measures the damages asked for. Only a whole run renews the document."""
+    """Measures the damages asked for. Only a whole run, on more than the sample, renews the document."""
     arguments = parse_arguments()
-    try:
-        recordings = labelled(dataset.load(arguments.data), quick=arguments.quick)
-    except DatasetError as error:
-        announce(f"cannot measure: {error}")
-        return 1
+    recordings = labelled(dataset.find(arguments.data), quick=arguments.quick)
+    sample = dataset.is_sample(recordings)
+    if sample:
+        announce(f"measured on the sample alone, for want of CARECA_DATA: {DOCUMENT.name} stays as it is")
     rows: list[tuple[str, Sequence[quality.Score]]] = []
     with running_stack() as bench:
         for name in (CLEAN, *arguments.damages):
@@ -53,7 +52,7 @@ def main() -> int:
             announce(" | ".join(_cells(name, scores, rows[0][1])))
     text = report(rows)
     print(text)
-    if arguments.damages == tuple(DAMAGES) and not arguments.quick:
+    if arguments.damages == tuple(DAMAGES) and not (arguments.quick or sample):
         DOCUMENT.write_text(splice(DOCUMENT.read_text(encoding="utf-8"), text, mark=MARK), encoding="utf-8")
     return 0
 
@@ -132,7 +131,7 @@ def _difference(value: float | None, reference: float | None) -> str:
 def parse_arguments() -> Arguments:
     """The command line; the recordings' folder is by default that of ``CARECA_DATA``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=dataset.default_folder(), help="folder of folders of recordings")
+    parser.add_argument("--data", type=Path, help="folder of folders of recordings; by default that of CARECA_DATA")
     parser.add_argument(
         "--damage", choices=[*DAMAGES], action="append", help="measure this damage alone; may be given several times"
     )
@@ -144,4 +143,4 @@ def parse_arguments() -> Arguments:
 _NOTHING = Damage(lambda samples: samples)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cleanly(main))

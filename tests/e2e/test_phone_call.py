@@ -233,7 +233,7 @@ def run_careca(stack: LocalStack, *arguments: str | Path) -> subprocess.Complete
         check=False,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_SECONDS,
     )
 
 

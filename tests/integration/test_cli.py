@@ -405,7 +405,7 @@ def test_a_folder_that_only_others_may_write_to_is_told_before_anything_is_sent(
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=60,
+                timeout=HANG_SECONDS,
             )
             assert done.returncode == ExitCode.USAGE, done.stderr
             assert f"the folder {output}: {why}" in " ".join(done.stderr.split())

@@ -15,6 +15,7 @@ import chaos
 import dataset
 import diarize
 import load_real
+import robustness
 import run
 from dataset import DatasetError
 from harness import cleanly
@@ -142,7 +143,7 @@ class FakePart:
         wall_seconds = 0.0
 
 
-@pytest.mark.parametrize("program", [run, diarize])
+@pytest.mark.parametrize("program", [run, diarize, robustness])
 def test_a_folder_without_recordings_ends_a_benchmark_with_one_line(
     program: object, called: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

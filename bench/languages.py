@@ -6,7 +6,6 @@ Writes its table into docs/benchmarks.md, which says what it means. Runs the tra
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.models import ModelStore
 from careca.processors import wait_without_spinning
-from careca.types import SAMPLE_RATE, Segment, TranscriptionOptions
+from careca.types import SAMPLE_RATE
+from careca_transcriber.passages import Passage, language_at
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.whisper_engine import WhisperEngine
 from dataset import DatasetError, Recording
@@ -29,7 +29,7 @@ from tables import count, minutes, rate, splice, table
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 
 _STEP_SECONDS = 0.05
-_SEED = 2000
+_SEED = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Score:
 
 
 def main() -> int:
-    """Makes the recordings, transcribes them and renews the table."""
+    """Makes the recordings, has their languages found and renews the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=dataset.default_folder(), help="folder of folders of recordings")
     parser.add_argument("--recordings", type=int, default=40, help="how many recordings of several languages to make")
@@ -62,7 +62,7 @@ def main() -> int:
     engine = WhisperEngine(settings, ModelStore(settings.models_dir))
     engine.load()
     scores = [
-        score(kind, made, transcribe(engine, made))
+        score(kind, made, find(engine, made))
         for kind, made in recordings_to_make(recordings, arguments.recordings, arguments.seed)
     ]
     text = render(scores)
@@ -85,15 +85,16 @@ def recordings_to_make(recordings: Sequence[Recording], count: int, seed: int) -
         yield f"one language, {kind}", made
 
 
-def transcribe(engine: WhisperEngine, made: Made) -> Sequence[Segment]:
-    """What the engine writes down with default options."""
-    transcript = engine.transcribe(Audio(made.samples), TranscriptionOptions(), CancelToken(), lambda _: None)
-    announce(f"{made.name}: {' '.join(dict.fromkeys(segment.language for segment in transcript.segments))}")
-    return transcript.segments
+def find(engine: WhisperEngine, made: Made) -> Sequence[Passage]:
+    """Where the engine finds which language."""
+    passages = engine.find_passages(Audio(made.samples), CancelToken())
+    found = " ".join(passage.language for passage in passages)
+    announce(f"{made.name}: {found}")
+    return passages
 
 
-def score(kind: str, made: Made, segments: Sequence[Segment]) -> Score:
-    """``segments`` against the truth: at each moment of speech the language is that of the nearest segment."""
+def score(kind: str, made: Made, found: Sequence[Passage]) -> Score:
+    """``found`` against the truth, at each moment of speech."""
     moments = [
         (first + step * _STEP_SECONDS, passage.language)
         for passage in made.passages
@@ -103,10 +104,10 @@ def score(kind: str, made: Made, segments: Sequence[Segment]) -> Score:
     return Score(
         kind=kind,
         seconds=len(made.samples) / SAMPLE_RATE,
-        changes=_changes([passage.language for passage in made.passages]),
+        changes=len(made.passages) - 1,
         speech=len(moments),
-        right=sum(_language_at(moment, segments) == language for moment, language in moments),
-        found=_changes([segment.language for segment in segments]),
+        right=sum(language_at(round(moment * SAMPLE_RATE), found) == language for moment, language in moments),
+        found=len(found) - 1,
     )
 
 
@@ -133,15 +134,6 @@ def _within(spans: Iterable[tuple[float, float]], start: float, end: float) -> I
     """What of ``spans`` lies between ``start`` and ``end``."""
     clipped = ((max(first, start), min(last, end)) for first, last in spans)
     return (span for span in clipped if span[1] > span[0])
-
-
-def _language_at(moment: float, segments: Sequence[Segment]) -> str:
-    nearest = min(segments, key=lambda each: max(each.start - moment, moment - each.end, 0.0), default=None)
-    return nearest.language if nearest else ""
-
-
-def _changes(languages: Sequence[str]) -> int:
-    return sum(before != after for before, after in itertools.pairwise(languages))
 
 
 if __name__ == "__main__":

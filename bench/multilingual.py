@@ -1,4 +1,4 @@
-"""Recordings of several languages that the benchmark makes, with their truth, and damaged ones of one language.
+"""Recordings of several languages that the benchmark makes, with the truth about them, and damaged ones of one.
 
 Who speaks are the readers and the people of labelled recordings, the voices of Asterisk's prompts where Debian's
 ``asterisk-core-sounds-*-g722`` are installed, and, apart from them, espeak-ng's where that is: a formant synthesizer
@@ -135,12 +135,12 @@ def make(voices: Sequence[Voice], recipe: Recipe) -> Made:
     passages: list[Passage] = []
     speech: list[tuple[float, float]] = []
     now = len(parts[0])
-    voice: Voice | None = None
+    speaking: Voice | None = None
     for _ in range(recipe.changes + 1):
-        voice = _next_voice(by_language, voice, random)
-        said = _passage(voice, random)
+        speaking = _next_voice(by_language, speaking, random)
+        said = _passage(speaking, random)
         start, end = now / SAMPLE_RATE, (now + len(said)) / SAMPLE_RATE
-        passages.append(Passage(start, end, voice.language))
+        passages.append(Passage(start, end, speaking.language))
         speech += [(start + first, start + last) for first, last in mixtures.speech_of(said)]
         parts += [said, _silence(random.choice(_PAUSES))]
         now += len(parts[-2]) + len(parts[-1])
@@ -195,7 +195,7 @@ def _passage(voice: Voice, random: np.random.Generator) -> Samples:
     """Some seconds of what ``voice`` says: utterances with a short pause between them, cut in a quiet moment."""
     wanted = round(random.uniform(*_LENGTHS[int(random.integers(len(_LENGTHS)))]) * SAMPLE_RATE)
     order = random.permutation(len(voice.utterances))
-    said = voice.utterances[order[0]]
+    said: Samples = voice.utterances[order[0]]
     if not voice.name.startswith("read"):  # of read sentences nothing says which are of one person
         for index in order[1:]:
             if len(said) >= wanted:
@@ -209,7 +209,8 @@ def _passage(voice: Voice, random: np.random.Generator) -> Samples:
 def _levelled(samples: Samples) -> Samples:
     level = float(np.sqrt(np.mean(np.square(mixtures.trimmed(samples), dtype=np.float64)))) if len(samples) else 0.0
     spoken = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
-    return (samples * (level / spoken)).astype(np.float32) if spoken and level else samples
+    louder: Samples = (samples * (level / spoken if spoken and level else 1.0)).astype(np.float32)
+    return louder
 
 
 def _with_music(samples: Samples) -> Samples:

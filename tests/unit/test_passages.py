@@ -19,6 +19,7 @@ from careca_transcriber.passages import (
     main_language,
     other_pieces,
     prevailing,
+    unsure_pieces,
 )
 from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span
 
@@ -42,7 +43,7 @@ def span(start, end):
 def piece(start, end, language, probability=0.99, other=""):
     """In ``language``, with the rest of the probability for ``other``: English, or Spanish where it is English."""
     rest = other or ("es" if language == "en" else "en")
-    return Piece(span(start, end), {language: probability, rest: 1 - probability})
+    return Piece(span(start, end), ({language: probability, rest: 1 - probability},))
 
 
 def told(passages):
@@ -80,7 +81,7 @@ def test_a_language_that_comes_back_is_a_passage_of_its_own():
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_single_piece_that_merely_sounds_like_another_language_changes_nothing(place):
     pieces = [piece(4 * n, 4 * n + 4, "en") for n in range(3)]
-    pieces[place] = Piece(pieces[place].span, {"la": 0.55, "en": 0.2, "it": 0.25})
+    pieces[place] = Piece(pieces[place].span, ({"la": 0.55, "en": 0.2, "it": 0.25},))
 
     assert told(passages_of(*pieces)) == (["en"], [])
 
@@ -99,11 +100,35 @@ def test_doubt_within_a_passage_does_not_end_it():
 
 
 def test_of_several_ways_to_cut_the_one_that_fits_the_languages_is_taken():
-    mixed = Piece(span(3, 8), {"en": 0.5, "pt": 0.5})
+    mixed = Piece(span(3, 8), ({"en": 0.5, "pt": 0.5},))
     coarse = piece(0, 3, "en"), mixed, piece(8, 12, "pt")
     fine = piece(0, 5, "en"), piece(5, 8, "pt"), piece(3, 6, "en", 0.6), piece(6, 12, "pt", 0.7)
 
     assert told(passages_of(*coarse, *fine, seconds=12)) == (["en", "pt"], [5])
+
+
+def test_what_is_in_no_language_for_certain_is_in_no_other_language():
+    cries = [Piece(span(n, n + 5), ({"pt": 0.42, "ja": 0.4, "en": 0.001},)) for n in (5, 10, 15)]
+
+    assert told(passages_of(piece(0, 5, "en"), *cries, piece(20, 25, "en"), piece(25, 30, "en"))) == (["en"], [])
+
+
+def test_a_short_passage_rests_on_more_than_one_view_and_a_long_one_does_not():
+    foreign = piece(4, 8, "la", 0.97)
+    pieces = [piece(0, 4, "en"), foreign, piece(8, 12, "en"), *(piece(n, n + 5, "pt") for n in (12, 17, 22, 27))]
+
+    assert unsure_pieces(pieces, "en") == [foreign]
+    surer = Piece(foreign.span, (*foreign.views, {"la": 0.9, "en": 0.05}, {"la": 0.3, "en": 0.5}, {"en": 0.6}))
+    assert unsure_pieces([surer if each is foreign else each for each in pieces], "en") == []
+    assert told(find_passages(pieces, "en", 40 * SAMPLE_RATE)) == (["en", "la", "en", "pt"], [4, 8, 12])
+    pieces[1] = surer
+    assert told(find_passages(pieces, "en", 40 * SAMPLE_RATE)) == (["en", "pt"], [12])
+
+
+def test_the_main_language_is_the_one_that_explains_the_most_and_not_the_best_of_a_bad_lot():
+    music = [Piece(span(n, n + 5), ({"km": 0.35, "ja": 0.3, "pt": 0.05},)) for n in (10, 15)]
+
+    assert main_language([piece(0, 3, "pt"), *music]) == "pt"
 
 
 def test_no_speech_has_no_passages():
@@ -122,7 +147,7 @@ def coarse_pieces(draw):
         length = draw(st.floats(0.2, 6.0))
         likely = {code: draw(st.floats(0.0, 1.0)) for code in ("en", "es", "pt", "cy")}
         total = sum(likely.values()) or 1.0
-        pieces.append(Piece(span(now, now + length), {code: each / total for code, each in likely.items()}))
+        pieces.append(Piece(span(now, now + length), ({code: each / total for code, each in likely.items()},)))
         now += length
     return pieces
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from statistics import fmean
 
 import numpy as np
 
@@ -33,35 +34,36 @@ Probabilities = Mapping[str, float]
 """Probability of each language by its code, together 1."""
 
 _LONGEST_PAUSE_SAMPLES = 3 * SAMPLE_RATE
-_LEAST_PROBABILITY = 0.02
-_UNIT_SAMPLES = 4 * SAMPLE_RATE
-_PASSAGE_COST = 6.0
+_LEAST_PROBABILITY = 0.01
+_UNIT_SAMPLES = 3 * SAMPLE_RATE
+_PASSAGE_COST = 5.5
 _DOUBT = 1.0
+_SURE_SAMPLES = 15 * SAMPLE_RATE
 _LEAST_CUT_DISTANCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of speech and how probable Whisper finds each language in it."""
+    """A piece of speech and how probable Whisper finds each language in it: in one view of it, or in several."""
 
     span: Span
-    probabilities: Probabilities
+    views: tuple[Probabilities, ...]
 
     def score(self, language: str) -> float:
-        """Logarithm of the odds of ``language``, for each 4 s; 0 of a piece that is too short.
+        """Logarithm of the odds of ``language``, the mean over the views; 0 of a piece that is too short.
 
-        No piece counts for more than probabilities of 2 % and 98 % do: Whisper is wrong more often than it admits.
+        No view counts for more than probabilities of 1 % and 99 % do: Whisper is wrong more often than it admits. The
+        score grows with the square root of the length: what is heard next to each other is wrong together at times.
         """
         if len(self.span) < SHORTEST_PIECE_SAMPLES:
             return 0.0
-        probability = self.probabilities.get(language, 0.0)
-        bounded = min(max(probability, _LEAST_PROBABILITY), 1 - _LEAST_PROBABILITY)
-        return math.log(bounded / (1 - bounded)) * len(self.span) / _UNIT_SAMPLES
+        odds = fmean(_log_odds(view.get(language, 0.0)) for view in self.views)
+        return odds * math.sqrt(len(self.span) / _UNIT_SAMPLES)
 
     @property
     def language(self) -> str:
-        """The most probable one."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
+        """The most probable one in the first view."""
+        return max(self.views[0], key=self.views[0].__getitem__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +93,18 @@ def cut_pieces(activity: Activity) -> list[Span]:
 
 
 def main_language(pieces: Sequence[Piece]) -> str:
-    """The language that is the most probable one for most of the time. Empty without a piece that has a say."""
-    seconds: Counter[str] = Counter()
-    for piece in pieces:
-        if len(piece.span) >= SHORTEST_PIECE_SAMPLES:
-            seconds[piece.language] += len(piece.span)
-    return seconds.most_common(1)[0][0] if seconds else ""
+    """The language with the best score over all ``pieces``. Empty without a piece that has a say."""
+    languages = sorted({piece.language for piece in pieces if len(piece.span) >= SHORTEST_PIECE_SAMPLES})
+    return max(languages, key=lambda code: sum(piece.score(code) for piece in pieces), default="")
 
 
 def other_pieces(pieces: Sequence[Piece], main: str, activity: Activity) -> list[Span]:
     """The other ways to cut what may be in another language than ``main``: pieces that are not among ``pieces``.
 
-    These are all from pause to pause that begin and end in a piece that is more probable in another language, or in a
-    neighbour of one.
+    These are all from pause to pause that begin and end in a piece that is as probable in another language, or nearly,
+    or in a neighbour of one.
     """
-    doubtful = [piece.score(piece.language) > piece.score(main) + _DOUBT for piece in pieces]
+    doubtful = [piece.language != main and piece.score(piece.language) > piece.score(main) - _DOUBT for piece in pieces]
     touching = [before.span.end == after.span.start for before, after in pairwise(pieces)]
     suspect = {index for index, doubt in enumerate(doubtful) if doubt}
     suspect |= {index + 1 for index, touch in enumerate(touching) if touch and doubtful[index]}
@@ -118,16 +117,29 @@ def other_pieces(pieces: Sequence[Piece], main: str, activity: Activity) -> list
     return [span for run in runs for span in _from_pause_to_pause(run, activity) if span not in known]
 
 
+def unsure_pieces(pieces: Sequence[Piece], main: str) -> list[Piece]:
+    """The pieces with one view only on which a passage of less than 15 s in another language than ``main`` rests.
+
+    Of these Whisper is to be asked in other ways, too: it has no second thoughts about a name that sounds foreign.
+    """
+    return [
+        piece
+        for language, run in _runs(pieces, main)
+        if language != main and sum(len(piece.span) for piece in run) < _SURE_SAMPLES
+        for piece in run
+        if len(piece.views) == 1 and len(piece.span) >= SHORTEST_PIECE_SAMPLES
+    ]
+
+
 def find_passages(pieces: Sequence[Piece], main: str, total_samples: int) -> list[Passage]:
     """Passages by start that cover the whole recording of ``total_samples``; neighbours differ in language.
 
     ``pieces`` may overlap: the best of them that follow each other are taken. Borders lie in the middle of the pause
     between two pieces, or where one was cut from the other.
     """
-    if not main:
+    runs = _runs(pieces, main)
+    if not runs:
         return []
-    path = _best_path(sorted(pieces, key=lambda piece: (piece.span.start, piece.span.end)), main)
-    runs = [(language, [piece for piece, _ in run]) for language, run in groupby(path, key=lambda decided: decided[1])]
     borders = [on_grid((before[-1].span.end + after[0].span.start) // 2) for (_, before), (_, after) in pairwise(runs)]
     return [
         Passage(Span(start, end), language, _probability(run, language))
@@ -149,8 +161,24 @@ def prevailing(passages: Sequence[Passage], segments: Sequence[Segment]) -> tupl
         seconds[segment.language] += segment.end - segment.start
     language = max(seconds, key=seconds.__getitem__)
     own = [passage for passage in passages if passage.language == language]
+    if len(own) == 1:
+        return language, own[0].probability
     samples = sum(len(passage.span) for passage in own)
     return language, sum(passage.probability * len(passage.span) for passage in own) / samples
+
+
+def _runs(pieces: Sequence[Piece], main: str) -> list[tuple[str, list[Piece]]]:
+    """The best way through ``pieces``: languages, each with the pieces in it that follow each other."""
+    if not main:
+        return []
+    path = _best_path(sorted(pieces, key=lambda piece: (piece.span.start, piece.span.end)), main)
+    likely: list[tuple[Piece, str]] = []
+    for language, steps in groupby(path, key=lambda step: step[1]):
+        run = [piece for piece, _ in steps]
+        # What is in no language for certain, such as cries, laughter and music, is not in another one.
+        known = language if sum(piece.score(language) for piece in run) > 0 else main
+        likely += ((piece, known) for piece in run)
+    return [(language, [piece for piece, _ in run]) for language, run in groupby(likely, key=lambda step: step[1])]
 
 
 def _best_path(pieces: Sequence[Piece], main: str) -> list[tuple[Piece, str]]:
@@ -193,7 +221,12 @@ def _best_path(pieces: Sequence[Piece], main: str) -> list[tuple[Piece, str]]:
 def _probability(pieces: Sequence[Piece], language: str) -> float:
     """The mean probability of ``language`` over the time of ``pieces``."""
     samples = sum(len(piece.span) for piece in pieces)
-    return sum(len(piece.span) * piece.probabilities.get(language, 0.0) for piece in pieces) / samples
+    return sum(len(piece.span) * fmean(view.get(language, 0.0) for view in piece.views) for piece in pieces) / samples
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, _LEAST_PROBABILITY), 1 - _LEAST_PROBABILITY)
+    return math.log(bounded / (1 - bounded))
 
 
 def _halved(span: Span, activity: Activity) -> Iterator[Span]:

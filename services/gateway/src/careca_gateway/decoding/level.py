@@ -1,0 +1,155 @@
+"""How loud a recording is, and whether it is clipped.
+
+Levels are told in bits: PCM of 16 bits has 15 for the size of a sample, and each bit is 6.02 dB.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from av.audio.frame import AudioFrame
+
+from careca_gateway.crosstalk import Block
+from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE
+
+FULL_BITS = 15
+
+SILENT_SWING = 4
+"""Between the lowest and the highest sample of a slice that is silent: dither turns silence into samples of up to two,
+encoders that lose something leave no more of it, and a constant is no sound however great it is."""
+
+QUIET_BITS = 8
+"""From here on a recording is very quiet: see docs/notices.md for what is lost then."""
+
+RAISED_BITS = 14
+"""What the loud parts of a very quiet recording are raised to; the bit above is for what was not counted."""
+
+UNHEARD_SECONDS = 0.1
+"""So much of a recording, all together, may be louder without counting: clicks and plugs are; a word takes longer."""
+
+DB_PER_BIT = 6.0206
+
+_SLICE_BYTES = SAMPLE_RATE // 100 * SAMPLE_BYTES
+_UNHEARD_BYTES = int(UNHEARD_SECONDS * SAMPLE_RATE) * SAMPLE_BYTES
+
+
+class Level:
+    """Measures decoded PCM as it comes, until it is known to be neither silent nor very quiet."""
+
+    def __init__(self) -> None:
+        self._bytes_by_bits = [0] * (FULL_BITS + 2)
+        self._sounding_bytes = 0
+
+    @property
+    def silent(self) -> bool:
+        """Whether there has been no sound so far."""
+        return self._sounding_bytes <= _UNHEARD_BYTES
+
+    @property
+    def bits(self) -> int:
+        """How many bits all but the unheard part has needed so far; more than ``QUIET_BITS`` is no exact number."""
+        louder = 0
+        for bits in range(FULL_BITS + 1, 0, -1):
+            louder += self._bytes_by_bits[bits]
+            if louder > _UNHEARD_BYTES:
+                return bits
+        return 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all has been very quiet so far."""
+        return self.bits <= QUIET_BITS
+
+    @property
+    def raise_by(self) -> int:
+        """By how many bits it can be raised; 0 for what is loud enough, or silent."""
+        return RAISED_BITS - self.bits if self.quiet and not self.silent else 0
+
+    def measure(self, channels: Sequence[Block]) -> None:
+        """Takes the next PCM of all channels, of which the loudest counts."""
+        if not self.quiet and not self.silent:
+            return
+        if not any(bytes(channel).strip(b"\0") for channel in channels):
+            return
+        for start in range(0, len(channels[0]), _SLICE_BYTES):
+            self._measure([memoryview(channel)[start : start + _SLICE_BYTES].cast("h") for channel in channels])
+
+    def _measure(self, channels: Sequence[memoryview]) -> None:
+        size = channels[0].nbytes
+        highest, lowest = [max(samples) for samples in channels], [min(samples) for samples in channels]
+        peak = max(*highest, -min(lowest))
+        self._bytes_by_bits[peak.bit_length()] += size
+        if max(high - low for high, low in zip(highest, lowest, strict=True)) > SILENT_SWING:
+            self._sounding_bytes += size
+
+
+RUN = 3
+"""So many samples in a row at the limit are clipped; a peak that only reaches it has fewer."""
+
+CLIPPED_SHARE = 0.001
+"""From this share of clipped samples on a recording is called clipped. Speech reaches it when it is about 7 dB too
+loud, far before it is hard to understand; what was normalised, or limited, stays below a tenth of it. What was clipped
+before it was encoded with loss, which blurs the limit, reaches it when it is about 15 to 25 dB too loud."""
+
+CLIPPED_RUNS = 20
+"""Fewer places than this are thumps and no clipped recording."""
+
+# Full scale upwards and downwards, and one less downwards, where programs make both of the same size.
+_RAILS = [
+    (rail, re.compile(b"(?:" + re.escape(rail) + b"){%d,}" % RUN)) for rail in (b"\xff\x7f", b"\0\x80", b"\1\x80")
+]
+_SAMPLE_WORDS = {"s16": 1, "s16p": 1, "s32": 2, "s32p": 2}
+"""Kinds of samples in which a limit can be seen, by how many times 16 bits they have."""
+
+_COARSE = ("u8", "u8p")
+"""Kinds whose steps are so large that loud is not to be told from clipped."""
+
+
+class Clipping:
+    """Counts the samples of a track that are clipped: in its frames, or in the PCM where they are floating point."""
+
+    def __init__(self) -> None:
+        self._samples = 0
+        self._clipped: list[int] = []
+        self._runs: list[int] = []
+
+    @property
+    def share(self) -> float:
+        """Which share of the samples of the worst channel is clipped; 0 where it is too little to speak of."""
+        clipped, runs = max(zip(self._clipped, self._runs, strict=True), default=(0, 0))
+        share = clipped / self._samples if runs >= CLIPPED_RUNS else 0.0
+        return share if share >= CLIPPED_SHARE else 0.0
+
+    def look_at_frame(self, frame: AudioFrame) -> bool:
+        """Counts in a frame as it was decoded. Gives false where it is of a kind in which that is not possible."""
+        kind = frame.format.name
+        if kind not in _SAMPLE_WORDS:
+            return kind in _COARSE
+        words = _SAMPLE_WORDS[kind]
+        together = 1 if frame.format.is_planar else frame.layout.nb_channels
+        self._samples += frame.samples
+        for number, plane in enumerate(frame.planes[: frame.layout.nb_channels // together]):
+            plane_words = memoryview(plane)[: frame.samples * together * words * SAMPLE_BYTES].cast("B").cast("h")
+            for channel in range(together):
+                # The last word of a sample is its upper half, which says enough.
+                self._count(number + channel, plane_words[channel * words + words - 1 :: together * words].tobytes())
+        return True
+
+    def look_at_pcm(self, channels: Sequence[Block]) -> None:
+        """Counts in PCM of all channels."""
+        self._samples += len(channels[0]) // SAMPLE_BYTES
+        for number, channel in enumerate(channels):
+            self._count(number, bytes(channel))
+
+    def _count(self, number: int, pcm: bytes) -> None:
+        while len(self._clipped) <= number:
+            self._clipped.append(0)
+            self._runs.append(0)
+        for rail, runs in _RAILS:
+            if rail * RUN not in pcm:  # looked for first, as it takes no time
+                continue
+            for run in runs.finditer(pcm):
+                if run.start() % SAMPLE_BYTES == 0:
+                    self._runs[number] += 1
+                    self._clipped[number] += (run.end() - run.start()) // SAMPLE_BYTES

@@ -1,0 +1,128 @@
+"""One track read: its packets decoded into a writer, each frame at its time, and what could not be decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import av
+import av.error
+from av.audio.frame import AudioFrame
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from careca_gateway.decoding.pcm import PcmWriter, Timeline
+from careca_gateway.decoding.source import unreadable
+from careca_gateway.decoding.tracks import Track
+
+_NEAR_SECONDS = 5.0
+"""Damage no farther apart than this is told as one place."""
+
+_MAX_PLACES = 100
+
+
+@dataclass(slots=True)
+class Place:
+    """A place in a recording, in seconds, and in how many parts of it there was damage."""
+
+    start: float
+    end: float
+    parts: int = 1
+
+
+@dataclass(slots=True)
+class Damage:
+    """What could not be decoded, by place."""
+
+    places: list[Place] = field(default_factory=list)
+
+    @property
+    def parts(self) -> int:
+        """How many parts there were, mostly packets."""
+        return sum(place.parts for place in self.places)
+
+    def add(self, start: float, end: float) -> None:
+        """One more part, which was there."""
+        if self.places and (start - self.places[-1].end <= _NEAR_SECONDS or len(self.places) == _MAX_PLACES):
+            self.places[-1].end = max(self.places[-1].end, end)
+            self.places[-1].parts += 1
+        else:
+            self.places.append(Place(start, end))
+
+    def without_last(self, parts: int) -> Damage:
+        """This damage but for the last parts, which are all at the end of the recording."""
+        places = [Place(place.start, place.end, place.parts) for place in self.places]
+        if places:
+            places[-1].parts -= parts
+        return Damage([place for place in places if place.parts > 0])
+
+
+class TrackReader:
+    """Decodes the packets of one track into a writer; holes are filled with silence.
+
+    Timestamps keep what follows a damaged or missing part in its place.
+    """
+
+    def __init__(self, track: Track, writer: PcmWriter, container: InputContainer) -> None:
+        self.track = track
+        self.writer = writer
+        self.damage = Damage()
+        self.position = 0.0
+        """Where the track has come to, in seconds from the beginning of the recording."""
+        self.trailing = 0
+        """Damaged parts after the last good one."""
+        self._timeline = Timeline(None if container.start_time is None else container.start_time / av.time_base)
+        self._without_holes = container.format.name == "flac"
+        self._frames = 0
+        track.stream.codec_context.thread_count = 1
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was nothing to decode."""
+        return not self._frames
+
+    def check(self) -> None:
+        """Raises ``Refusal`` where there is more damage than audio."""
+        if self.damage.parts > self._frames:
+            raise unreadable()
+
+    def read(self, packet: Packet[Stream]) -> None:
+        """Decodes one packet; a damaged one is left out."""
+        try:
+            frames = cast("list[AudioFrame]", packet.decode())
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            self._skip()
+            return
+        for frame in frames:
+            if frame.sample_rate > 0:
+                self._write(frame)
+            else:
+                self._skip()
+
+    def _skip(self) -> None:
+        self.damage.add(self.position, self.position)
+        self.trailing += 1
+
+    def _write(self, frame: AudioFrame) -> None:
+        if not self._frames:
+            self.writer.begin(frame.layout)
+        if gap := self._timeline.gap(_timestamp(frame), self.position):
+            if self.trailing:
+                self.damage.places[-1].end = self.position + gap
+            elif self._without_holes and self._frames:  # FFmpeg looks for the next good frame without a word
+                self.damage.add(self.position, self.position + gap)
+            self.position += gap
+            self.writer.pad(self.position)
+        self.writer.write(frame)
+        self._frames += 1
+        self.trailing = 0
+        self.position += frame.samples / frame.sample_rate
+
+
+def _timestamp(frame: AudioFrame) -> float | None:
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return frame.pts * float(frame.time_base)

@@ -30,9 +30,8 @@ class Bench:
 
     async def decode(self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: Sound = DEFAULT) -> DecodedNote:
         """What the decoder says of ``data``, with its files in the folder."""
-        path = data
-        if not isinstance(path, Path):
-            path = self.folder / "recording"
+        path = data if isinstance(data, Path) else self.folder / "recording"
+        if not isinstance(data, Path):
             path.write_bytes(data)
         drafts = [self.folder / f"{number}.s16" for number in range(drafts_needed(sound))]
         drafts[0] = self.audio

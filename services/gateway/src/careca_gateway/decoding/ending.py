@@ -44,13 +44,15 @@ class Ending:
         self._size = source.seek(0, os.SEEK_END)
         self._declared = _riff_bytes(self._read(0, 12)) or self._mp3_bytes()
         self._breaks_off = self._ends_in_an_ogg_page()
-        self._last = 0.0
+        self._last: dict[int, int] = {}
         source.seek(here)
 
     def see(self, packet: Packet[Stream]) -> None:
         """Takes the next packet of any track."""
-        if packet.pts is not None and packet.time_base:
-            self._last = max(self._last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.pts is not None:
+            index, end = packet.stream.index, packet.pts + (packet.duration or 0)
+            if end > self._last.get(index, 0):
+                self._last[index] = end
 
     def missing(self, container: InputContainer, track: AudioStream, position: float) -> float | None:
         """Seconds that are missing after the ``position`` where the track ended: 0 for none, ``None`` if not known.
@@ -73,7 +75,8 @@ class Ending:
         if name in _TRACK_SAYS and track.duration and track.time_base:
             return float((track.duration + (track.start_time or 0)) * track.time_base) - origin
         if name in _CONTAINER_SAYS and container.duration:
-            return position + container.duration / av.time_base - self._last
+            ends = [end * float(container.streams[index].time_base or 0) for index, end in self._last.items()]
+            return position + container.duration / av.time_base - max(ends, default=0.0)
         return position
 
     def _read(self, offset: int, size: int) -> bytes:

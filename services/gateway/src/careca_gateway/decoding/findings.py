@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from careca_gateway.decoding.level import DB_PER_BIT, FULL_BITS
 from careca_gateway.decoding.passes import Choice, Heard
-from careca_gateway.decoding.reading import Damage
+from careca_gateway.decoding.reading import Damage, Place
 from careca_gateway.decoding.tracks import names
 
 TRUNCATED = "TRUNCATED"
@@ -61,7 +61,8 @@ def _level(heard: Heard) -> list[Finding]:
 
 
 def _quiet(bits: int, raised_by: int) -> str:
-    said = f"the recording is very quiet: its loud parts are {(FULL_BITS - bits) * DB_PER_BIT:.0f} dB below full scale"
+    below = (FULL_BITS - bits) * DB_PER_BIT
+    said = f"the recording is very quiet: its loud parts are {below:.0f} dB or more below full scale"
     if raised_by:
         return f"{said}; it was raised by {raised_by * DB_PER_BIT:.0f} dB, with all that it holds"
     return f"{said}, which leaves {bits} of 16 bits for voices; record with more gain"
@@ -79,11 +80,16 @@ def _damage(heard: Heard) -> list[Finding]:
 
 def _damaged(damage: Damage, of_track: str) -> Finding:
     places = damage.places
-    told = ", ".join(clock(place.start) for place in places[:_MAX_TOLD_PLACES])
+    told = ", ".join(map(_where, places[:_MAX_TOLD_PLACES]))
     more = " and later" if len(places) > _MAX_TOLD_PLACES else ""
     parts = "1 damaged part" if damage.parts == 1 else f"{damage.parts} damaged parts"
     were = "was" if damage.parts == 1 else "were"
-    return _finding(DAMAGED, f"{parts}{of_track} {were} skipped, near {told}{more}", places[0].start, places[-1].end)
+    return _finding(DAMAGED, f"{parts}{of_track} {were} skipped, at {told}{more}", places[0].start, places[-1].end)
+
+
+def _where(place: Place) -> str:
+    long = place.end - place.start >= 1.0
+    return f"{clock(place.start)} to {clock(place.end)}" if long else f"about {clock(place.start)}"
 
 
 def _ending(heard: Heard) -> list[Finding]:

@@ -19,8 +19,9 @@ SILENT_SWING = 4
 """Between the lowest and the highest sample of a slice that is silent: dither turns silence into samples of up to two,
 encoders that lose something leave no more of it, and a constant is no sound however great it is."""
 
-QUIET_BITS = 8
-"""From here on a recording is very quiet: see docs/notices.md for what is lost then."""
+QUIET_BITS = 7
+"""A recording that needs no more bits is very quiet: its loud parts are 48 dB or more below full scale. Rounded to 16
+bits, speech begins to lose words and whole passages somewhere between 50 and 56 dB below."""
 
 RAISED_BITS = 14
 """What the loud parts of a very quiet recording are raised to; the bit above is for what was not counted."""
@@ -39,6 +40,7 @@ class Level:
 
     def __init__(self) -> None:
         self._bytes_by_bits = [0] * (FULL_BITS + 2)
+        self._loud_bytes = 0
         self._sounding_bytes = 0
 
     @property
@@ -59,7 +61,7 @@ class Level:
     @property
     def quiet(self) -> bool:
         """Whether all has been very quiet so far."""
-        return self.bits <= QUIET_BITS
+        return self._loud_bytes <= _UNHEARD_BYTES
 
     @property
     def raise_by(self) -> int:
@@ -79,7 +81,10 @@ class Level:
         size = channels[0].nbytes
         highest, lowest = [max(samples) for samples in channels], [min(samples) for samples in channels]
         peak = max(*highest, -min(lowest))
-        self._bytes_by_bits[peak.bit_length()] += size
+        bits = peak.bit_length()
+        self._bytes_by_bits[bits] += size
+        if bits > QUIET_BITS:
+            self._loud_bytes += size
         if max(high - low for high, low in zip(highest, lowest, strict=True)) > SILENT_SWING:
             self._sounding_bytes += size
 
@@ -96,11 +101,12 @@ CLIPPED_RUNS = 20
 """Fewer places than this are thumps and no clipped recording."""
 
 # Full scale upwards and downwards, and one less downwards, where programs make both of the same size.
-_RAILS = [
-    (rail, re.compile(b"(?:" + re.escape(rail) + b"){%d,}" % RUN)) for rail in (b"\xff\x7f", b"\0\x80", b"\1\x80")
-]
-_SAMPLE_WORDS = {"s16": 1, "s16p": 1, "s32": 2, "s32p": 2}
-"""Kinds of samples in which a limit can be seen, by how many times 16 bits they have."""
+_RUNS = [re.compile(b"(?:%b){%d,}" % (re.escape(rail), RUN)) for rail in (b"\xff\x7f", b"\0\x80", b"\1\x80")]
+_HIGH_BYTES = (b"\x7f" * RUN, b"\x80" * RUN)
+"""What the upper bytes of clipped samples are: looked for first, as that takes next to no time."""
+
+_SAMPLE_BYTES = {"s16": 2, "s16p": 2, "s32": 4, "s32p": 4}
+"""Kinds of samples in which a limit can be seen, and their size. Of 32 bits the upper half says enough."""
 
 _COARSE = ("u8", "u8p")
 """Kinds whose steps are so large that loud is not to be told from clipped."""
@@ -124,32 +130,35 @@ class Clipping:
     def look_at_frame(self, frame: AudioFrame) -> bool:
         """Counts in a frame as it was decoded. Gives false where it is of a kind in which that is not possible."""
         kind = frame.format.name
-        if kind not in _SAMPLE_WORDS:
+        if kind not in _SAMPLE_BYTES:
             return kind in _COARSE
-        words = _SAMPLE_WORDS[kind]
         together = 1 if frame.format.is_planar else frame.layout.nb_channels
+        width = _SAMPLE_BYTES[kind]
         self._samples += frame.samples
         for number, plane in enumerate(frame.planes[: frame.layout.nb_channels // together]):
-            plane_words = memoryview(plane)[: frame.samples * together * words * SAMPLE_BYTES].cast("B").cast("h")
+            data = bytes(plane)[: frame.samples * together * width]
             for channel in range(together):
-                # The last word of a sample is its upper half, which says enough.
-                self._count(number + channel, plane_words[channel * words + words - 1 :: together * words].tobytes())
+                self._count(number + channel, data, (channel + 1) * width - SAMPLE_BYTES, together * width)
         return True
 
     def look_at_pcm(self, channels: Sequence[Block]) -> None:
         """Counts in PCM of all channels."""
         self._samples += len(channels[0]) // SAMPLE_BYTES
         for number, channel in enumerate(channels):
-            self._count(number, bytes(channel))
+            self._count(number, bytes(channel), 0, SAMPLE_BYTES)
 
-    def _count(self, number: int, pcm: bytes) -> None:
+    def _count(self, number: int, data: bytes, start: int, step: int) -> None:
+        """Counts in the channel of that number, whose samples' last 16 bits are at ``start`` and every ``step`` on."""
         while len(self._clipped) <= number:
             self._clipped.append(0)
             self._runs.append(0)
-        for rail, runs in _RAILS:
-            if rail * RUN not in pcm:  # looked for first, as it takes no time
-                continue
-            for run in runs.finditer(pcm):
+        high = data[start + 1 :: step]
+        if not any(run in high for run in _HIGH_BYTES):
+            return
+        samples = bytearray(len(high) * SAMPLE_BYTES)
+        samples[0::SAMPLE_BYTES], samples[1::SAMPLE_BYTES] = data[start::step], high
+        for runs in _RUNS:
+            for run in runs.finditer(samples):
                 if run.start() % SAMPLE_BYTES == 0:
                     self._runs[number] += 1
                     self._clipped[number] += (run.end() - run.start()) // SAMPLE_BYTES

@@ -153,13 +153,16 @@ class _RaisingResampler:
 
 
 class Timeline:
-    """Finds holes between frames by their timestamps. Times are seconds; ``origin`` is where the recording starts."""
+    """Finds what is missing between frames by their timestamps. Times are seconds; ``origin`` is the recording's start."""
 
     def __init__(self, origin: float | None) -> None:
         self._origin = origin
 
-    def gap(self, timestamp: float | None, position: float) -> float:
-        """Seconds of silence missing before a frame that says ``timestamp`` after ``position`` seconds of audio."""
+    def missing(self, timestamp: float | None, position: float) -> float:
+        """Seconds of audio missing before a frame that says ``timestamp`` after ``position`` seconds of audio.
+
+        Up to ``GAP_SECONDS`` clocks are that inexact.
+        """
         if timestamp is None:
             return 0.0
         if self._origin is None:
@@ -168,4 +171,4 @@ class Timeline:
         if not -LONGEST_OVERLAP_SECONDS <= gap <= LONGEST_GAP_SECONDS:
             self._origin = timestamp - position
             return 0.0
-        return gap if gap > GAP_SECONDS else 0.0
+        return gap

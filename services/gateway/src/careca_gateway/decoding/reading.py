@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -12,7 +13,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from careca_gateway.decoding.pcm import PcmWriter, Timeline
+from careca_gateway.decoding.pcm import GAP_SECONDS, PcmWriter, Timeline
 from careca_gateway.decoding.source import unreadable
 from careca_gateway.decoding.tracks import Track
 
@@ -20,6 +21,10 @@ _NEAR_SECONDS = 5.0
 """Damage no farther apart than this is told as one place."""
 
 _MAX_PLACES = 100
+
+_EXACT_WITHIN = {"flac": 0.005, "ogg": GAP_SECONDS}
+"""Formats that never have a hole: FFmpeg looks for the next good part of a damaged file of theirs without a word. Where
+their timestamps jump by more than so many seconds something was lost."""
 
 
 @dataclass(slots=True)
@@ -73,8 +78,10 @@ class TrackReader:
         self.trailing = 0
         """Damaged parts after the last good one."""
         self._timeline = Timeline(None if container.start_time is None else container.start_time / av.time_base)
-        self._without_holes = container.format.name == "flac"
         self._frames = 0
+        self._missing = 0.0
+        """How far the track is behind its timestamps."""
+        self._exact_within = _EXACT_WITHIN.get(container.format.name, math.inf)
         track.stream.codec_context.thread_count = 1
 
     @property
@@ -109,12 +116,15 @@ class TrackReader:
     def _write(self, frame: AudioFrame) -> None:
         if not self._frames:
             self.writer.begin(frame.layout)
-        if gap := self._timeline.gap(_timestamp(frame), self.position):
-            if self.trailing:
-                self.damage.places[-1].end = self.position + gap
-            elif self._without_holes and self._frames:  # FFmpeg looks for the next good frame without a word
-                self.damage.add(self.position, self.position + gap)
-            self.position += gap
+        missing = self._timeline.missing(_timestamp(frame), self.position)
+        lost, self._missing = missing - self._missing, missing
+        if lost > GAP_SECONDS and self.trailing:
+            self.damage.places[-1].end = self.position + lost
+        elif lost > self._exact_within and self._frames and not self.trailing:
+            self.damage.add(self.position, self.position + lost)
+        if missing > GAP_SECONDS:
+            self.position += missing
+            self._missing = 0.0
             self.writer.pad(self.position)
         self.writer.write(frame)
         self._frames += 1

@@ -15,9 +15,10 @@ from careca.types import ChannelMode, Digest, Notice
 from careca_gateway.decode import DecodeLimits, Decoder, drafts_needed
 from careca_gateway.notes import DecodedNote
 from careca_gateway.request import Sound
+from waiting import HANG_SECONDS
 
 DEFAULT = Sound()
-LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0, max_audio_seconds=3600.0)
+LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=HANG_SECONDS, max_audio_seconds=3600.0)
 
 
 class Bench:

@@ -20,6 +20,7 @@ from careca_gateway.confinement import LANDLOCK, SECCOMP, USER
 from careca_gateway.decode import DecodeLimits, Decoder
 from careca_gateway.request import Sound
 from media import recording, tone, wav
+from waiting import HANG_SECONDS
 
 LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0, max_audio_seconds=3600.0)
 REFUSED = "Operation not permitted"
@@ -99,9 +100,8 @@ def confined(folder: Path, code: str, *, before: str = "", port: int = 1) -> sub
     """A process that runs ``code`` once it is confined, after ``before``."""
     (folder / "secret").write_text("swordfish")
     command = f"{PREPARED}\n{before}\nimport resource\nlayers = confinement.confine('auto', lambda: None)\n{code}"
-    return subprocess.run(
-        [sys.executable, "-c", command, str(folder), str(port)], capture_output=True, text=True, timeout=60, check=False
-    )
+    program = [sys.executable, "-c", command, str(folder), str(port)]
+    return subprocess.run(program, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
 
 
 @pytest.mark.parametrize("what", ATTEMPTS)

@@ -490,4 +490,4 @@ def test_the_decoder_starts_light() -> None:
 
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
 
-    assert not {"numpy", "grpc", "asyncio", "pydantic", "careca"} & set(json.loads(done.stdout))
+    assert not {"numpy", "grpc", "asyncio", "pydantic", "careca.types"} & set(json.loads(done.stdout))

@@ -6,12 +6,13 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
 from careca import codec
 from careca.channel import create_channel
@@ -29,6 +30,7 @@ from careca.statuses import translated_errors
 from careca.types import (
     Channel,
     Digest,
+    NoticeCode,
     OutputFormat,
     Segment,
     Stage,
@@ -46,6 +48,7 @@ from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from media import endless_silence, recording, silent_film, tone, wav
 from redis_server import RedisServer
 from stack import Answer, Caller, ModelService, Stack, config_for
+from waiting import HANG_SECONDS, eventually, happens, longer_and_longer, settle, until
 
 RECORDING = wav(tone(2.0))
 STEREO = wav(tone(2.0, channels=2, hertz=(440, 880)))
@@ -107,13 +110,7 @@ def let_go(stack: Stack) -> None:
 
 async def both_compute(stack: Stack) -> None:
     for engine in engines(stack):
-        assert await asyncio.to_thread(engine.started.wait, 10)
-
-
-async def until(condition: Any) -> None:
-    """Returns once ``condition`` holds; the test's own time limit bounds it."""
-    while not condition():  # noqa: ASYNC110 - threads and other servers change what it looks at
-        await asyncio.sleep(0.005)
+        await happens(engine.started)
 
 
 async def test_a_new_recording_is_sent_decoded_transcribed_diarized_and_merged(stack: Stack, caller: Caller) -> None:
@@ -181,6 +178,43 @@ async def test_other_speaker_options_never_transcribe_again(stack: Stack, caller
 
     assert inferences(stack) == [1, 2]
     assert engines(stack)[1].options[-1].speaker_count == 3
+
+
+async def test_what_a_person_should_know_comes_with_the_result_and_its_forms(stack: Stack, caller: Caller) -> None:
+    engines(stack)[1].turns = (Turn(0.0, 2.0, "SPEAKER_00"), Turn(3.0, 5.5, "SPEAKER_01"))
+    text = codec.encode_format(OutputFormat.TXT)
+
+    for _ in range(2):  # the second time from the caches
+        result = (await caller.transcribe(wav(tone(6.0)), formats=[text])).result
+
+        (notice,) = result.notices
+        assert (notice.code, notice.start, notice.end) == (NoticeCode.SPEECH_WITHOUT_WORDS, 3.0, 5.5)
+        assert result.formats[OutputFormat.TXT].startswith(
+            f";; notice SPEECH_WITHOUT_WORDS [00:00:03.000 - 00:00:05.500]: {notice.message}\n"
+        )
+
+
+async def test_a_remembered_result_has_the_notices_of_what_is_asked_and_not_of_what_was(
+    stack: Stack, caller: Caller
+) -> None:
+    async def codes(**asked: int) -> list[str]:
+        options = audio_pb2.DiarizationOptions(**asked)
+        return [notice.code for notice in (await caller.transcribe(RECORDING, diarization=options)).result.notices]
+
+    for _ in range(2):
+        assert await codes() == []
+        assert await codes(speaker_count=3) == [NoticeCode.FEWER_SPEAKERS_THAN_ASKED]
+        assert await codes(min_speaker_count=3, max_speaker_count=5) == [NoticeCode.FEWER_SPEAKERS_THAN_ASKED]
+
+
+async def test_a_partial_result_has_no_notices_of_what_is_missing(stack: Stack, caller: Caller) -> None:
+    engines(stack)[0].failures = [OutOfMemory("the device has too little memory")]
+    engines(stack)[1].turns = (Turn(0.0, 2.0, "SPEAKER_00"),)
+
+    result = (await caller.transcribe(RECORDING)).result
+
+    assert result.partial
+    assert result.notices == ()
 
 
 async def test_options_reach_the_models(stack: Stack, caller: Caller) -> None:
@@ -302,7 +336,7 @@ async def test_a_stream_that_breaks_its_rules_is_refused_by_the_field(
 
 
 async def _only_closing(caller: Caller) -> None:
-    call = caller.stub.Transcribe(timeout=10)
+    call = caller.stub.Transcribe(timeout=HANG_SECONDS)
     with translated_errors():
         await call.done_writing()
         await call.read()
@@ -584,7 +618,8 @@ async def test_a_service_that_restarts_is_waited_for(stack: Stack, caller: Calle
     await stack.transcriber.stop()
     await stack.diarizer.stop()
     calling = asyncio.create_task(caller.transcribe(RECORDING))
-    await asyncio.sleep(0.5)
+    with capture_logs() as logs:
+        await until(lambda: any(line["event"] == "a service is asked again" for line in logs))
 
     await stack.transcriber.start(stack.redis_url)
     await stack.diarizer.start(stack.redis_url)
@@ -655,18 +690,30 @@ async def test_a_model_that_takes_too_long_leaves_the_other_ones_result_before_t
 ) -> None:
     engines(stack)[1].may_go_on.clear()
 
-    answer = await caller.transcribe(RECORDING, within=4.0)
+    answer = await _answer_in_time(stack, caller)
 
     assert reports(answer)[Stage.DIARIZE].error_reason == "DEADLINE_EXCEEDED"
     assert len(answer.result.utterances) == 2
     await until(lambda: engines(stack)[1].cancellations)
 
 
+async def _answer_in_time(stack: Stack, caller: Caller) -> Answer:
+    """The answer to a call whose deadline leaves enough time to begin both models and to tell what one found."""
+    deadlines = longer_and_longer(2.0)
+    while True:
+        with suppress(DeadlineExceeded):
+            answer = await caller.transcribe(RECORDING, within=next(deadlines))
+            if all(engine.started.is_set() for engine in engines(stack)):
+                return answer
+
+
 async def test_a_deadline_that_passes_stops_both_models(stack: Stack, caller: Caller) -> None:
     hold(stack)
 
-    with pytest.raises(DeadlineExceeded):
-        await caller.transcribe(RECORDING, within=1.0)
+    deadlines = longer_and_longer(0.5)
+    while not all(engine.started.is_set() for engine in engines(stack)):
+        with pytest.raises(DeadlineExceeded):
+            await caller.transcribe(RECORDING, within=next(deadlines))
 
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
 
@@ -690,7 +737,9 @@ async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_
         assert caught.value.retry_after_seconds
         assert stack.metrics.registry.get_sample_value("careca_work_in_flight") == 1
         async with create_channel(stack.target) as channel:
-            health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+            health = await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=HANG_SECONDS
+            )
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         let_go(stack)
         assert not (await first).result.partial
@@ -718,7 +767,7 @@ async def test_draining_finishes_calls_in_flight_and_refuses_new_ones(stack: Sta
     await both_compute(stack)
 
     stopping = asyncio.create_task(stack.stop_gateway())
-    await asyncio.sleep(0.1)
+    await settle()
     with pytest.raises(Unavailable):
         await caller.transcribe(RECORDING)
     let_go(stack)
@@ -763,7 +812,7 @@ async def test_stored_audio_that_cannot_be_sent_is_our_fault_and_not_the_callers
         client = TranscriberClient(replicas)
 
         with pytest.raises(InternalError):
-            async for _ in client.run(audio, TranscriptionOptions(), skip_cache=False, deadline=Deadline.after(30)):
+            async for _ in client.run(audio, TranscriptionOptions(), skip_cache=False, deadline=Deadline()):
                 pass
 
 
@@ -779,8 +828,11 @@ async def test_a_redis_that_stops_and_starts_again_never_fails_a_request(
     assert not without.result.partial
     assert not reports(without)[Stage.TRANSCRIBE].cached
     redis_server.start()
-    while not reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE].cached:  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
+    await eventually(partial(_is_cached, caller))
+
+
+async def _is_cached(caller: Caller) -> bool:
+    return reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE].cached
 
 
 async def test_results_outlive_the_model_services(stack: Stack, caller: Caller) -> None:

@@ -36,6 +36,7 @@ from careca_gateway.wire import decode_request
 from fakes import digest_of
 from media import tone, wav
 from stack import Config, Stack
+from waiting import HANG_SECONDS
 
 RECORDING = wav(tone(1.0))
 NO_TEXT = "~no~text~"
@@ -165,7 +166,7 @@ async def send(stack: Stack, method: str, message: Any, metadata: tuple[tuple[st
         yield raw
 
     async with grpc.aio.insecure_channel(stack.target) as channel:
-        call = channel.stream_stream(method)(requests(), timeout=60.0, metadata=metadata)
+        call = channel.stream_stream(method)(requests(), timeout=HANG_SECONDS, metadata=metadata)
         try:
             async for _ in responses_of(call):
                 pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,9 +38,9 @@ from submitters import (
     hold,
     let_go,
     submitting,
-    until,
     until_running,
 )
+from waiting import until
 
 OTHER = wav(tone(1.0, hertz=(660,)))
 STEREO = wav(tone(2.0, channels=2, hertz=(440, 880)))
@@ -269,9 +268,7 @@ async def test_cancelling_a_running_job_frees_both_devices_for_the_next(stack: S
     cancelled = await ana.cancel(job)
 
     assert cancelled.state is JobState.CANCELLED
-    began = time.monotonic()
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
-    assert time.monotonic() - began < 10.0  # a second where the machine is idle: the benchmark has the figure
     let_go(stack)
     assert (await ana.ended(await ana.submit(OTHER))).state is JobState.SUCCEEDED
     with pytest.raises(PreconditionFailed) as refused:
@@ -462,7 +459,11 @@ async def test_a_recording_that_is_gone_fails_its_job_at_once_by_name(narrow: St
 
 
 async def test_a_redis_that_is_away_refuses_new_jobs_and_loses_none(tmp_path: Path, redis_server: RedisServer) -> None:
-    async with Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url) as stack, submitting(stack) as somebody:
+    settings = {"jobs_redis_timeout_seconds": 10.0}
+    async with (
+        Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url, gateway_settings=settings) as stack,
+        submitting(stack) as somebody,
+    ):
         hold(stack)
         job = await somebody.submit()
         await both_compute(stack)
@@ -471,7 +472,6 @@ async def test_a_redis_that_is_away_refuses_new_jobs_and_loses_none(tmp_path: Pa
 
         with pytest.raises(Unavailable):
             await somebody.submit()
-        await asyncio.sleep(0.5)
         redis_server.resume()
 
         ended = await somebody.ended(job)

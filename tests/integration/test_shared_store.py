@@ -24,7 +24,8 @@ from media import tone, wav
 from redis_server import RedisServer
 from s3_server import BUCKET, S3Server
 from stack import Stack
-from submitters import RECORDING, both_compute, engines, hold, let_go, submitting, until, until_running
+from submitters import RECORDING, both_compute, engines, hold, let_go, submitting, until_running
+from waiting import until
 
 DIGEST = digest_of(RECORDING)
 

@@ -105,7 +105,7 @@ def test_the_first_message_offers_the_digest_the_name_and_the_options() -> None:
     ("options", "field"),
     [
         ({"beam_size": 21}, "config.transcription.beam_size"),
-        ({"language": "English"}, "config.transcription.language_code"),
+        ({"language": "Klingon"}, "config.transcription.language_code"),
         ({"speaker_count": 2, "max_speaker_count": 3}, "config.diarization.speaker_count"),
         ({"formats": ["docx"]}, "config.formats"),
         ({"channel_mode": "stereo"}, "config.channel_mode"),
@@ -117,6 +117,12 @@ def test_an_option_out_of_range_is_refused_before_anything_is_hashed(options: di
         build_config(options)  # type: ignore[arg-type]
 
     assert raised.value.field == field
+
+
+def test_a_language_is_asked_for_by_its_code_however_it_is_written() -> None:
+    for written in ("pt", "pt-BR", "Português", "Portuguese", "POR"):
+        assert build_config({"language": written}).transcription.language_code == "pt"
+    assert build_config({"language": None}).transcription.language_code == ""
 
 
 def test_one_word_or_format_may_be_given_as_a_plain_string() -> None:

@@ -35,7 +35,7 @@ from careca.types import (
     StageState,
     TranscriptionOptions,
 )
-from careca_gateway.pipeline import Finished, Found, Pipeline
+from careca_gateway.pipeline import ANSWER_SECONDS, Finished, Found, Pipeline
 from careca_gateway.request import Completed, Deadline, Request, Sound, WhoSpeaks
 from careca_gateway.store import DecodedAudio, HeldRecording, StoredAudio
 
@@ -340,7 +340,7 @@ async def test_models_get_a_little_less_time_than_there_is_so_that_an_answer_can
     given = course.transcriber.asked[0][3].at
     assert given is not None
     assert deadline.at is not None
-    assert 0 < deadline.at - given <= 1
+    assert deadline.at - given == pytest.approx(ANSWER_SECONDS)
 
 
 async def test_cancelling_stops_both_models() -> None:

@@ -31,7 +31,7 @@ class TranscribeOptions(TypedDict, total=False):
     """What a caller may ask for; what is left out is the services' choice. Ranges stand in ``careca.v1``'s protos."""
 
     language: str | None
-    """ISO 639-1 code of the language spoken; ``None`` detects it."""
+    """The language spoken: a code (pt), a tag (pt-BR) or a name (Portuguese, português); ``None`` detects it."""
     translate: bool
     """Translate to English instead of writing down the language spoken."""
     initial_prompt: str
@@ -87,7 +87,8 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
         known_speakers=encode_known_speakers(options.get("known_speakers", ())),
     )
     _set_audio_track(config, options.get("audio_track", AudioTracks.AUTO))
-    codec.decode_transcription_options(config.transcription, field="config.transcription")
+    checked = codec.decode_transcription_options(config.transcription, field="config.transcription")
+    config.transcription.language_code = checked.language or ""
     codec.decode_diarization_options(config.diarization, field="config.diarization")
     codec.decode_channel_mode(config.channel_mode, config.diarization)
     codec.decode_audio_track(config)

@@ -7,10 +7,20 @@ from typing import Annotated
 
 import typer
 
+from careca import languages
 from careca.codec.options import MAX_AUDIO_TRACK
 from careca.types import AudioTrack, AudioTracks, ChannelMode
 from careca_client.cli.voices import known_speakers
-from careca_client.conversation import TranscribeOptions
+from careca_client.conversation import TranscribeOptions, build_config
+
+
+def _parse_language(text: str) -> str:
+    """The code of the language, empty where there is no text. Raises a usage error where it is none that is known."""
+    code = languages.code_of(text) if text else ""
+    if code is None:
+        raise typer.BadParameter(languages.unknown(text))
+    return code
+
 
 Speakers = Annotated[int | None, typer.Option("--speakers", "-s", min=1, max=50, help="The exact number of speakers.")]
 
@@ -59,7 +69,14 @@ Known = Annotated[
 ]
 
 Language = Annotated[
-    str | None, typer.Option("--language", "-l", metavar="CODE", help="Language spoken, such as en; else detected.")
+    str | None,
+    typer.Option(
+        "--language",
+        "-l",
+        metavar="LANGUAGE",
+        parser=_parse_language,
+        help="Language spoken, as a code (pt, pt-BR) or a name (Portuguese, português); else detected.",
+    ),
 ]
 
 Translate = Annotated[bool, typer.Option("--translate", help="Translate to English.")]
@@ -92,13 +109,13 @@ def recording_options(
     beam_size: int | None,
     skip_cache: bool,
 ) -> TranscribeOptions:
-    """The options as the client takes them.
+    """The options as the client takes them, checked once for all recordings.
 
-    Raises a usage error where they contradict each other, and as ``known_speakers`` does.
+    Raises a usage error where they contradict each other, and as ``known_speakers`` and ``build_config`` do.
     """
     track = _audio_track(audio_track)
     _check_speakers(speakers, min_speakers, max_speakers, channels, track)
-    return TranscribeOptions(
+    options = TranscribeOptions(
         language=language,
         translate=translate,
         initial_prompt=prompt,
@@ -112,6 +129,8 @@ def recording_options(
         known_speakers=known_speakers(known),
         skip_cache=skip_cache,
     )
+    build_config(options)
+    return options
 
 
 def _check_speakers(

@@ -18,7 +18,7 @@ from careca_client.cli.connecting import async_client_of
 from careca_client.cli.exits import ExitCode, report_error, reporting, worst
 from careca_client.cli.following import Follower
 from careca_client.cli.inputs import STDIN, check_readable, check_stdin, expand, open_stdin, shown_name
-from careca_client.cli.options import Debug, Gateway, Quiet, Submitter
+from careca_client.cli.options import Debug, Files, Gateway, Quiet, Submitter
 from careca_client.cli.recording_options import (
     BeamSize,
     Channels,
@@ -69,14 +69,7 @@ class Plan:
 
 def submit(
     *,
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE|DIR",
-            help="Recordings, audio or video; of a folder all files in it and below that are named as recordings are"
-            " (.wav, .mp3, .mp4 ...) and not hidden. - is the standard input.",
-        ),
-    ],
+    files: Files,
     wait: Annotated[
         bool,
         typer.Option("--wait", "-w", help="Show the jobs' progress until they have ended; interrupted, they go on."),

@@ -39,6 +39,11 @@ def complain(
     console.print(Text.assemble((line(message, subject), "red")))
 
 
+def warn(message: str, subject: str, console: Console | None = None) -> None:
+    """One line on ``subject`` that a person should not miss, though nothing failed."""
+    (console or stderr()).print(Text(line(message, subject), "yellow"))
+
+
 def line(message: str, subject: str = "") -> str:
     """``careca: SUBJECT: MESSAGE``."""
     return ": ".join(part for part in (PROGRAM, printable(subject), message) if part)

@@ -21,6 +21,7 @@ from careca_gateway.channels import combine, main_transcript, name_speakers
 from careca_gateway.formats import render
 from careca_gateway.identity import KnownVoice, nearest, recognise, with_names
 from careca_gateway.merge import merge, merge_channels
+from careca_gateway.notices import notices_of
 from careca_gateway.pipeline import Finished, Found
 from careca_gateway.recognition import Heard
 from careca_gateway.request import Request
@@ -96,21 +97,28 @@ class Assembler:
     ) -> bytes:
         """A serialized ``TranscribeResult`` with its textual forms, which tell of ``reports`` that a stage failed."""
         transcripts = None if found.transcripts is None else tuple(map(codec.decode_transcript, found.transcripts))
-        result = replace(_outline(request, decoded.audio), stages=reports)
+        heard = found.diarizations
+        diarizations = None if heard is None else tuple(codec.decode_diarization(each.diarization) for each in heard)
+        known = heard[0].known if heard else ()
+        notices = notices_of(request, transcripts, diarizations, decoded.notices)
+        result = replace(_outline(request, decoded.audio), stages=reports, notices=notices)
         if request.sound.of_speakers:
-            result = self._of_channels(result, decoded.audio, transcripts, found.diarizations)
+            result = self._of_channels(result, decoded.audio, transcripts, diarizations, known)
         else:
-            result = self._of_mix(result, transcripts, found.diarizations)
-        result = replace(result, notices=decoded.notices)
+            result = self._of_mix(result, transcripts, diarizations, known)
         forms = {form: render(result, form, request.display_name) for form in request.formats}
         return codec.encode_result(replace(result, stages=(), formats=forms)).SerializeToString()
 
     def _of_mix(
-        self, result: Result, transcripts: Sequence[Transcript] | None, heard: Sequence[Heard] | None
+        self,
+        result: Result,
+        transcripts: Sequence[Transcript] | None,
+        diarizations: Sequence[Diarization] | None,
+        known: Sequence[KnownVoice],
     ) -> Result:
         diarization = None
-        if heard is not None:
-            diarization = self._named(codec.decode_diarization(heard[0].diarization), heard[0].known)
+        if diarizations is not None:
+            diarization = self._named(diarizations[0], known)
             result = _with_diarization(result, diarization)
         if transcripts is not None:
             result = _with_transcript(result, transcripts[0], merge(transcripts[0], diarization))
@@ -121,13 +129,13 @@ class Assembler:
         result: Result,
         audio: Sequence[StoredAudio],
         transcripts: Sequence[Transcript] | None,
-        heard: Sequence[Heard] | None,
+        diarizations: Sequence[Diarization] | None,
+        known: Sequence[KnownVoice],
     ) -> Result:
-        diarizations = None if heard is None else [codec.decode_diarization(each.diarization) for each in heard]
         labels = name_speakers(transcripts, diarizations)
         names: dict[str | None, str] = {}
-        if heard is not None and diarizations is not None:
-            whole = self._named(combine(diarizations, labels), heard[0].known)
+        if diarizations is not None:
+            whole = self._named(combine(diarizations, labels), known)
             names = {speaker.label: speaker.display_name for speaker in whole.speakers}
             result = _with_diarization(result, whole)
         speakers = [names.get(label, label) for label in labels]
@@ -168,7 +176,16 @@ def _key(
 ) -> str:
     """Names a result by everything that it depends on."""
     digest = hashlib.sha256()
-    asked = (request.recording, request.sound, request.display_name, request.formats, decoded.notices, heard[0].known)
+    asked = (
+        request.recording,
+        request.sound,
+        request.display_name,
+        request.formats,
+        decoded.notices,
+        heard[0].known,
+        request.diarization,
+        request.transcription.translate,
+    )
     for part in (
         *(message.SerializeToString(deterministic=True) for message in transcripts),
         *(each.diarization.SerializeToString(deterministic=True) for each in heard),

@@ -40,8 +40,11 @@ from careca_gateway.request import Completed, Deadline, Request, Sound, WhoSpeak
 from careca_gateway.store import DecodedAudio, HeldRecording, StoredAudio
 from careca_gateway.telling import telling
 
-ANSWER_SECONDS = 1.0
-"""What model stages leave of the deadline, so that one stage's result still arrives if the other takes too long."""
+ANSWER_SECONDS = 5.0
+"""What model stages leave of the deadline, so that one stage's result still arrives if the other takes too long.
+
+Merging and sending take milliseconds on a quiet machine, and may take seconds where all processors are busy.
+"""
 
 PROGRESS_STEP = 0.01
 """Progress is told again when it has grown by this fraction."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
+from careca import languages
 from careca.errors import InvalidRequest
 from careca.types import AudioTrack, AudioTracks, ChannelMode, DiarizationOptions, TranscriptionOptions
 from careca.v1 import audio_pb2, gateway_pb2
@@ -46,19 +46,12 @@ _AUDIO_TRACK_MODES_BY_NUMBER = {
     **{number: mode for mode, number in _AUDIO_TRACK_MODES.items()},
 }
 
-# Whisper's languages are ISO 639-1 but for two that have no such code (haw, yue).
-_LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")
-
 
 def decode_transcription_options(
     message: audio_pb2.TranscriptionOptions, field: str = "config.options"
 ) -> TranscriptionOptions:
     """The options in ``message``. Raises ``InvalidRequest`` with the path of the field that is out of range."""
-    if message.language_code and not _LANGUAGE_CODE.fullmatch(message.language_code):
-        raise InvalidRequest(
-            f"{field}.language_code must be a lower-case ISO 639-1 code such as en, or empty to detect the language",
-            field=f"{field}.language_code",
-        )
+    language = _decode_language(message.language_code, f"{field}.language_code")
     if len(message.initial_prompt) > MAX_PROMPT_CHARACTERS:
         raise InvalidRequest(
             f"{field}.initial_prompt has {len(message.initial_prompt)} characters; "
@@ -70,7 +63,7 @@ def decode_transcription_options(
     beam_size = message.beam_size if message.HasField("beam_size") else defaults.beam_size
     _check_range(beam_size, MAX_BEAM_SIZE, f"{field}.beam_size")
     return TranscriptionOptions(
-        language=message.language_code or None,
+        language=language,
         translate=message.translate,
         initial_prompt=message.initial_prompt,
         hotwords=tuple(message.hotwords),
@@ -190,6 +183,16 @@ def _refuse_speaker_counts(options: audio_pb2.DiarizationOptions, field: str, wh
                 f"leave it out, or {instead}",
                 field=f"{field}.diarization.{name}",
             )
+
+
+def _decode_language(text: str, field: str) -> str | None:
+    """The code of the language, by which all ways to write it share cached results; ``None`` where none is given."""
+    if not text:
+        return None
+    code = languages.code_of(text)
+    if code is None:
+        raise InvalidRequest(f"{field}: {languages.unknown(text)}", reason="UNKNOWN_LANGUAGE", field=field)
+    return code
 
 
 def _check_range(value: int, greatest: int, field: str) -> None:

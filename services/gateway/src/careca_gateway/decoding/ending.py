@@ -7,6 +7,7 @@ the lengths that programs write who do not know them, because they cannot go bac
 from __future__ import annotations
 
 import io
+import math
 import os
 
 import av
@@ -54,13 +55,13 @@ class Ending:
             if end > self._last.get(index, 0):
                 self._last[index] = end
 
-    def missing(self, container: InputContainer, track: AudioStream, position: float) -> float | None:
-        """Seconds that are missing after the ``position`` where the track ended: 0 for none, ``None`` if not known.
+    def missing(self, container: InputContainer, track: AudioStream, position: float) -> float:
+        """Seconds that are missing after the ``position`` where the track ended; infinity where it is not known how many.
 
         ``position`` is in seconds after the beginning of the container.
         """
         if self._breaks_off:
-            return None
+            return math.inf
         missing = self._announced(container, track, position) - position
         return missing if missing > TOLERANCE_SECONDS else 0.0
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+from careca.clock import clock
 from careca_gateway.decoding.level import DB_PER_BIT, FULL_BITS
 from careca_gateway.decoding.passes import Choice, Heard
 from careca_gateway.decoding.reading import Damage, Place
 from careca_gateway.decoding.tracks import names
 
+# As careca.types.NoticeCode has them, which is not imported: it would make the start of each process longer.
 TRUNCATED = "TRUNCATED"
 DAMAGED = "DAMAGED"
 AUDIO_TRACK_CHOSEN = "AUDIO_TRACK_CHOSEN"
@@ -95,29 +99,16 @@ def _where(place: Place) -> str:
 def _ending(heard: Heard) -> list[Finding]:
     if heard.missing == 0:
         return []
-    end = max(reader.position for reader in heard.readers)
-    if heard.missing is None:
-        return [
-            _finding(TRUNCATED, f"the recording breaks off after {clock(end)}; nothing says how much is missing", end)
-        ]
+    end = heard.end
+    if heard.missing == math.inf:
+        message = f"the recording breaks off after {clock(end)}; nothing says how much is missing"
+        return [_finding(TRUNCATED, message, end, end)]
     announced = end + heard.missing
-    return [
-        _finding(
-            TRUNCATED,
-            f"the recording ends after {clock(end)}, but should be {clock(announced)} long: the last "
-            f"{clock(heard.missing)} are missing",
-            end,
-            announced,
-        )
-    ]
-
-
-def clock(seconds: float) -> str:
-    """A time or a length as hours, minutes and seconds."""
-    tenths = round(seconds * 10)
-    hours, minutes = tenths // 36_000, tenths // 600 % 60
-    rest = f"{tenths % 600 / 10:04.1f}"
-    return f"{hours}:{minutes:02}:{rest}" if hours else f"{minutes}:{rest}"
+    message = (
+        f"the recording ends after {clock(end)}, but should be {clock(announced)} long: the last "
+        f"{heard.missing:.1f} s are missing"
+    )
+    return [_finding(TRUNCATED, message, end, announced)]
 
 
 def _finding(code: str, message: str, start: float | None = None, end: float | None = None) -> Finding:

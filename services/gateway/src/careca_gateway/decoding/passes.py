@@ -66,8 +66,10 @@ class Heard:
     """Of these tracks, before anything was raised."""
     raised_by: int
     """By how many bits all samples were raised."""
-    missing: float | None
-    """Seconds that are missing at the end; ``None`` where something is, but not known how much."""
+    end: float
+    """Where the recording ends, in seconds."""
+    missing: float
+    """Seconds that are missing after it; infinity where it is not known how many."""
 
 
 class Progress:
@@ -123,7 +125,7 @@ def decode(source: io.RawIOBase, files: Sequence[BinaryIO], wanted: Wanted, prog
         with open_recording(source) as container:
             tracks = list_tracks(container)
             one.read(container, [tracks[number - 1] for number in numbers], raise_by)
-    return Heard(one.finish(), one.readers, choice, one.levels, raise_by, one.missing)
+    return Heard(one.finish(), one.readers, choice, one.levels, raise_by, one.end, one.missing)
 
 
 def _choose(
@@ -156,7 +158,8 @@ class _Pass:
         self.readers: list[TrackReader] = []
         self.levels: list[Level] = []
         """Of the readers, before anything was raised."""
-        self.missing: float | None = 0.0
+        self.end = 0.0
+        self.missing = 0.0
         self._source = source
         self._files = files
         self._wanted = wanted
@@ -200,8 +203,11 @@ class _Pass:
             reader.writer.flush()
         if all(reader.empty for reader in self.readers):
             raise Refusal("EMPTY_AUDIO", "the recording's audio track is empty: it has no samples")
-        missing = [ending.missing(container, reader.track.stream, reader.position) for reader in self.readers]
-        self.missing = None if None in missing else max(each for each in missing if each is not None)
+        # Of several tracks the one counts of which most is missing.
+        self.missing, self.end = max(
+            (ending.missing(container, reader.track.stream, reader.position), reader.position)
+            for reader in self.readers
+        )
 
     def finish(self) -> Written:
         """What is in the files. Raises ``Refusal`` where several are all the same."""

@@ -153,7 +153,7 @@ class _RaisingResampler:
 
 
 class Timeline:
-    """Finds what is missing between frames by their timestamps. Times are seconds; ``origin`` is the recording's start."""
+    """Finds what is missing between frames by their timestamps, in seconds; the recording starts at ``origin``."""
 
     def __init__(self, origin: float | None) -> None:
         self._origin = origin

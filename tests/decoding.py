@@ -79,6 +79,13 @@ class Bench:
         return caught.value
 
 
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """The correlation of two sounds at the best delay: 1 where they are the same but for their level."""
+    size = len(one) + len(other)
+    products = np.fft.irfft(np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size)), size)
+    return float(products.max() / np.sqrt((one**2).sum() * (other**2).sum()))
+
+
 def children() -> list[psutil.Process]:
     """The decoders that run; processes that have ended, or end meanwhile, may still be listed."""
     running = []

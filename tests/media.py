@@ -7,6 +7,7 @@ import wave
 from collections.abc import Sequence
 from fractions import Fraction
 from operator import itemgetter
+from pathlib import Path
 
 import av
 import numpy as np
@@ -131,14 +132,16 @@ def encoded(
     interleaved: bool = True,
     bit_rate: int | None = None,
     options: dict[str, str] | None = None,
-    file: io.BytesIO | Pipe | None = None,
+    file: io.BytesIO | Pipe | Path | None = None,
 ) -> bytes:
     """One or several audio tracks, each of samples from -1 to 1 of shape (samples,) or (samples, channels).
 
     ``default`` is the index of the one that is marked as default, ``starts`` says when each begins.
     """
     target = io.BytesIO() if file is None else file
-    with av.open(target, "w", format=container, options=options or {}) as output:
+    with av.open(
+        str(target) if isinstance(target, Path) else target, "w", format=container, options=options or {}
+    ) as output:
         streams = [_add_sound(output, codec, sound, rate, bit_rate) for sound in sounds]
         for stream, title in zip(streams, titles, strict=False):
             stream.metadata["title"] = title
@@ -156,7 +159,7 @@ def encoded(
             output.mux(stream.encode(_frame(block, round(time), rate)))
         for stream in streams:
             output.mux(stream.encode(None))
-    return target.getvalue()
+    return target.read_bytes() if isinstance(target, Path) else target.getvalue()
 
 
 class Pipe:

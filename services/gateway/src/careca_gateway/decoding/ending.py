@@ -46,17 +46,22 @@ class Ending:
         self._declared = _riff_bytes(self._read(0, 12)) or self._mp3_bytes()
         self._breaks_off = self._ends_in_an_ogg_page()
         self._last: dict[int, int] = {}
+        self._next_byte = 0
         source.seek(here)
 
-    def see(self, packet: Packet[Stream]) -> None:
-        """Takes the next packet of any track."""
+    def see(self, packet: Packet[Stream]) -> int:
+        """Takes the next packet of any track; how many bytes of the file were passed over before it."""
         if packet.pts is not None:
             index, end = packet.stream.index, packet.pts + (packet.duration or 0)
             if end > self._last.get(index, 0):
                 self._last[index] = end
+        passed_over = 0
+        if packet.pos is not None and packet.size:
+            passed_over, self._next_byte = packet.pos - self._next_byte, packet.pos + packet.size
+        return passed_over
 
     def missing(self, container: InputContainer, track: AudioStream, position: float) -> float:
-        """Seconds that are missing after the ``position`` where the track ended; infinity where it is not known how many.
+        """Seconds that are missing after the ``position`` where the track ended; infinity if it is not known how many.
 
         ``position`` is in seconds after the beginning of the container.
         """

@@ -141,11 +141,11 @@ def _choose(
             listener.read(packet)
             if listener is listeners[0] and progress.due:
                 progress.report(listener.position, duration, last=False)
-            if not listener.writer.level.silent:
+            if listener.heard:
                 del listening[packet.stream.index]
                 if listener is listeners[0]:
                     break
-    heard = next((number for number, listener in enumerate(listeners) if not listener.writer.level.silent), 0)
+    heard = next((number for number, listener in enumerate(listeners) if listener.heard), 0)
     silent = readable[:heard]
     taken = readable[heard]
     return Choice(taken, silent, [track for track in tracks if track not in (taken, *silent)])
@@ -193,9 +193,9 @@ class _Pass:
         readers = {reader.track.stream.index: reader for reader in self.readers}
         self._progress.begin_pass()
         for packet in packets(container):
-            ending.see(packet)
+            passed_over = ending.see(packet)
             if reader := readers.get(packet.stream.index):
-                reader.read(packet)
+                reader.read(packet, passed_over)
                 if self._progress.due:
                     self._progress.report(reader.position, duration, last=bool(raise_by) or not self.raise_by)
         for reader in self.readers:

@@ -23,8 +23,12 @@ _NEAR_SECONDS = 5.0
 _MAX_PLACES = 100
 
 _EXACT_WITHIN = {"flac": 0.005, "ogg": GAP_SECONDS}
-"""Formats that never have a hole: FFmpeg looks for the next good part of a damaged file of theirs without a word. Where
-their timestamps jump by more than so many seconds something was lost."""
+"""Formats that never have a hole. Where their timestamps jump by more than so many seconds something was lost: FFmpeg
+looks for the next good part of a damaged file without a word."""
+
+_SKIPPED_BYTES = 256
+"""What Matroska has at most between two packets. Where its timestamps jump and more bytes were passed over, something
+was lost; where none were, there never was any sound."""
 
 
 @dataclass(slots=True)
@@ -82,6 +86,9 @@ class TrackReader:
         self._missing = 0.0
         """How far the track is behind its timestamps."""
         self._exact_within = _EXACT_WITHIN.get(container.format.name, math.inf)
+        self._of_matroska = container.format.name == "matroska,webm"
+        self._passed_over = False
+        """Whether bytes were passed over since the last good frame."""
         track.stream.codec_context.thread_count = 1
 
     @property
@@ -89,13 +96,19 @@ class TrackReader:
         """Whether there was nothing to decode."""
         return not self._frames
 
+    @property
+    def heard(self) -> bool:
+        """Whether there has been sound, and not more damage."""
+        return not self.writer.level.silent and self.damage.parts <= self._frames
+
     def check(self) -> None:
         """Raises ``Refusal`` where there is more damage than audio."""
         if self.damage.parts > self._frames:
             raise unreadable()
 
-    def read(self, packet: Packet[Stream]) -> None:
-        """Decodes one packet; a damaged one is left out."""
+    def read(self, packet: Packet[Stream], passed_over: int = 0) -> None:
+        """Decodes one packet, before which so many bytes were passed over; a damaged one is left out."""
+        self._passed_over = self._passed_over or (passed_over > _SKIPPED_BYTES and self._of_matroska)
         try:
             frames = cast("list[AudioFrame]", packet.decode())
         except MemoryError:
@@ -118,10 +131,11 @@ class TrackReader:
             self.writer.begin(frame.layout)
         missing = self._timeline.missing(_timestamp(frame), self.position)
         lost, self._missing = missing - self._missing, missing
-        if lost > GAP_SECONDS and self.trailing:
-            self.damage.places[-1].end = self.position + lost
-        elif lost > self._exact_within and self._frames and not self.trailing:
+        if self.trailing:
+            self.damage.places[-1].end = self.position + max(lost, 0.0)
+        elif self._frames and lost > (GAP_SECONDS if self._passed_over else self._exact_within):
             self.damage.add(self.position, self.position + lost)
+        self._passed_over = False
         if missing > GAP_SECONDS:
             self.position += missing
             self._missing = 0.0

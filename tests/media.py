@@ -139,9 +139,9 @@ def encoded(
     ``default`` is the index of the one that is marked as default, ``starts`` says when each begins.
     """
     target = io.BytesIO() if file is None else file
-    with av.open(
-        str(target) if isinstance(target, Path) else target, "w", format=container, options=options or {}
-    ) as output:
+    apart = {} if interleaved else {"max_interleave_delta": "1"}
+    opened = str(target) if isinstance(target, Path) else target
+    with av.open(opened, "w", format=container, options={**apart, **(options or {})}) as output:
         streams = [_add_sound(output, codec, sound, rate, bit_rate) for sound in sounds]
         for stream, title in zip(streams, titles, strict=False):
             stream.metadata["title"] = title
@@ -181,8 +181,8 @@ def _add_sound(output: OutputContainer, codec: str, sound: np.ndarray, rate: int
     assert isinstance(stream, AudioStream)
     if bit_rate is not None:
         stream.bit_rate = bit_rate
-    if codec in ("flac", "pcm_s24le"):
-        stream.format = "s32"
+    if codec in ("flac", "pcm_s24le", "wavpack"):
+        stream.format = "s32p" if codec == "wavpack" else "s32"
     return stream
 
 

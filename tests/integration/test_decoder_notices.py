@@ -40,6 +40,7 @@ WITH_A_LENGTH = [
     ("flac", "flac"),
     ("matroska", "aac"),
     ("matroska", "flac"),
+    ("matroska", "wavpack"),
     ("webm", "libopus"),
     ("wav", "pcm_s16le"),
     ("wav", "pcm_mulaw"),

@@ -81,8 +81,9 @@ class Ending:
         if name in _TRACK_SAYS and track.duration and track.time_base:
             return float((track.duration + (track.start_time or 0)) * track.time_base) - origin
         if name in _CONTAINER_SAYS and container.duration:
+            # Not every packet says how long it is, so that the track itself may end later than they say.
             ends = [end * float(container.streams[index].time_base or 0) for index, end in self._last.items()]
-            return position + container.duration / av.time_base - max(ends, default=0.0)
+            return position + container.duration / av.time_base - max([origin + position, *ends])
         return position
 
     def _read(self, offset: int, size: int) -> bytes:

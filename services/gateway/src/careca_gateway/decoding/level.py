@@ -1,6 +1,7 @@
 """How loud a recording is, and whether it is clipped.
 
-Levels are told in bits: PCM of 16 bits has 15 for the size of a sample, and each bit is 6.02 dB.
+Levels are told in bits of 16-bit PCM, of which there are 15 for the size of a sample; each bit is 6.02 dB. What a file
+holds below is told in bits fewer than 0.
 """
 
 from __future__ import annotations
@@ -29,34 +30,47 @@ RAISED_BITS = 14
 UNHEARD_SECONDS = 0.1
 """So much of a recording, all together, may be louder without counting: clicks and plugs are; a word takes longer."""
 
+FINE_BITS = 8
+"""What is measured beyond 16 bits, where there is more."""
+
+FAINT_BITS = -3
+"""What of a sound below 16 bits must be left at least: five bits of 24."""
+
+FAINT_RANGE_BITS = 3
+"""By how much the loud parts of a sound below 16 bits must stand out from its quietest tenth. Speech does, by pauses;
+noise, of which there is some in every recording, stays within two bits."""
+
 DB_PER_BIT = 6.0206
 
 _SLICE_BYTES = SAMPLE_RATE // 100 * SAMPLE_BYTES
 _UNHEARD_BYTES = int(UNHEARD_SECONDS * SAMPLE_RATE) * SAMPLE_BYTES
+_ZERO_BITS = -FINE_BITS
+_LIMIT = 0x7FFF
 
 
 class Level:
     """Measures decoded PCM as it comes, until it is known to be neither silent nor very quiet."""
 
     def __init__(self) -> None:
-        self._bytes_by_bits = [0] * (FULL_BITS + 2)
+        self._bytes_by_bits = dict.fromkeys(range(_ZERO_BITS, FULL_BITS + 2), 0)
         self._loud_bytes = 0
         self._sounding_bytes = 0
+        self._fine = False
+
+    @property
+    def known(self) -> bool:
+        """Whether nothing that comes can change anything any more."""
+        return self.sounding and not self.quiet
+
+    @property
+    def sounding(self) -> bool:
+        """Whether there has been a sound that 16 bits can show."""
+        return self._sounding_bytes > _UNHEARD_BYTES
 
     @property
     def silent(self) -> bool:
-        """Whether there has been no sound so far."""
-        return self._sounding_bytes <= _UNHEARD_BYTES
-
-    @property
-    def bits(self) -> int:
-        """How many bits all but the unheard part has needed so far; more than ``QUIET_BITS`` is no exact number."""
-        louder = 0
-        for bits in range(FULL_BITS + 1, 0, -1):
-            louder += self._bytes_by_bits[bits]
-            if louder > _UNHEARD_BYTES:
-                return bits
-        return 0
+        """Whether all of it, now that it has ended, holds no sound."""
+        return not self.sounding and not self._faint
 
     @property
     def quiet(self) -> bool:
@@ -64,29 +78,53 @@ class Level:
         return self._loud_bytes <= _UNHEARD_BYTES
 
     @property
+    def bits(self) -> int:
+        """How many of 16 bits all but the unheard part needs, where it is very quiet; fewer than 0 below 16 bits."""
+        return self._bits_at(_UNHEARD_BYTES)
+
+    @property
     def raise_by(self) -> int:
         """By how many bits it can be raised; 0 for what is loud enough, or silent."""
         return RAISED_BITS - self.bits if self.quiet and not self.silent else 0
 
-    def measure(self, channels: Sequence[Block]) -> None:
-        """Takes the next PCM of all channels, of which the loudest counts."""
-        if not self.quiet and not self.silent:
+    @property
+    def _faint(self) -> bool:
+        """Whether there is a sound below what 16 bits can show."""
+        quietest = self._bits_at(sum(self._bytes_by_bits.values()) * 9 // 10)
+        return self._fine and self.bits >= max(FAINT_BITS, quietest + FAINT_RANGE_BITS)
+
+    def measure(self, channels: Sequence[Block], fine_bits: int = 0) -> None:
+        """Takes the next PCM of all channels, of which the loudest counts. It has been raised by ``fine_bits``."""
+        if self.known:
             return
+        self._fine = fine_bits > 0
         if not any(bytes(channel).strip(b"\0") for channel in channels):
+            self._bytes_by_bits[_ZERO_BITS] += len(channels[0])
             return
         for start in range(0, len(channels[0]), _SLICE_BYTES):
-            self._measure([memoryview(channel)[start : start + _SLICE_BYTES].cast("h") for channel in channels])
+            self._measure(
+                [memoryview(channel)[start : start + _SLICE_BYTES].cast("h") for channel in channels], fine_bits
+            )
 
-    def _measure(self, channels: Sequence[memoryview]) -> None:
+    def _measure(self, channels: Sequence[memoryview], fine_bits: int) -> None:
         size = channels[0].nbytes
         highest, lowest = [max(samples) for samples in channels], [min(samples) for samples in channels]
         peak = max(*highest, -min(lowest))
-        bits = peak.bit_length()
+        bits = FULL_BITS if peak >= _LIMIT else peak.bit_length() - fine_bits
         self._bytes_by_bits[bits] += size
         if bits > QUIET_BITS:
             self._loud_bytes += size
-        if max(high - low for high, low in zip(highest, lowest, strict=True)) > SILENT_SWING:
+        if max(high - low for high, low in zip(highest, lowest, strict=True)) > SILENT_SWING << fine_bits:
             self._sounding_bytes += size
+
+    def _bits_at(self, unheard: int) -> int:
+        """How many bits all but so many bytes of it need."""
+        louder = 0
+        for bits in range(FULL_BITS + 1, _ZERO_BITS, -1):
+            louder += self._bytes_by_bits[bits]
+            if louder > unheard:
+                return bits
+        return _ZERO_BITS
 
 
 RUN = 3

@@ -141,11 +141,14 @@ def _choose(
             listener.read(packet)
             if listener is listeners[0] and progress.due:
                 progress.report(listener.position, duration, last=False)
-            if listener.heard:
+            if listener.writer.level.sounding and listener.usable:
                 del listening[packet.stream.index]
                 if listener is listeners[0]:
                     break
-    heard = next((number for number, listener in enumerate(listeners) if listener.heard), 0)
+    heard = next(
+        (number for number, listener in enumerate(listeners) if listener.usable and not listener.writer.level.silent),
+        0,
+    )
     silent = readable[:heard]
     taken = readable[heard]
     return Choice(taken, silent, [track for track in tracks if track not in (taken, *silent)])

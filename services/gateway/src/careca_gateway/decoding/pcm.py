@@ -13,7 +13,7 @@ from av.audio.resampler import AudioResampler
 from av.filter import Graph
 
 from careca_gateway.crosstalk import Block
-from careca_gateway.decoding.level import Clipping, Level
+from careca_gateway.decoding.level import FINE_BITS, Clipping, Level
 from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, Output
 from careca_gateway.decoding.source import Refusal
 
@@ -27,6 +27,9 @@ LONGEST_OVERLAP_SECONDS = 1.0
 
 _FINE = frozenset({"s32", "s32p", "s64", "s64p", "flt", "fltp", "dbl", "dblp"})
 """Kinds of samples that can show more than 16 bits do."""
+
+_EXACT = frozenset({"s32", "s32p", "flt", "dbl"})
+"""Those of them that were not encoded with loss, which leaves nothing of what is far below 16 bits but noise."""
 
 _SILENCE = bytes(1 << 20)
 
@@ -53,6 +56,7 @@ class PcmWriter:
         self._shape: tuple[object, ...] = ()
         self._resampler = self._new_resampler()
         self._clipping_is_in_frames = False
+        self._listener: _RaisingResampler | None = None
 
     def begin(self, layout: AudioLayout) -> None:
         """Takes the ``layout`` of the first frame, before anything else. Raises ``Refusal`` where it cannot be used."""
@@ -66,6 +70,11 @@ class PcmWriter:
             self.flush()
             self._shape = shape
             self.fine = self.fine or frame.format.name in _FINE
+            exact = frame.format.name in _EXACT and not self._raise_by
+            self._listener = _RaisingResampler(self._layout, FINE_BITS) if exact else None
+        if self._listener and not self.level.known:
+            for resampled in self._listener.resample(frame):
+                self.level.measure(self._channels(resampled), FINE_BITS)
         self._clipping_is_in_frames = self.clipping.look_at_frame(frame)
         for resampled in self._resampler.resample(frame):
             self._append(resampled)
@@ -92,13 +101,17 @@ class PcmWriter:
         return AudioResampler(format="s16" if layout.nb_channels == 1 else "s16p", layout=layout, rate=SAMPLE_RATE)
 
     def _append(self, frame: AudioFrame) -> None:
-        # PyAV counts the planes by their pointers, one too many where there are eight.
-        planes = frame.planes[: self._layout.nb_channels]
-        channels = [memoryview(plane)[: frame.samples * SAMPLE_BYTES] for plane in planes]
-        self.level.measure(channels)
+        channels = self._channels(frame)
+        if self._listener is None:
+            self.level.measure(channels)
         if not self._clipping_is_in_frames and not self._raise_by:
             self.clipping.look_at_pcm(channels)
         self._append_pcm(channels)
+
+    def _channels(self, frame: AudioFrame) -> list[memoryview]:
+        # PyAV counts the planes by their pointers, one too many where there are eight.
+        planes = frame.planes[: self._layout.nb_channels]
+        return [memoryview(plane)[: frame.samples * SAMPLE_BYTES] for plane in planes]
 
     def _append_pcm(self, channels: Sequence[Block]) -> None:
         """Appends to each channel what is its own, all of the same length."""

@@ -97,13 +97,13 @@ class TrackReader:
         return not self._frames
 
     @property
-    def heard(self) -> bool:
-        """Whether there has been sound, and not more damage."""
-        return not self.writer.level.silent and self.damage.parts <= self._frames
+    def usable(self) -> bool:
+        """Whether there has been no more damage than audio."""
+        return self.damage.parts <= self._frames
 
     def check(self) -> None:
         """Raises ``Refusal`` where there is more damage than audio."""
-        if self.damage.parts > self._frames:
+        if not self.usable:
             raise unreadable()
 
     def read(self, packet: Packet[Stream], passed_over: int = 0) -> None:

@@ -388,6 +388,14 @@ async def test_each_separate_channel_is_asked_about_as_one_speaker() -> None:
     assert course.counts.audio == [(Stage.DECODE, 4.0), (Stage.MERGE, 4.0)]
 
 
+async def test_each_separate_track_is_asked_about_as_one_speaker() -> None:
+    course = Course(request=EACH_TRACK)
+
+    assert (await course.run()).result == "words, words + turns, turns"
+    one = WhoSpeaks(DiarizationOptions(speaker_count=1), REQUEST.known_speakers)
+    assert [asked[:2] for asked in course.diarizer.asked] == [(AUDIO, one), (OTHER_AUDIO, one)]
+
+
 async def test_a_model_gets_one_channel_after_the_other() -> None:
     course = Course(request=SEPARATE)
     course.transcriber.may_end.clear()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -236,6 +238,63 @@ def test_what_was_decoded_in_one_mode_is_not_known_in_the_other_without_the_reco
 
     assert known(store, digest, SEPARATE)
     assert not known(store, digest, MIX)
+
+
+def test_every_choice_of_tracks_has_its_own_audio(store: Store) -> None:
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    put_audio(store, digest, OTHER_AUDIO, sound=SECOND)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
+
+    assert [[each.path.read_bytes() for each in stored(store, digest, sound)] for sound in (MIX, SECOND, EACH)] == [
+        [AUDIO],
+        [OTHER_AUDIO],
+        [AUDIO, OTHER_AUDIO],
+    ]
+    (store.recordings / digest.sha256).unlink()
+    assert not known(store, digest, Sound(audio_track=1))
+    assert not known(store, digest, Sound(ChannelMode.SEPARATE, 2))
+
+
+def test_what_the_decoder_noticed_is_kept_with_the_audio(tmp_path: Path) -> None:
+    notices = (QUIET, Notice("TRUNCATED", "the recording breaks off", 1.5, 3.0))
+    first = make(tmp_path)
+    digest = put(first, DATA)
+    put_audio(first, digest, AUDIO, notices=notices)
+    first.close()
+
+    with make(tmp_path).hold(digest) as recording:
+        decoded = recording.stored_audio(MIX)
+
+    assert decoded is not None
+    assert decoded.notices == notices
+
+
+def test_a_note_of_an_earlier_version_counts_as_none_and_is_replaced(store: Store) -> None:
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    note = store.decoded / f"{digest.sha256}.mix.json"
+    note.write_text(json.dumps([asdict(digest_of(AUDIO))]))
+
+    assert stored(store, digest) == ()
+    assert known(store, digest)
+
+    put_audio(store, digest, OTHER_AUDIO)
+    assert [each.path.read_bytes() for each in stored(store, digest)] == [OTHER_AUDIO]
+
+
+def test_a_job_keeps_the_audio_of_the_tracks_that_it_is_about(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
+    (store.recordings / digest.sha256).unlink()
+
+    store.sweep(frozenset({digest.sha256}))
+
+    with store.hold(digest) as recording:
+        recording.require(EACH)
+    store.sweep()
+    assert list(store.audio.iterdir()) == list(store.decoded.iterdir()) == []
 
 
 def test_channels_of_which_one_is_gone_are_not_used_and_forgotten(store: Store) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from careca import codec
 from careca.errors import (
     CarecaError,
     DeadlineExceeded,
@@ -25,7 +26,7 @@ from careca.errors import (
     Overloaded,
     PreconditionFailed,
 )
-from careca.types import ClearScope, Notice, NoticeCode, OutputFormat, Stage
+from careca.types import AudioTrack, AudioTracks, ClearScope, Notice, NoticeCode, OutputFormat, Stage
 from careca.v1 import gateway_pb2
 from careca_client.cli import outputs
 from careca_client.cli.app import build_app
@@ -251,6 +252,46 @@ def test_channels_are_mixed_unless_they_are_asked_for_apart(
     assert careca("transcribe", call, *arguments).exit_code == ExitCode.OK
 
     assert [config.channel_mode for config in gateway.script.configs] == [mode]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "track"),
+    [
+        ((), AudioTracks.AUTO),
+        (("--audio-track", "auto"), AudioTracks.AUTO),
+        (("--audio-track", "all"), AudioTracks.ALL),
+        (("--audio-track", "EACH"), AudioTracks.EACH),
+        (("--audio-track", "2"), 2),
+        (("--audio-track", "2", "--channels", "separate"), 2),
+    ],
+)
+def test_audio_tracks_are_chosen_by_number_or_name(
+    careca: Careca, gateway: GatewayFixture, call: Path, arguments: Sequence[str], track: AudioTrack
+) -> None:
+    assert careca("transcribe", call, *arguments).exit_code == ExitCode.OK
+
+    assert [codec.decode_audio_track(config) for config in gateway.script.configs] == [track]
+
+
+@pytest.mark.parametrize("command", ["transcribe", "submit"])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--audio-track", "0"), "neither a number from 1 to 999 nor one of all, each and auto"),
+        (("--audio-track", "1000"), "neither a number"),
+        (("--audio-track", "second"), "second is neither"),
+        (("--audio-track", "each", "--speakers", "2"), "--audio-track each makes each track a speaker"),
+        (("--audio-track", "all", "--channels", "separate"), "does not go with --channels separate"),
+    ],
+)
+def test_an_audio_track_that_cannot_be_is_refused_before_any_work(
+    careca: Careca, gateway: GatewayFixture, call: Path, command: str, arguments: Sequence[str], told: str
+) -> None:
+    result = careca(command, call, *arguments)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert gateway.script.configs == []
 
 
 def test_several_recordings_are_printed_in_the_order_of_the_arguments(careca: Careca, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
@@ -45,7 +46,7 @@ from careca_gateway.clients import Replicas, TranscriberClient, calls
 from careca_gateway.request import Deadline
 from careca_gateway.store import StoredAudio
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
-from media import endless_silence, recording, silent_film, tone, wav
+from media import encoded, endless_silence, recording, silent_film, tone, wav
 from redis_server import RedisServer
 from stack import Answer, Caller, ModelService, Stack, config_for
 from waiting import HANG_SECONDS, eventually, happens, longer_and_longer, settle, until
@@ -417,6 +418,95 @@ async def test_each_separate_channel_is_a_speaker_with_all_its_words(
     assert (result.audio, result.duration) == (result.channels[0].audio, 2.0)
     assert [options.speaker_count for options in engines(stereo_stack)[1].options] == [1, 1]
     assert {report.state for report in result.stages} == {StageState.SUCCEEDED}
+
+
+TWO_TRACKS = encoded(
+    "matroska", "flac", *(tone(2.0, hertz=hertz)[:, 0] / 32_768 for hertz in (440, 880)), titles=["Ana", "Bob"]
+)
+ONE_SILENT = encoded("matroska", "flac", np.zeros(32_000), tone(2.0)[:, 0] / 32_768)
+
+
+async def test_each_audio_track_is_a_speaker_as_separate_channels_are(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    channels = (await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)).result
+
+    tracks = (await stereo_caller.transcribe(TWO_TRACKS, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_EACH)).result
+
+    assert tracks.channels == channels.channels
+    assert tracks.utterances == channels.utterances
+    assert tracks.turns == channels.turns
+
+
+async def test_audio_tracks_are_chosen_without_sending_the_recording_again(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    first = await stereo_caller.transcribe(TWO_TRACKS)
+    second = await stereo_caller.transcribe(TWO_TRACKS, audio_track=2)
+    mixed = await stereo_caller.transcribe(TWO_TRACKS, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_ALL)
+
+    assert [answer.kinds[0] for answer in (first, second, mixed)] == ["recording_needed", *["recording_known"] * 2]
+    assert first.result.audio == digest_of(tone(2.0, hertz=440).tobytes())
+    assert second.result.audio == digest_of(tone(2.0, hertz=880).tobytes())
+    assert len({answer.result.audio for answer in (first, second, mixed)}) == 3
+    assert [notice.code for notice in first.result.notices] == ["AUDIO_TRACK_CHOSEN"]
+    assert not {notice.code for notice in (*second.result.notices, *mixed.result.notices)} & {"AUDIO_TRACK_CHOSEN"}
+
+
+async def test_an_audio_track_that_is_not_there_is_refused_with_those_that_are_and_the_recording_stays(
+    stereo_caller: Caller,
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await stereo_caller.transcribe(TWO_TRACKS, audio_track=3)
+
+    assert (caught.value.reason, caught.value.field) == ("NO_SUCH_AUDIO_TRACK", "config.audio_track")
+    assert 'track 1 ("Ana", flac), track 2 ("Bob", flac)' in caught.value.message
+    assert (await stereo_caller.transcribe(TWO_TRACKS)).kinds[0] == "recording_known"
+
+
+async def test_what_the_decoder_noticed_is_told_again_when_nothing_is_decoded_again(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    cut = wav(tone(2.0))[: 44 + 16_000]
+
+    answers = [await stereo_caller.transcribe(cut) for _ in range(2)]
+
+    for answer in answers:
+        (notice, *_) = answer.result.notices
+        assert (notice.code, notice.start, notice.end) == ("TRUNCATED", 0.5, pytest.approx(2.0, abs=0.01))
+    assert [reports(answer)[Stage.DECODE].cached for answer in answers] == [False, True]
+
+
+async def test_recordings_of_the_same_audio_keep_their_own_notices(stereo_stack: Stack, stereo_caller: Caller) -> None:
+    """The results are alike but for them, and one must not be remembered as the other's."""
+    whole, cut = wav(tone(0.5)), wav(tone(2.0))[: 44 + 16_000]
+
+    results = [(await stereo_caller.transcribe(data)).result for data in (whole, cut, whole)]
+
+    assert len({result.audio for result in results}) == 1
+    assert ["TRUNCATED" in {notice.code for notice in result.notices} for result in results] == [False, True, False]
+
+
+async def test_what_the_decoder_noticed_is_told_even_where_a_model_failed(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    engines(stereo_stack)[1].failures = [OutOfMemory("the device has too little memory")]
+
+    answer = await stereo_caller.transcribe(ONE_SILENT, formats=[gateway_pb2.OUTPUT_FORMAT_TXT])
+
+    assert [notice.code for notice in answer.result.notices] == ["AUDIO_TRACK_CHOSEN"]
+    assert "track 1 (flac) is silent" in answer.result.formats[OutputFormat.TXT]
+
+
+async def test_separate_channels_have_the_notices_of_their_recording(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    cut = STEREO[: 44 + 2 * 16_000]
+
+    answer = await stereo_caller.transcribe(cut, channel_mode=SEPARATE)
+
+    assert [notice.code for notice in answer.result.notices if notice.code == "TRUNCATED"] == ["TRUNCATED"]
+    assert len(answer.result.channels) == 2
 
 
 async def test_progress_and_segments_of_separate_channels_stream_back_as_those_of_one_recording(

@@ -115,7 +115,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
 }
 
 ALLOWED_FILE = re.compile(
-    r"owner\.lock|(recordings|audio|decoded)/[0-9a-f]{64}(\.s16|\.(mix|separate)\.json)?"
+    r"owner\.lock|(recordings|audio|decoded)/[0-9a-f]{64}(\.s16|\.(mix|separate)(\.[0-9]+|\.all|\.each)?\.json)?"
     r"|jobs/(results|stages|specs)/[0-9a-f]{1,64}(/[0-9a-z._-]{1,100})?"
 )
 

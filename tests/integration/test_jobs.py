@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -27,7 +28,7 @@ from careca.types import (
 )
 from careca.v1 import gateway_pb2, jobs_pb2
 from fakes import FakeTranscriberEngine, digest_of
-from media import tone, wav
+from media import encoded, tone, wav
 from redis_server import RedisServer
 from stack import Config, ModelService, Stack
 from submitters import (
@@ -347,6 +348,22 @@ async def test_channels_that_are_speakers_own_become_a_job_like_any_other(stack:
 
     assert job.state is JobState.SUCCEEDED
     assert len((await ana.result(job)).channels) == 2
+
+
+async def test_tracks_that_are_speakers_own_become_a_job_and_what_the_decoder_noticed_is_in_its_result(
+    stack: Stack, ana: Submitter
+) -> None:
+    two = encoded("matroska", "flac", np.zeros(32_000), tone(2.0)[:, 0] / 32_768)
+
+    each = await ana.ended(await ana.submit(two, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_EACH))
+    one = await ana.ended(await ana.submit(two))
+    refused = await ana.ended(await ana.submit(two, audio_track=3))
+
+    assert [job.state for job in (each, one, refused)] == [JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.FAILED]
+    assert [channel.speaker for channel in (await ana.result(each)).channels] == ["SPEAKER_00", "SPEAKER_01"]
+    assert [notice.code for notice in (await ana.result(one)).notices][:1] == ["AUDIO_TRACK_CHOSEN"]
+    assert refused.error_reason == "NO_SUCH_AUDIO_TRACK"
+    assert "has 2 audio tracks" in refused.error_message
 
 
 async def test_a_full_model_service_delays_jobs_instead_of_failing_them(

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from careca import languages
-from careca.types import ChannelMode
+from careca.codec.options import MAX_AUDIO_TRACK
+from careca.types import AudioTrack, AudioTracks, ChannelMode
 from careca_client.cli.voices import known_speakers
 from careca_client.conversation import TranscribeOptions, build_config
 
@@ -34,6 +35,26 @@ Channels = Annotated[
         case_sensitive=False,
         help="mix them and tell speakers apart by their voices; or separate: each channel is its own speaker,"
         " as in a stereo call with one party on each.",
+    ),
+]
+
+
+def _audio_track(text: str) -> AudioTrack:
+    """The track or tracks that ``text`` names. Raises a usage error."""
+    if text.lower() in set(AudioTracks):
+        return AudioTracks(text.lower())
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_AUDIO_TRACK:
+        return int(text)
+    raise typer.BadParameter(f"{text} is neither a number from 1 to {MAX_AUDIO_TRACK} nor one of all, each and auto")
+
+
+Track = Annotated[
+    str,
+    typer.Option(
+        "--audio-track",
+        metavar="N|all|each",
+        help="Of several audio tracks the Nth; or all, mixed; or each: each track is its own speaker, as in meetings"
+        " that are recorded with a person on each. Otherwise the default track, or the first one that is not silent.",
     ),
 ]
 
@@ -79,6 +100,7 @@ def recording_options(
     min_speakers: int | None,
     max_speakers: int | None,
     channels: ChannelMode,
+    audio_track: str,
     known: Sequence[str],
     language: str | None,
     translate: bool,
@@ -91,7 +113,8 @@ def recording_options(
 
     Raises a usage error where they contradict each other, and as ``known_speakers`` and ``build_config`` do.
     """
-    _check_speakers(speakers, min_speakers, max_speakers, channels)
+    track = _audio_track(audio_track)
+    _check_speakers(speakers, min_speakers, max_speakers, channels, track)
     options = TranscribeOptions(
         language=language,
         translate=translate,
@@ -102,6 +125,7 @@ def recording_options(
         min_speaker_count=min_speakers,
         max_speaker_count=max_speakers,
         channel_mode=channels,
+        audio_track=track,
         known_speakers=known_speakers(known),
         skip_cache=skip_cache,
     )
@@ -109,11 +133,23 @@ def recording_options(
     return options
 
 
-def _check_speakers(exact: int | None, least: int | None, most: int | None, channels: ChannelMode) -> None:
-    if channels is ChannelMode.SEPARATE and (exact, least, most) != (None, None, None):
+def _check_speakers(
+    exact: int | None, least: int | None, most: int | None, channels: ChannelMode, track: AudioTrack
+) -> None:
+    counted = (exact, least, most) != (None, None, None)
+    if channels is ChannelMode.SEPARATE and counted:
         raise typer.BadParameter(
             "--channels separate makes each channel a speaker:"
             " it goes with none of --speakers, --min-speakers and --max-speakers"
+        )
+    if track == AudioTracks.EACH and counted:
+        raise typer.BadParameter(
+            "--audio-track each makes each track a speaker:"
+            " it goes with none of --speakers, --min-speakers and --max-speakers"
+        )
+    if track in (AudioTracks.ALL, AudioTracks.EACH) and channels is ChannelMode.SEPARATE:
+        raise typer.BadParameter(
+            f"--audio-track {track} does not go with --channels separate, which needs one track: give its number"
         )
     if exact is not None and (least is not None or most is not None):
         raise typer.BadParameter("--speakers is exact: it goes with neither --min-speakers nor --max-speakers")

@@ -11,7 +11,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from careca.types import ChannelMode, Job, JobPriority
+from careca.types import AudioTracks, ChannelMode, Job, JobPriority
 from careca_client.aio import AsyncClient
 from careca_client.cli import concurrency
 from careca_client.cli.connecting import async_client_of
@@ -30,6 +30,7 @@ from careca_client.cli.recording_options import (
     Prompt,
     SkipCache,
     Speakers,
+    Track,
     Translate,
     recording_options,
 )
@@ -87,6 +88,7 @@ def submit(
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
     channels: Channels = ChannelMode.MIX,
+    audio_track: Track = AudioTracks.AUTO,
     known: Known = [],  # noqa: B006 -- typer copies it
     language: Language = None,
     translate: Translate = False,
@@ -116,6 +118,7 @@ def submit(
             min_speakers=min_speakers,
             max_speakers=max_speakers,
             channels=channels,
+            audio_track=audio_track,
             known=known,
             language=language,
             translate=translate,

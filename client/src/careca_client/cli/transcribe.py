@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from careca.types import ChannelMode, OutputFormat
+from careca.types import AudioTracks, ChannelMode, OutputFormat
 from careca_client.cli import outputs
 from careca_client.cli.batch import Item, Plan, run
 from careca_client.cli.exits import reporting
@@ -25,6 +25,7 @@ from careca_client.cli.recording_options import (
     Prompt,
     SkipCache,
     Speakers,
+    Track,
     Translate,
     recording_options,
 )
@@ -39,6 +40,7 @@ Examples:
   careca transcribe calls/ -f vtt -o captions/
   careca transcribe --known-speaker Ana=ana.wav --known-speaker Bob=bob.json meeting.mp4
   careca transcribe --channels separate stereo-call.wav
+  careca transcribe --audio-track 2 film.mkv
   careca transcribe -f srt -f json -o subtitles/ *.mkv
   ffmpeg -i rtsp://camera -t 60 -f wav - | careca transcribe -f txt -
   careca transcribe -f json call.wav | jq '.utterances[0]'
@@ -63,6 +65,7 @@ def transcribe(
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
     channels: Channels = ChannelMode.MIX,
+    audio_track: Track = AudioTracks.AUTO,
     known: Known = [],  # noqa: B006
     language: Language = None,
     translate: Translate = False,
@@ -92,6 +95,7 @@ def transcribe(
             min_speakers=min_speakers,
             max_speakers=max_speakers,
             channels=channels,
+            audio_track=audio_track,
             known=known,
             language=language,
             translate=translate,

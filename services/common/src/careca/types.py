@@ -87,6 +87,21 @@ class ChannelMode(enum.StrEnum):
     """Each is a speaker's own, transcribed apart from the others."""
 
 
+class AudioTracks(enum.StrEnum):
+    """Which of several audio tracks of a recording are used."""
+
+    AUTO = "auto"
+    """One of them: the one that is marked as default, or the first, unless it is silent; then the first that is not."""
+    ALL = "all"
+    """All of them, mixed into one audio."""
+    EACH = "each"
+    """All of them, each a speaker's own, transcribed apart from the others as separate channels are."""
+
+
+AudioTrack = AudioTracks | int
+"""Which audio tracks are used, or the number of one: from 1, audio tracks only."""
+
+
 class NoticeCode(enum.StrEnum):
     """What notices can be about. The codes never change their meaning; docs/notices.md says what to do about each."""
 

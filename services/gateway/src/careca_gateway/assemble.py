@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from careca import codec
 from careca.logs import get_logger
-from careca.types import Channel, ChannelMode, Diarization, Result, StageReport, Transcript, Utterance
+from careca.types import Channel, Diarization, Result, StageReport, Transcript, Utterance
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.channels import combine, main_transcript, name_speakers
 from careca_gateway.formats import render
@@ -25,7 +25,7 @@ from careca_gateway.notices import notices_of
 from careca_gateway.pipeline import Finished, Found
 from careca_gateway.recognition import Heard
 from careca_gateway.request import Request
-from careca_gateway.store import StoredAudio
+from careca_gateway.store import DecodedAudio, StoredAudio
 
 MEMO_ENTRIES = 16
 """How many results are remembered."""
@@ -61,11 +61,11 @@ class Assembler:
         self._lock = threading.Lock()
 
     async def merge(
-        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, decoded: DecodedAudio, found: Messages, reports: tuple[StageReport, ...]
     ) -> Finished[Merged]:
         """Everything that is known of the recording."""
-        merged, cached = await asyncio.to_thread(self._merge, request, audio, found, reports)
-        return Finished(Merged(_outline(request, audio), merged), cached)
+        merged, cached = await asyncio.to_thread(self._merge, request, decoded, found, reports)
+        return Finished(Merged(_outline(request, decoded.audio), merged), cached)
 
     def conclude(self, merged: Merged, reports: tuple[StageReport, ...]) -> gateway_pb2.TranscribeResponse:
         """The result with the reports of all stages, in the message that carries it: it is too large to be copied."""
@@ -80,30 +80,30 @@ class Assembler:
             self._memo.clear()
 
     def _merge(
-        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, decoded: DecodedAudio, found: Messages, reports: tuple[StageReport, ...]
     ) -> tuple[bytes, bool]:
         """The content of the result, and whether it was remembered. Runs in a thread."""
         if found.transcripts is None or found.diarizations is None:
-            return self._content(request, audio, found, reports), False
-        key = _key(request, found.transcripts, found.diarizations)
+            return self._content(request, decoded, found, reports), False
+        key = _key(request, decoded, found.transcripts, found.diarizations)
         if (remembered := self._recall(key)) is not None:
             return remembered, True
-        content = self._content(request, audio, found, reports)
+        content = self._content(request, decoded, found, reports)
         self._remember(key, content)
         return content, False
 
     def _content(
-        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, decoded: DecodedAudio, found: Messages, reports: tuple[StageReport, ...]
     ) -> bytes:
         """A serialized ``TranscribeResult`` with its textual forms, which tell of ``reports`` that a stage failed."""
         transcripts = None if found.transcripts is None else tuple(map(codec.decode_transcript, found.transcripts))
         heard = found.diarizations
         diarizations = None if heard is None else tuple(codec.decode_diarization(each.diarization) for each in heard)
         known = heard[0].known if heard else ()
-        notices = notices_of(request, transcripts, diarizations)
-        result = replace(_outline(request, audio), stages=reports, notices=notices)
-        if request.channel_mode is ChannelMode.SEPARATE:
-            result = self._of_channels(result, audio, transcripts, diarizations, known)
+        notices = notices_of(request, transcripts, diarizations, decoded.notices)
+        result = replace(_outline(request, decoded.audio), stages=reports, notices=notices)
+        if request.sound.of_speakers:
+            result = self._of_channels(result, decoded.audio, transcripts, diarizations, known)
         else:
             result = self._of_mix(result, transcripts, diarizations, known)
         forms = {form: render(result, form, request.display_name) for form in request.formats}
@@ -171,14 +171,17 @@ class Assembler:
                 self._memo.popitem(last=False)
 
 
-def _key(request: Request, transcripts: Sequence[audio_pb2.Transcript], heard: Sequence[Heard]) -> str:
+def _key(
+    request: Request, decoded: DecodedAudio, transcripts: Sequence[audio_pb2.Transcript], heard: Sequence[Heard]
+) -> str:
     """Names a result by everything that it depends on."""
     digest = hashlib.sha256()
     asked = (
         request.recording,
-        request.channel_mode,
+        request.sound,
         request.display_name,
         request.formats,
+        decoded.notices,
         heard[0].known,
         request.diarization,
     )

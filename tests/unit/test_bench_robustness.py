@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("meeteval", reason="its package needs a C compiler to install", exc_type=ImportError)
+
 import robustness
 from careca.types import Turn, Utterance
 from dataset import DatasetError, Recording

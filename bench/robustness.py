@@ -1,15 +1,18 @@
 """Measures what damage does to answers: the labelled recordings as they are, and after each of ``damage.DAMAGES``.
 
-Each recording goes through the whole stack, past the caches. Writes its table into docs/benchmarks.md.
+Each recording goes through the whole stack, past the caches, or through the diarizer alone, which takes a tenth of the
+time and says nothing about words. Writes its table into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import audio
@@ -17,10 +20,13 @@ import dataset
 import quality
 from asking import ask
 from careca_client import Client
-from damage import DAMAGES, Damage
+from careca_diarizer.pyannote_engine import PyannoteEngine
+from damage import DAMAGES, Damage, Samples
 from dataset import DatasetError, Recording
+from diarize import diarize, load_engine
 from harness import REPOSITORY, announce, cleanly, running_stack
-from results import QualityRow
+from results import QualityRow, Request
+from scoring import score_turns
 from tables import count, rate, splice, table
 
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
@@ -35,6 +41,7 @@ class Arguments:
     data: Path | None
     damages: tuple[str, ...]
     quick: bool
+    speakers_only: bool
 
 
 def main() -> int:
@@ -45,9 +52,18 @@ def main() -> int:
     if sample:
         announce(f"measured on the sample alone, for want of CARECA_DATA: {DOCUMENT.name} stays as it is")
     rows: list[tuple[str, Sequence[quality.Score]]] = []
-    with running_stack() as bench:
+    with contextlib.ExitStack() as stack:
+        if arguments.speakers_only:
+            score = partial(score_speakers, load_engine())
+        else:
+            bench = stack.enter_context(running_stack())
+            score = partial(score_answer, bench.client, bench.folder / "damaged.flac")
         for name in (CLEAN, *arguments.damages):
-            scores = measure(bench.client, recordings, DAMAGES.get(name, _NOTHING), bench.folder)
+            damage = DAMAGES.get(name, _NOTHING)
+            scores = [
+                score(played(recording, damage.speed), damage.apply(audio.decode(recording.path)))
+                for recording in recordings
+            ]
             rows.append((name, scores))
             announce(" | ".join(_cells(name, scores, rows[0][1])))
     text = report(rows)
@@ -70,15 +86,24 @@ def labelled(recordings: Sequence[Recording], *, quick: bool) -> list[Recording]
     return chosen
 
 
-def measure(client: Client, recordings: Sequence[Recording], damage: Damage, folder: Path) -> list[quality.Score]:
-    """Transcribes each recording after the damage and scores it against its truth."""
-    scores = []
-    for recording in recordings:
-        path = folder / "damaged.flac"
-        audio.write_flac(damage.apply(audio.decode(recording.path)), path)
-        request, result = ask(client, path, skip_cache=True)
-        scores.append(quality.score(played(recording, damage.speed), result, request))
-    return scores
+def score_answer(client: Client, path: Path, recording: Recording, samples: Samples) -> quality.Score:
+    """What the whole stack makes of ``samples``, written to ``path``, against the truth about ``recording``."""
+    audio.write_flac(samples, path)
+    request, result = ask(client, path, skip_cache=True)
+    return quality.score(recording, result, request)
+
+
+def score_speakers(engine: PyannoteEngine, recording: Recording, samples: Samples) -> quality.Score:
+    """What the diarizer alone makes of ``samples`` against the truth about ``recording``."""
+    found, seconds = diarize(engine, samples)
+    return quality.Score(
+        recording=recording,
+        audio_seconds=found.duration,
+        request=Request(seconds, 0, {}, ()),
+        models=(found.model,),
+        right_language=False,
+        turns=score_turns(recording.turns or (), found.turns, found.duration),
+    )
 
 
 def played(recording: Recording, speed: Fraction) -> Recording:
@@ -136,8 +161,9 @@ def parse_arguments() -> Arguments:
         "--damage", choices=[*DAMAGES], action="append", help="measure this damage alone; may be given several times"
     )
     parser.add_argument("--quick", action="store_true", help="one recording of each folder: shows that it works")
+    parser.add_argument("--speakers-only", action="store_true", help="through the diarizer alone, in this process")
     parsed = parser.parse_args()
-    return Arguments(parsed.data, tuple(parsed.damage or DAMAGES), parsed.quick)
+    return Arguments(parsed.data, tuple(parsed.damage or DAMAGES), parsed.quick, parsed.speakers_only)
 
 
 _NOTHING = Damage(lambda samples: samples)

@@ -22,7 +22,9 @@ IMPORTERS = {
     "openvino": {"runtime"},
     "cryptography": {"pem"},
     "redis": {"redis_gate", "news", "script"},
-    "av": {"decode_child"},
+    "av": {
+        *("decode_child", "ending", "level", "outputs", "passes", "pcm", "reading", "source", "together", "tracks"),
+    },
     "obstore": {"blobs"},
     "aiohttp": {"addresses", "delivery"},
     "sklearn|scipy": {"clustering", "declipping", "partitions", "reconstruction", "stitching"},

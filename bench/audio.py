@@ -29,12 +29,28 @@ def decode(path: Path) -> npt.NDArray[np.int16]:
 
 def join(paths: Sequence[Path], seconds: float) -> npt.NDArray[np.int16]:
     """``paths`` one after the other, from the first again after the last, cut to ``seconds``: shape (samples,)."""
-    clips = [decode(path) for path in paths]
-    wanted = round(seconds * SAMPLE_RATE)
-    once = np.concatenate(clips)
-    if not len(once):
+    return np.resize(_once(paths), round(seconds * SAMPLE_RATE))
+
+
+def pieces(paths: Sequence[Path], lengths: Sequence[float]) -> list[npt.NDArray[np.int16]]:
+    """Pieces of so many seconds, from places all over ``paths``, no two of them alike: each of shape (samples,).
+
+    Raises ``ValueError`` where ``paths`` together are shorter than the longest.
+    """
+    once = _once(paths)
+    sizes = [round(seconds * SAMPLE_RATE) for seconds in lengths]
+    if max(sizes) > len(once):
+        raise ValueError(f"{max(lengths):g} s are to be cut out of {len(once) / SAMPLE_RATE:g} s")
+    starts = np.linspace(0, len(once) - max(sizes), len(sizes)).astype(int)
+    return [once[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+
+def _once(paths: Sequence[Path]) -> npt.NDArray[np.int16]:
+    """``paths`` one after the other: shape (samples,)."""
+    samples = np.concatenate([decode(path) for path in paths])
+    if not len(samples):
         raise ValueError("the clips to join have no audio")
-    return np.resize(once, wanted)
+    return samples
 
 
 def write_flac(samples: npt.NDArray[np.int16], path: Path, *, comment: str = "") -> None:

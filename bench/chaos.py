@@ -18,15 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 import audio
 import dataset
 from careca.errors import CarecaError
-from careca.types import SAMPLE_RATE, Job, JobState
+from careca.types import Job, JobState
 from careca_client import AsyncClient
 from fleet import REPOSITORY, Fleet
-from harness import announce
+from harness import announce, cleanly
 from local_stack import Part
 from tables import splice, table
 
@@ -96,12 +94,11 @@ def run(arguments: argparse.Namespace, how: signal.Signals) -> Outcome:
 
 def make_clips(folder: Path, count: int, seed: int) -> list[Path]:
     """As many different short recordings, cut from those at hand."""
-    samples = audio.join([each.path for each in dataset.load(dataset.default_folder())][:12], 1800.0)
-    places = np.random.default_rng(seed).integers(0, len(samples) - int(CLIP_SECONDS * SAMPLE_RATE), count)
-    paths = []
-    for number, start in enumerate(places):
-        paths.append(folder / f"clip-{number:03}.flac")
-        audio.write_flac(samples[start : start + int(CLIP_SECONDS * SAMPLE_RATE)], paths[-1], comment=str(number))
+    clips = audio.pieces(dataset.speech()[:12], [CLIP_SECONDS] * count)
+    paths = [folder / f"clip-{number:03}.flac" for number in range(count)]
+    random.Random(seed).shuffle(clips)
+    for path, clip in zip(paths, clips, strict=True):
+        audio.write_flac(clip, path)
     return paths
 
 
@@ -204,4 +201,4 @@ def _whole(jobs: Sequence[Job]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cleanly(main))

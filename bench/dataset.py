@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from careca.types import Turn, Utterance
 
 AUDIO_SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a"})
+SAMPLE = "sample"
+"""The folder of the phone call that pyannote.audio's wheel brings."""
 READ_SPEECH = "fleurs"
 """The folder whose recordings are one person reading; its names carry the language: ``fleurs-pt-003``."""
 
@@ -35,6 +38,50 @@ class Recording:
 def default_folder() -> Path:
     """The folder of folders of recordings if none is named: that of ``CARECA_DATA``, or one beside the repository."""
     return Path(os.environ.get("CARECA_DATA") or Path(__file__).parents[2] / "shared" / "data" / "dev")
+
+
+def find(folder: Path | None = None) -> list[Recording]:
+    """All recordings in the folders of ``folder``, or else of ``default_folder``, or else the sample alone.
+
+    Raises ``DatasetError`` where a folder was named, here or by ``CARECA_DATA``, that has no recordings, and where the
+    sample is missing too.
+    """
+    if folder or os.environ.get("CARECA_DATA") or default_folder().is_dir():
+        return load(folder or default_folder())
+    return [sample()]
+
+
+def sample() -> Recording:
+    """The phone call that pyannote.audio's wheel brings, with who says what in it, and when.
+
+    Raises ``DatasetError`` where the wheel is not installed.
+    """
+    package = importlib.util.find_spec("pyannote")
+    for folder in (package.submodule_search_locations if package else None) or ():
+        path = Path(folder) / "audio" / SAMPLE / "sample.wav"
+        if path.exists():
+            return _recording(path)
+    raise DatasetError("pyannote.audio's sample is not installed: run `make setup`, or set CARECA_DATA")
+
+
+def speech(folder: Path | None = None) -> list[Path]:
+    """Recordings in which people talk, where it matters neither who talks nor what about. Raises as ``find`` does."""
+    recordings = find(folder)
+    return [each.path for each in conversations(recordings) or recordings]
+
+
+def is_sample(recordings: Sequence[Recording]) -> bool:
+    """Whether there is nothing but the sample."""
+    return [each.path.parent.name for each in recordings] == [SAMPLE]
+
+
+def require_labelled(recordings: Sequence[Recording], what: str) -> None:
+    """Raises ``DatasetError``, which says what to do, where ``what`` would have nothing but the sample to go by."""
+    if is_sample(recordings):
+        raise DatasetError(
+            f"{what} needs recordings with the truth about them: set CARECA_DATA to a folder of them "
+            "(docs/benchmarks.md says of what form)"
+        )
 
 
 def load(root: Path) -> list[Recording]:

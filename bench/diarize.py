@@ -29,8 +29,8 @@ from careca.processors import wait_without_spinning
 from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Turn
 from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings
-from dataset import Recording
-from harness import REPOSITORY, announce
+from dataset import DatasetError, Recording
+from harness import REPOSITORY, announce, cleanly
 from memory import Sampler
 from scoring import DiarizationErrors, score_turns
 from tables import count, mebibytes, rate, splice, table
@@ -46,17 +46,24 @@ def main() -> int:
     """Runs the parts asked for; each renews its own table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=[*PARTS, "all"], nargs="?", default="all")
-    parser.add_argument("--data", type=Path, default=dataset.default_folder(), help="folder of folders of recordings")
+    parser.add_argument("--data", type=Path, help="folder of folders of recordings; by default that of CARECA_DATA")
     parser.add_argument("--mixtures", type=int, default=100, help="how many conversations to make")
     parser.add_argument("--hours", type=float, default=10.0, help="length of the long recording")
     arguments = parser.parse_args()
+    recordings = dataset.find(arguments.data)
+    names = PARTS if arguments.part == "all" else (arguments.part,)
+    if "mixtures" in names:
+        dataset.require_labelled(recordings, "the part `mixtures`")
     wait_without_spinning()
     engine = load_engine()
-    for name in PARTS if arguments.part == "all" else (arguments.part,):
+    for name in names:
         announce(f"== {name}")
-        text = PARTS[name](engine, dataset.load(arguments.data), arguments)
+        text = PARTS[name](engine, recordings, arguments)
         print(text)
-        DOCUMENT.write_text(splice(DOCUMENT.read_text(encoding="utf-8"), text, mark=name), encoding="utf-8")
+        if dataset.is_sample(recordings):
+            announce(f"measured on the sample alone, for want of CARECA_DATA: {DOCUMENT.name} stays as it is")
+        else:
+            DOCUMENT.write_text(splice(DOCUMENT.read_text(encoding="utf-8"), text, mark=name), encoding="utf-8")
     return 0
 
 
@@ -123,6 +130,11 @@ def ask_both(
 def measure_mixtures(engine: PyannoteEngine, recordings: Sequence[Recording], arguments: argparse.Namespace) -> str:
     """How often the number of speakers is found, by number."""
     voices = mixtures.load_voices(recordings)
+    if len(voices) < mixtures.MOST_SPEAKERS:
+        raise DatasetError(
+            f"{len(voices)} voices are heard for long enough in these recordings, {mixtures.MOST_SPEAKERS} are needed: "
+            "set CARECA_DATA to others"
+        )
     errors: dict[int, DiarizationErrors] = defaultdict(DiarizationErrors)
     for recipe in mixtures.recipes(arguments.mixtures):
         mixture = mixtures.mix(voices, recipe)
@@ -140,7 +152,7 @@ def measure_mixtures(engine: PyannoteEngine, recordings: Sequence[Recording], ar
 
 def measure_length(engine: PyannoteEngine, recordings: Sequence[Recording], arguments: argparse.Namespace) -> str:
     """A tenth of the length first, then all of it."""
-    clips = [each.path for each in dataset.conversations(recordings)]
+    clips = [each.path for each in dataset.conversations(recordings) or recordings]
     rows = []
     for hours in (arguments.hours / 10, arguments.hours):
         samples = audio.join(clips, hours * 3600)
@@ -170,4 +182,4 @@ class Peer(AnsweringProcess):
 PARTS = {"peer": measure_peer, "mixtures": measure_mixtures, "length": measure_length}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cleanly(main))

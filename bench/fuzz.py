@@ -198,7 +198,7 @@ async def _become_of(client: AsyncClient, number: int, data: bytes) -> str:
     source = io.BytesIO(data)
     try:
         if number % 4:
-            await client.transcribe(source, channel_mode=mode, formats=tuple(OutputFormat), timeout=120.0)
+            await client.transcribe(source, channel_mode=mode, formats=tuple(OutputFormat), timeout=240.0)
             return "result"
         job = await client.submit(source, channel_mode=mode)
         async for event in client.watch(job.id):

@@ -45,7 +45,7 @@ async def recorded_call(target: str, method: str) -> bytes:
             f"127.0.0.1:{between}", options=[("grpc.use_local_subchannel_pool", 1)]
         ) as channel:
             calling: Any = channel.unary_unary(method)  # with bytes, of which the stubs know nothing
-            await calling(b"", timeout=30.0)
+            await calling(b"", timeout=240.0)
     return bytes(sent)
 
 

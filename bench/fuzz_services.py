@@ -30,7 +30,7 @@ MOST_DESCRIPTORS = 3
 RETENTION_SECONDS = 20.0
 """How long a recording stays that nobody uses: short, so that the store is seen to be empty in the end."""
 
-QUIET_SECONDS = 60.0
+QUIET_SECONDS = 240.0
 """How long the services get to come to rest."""
 
 _WORK = re.compile(r"^careca_(work_in_flight|work_waiting|jobs_in_flight) (\S+)$", re.MULTILINE)
@@ -121,7 +121,7 @@ def _connections_to_redis(stack: ModellessStack, process: psutil.Process) -> int
 
 
 async def at_rest(stack: ModellessStack, before: Mapping[str, Vitals] | None = None) -> dict[str, Vitals]:
-    """What the services hold once they work on nothing, and hold no more descriptors than before; or after a minute."""
+    """What the services hold once they work on nothing and hold no more descriptors than before, or when time is up."""
     end = time.monotonic() + QUIET_SECONDS
     while True:
         await asyncio.sleep(2.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import machine
 from careca_client import Client
+from dataset import DatasetError
 from results import Run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -63,6 +64,15 @@ def describe_run(client: Client, started: float, *, quick: bool) -> Run:
         models=tuple(each.stats.model for each in client.stats().stages if each.stats),
         machine=machine.describe(),
     )
+
+
+def cleanly(main: Callable[[], int]) -> int:
+    """What ``main`` returns; 1, and a line for the person who waits, where recordings are missing that it needs."""
+    try:
+        return main()
+    except DatasetError as error:
+        announce(f"cannot measure: {error}")
+        return 1
 
 
 def announce(text: str) -> None:

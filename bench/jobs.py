@@ -27,7 +27,7 @@ from careca_gateway.jobs.progress import first_stages
 from careca_gateway.jobs.queue import Limits, Outcome, Query, Submission
 from careca_gateway.jobs.redis_queue import RedisJobQueue
 from fleet import REPOSITORY, Fleet
-from harness import announce
+from harness import announce, cleanly
 from tables import milliseconds, seconds, splice, table
 
 DOCUMENT = REPOSITORY / "docs" / "jobs.md"
@@ -193,8 +193,7 @@ async def _fleet(
     """A fleet, a client of each gateway, and a recording."""
     with tempfile.TemporaryDirectory(prefix="careca-jobs-") as name:
         clip = Path(name) / "clip.flac"
-        first = dataset.load(dataset.default_folder())[0].path
-        audio.write_flac(audio.decode(first)[: 5 * SAMPLE_RATE], clip)
+        audio.write_flac(audio.decode(dataset.speech()[0])[: 5 * SAMPLE_RATE], clip)
         stack = Fleet(
             Path(name) / "stack",
             environment=environment or {},
@@ -266,4 +265,4 @@ PARTS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cleanly(main))

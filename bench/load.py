@@ -20,7 +20,7 @@ from typing import Any
 
 import load_real
 from fleet import REPOSITORY
-from harness import announce
+from harness import announce, cleanly
 from load_arrivals import Ask, Asked, answered, arrivals, closed_loop, goodput, latencies, open_loop, percentile
 from load_stack import Load, NamedFleet, loaded, worst
 from tables import seconds, splice, table
@@ -323,4 +323,4 @@ PARTS: dict[str, Callable[[Report], Coroutine[Any, Any, None]]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cleanly(main))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import psutil
 
 import audio
 import dataset
-from careca.types import SAMPLE_RATE
 from careca_client import AsyncClient
 from fleet import Fleet
 from harness import announce
@@ -79,24 +75,10 @@ async def _serve(load: Load, kind: str) -> list[str]:
 
 def _cut(folder: Path) -> list[Path]:
     """Twice as many different recordings as each kind of request needs."""
-    samples, length = _speech(), int(CLIP_SECONDS * SAMPLE_RATE)
-    starts = np.linspace(0, len(samples) - length, 2 * CLIPS).astype(int)
     paths = [folder / f"clip-{number}.flac" for number in range(2 * CLIPS)]
-    for start, path in zip(starts, paths, strict=True):
-        audio.write_flac(samples[start : start + length], path)
+    for piece, path in zip(audio.pieces(dataset.speech()[:4], [CLIP_SECONDS] * len(paths)), paths, strict=True):
+        audio.write_flac(piece, path)
     return paths
-
-
-def _speech() -> npt.NDArray[np.int16]:
-    """Conversations of the data at hand, or the sample that pyannote.audio brings."""
-    try:
-        recordings = dataset.conversations(dataset.load(dataset.default_folder()))
-        return audio.join([each.path for each in recordings[:4]], 2 * CLIPS * CLIP_SECONDS)
-    except dataset.DatasetError:
-        found = importlib.util.find_spec("pyannote")
-        folders = found.submodule_search_locations if found else None
-        sample = Path(next(iter(folders or ()))) / "audio" / "sample" / "sample.wav"
-        return audio.join([sample], 30.0)
 
 
 def _memory(stack: Fleet) -> dict[str, int]:

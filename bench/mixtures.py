@@ -28,6 +28,12 @@ too near to the person's own speed to be told from it."""
 
 MOST_SPEAKERS = 10
 
+_ROLES = frozenset({"agent", "caller"})
+"""Labels that say what somebody does in a call, and not who it is."""
+
+_STEREO = "_stereo"
+"""How the names of recordings end that have a party on each channel."""
+
 _FRAME = SAMPLE_RATE // 100
 _SPEECH_BELOW_PEAK_DB = 35.0
 """A frame this far below the loud ones of its utterance is a pause."""
@@ -105,15 +111,19 @@ def _recipe(seed: int, speakers: int) -> Recipe:
 def load_voices(recordings: Iterable[Recording]) -> list[Voice]:
     """Everybody who is heard alone in the conversations among ``recordings``, at each speed.
 
-    A label is the same person in all recordings of a folder. Read speech is left out: two of its recordings may be of
-    one person, and nothing says so.
+    A label is the same person in all recordings of a folder, but for the parts that people play in a call. Read speech
+    is left out: two of its recordings may be of one person, and nothing says so. So are stereo recordings: each is of
+    the same call as a recording in mono beside it.
     """
     spoken: dict[str, list[Samples]] = defaultdict(list)
     for recording in conversations(recordings):
+        if recording.name.endswith(_STEREO):
+            continue
         samples = audio.decode(recording.path).astype(np.float32) / np.float32(32768)
         for turn in alone(recording.turns or ()):
             cut = samples[round(turn.start * SAMPLE_RATE) : round(turn.end * SAMPLE_RATE)]
-            spoken[f"{recording.folder}/{turn.speaker}"].append(cut)
+            place = f"{recording.folder}/{recording.name}" if turn.speaker in _ROLES else recording.folder
+            spoken[f"{place}/{turn.speaker}"].append(cut)
     return make_voices(spoken)
 
 

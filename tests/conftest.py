@@ -1,21 +1,17 @@
 """What tests of all kinds share: a real Redis, a real S3 endpoint."""
 
-import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
-import local_stack
 from careca.processors import wait_without_spinning
 from redis_server import RedisServer
 from s3_server import S3Server
 
-# Each worker of pytest-xdist has free ports of its own: what is free for one is free until its server has started.
-_WORKER, _WORKERS = (
-    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
-    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
-)
-local_stack.FREE_PORTS = local_stack.FREE_PORTS[_WORKER::_WORKERS]
+# How long an example takes is no matter of tests: a busy machine may take any time for it.
+hypothesis.settings.register_profile("any time", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any time")
 
 wait_without_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
 

@@ -6,11 +6,14 @@ import io
 import wave
 from collections.abc import Sequence
 from fractions import Fraction
+from operator import itemgetter
+from pathlib import Path
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.stream import Disposition
 
 
 def tone(
@@ -115,3 +118,76 @@ def _write_sound(
         frame.pts = first + round(start * rate)
         output.mux(stream.encode(frame))
     output.mux(stream.encode(None))
+
+
+def encoded(
+    container: str,
+    codec: str,
+    *sounds: np.ndarray,
+    rate: int = 16_000,
+    titles: Sequence[str] = (),
+    languages: Sequence[str] = (),
+    default: int | None = None,
+    starts: Sequence[float] = (),
+    interleaved: bool = True,
+    bit_rate: int | None = None,
+    options: dict[str, str] | None = None,
+    file: io.BytesIO | Pipe | Path | None = None,
+) -> bytes:
+    """One or several audio tracks, each of samples from -1 to 1 of shape (samples,) or (samples, channels).
+
+    ``default`` is the index of the one that is marked as default, ``starts`` says when each begins.
+    """
+    target = io.BytesIO() if file is None else file
+    apart = {} if interleaved else {"max_interleave_delta": "1"}
+    opened = str(target) if isinstance(target, Path) else target
+    with av.open(opened, "w", format=container, options={**apart, **(options or {})}) as output:
+        streams = [_add_sound(output, codec, sound, rate, bit_rate) for sound in sounds]
+        for stream, title in zip(streams, titles, strict=False):
+            stream.metadata["title"] = title
+        for stream, language in zip(streams, languages, strict=False):
+            stream.metadata["language"] = language
+        if default is not None:
+            for index, stream in enumerate(streams):
+                stream.disposition = Disposition.default if index == default else Disposition(0)
+        blocks = [
+            (first + offset * rate, stream, sound[first : first + rate // 10])
+            for stream, sound, offset in zip(streams, sounds, [*starts, *[0.0] * len(sounds)], strict=False)
+            for first in range(0, len(sound), rate // 10)
+        ]
+        for time, stream, block in sorted(blocks, key=itemgetter(0)) if interleaved else blocks:
+            output.mux(stream.encode(_frame(block, round(time), rate)))
+        for stream in streams:
+            output.mux(stream.encode(None))
+    return target.read_bytes() if isinstance(target, Path) else target.getvalue()
+
+
+class Pipe:
+    """A file that cannot go back, as programs write into a pipe."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._written += data
+        return len(data)
+
+    def getvalue(self) -> bytes:
+        return bytes(self._written)
+
+
+def _add_sound(output: OutputContainer, codec: str, sound: np.ndarray, rate: int, bit_rate: int | None) -> AudioStream:
+    stream = output.add_stream(codec, rate=rate, layout="mono" if sound.ndim == 1 else "stereo")
+    assert isinstance(stream, AudioStream)
+    if bit_rate is not None:
+        stream.bit_rate = bit_rate
+    if codec in ("flac", "pcm_s24le", "wavpack"):
+        stream.format = "s32p" if codec == "wavpack" else "s32"
+    return stream
+
+
+def _frame(samples: np.ndarray, time: int, rate: int) -> av.AudioFrame:
+    layout = "mono" if samples.ndim == 1 else "stereo"
+    frame = av.AudioFrame.from_ndarray(samples.astype(np.float32).reshape(1, -1), format="flt", layout=layout)
+    frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), time
+    return frame

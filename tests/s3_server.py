@@ -54,7 +54,7 @@ class S3Server:
     def _makes_a_bucket(self) -> bool:
         try:
             request = urllib.request.Request(f"{self.endpoint}/{BUCKET}", method="PUT")
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False

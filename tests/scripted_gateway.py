@@ -24,6 +24,7 @@ from careca.types import (
     Digest,
     MemoryUsage,
     ModelServiceStats,
+    Notice,
     Progress,
     Result,
     Segment,
@@ -55,7 +56,9 @@ STATS = ModelServiceStats(
 )
 
 
-def result_for(config: Config, *, cached: bool = False, failed: Stage | None = None) -> Result:
+def result_for(
+    config: Config, *, cached: bool = False, failed: Stage | None = None, notices: tuple[Notice, ...] = ()
+) -> Result:
     """A phone call of two people, with every format that was asked for; the second one has the first channel."""
     stages = tuple(
         StageReport(
@@ -88,6 +91,7 @@ def result_for(config: Config, *, cached: bool = False, failed: Stage | None = N
         speakers=() if failed is Stage.DIARIZE else SPEAKERS,
         transcription_model="whisper-base@905e5bf8336b",
         formats={name: f"{name} of {config.display_name}\n" for name in formats},
+        notices=notices,
     )
 
 
@@ -100,6 +104,8 @@ class Script:
     fail_after_bytes: CarecaError | None = None
     """Raised once, when the first bytes of a recording have come."""
     failed_stage: Stage | None = None
+    notices: tuple[Notice, ...] = ()
+    """Those of every result."""
     hold: threading.Event | None = None
     """Kept waiting for before the result is sent."""
     replies: Callable[[Config], Responses] | None = None
@@ -169,7 +175,7 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         while self.script.hold is not None and not self.script.hold.wait(0.01):
             if not context.is_active():
                 return
-        result = result_for(config, cached=cached, failed=self.script.failed_stage)
+        result = result_for(config, cached=cached, failed=self.script.failed_stage, notices=self.script.notices)
         yield gateway_pb2.TranscribeResponse(result=codec.encode_result(result))
 
     def Stats(self, request: Any, context: Any) -> admin_pb2.StatsResponse:

@@ -21,11 +21,13 @@ from careca.types import (
     JobWebhook,
     MemoryRelease,
     MemoryUsage,
+    Notice,
     Segment,
     Stage,
     StageState,
 )
 from careca.v1 import admin_pb2, gateway_pb2, jobs_pb2, jobs_pb2_grpc
+from waiting import HANG_SECONDS
 
 RELEASE = MemoryRelease(MemoryUsage(900_000_000, 800_000_000), MemoryUsage(200_000_000, 100_000_000), True)
 SEGMENTS = (Segment(0.0, 1.0, "Hello."), Segment(1.0, 2.5, "Olá, você!"))
@@ -42,6 +44,10 @@ class JobScript:
     at_once: bool = True
     """Whether jobs are done as soon as they are submitted; else a test calls ``ScriptedJobs.work``."""
     failed_stage: Stage | None = None
+    notices: tuple[Notice, ...] = ()
+    """Those of every result."""
+    results_kept: bool = True
+    """Whether the results of jobs are still there."""
     error: tuple[str, str] | None = None
     """Reason and message with which jobs fail."""
     lose: int = 0
@@ -104,13 +110,13 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
     def wait_for_jobs(self, count: int) -> list[str]:
         """The ids of all jobs, once there are so many."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.records) >= count, 60.0)
+            assert self._changed.wait_for(lambda: len(self.records) >= count, HANG_SECONDS)
             return list(self.records)
 
     def wait_for_watches(self, count: int) -> bool:
-        """Whether so many watches have begun within a minute."""
+        """Whether so many watches have begun."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self.script.cursors) >= count, 60.0)
+            return self._changed.wait_for(lambda: len(self.script.cursors) >= count, HANG_SECONDS)
 
     # What callers ask.
 
@@ -158,11 +164,12 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
     def WatchJob(self, request: Any, context: Any) -> Iterator[jobs_pb2.WatchJobResponse]:
         record = self._find(request, context)
         with self._changed:
+            known = record.job, len(record.news)  # now: a test that sees the watch begin may change it at once
             self.script.cursors.append(request.cursor)
             self._changed.notify_all()
         context.add_callback(self.script.unwatched.set)
         left = self.script.break_watches_after.pop(0) if self.script.break_watches_after else -1
-        for message in self._news(record, int(request.cursor or 0), context):
+        for message in self._news(record, int(request.cursor or 0), known, context):
             if left == 0:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
             left -= 1
@@ -172,11 +179,13 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
         record = self._find(request, context)
         if record.job.state is not JobState.SUCCEEDED:
             self._abort(context, PreconditionFailed(f"job {record.job.id} has no result", reason="NO_RESULT"))
+        if not self.script.results_kept:
+            self._abort(context, NotFound("the job's result is not kept any more", reason="RESULT_MISSING"))
         config = gateway_pb2.TranscribeRequest.Config()
         config.CopyFrom(record.request.config)
         config.ClearField("formats")
         config.formats.extend(request.formats)
-        result = self._result_for(config, failed=self.script.failed_stage)
+        result = self._result_for(config, failed=self.script.failed_stage, notices=self.script.notices)
         return jobs_pb2.GetJobResultResponse(result=codec.encode_result(result))
 
     def CancelJob(self, request: Any, context: Any) -> jobs_pb2.CancelJobResponse:
@@ -281,10 +290,12 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
             record.news.append(news)
             self._changed.notify_all()
 
-    def _news(self, record: Record, position: int, context: Any) -> Iterator[jobs_pb2.WatchJobResponse]:
-        """The job as it is, then each segment after ``position`` and each further change."""
-        known = len(record.news)
-        yield jobs_pb2.WatchJobResponse(cursor=str(position), job=codec.encode_job(record.job))
+    def _news(
+        self, record: Record, position: int, known: tuple[Job, int], context: Any
+    ) -> Iterator[jobs_pb2.WatchJobResponse]:
+        """The ``known`` job, after so many news, then each segment after ``position`` and each further change."""
+        job, changes = known
+        yield jobs_pb2.WatchJobResponse(cursor=str(position), job=codec.encode_job(job))
         while context.is_active():
             with self._changed:
                 self._changed.wait_for(lambda at=position: len(record.news) > at or record.job.state.ended, 0.05)  # type: ignore[misc]
@@ -294,7 +305,7 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
                 position += 1
                 if isinstance(news, Segment):
                     yield jobs_pb2.WatchJobResponse(cursor=str(position), segment=codec.encode_segment(news))
-                elif position > known:
+                elif position > changes:
                     yield jobs_pb2.WatchJobResponse(cursor=str(position), job=codec.encode_job(news))
 
 

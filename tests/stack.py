@@ -30,6 +30,7 @@ from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.wiring import wire as wire_transcriber
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from redis_server import free_port
+from waiting import HANG_SECONDS
 
 LOCAL: dict[str, Any] = {"host": "127.0.0.1", "metrics_port": -1, "drain_seconds": 5.0}
 
@@ -131,6 +132,7 @@ class Stack:
             "port": 0,
             "store_dir": self.store,
             "jobs_redis_url": jobs_redis_url,
+            "jobs_redis_timeout_seconds": HANG_SECONDS,
             "transcriber_target": f"127.0.0.1:{self.transcriber.port}",
             "diarizer_target": f"127.0.0.1:{self.diarizer.port}",
         }
@@ -191,14 +193,14 @@ class Caller:
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
 
     async def transcribe(
-        self, data: bytes, *, within: float | None = 60.0, metadata: Metadata = (), **config: Any
+        self, data: bytes, *, within: float | None = HANG_SECONDS, metadata: Metadata = (), **config: Any
     ) -> Answer:
         """The whole conversation about ``data``. Raises ``CarecaError``."""
         return await self.converse([config_for(data, **config)], [data], within=within, metadata=metadata)
 
     async def begin_upload(self, data: bytes) -> grpc.aio.StreamStreamCall[gateway_pb2.TranscribeRequest, Response]:
         """A call whose next message must be a chunk of ``data``."""
-        call = self.stub.Transcribe(timeout=60.0)
+        call = self.stub.Transcribe(timeout=HANG_SECONDS)
         await call.write(config_for(data))
         response = await call.read()
         assert isinstance(response, Response)
@@ -210,7 +212,7 @@ class Caller:
         opening: Sequence[gateway_pb2.TranscribeRequest],
         chunks: Iterable[bytes],
         *,
-        within: float | None = 60.0,
+        within: float | None = HANG_SECONDS,
         metadata: Metadata = (),
         on_response: Callable[[Response], None] = lambda _: None,
     ) -> Answer:

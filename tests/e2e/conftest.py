@@ -8,6 +8,7 @@ import pytest
 from careca_client import Client
 from demo import sample
 from local_stack import LocalStack
+from timed_stack import PATIENT
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +19,7 @@ def recording() -> Path:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    with LocalStack(tmp_path_factory.mktemp("stack")) as running:
+    with LocalStack(tmp_path_factory.mktemp("stack"), environment=PATIENT) as running:
         yield running
 
 

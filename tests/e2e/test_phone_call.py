@@ -9,9 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from careca.types import ClearScope, ModelServiceStats, OutputFormat, Stage, StageState
+from careca.types import ClearScope, ModelServiceStats, NoticeCode, OutputFormat, Stage, StageState
 from careca_client import Client, KnownSpeaker, TranscriptionResult
 from local_stack import LocalStack
+from waiting import HANG_SECONDS
 
 MODEL_STAGES = {Stage.TRANSCRIBE, Stage.DIARIZE}
 
@@ -137,14 +138,14 @@ def test_a_voice_that_the_command_saves_is_recognised(stack: LocalStack, recordi
     careca = [sys.executable, "-m", "careca_client"]
     gateway = ["--gateway", stack.gateway_target]
     saving = [*careca, "voice", str(recording), "--output", str(tmp_path / "caller.json"), *gateway]
-    subprocess.run(saving, check=True, capture_output=True, timeout=120)
+    subprocess.run(saving, check=True, capture_output=True, timeout=HANG_SECONDS)
     known = ["--known-speaker", f"Caller={tmp_path / 'caller.json'}"]
 
     done = subprocess.run(
         [*careca, "transcribe", str(recording), *known, "--format", "json", *gateway],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
 
     assert [each["name"] for each in json.loads(done.stdout)["speakers"]].count("Caller") == 1
@@ -226,11 +227,62 @@ def test_the_command_line_writes_subtitles(stack: LocalStack, recording: Path, t
     assert "Texas" in (tmp_path / "sample.srt").read_text()
 
 
+def run_careca(stack: LocalStack, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "careca_client", *map(str, arguments), "--gateway", stack.gateway_target],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+    )
+
+
+def test_the_command_line_tells_on_stderr_that_fewer_speakers_were_found_than_asked_for(
+    stack: LocalStack, first: TranscriptionResult, recording: Path
+) -> None:
+    done = run_careca(stack, "transcribe", recording, "--speakers", "50", "-f", "json")
+
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    (notice,) = (each for each in document["notices"] if each["code"] == NoticeCode.FEWER_SPEAKERS_THAN_ASKED)
+    assert notice["message"].startswith(f"50 speakers were asked for, but {len(document['speakers'])} could be found")
+    assert f"careca: {recording}: notice FEWER_SPEAKERS_THAN_ASKED: {notice['message']}" in done.stderr.splitlines()
+
+
+def test_the_call_as_it_is_has_nothing_that_a_person_should_know(first: TranscriptionResult) -> None:
+    assert first.notices == ()
+
+
+def test_who_waits_for_a_job_is_told_too_and_its_result_keeps_the_notice(stack: LocalStack, recording: Path) -> None:
+    waited = run_careca(stack, "submit", recording, "--wait", "--min-speakers", "40")
+    job = waited.stdout.strip()
+    fetched = run_careca(stack, "result", job, "-f", "stm")
+
+    assert waited.returncode == fetched.returncode == 0, waited.stderr + fetched.stderr
+    told = "notice FEWER_SPEAKERS_THAN_ASKED: at least 40 speakers were asked for"
+    assert f"careca: {recording}: {told}" in waited.stderr
+    assert f"careca: {job}: {told}" in fetched.stderr
+    assert fetched.stdout.startswith(f";; {told}")
+
+
+def test_a_language_is_the_same_however_it_is_written(
+    stack: LocalStack, client: Client, first: TranscriptionResult, recording: Path
+) -> None:
+    by_code = client.transcribe(recording, language="en")
+
+    done = run_careca(stack, "transcribe", recording, "--language", "inglês", "-f", "json")
+    again = client.transcribe(recording, language="en-GB")
+
+    assert cached_stages(again) == MODEL_STAGES
+    assert again.utterances == by_code.utterances
+    assert "transcribe from the cache" in done.stderr
+
+
 @pytest.mark.parametrize("service", ["gateway", "transcriber", "diarizer"])
 def test_every_service_exports_what_it_holds(stack: LocalStack, first: TranscriptionResult, service: str) -> None:
     port = getattr(stack.ports, f"{service}_metrics")
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=HANG_SECONDS) as answer:
         metrics = answer.read().decode()
 
     rss = next(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("careca_memory_rss_bytes"))

@@ -18,9 +18,7 @@ from careca.types import Job
 from careca_client import Client
 from media import tone, wav
 from timed_stack import TimedStack
-
-SOON = 60.0
-"""Seconds within which spans arrive, however slow the machine is."""
+from waiting import HANG_SECONDS
 
 GATEWAY = "careca.v1.GatewayService/Transcribe"
 CALLS = {
@@ -65,7 +63,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
     def wait_for(self, *names: str) -> list[Spanned]:
         """All spans, once there is one of each of these names."""
-        deadline = time.monotonic() + SOON
+        deadline = time.monotonic() + HANG_SECONDS
         while not set(names) <= {span.name for span in self.spans}:
             assert time.monotonic() < deadline, f"only {sorted({span.name for span in self.spans})} arrived"
             time.sleep(0.05)

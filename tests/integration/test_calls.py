@@ -18,7 +18,8 @@ from fakes import digest_of
 from media import tone, wav
 from redis_server import RedisServer
 from stack import Answer, Caller, Stack
-from submitters import RECORDING, Submitter, both_compute, engines, hold, let_go, submitting, until, until_running
+from submitters import RECORDING, Submitter, both_compute, engines, hold, let_go, submitting, until_running
+from waiting import longer_and_longer, until
 
 OTHER = wav(tone(1.0, hertz=(660,)))
 THIRD = wav(tone(1.0, hertz=(550,)))
@@ -53,10 +54,10 @@ async def only_job(submitter: Submitter) -> Job:
     return job
 
 
-async def calling(stack: Stack, caller: Caller, **call: Any) -> asyncio.Task[Answer]:
+async def calling(stack: Stack, caller: Caller) -> asyncio.Task[Answer]:
     """A call on which both models wait in the middle of their work."""
     hold(stack)
-    task = asyncio.create_task(caller.transcribe(RECORDING, metadata=ANA, **call))
+    task = asyncio.create_task(caller.transcribe(RECORDING, metadata=ANA))
     await both_compute(stack)
     return task
 
@@ -124,12 +125,14 @@ async def test_a_caller_is_told_where_somebody_deletes_the_job(stack: Stack, cal
 async def test_a_call_without_time_left_is_a_job_that_failed_by_it(
     stack: Stack, caller: Caller, ana: Submitter
 ) -> None:
-    call = await calling(stack, caller, within=2.0)
+    hold(stack)
+    deadlines = longer_and_longer(0.5)
+    while not all(engine.inferences for engine in engines(stack)):
+        with pytest.raises(DeadlineExceeded):
+            await caller.transcribe(RECORDING, metadata=ANA, within=next(deadlines))
 
-    with pytest.raises(DeadlineExceeded):
-        await call
-
-    failed = await ana.ended(await only_job(ana))
+    newest, *_ = (await ana.list())[0]
+    failed = await ana.ended(newest)
     assert (failed.state, failed.error_reason) == (JobState.FAILED, "DEADLINE_EXCEEDED")
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
 
@@ -413,14 +416,16 @@ async def test_calls_about_different_things_may_have_one_id(caller: Caller, ana:
 
 
 async def test_a_broken_connection_that_is_noticed_late_does_not_cancel_the_call_that_was_sent_again(
-    stack: Stack, caller: Caller, ana: Submitter
+    stack: Stack, caller: Caller, ana: Submitter, redis_server: RedisServer
 ) -> None:
     hold(stack)
     broken = asyncio.create_task(caller.transcribe(RECORDING, metadata=named("call-7")))
     await both_compute(stack)
-    again = asyncio.create_task(caller.transcribe(RECORDING, metadata=named("call-7")))
-    await until(lambda: stack.gateway is not None and stack.gateway.calls_in_flight == 2)
-    await asyncio.sleep(0.5)
+    key = f"careca:{{jobs}}:job:{(await only_job(ana)).id}"
+    with redis_server.client() as client:
+        waits = client.hget(key, "caller")
+        again = asyncio.create_task(caller.transcribe(RECORDING, metadata=named("call-7")))
+        await until(lambda: client.hget(key, "caller") != waits)
 
     broken.cancel()
     await until(lambda: stack.gateway is not None and stack.gateway.calls_in_flight == 1)

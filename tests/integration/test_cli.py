@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from careca import codec
 from careca.errors import (
     CarecaError,
     DeadlineExceeded,
@@ -24,12 +26,14 @@ from careca.errors import (
     Overloaded,
     PreconditionFailed,
 )
-from careca.types import ClearScope, OutputFormat, Stage
+from careca.types import AudioTrack, AudioTracks, ClearScope, Notice, NoticeCode, OutputFormat, Stage
 from careca.v1 import gateway_pb2
 from careca_client.cli import outputs
 from careca_client.cli.app import build_app
 from careca_client.cli.exits import WORST_FIRST, ExitCode, worst
+from redis_server import free_port
 from scripted_gateway import SPEAKERS, GatewayFixture, run_gateway
+from waiting import HANG_SECONDS
 
 NOWHERE = "127.0.0.1:1"
 CARECA = [sys.executable, "-c", "from careca_client.cli import main; main()"]
@@ -250,6 +254,46 @@ def test_channels_are_mixed_unless_they_are_asked_for_apart(
     assert [config.channel_mode for config in gateway.script.configs] == [mode]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "track"),
+    [
+        ((), AudioTracks.AUTO),
+        (("--audio-track", "auto"), AudioTracks.AUTO),
+        (("--audio-track", "all"), AudioTracks.ALL),
+        (("--audio-track", "EACH"), AudioTracks.EACH),
+        (("--audio-track", "2"), 2),
+        (("--audio-track", "2", "--channels", "separate"), 2),
+    ],
+)
+def test_audio_tracks_are_chosen_by_number_or_name(
+    careca: Careca, gateway: GatewayFixture, call: Path, arguments: Sequence[str], track: AudioTrack
+) -> None:
+    assert careca("transcribe", call, *arguments).exit_code == ExitCode.OK
+
+    assert [codec.decode_audio_track(config) for config in gateway.script.configs] == [track]
+
+
+@pytest.mark.parametrize("command", ["transcribe", "submit"])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--audio-track", "0"), "neither a number from 1 to 999 nor one of all, each and auto"),
+        (("--audio-track", "1000"), "neither a number"),
+        (("--audio-track", "second"), "second is neither"),
+        (("--audio-track", "each", "--speakers", "2"), "--audio-track each makes each track a speaker"),
+        (("--audio-track", "all", "--channels", "separate"), "does not go with --channels separate"),
+    ],
+)
+def test_an_audio_track_that_cannot_be_is_refused_before_any_work(
+    careca: Careca, gateway: GatewayFixture, call: Path, command: str, arguments: Sequence[str], told: str
+) -> None:
+    result = careca(command, call, *arguments)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert gateway.script.configs == []
+
+
 def test_several_recordings_are_printed_in_the_order_of_the_arguments(careca: Careca, tmp_path: Path) -> None:
     calls = [recording(tmp_path / f"{number}.wav") for number in range(6)]
 
@@ -325,6 +369,90 @@ def test_names_of_outputs_are_all_different(names: list[str], planned: list[str]
     assert len({name.casefold() for name in found}) == len(names)
 
 
+def test_a_folder_stands_for_the_recordings_in_it(careca: Careca, gateway: GatewayFixture, tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    for name in ("b.wav", "a.MP3", "deep/er/c.mkv", "notes.txt", "deep/.hidden.wav", "e"):
+        recording(folder / name)
+
+    printed = careca("transcribe", folder, folder / "b.wav", folder / "e", "-f", "txt")
+    written = careca("transcribe", folder, "-f", "srt", "-f", "txt", "-o", tmp_path / "out")
+
+    assert printed.stdout == "".join(f"txt of {name}\n" for name in ("a.MP3", "b.wav", "c.mkv", "e"))
+    assert printed.exit_code == written.exit_code == ExitCode.OK
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"{stem}.{form}" for stem in "abc" for form in ("srt", "txt")
+    }
+
+
+def test_a_folder_of_several_recordings_cannot_be_joined_where_files_cannot(
+    careca: Careca, gateway: GatewayFixture, tmp_path: Path
+) -> None:
+    recording(tmp_path / "a.wav")
+    assert careca("transcribe", tmp_path, "-f", "srt").stdout == "srt of a.wav\n"
+    recording(tmp_path / "b.wav")
+
+    result = careca("transcribe", tmp_path, "-f", "srt")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "needs --output-dir" in result.stderr
+
+
+def usage_error(result: Result) -> str:
+    """What a usage error says, in one line, however it is wrapped."""
+    assert result.exit_code == ExitCode.USAGE
+    return " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["transcribe", "voice", "result"])
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_sent(
+    careca: Careca, gateway: GatewayFixture, call: Path, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "file").touch()
+    option, about = ("--output-dir", call) if command == "transcribe" else ("--output", call)
+    if command == "result":
+        about = careca("submit", call).stdout.strip()
+    gateway.script.recordings.clear()
+    end = {"voice": "/ana.json", "result": "/"}.get(command, "")
+
+    for folder in ("file", "file/deep/er") if command != "result" else ("file/deep",):
+        said = usage_error(careca(command, about, option, f"{tmp_path}/{folder}{end}"))
+        assert f"nothing can be written to the folder {tmp_path}/{folder.removesuffix('/')}" in said
+        assert option in said
+        if command == "transcribe":
+            assert f"it cannot be made: {tmp_path}/file is a file" in said
+    assert gateway.script.configs == []
+    assert gateway.script.recordings == {}
+
+
+def test_a_file_for_a_result_in_a_folder_that_is_not_there_is_told(careca: Careca, call: Path, tmp_path: Path) -> None:
+    job = careca("submit", call).stdout.strip()
+
+    said = usage_error(careca("result", job, "-o", tmp_path / "none" / "call.srt"))
+
+    assert f"the folder {tmp_path}/none: there is none of this name" in said
+
+
+def test_a_folder_that_only_others_may_write_to_is_told_before_anything_is_sent(gateway: GatewayFixture) -> None:
+    """As somebody else where we are the superuser, who may write everywhere."""
+    as_nobody = "import os; from careca_client.cli import main; os.geteuid() or os.setuid(65534); main()"
+
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        folder, call = Path(place) / "locked", recording(Path(place) / "call.wav")
+        folder.mkdir(mode=0o555)
+        for output, why in (folder, "check its permissions"), (folder / "deep", "it cannot be made: Permission denied"):
+            done = subprocess.run(
+                [sys.executable, "-c", as_nobody, "transcribe", call, "-o", output, "--gateway", gateway.target],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=HANG_SECONDS,
+            )
+            assert done.returncode == ExitCode.USAGE, done.stderr
+            assert f"the folder {output}: {why}" in " ".join(done.stderr.split())
+    assert gateway.script.configs == []
+
+
 def test_existing_outputs_stay_unless_told_to_overwrite(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     target = call.with_suffix(".txt")
     target.write_text("mine")
@@ -355,7 +483,7 @@ def test_a_real_pipe_is_spooled_and_transcribed_beside_a_file(gateway: GatewayFi
         input=b"RIFF from a pipe",
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
 
     assert done.stdout == b"txt of stdin\ntxt of call.wav\n"
@@ -368,10 +496,11 @@ def test_a_file_that_cannot_be_used_is_named_before_anything_is_sent(
 ) -> None:
     empty = tmp_path / "empty.wav"
     empty.touch()
+    (tmp_path / "deep").mkdir()
 
     for path, message in (
         (tmp_path / "nothing.wav", "there is no"),
-        (tmp_path, "is a directory"),
+        (tmp_path / "deep", "there is no recording in"),
         (empty, "is empty"),
     ):
         result = careca("transcribe", path)
@@ -445,6 +574,60 @@ def test_a_gateway_that_cannot_be_reached_is_named(careca: Careca, call: Path) -
         assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("typed", ["localhost:{}", "127.0.0.1:{}", "dns:///localhost:{}", "ipv4:127.0.0.1:{}"])
+def test_a_stopped_gateway_is_named_as_it_was_typed_and_in_no_other_form(
+    careca: Careca, call: Path, typed: str
+) -> None:
+    gateway = typed.format(free_port())
+    commands: list[tuple[str | Path, ...]] = [
+        ("transcribe", call, "--timeout", "1"),
+        ("stats",),
+        ("jobs", "list"),
+        ("result", "0a"),
+        ("health",),
+    ]
+
+    for command in commands:
+        stderr = careca(*command, "--gateway", gateway).stderr
+
+        assert f"(gateway {gateway}: is it running? --gateway names another)" in stderr.splitlines()[-1]
+        assert "Connection refused" in stderr
+        rest = stderr.replace(gateway, "")
+        assert not any(form in rest for form in ("ipv4:", "ipv6:", "dns:", "%5B", "backends"))
+
+
+def test_a_gateway_whose_name_nobody_knows_is_said_to_have_none(careca: Careca) -> None:
+    (line,) = careca("stats", "--gateway", "nowhere.invalid:50051").stderr.splitlines()
+
+    assert "address lookup failed for nowhere.invalid:50051" in line
+    assert "field:" not in line
+
+
+@pytest.mark.parametrize(
+    ("command", "written", "meant"),
+    [
+        ("transcribe", "--hotwords", "--hotword"),
+        ("transcribe", "--speaker", "--speakers"),
+        ("transcribe", "--ouput-dir", "--output-dir"),
+        ("transcribe", "--output", "--output-dir"),
+        ("transcribe", "--formats", "--format"),
+        ("transcribe", "--known-speakers", "--known-speaker"),
+        ("transcribe", "--lang", "--language"),
+        ("submit", "--min-speaker", "--min-speakers"),
+        ("submit", "--webhooks", "--webhook"),
+        ("result", "--overwite", "--overwrite"),
+    ],
+)
+def test_an_option_that_is_nearly_right_names_the_right_one(
+    careca: Careca, call: Path, command: str, written: str, meant: str
+) -> None:
+    result = careca(command, call, written, "2")
+
+    said = usage_error(result)
+    assert f"No such option: {written}" in said
+    assert meant in said.partition("Possible options: ")[2].rstrip(")").split(", ")
+
+
 def test_a_deadline_that_passes_has_its_own_code(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     gateway.script.hold = threading.Event()
 
@@ -463,6 +646,52 @@ def test_a_partial_result_is_delivered_and_has_its_own_code(
     assert result.exit_code == ExitCode.PARTIAL
     assert result.stdout == "txt of call.wav\n"
     assert "diarize failed: the device has too little memory; the rest is delivered without it" in result.stderr
+
+
+def notices() -> tuple[Notice, ...]:
+    return (
+        Notice(NoticeCode.FEWER_SPEAKERS_THAN_ASKED, "50 speakers were asked for, but 2 could be found"),
+        Notice(NoticeCode.SPEECH_WITHOUT_WORDS, "speech of 2.5 s is heard", 61.0, 63.5),
+        Notice("OF_A_NEWER_GATEWAY", "something is\nas it is"),
+    )
+
+
+def test_notices_are_told_on_stderr_one_a_line_with_the_recording_and_the_place(
+    careca: Careca, gateway: GatewayFixture, tmp_path: Path
+) -> None:
+    gateway.script.notices = notices()
+    calls = [recording(tmp_path / "a.wav"), recording(tmp_path / "b.wav")]
+
+    result = careca("transcribe", *calls, "-f", "txt")
+
+    assert result.exit_code == ExitCode.OK
+    assert result.stdout == "txt of a.wav\ntxt of b.wav\n"
+    for call in calls:
+        assert [line for line in lines_for(result, call) if ": notice " in line] == [
+            f"careca: {call}: notice FEWER_SPEAKERS_THAN_ASKED: 50 speakers were asked for, but 2 could be found",
+            f"careca: {call}: notice SPEECH_WITHOUT_WORDS [00:01:01.000 - 00:01:03.500]: speech of 2.5 s is heard",
+            f"careca: {call}: notice OF_A_NEWER_GATEWAY: something is as it is",
+        ]
+
+
+def test_what_a_terminal_would_act_upon_is_taken_out_of_notices(
+    careca: Careca, gateway: GatewayFixture, call: Path
+) -> None:
+    gateway.script.notices = (Notice(NoticeCode.AUDIO_TRACK_CHOSEN, "the track \x1b]0;mine\x07 [red]Ana[/] was used"),)
+    gateway.jobs.script.notices = gateway.script.notices
+
+    told = careca("transcribe", call).stderr
+    shown = careca("jobs", "show", careca("submit", call).stdout.strip()).stdout
+
+    assert "the track \\x1b]0;mine\\x07 [red]Ana[/] was used" in told
+    assert "\\x1b]0;mine\\x07 [red]Ana[/]" in " ".join(shown.split())
+    assert "\x1b" not in told + shown
+
+
+def test_quiet_tells_no_notices(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
+    gateway.script.notices = notices()
+
+    assert careca("transcribe", "--quiet", call).stderr == ""
 
 
 def test_one_bad_recording_does_not_keep_the_others_from_being_tried(careca: Careca, tmp_path: Path) -> None:
@@ -531,11 +760,56 @@ def test_a_wrong_command_line_is_refused_without_asking(
     assert gateway.script.cleared == []
 
 
-def test_an_option_that_only_the_service_can_judge_is_refused_with_its_reason(careca: Careca, call: Path) -> None:
-    result = careca("transcribe", call, "--language", "English")
+@pytest.mark.parametrize("command", ["transcribe", "submit"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--prompt", "x" * 1001),
+        ("--hotword", "x" * 101),
+        ("--hotword", ""),
+        [each for number in range(101) for each in ("--hotword", f"word{number}")],
+        ("--known-speaker", "SPEAKER_00={}"),
+    ],
+    ids=["prompt", "hotword", "empty hotword", "hotwords", "name"],
+)
+def test_an_option_out_of_range_is_told_once_for_all_recordings_before_anything_is_sent(
+    careca: Careca, gateway: GatewayFixture, tmp_path: Path, command: str, arguments: Sequence[str]
+) -> None:
+    calls = [recording(tmp_path / "a.wav"), recording(tmp_path / "b.wav")]
+
+    result = careca(command, *calls, *(argument.format(calls[0]) for argument in arguments))
 
     assert result.exit_code == ExitCode.REFUSED
-    assert "language_code" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "config." in result.stderr
+    assert gateway.script.configs == []
+    assert gateway.jobs.script.submissions == []
+
+
+@pytest.mark.parametrize("command", ["transcribe", "submit"])
+def test_a_language_may_be_written_as_people_write_it(
+    careca: Careca, gateway: GatewayFixture, call: Path, command: str
+) -> None:
+    for written in ("pt", "PT", "pt-BR", "pt_BR.UTF-8", "por", "Portuguese", "português", ""):
+        assert careca(command, call, "--language", written, "--again" if command == "submit" else "-q").exit_code == 0
+
+    asked = [*gateway.script.configs, *(each.config for each in gateway.jobs.script.submissions if each.config)]
+    known = [config.transcription.language_code for config in asked]
+    assert set(known[:-1]) == {"pt"}
+    assert known[-1] == ""
+
+
+@pytest.mark.parametrize("command", ["transcribe", "submit"])
+def test_an_unknown_language_is_refused_with_the_nearest_known_one(
+    careca: Careca, gateway: GatewayFixture, call: Path, command: str
+) -> None:
+    result = careca(command, call, "--language", "Portugese")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "--language" in result.stderr
+    assert "nearest are Portuguese (pt)" in result.stderr
+    assert gateway.script.configs == []
+    assert gateway.jobs.script.submissions == []
 
 
 def test_debug_shows_the_traceback(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
@@ -555,10 +829,10 @@ def test_an_interrupt_cancels_the_calls_and_ends_with_130(gateway: GatewayFixtur
 
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(60) == ExitCode.INTERRUPTED
+        assert process.wait(HANG_SECONDS) == ExitCode.INTERRUPTED
         assert process.stderr.read() == "careca: interrupted\n"
         assert process.stdout.read() == ""
-    assert gateway.script.cancelled.wait(30.0)
+    assert gateway.script.cancelled.wait(HANG_SECONDS)
 
 
 def test_a_reader_that_has_seen_enough_causes_no_noise(gateway: GatewayFixture, tmp_path: Path) -> None:
@@ -571,7 +845,7 @@ def test_a_reader_that_has_seen_enough_causes_no_noise(gateway: GatewayFixture, 
         stdout=writing,
         stderr=subprocess.PIPE,
         check=False,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
     os.close(writing)
 
@@ -666,7 +940,7 @@ def test_in_a_terminal_clearing_everything_is_confirmed_first(gateway: GatewayFi
         ) as process:
             os.close(terminal)
             os.write(controller, answer)
-            assert process.wait(60) == code
+            assert process.wait(HANG_SECONDS) == code
         os.close(controller)
         assert len(gateway.script.cleared) == cleared
 

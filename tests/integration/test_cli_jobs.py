@@ -19,11 +19,12 @@ import typer
 from typer.testing import CliRunner, Result
 
 from careca.errors import InternalError, Overloaded
-from careca.types import Job, JobPriority, JobStage, JobState, Stage, StageState
+from careca.types import Job, JobPriority, JobStage, JobState, Notice, NoticeCode, Stage, StageState
 from careca_client.cli.app import build_app
 from careca_client.cli.exits import ExitCode
 from careca_client.cli.jobs import parse_since
 from scripted_gateway import GatewayFixture, run_gateway
+from waiting import HANG_SECONDS
 
 NOWHERE = "127.0.0.1:1"
 CARECA = [sys.executable, "-c", "from careca_client.cli import main; main()"]
@@ -114,6 +115,70 @@ def test_the_options_of_transcribe_and_a_jobs_own_reach_the_gateway(
     assert record.request.webhook_url == "https://example.org/done"
 
 
+NOTICES = (
+    Notice(NoticeCode.FEWER_SPEAKERS_THAN_ASKED, "50 speakers were asked for, but 2 could be found"),
+    Notice(NoticeCode.SPEECH_WITHOUT_WORDS, "speech of 2.5 s is heard", 61.0, 63.5),
+)
+NOTICE_LINES = [
+    "notice FEWER_SPEAKERS_THAN_ASKED: 50 speakers were asked for, but 2 could be found",
+    "notice SPEECH_WITHOUT_WORDS [00:01:01.000 - 00:01:03.500]: speech of 2.5 s is heard",
+]
+
+
+def told_notices(result: Result, subject: str | Path) -> list[str]:
+    """The notices that stderr tells of ``subject``."""
+    lines = [line.removeprefix(f"careca: {subject}: ") for line in result.stderr.splitlines()]
+    return [line for line in lines if line.startswith("notice")]
+
+
+def test_who_waits_for_jobs_is_told_the_notices_of_their_results(
+    careca: Careca, gateway: GatewayFixture, call: Path
+) -> None:
+    gateway.jobs.script.notices = NOTICES
+
+    waited = careca("submit", call, "--wait")
+    job = waited.stdout.strip()
+    watched = careca("jobs", "watch", job)
+
+    assert waited.exit_code == watched.exit_code == ExitCode.OK
+    assert (waited.stdout, watched.stdout) == (f"{job}\n", "")
+    assert told_notices(waited, call) == told_notices(watched, job) == NOTICE_LINES
+    assert careca("jobs", "watch", job, "--quiet").stderr == ""
+
+
+def test_a_result_comes_with_its_notices_on_stderr(careca: Careca, gateway: GatewayFixture, job: str) -> None:
+    gateway.jobs.script.notices = NOTICES
+
+    result = careca("result", job, "--format", "txt")
+
+    assert result.stdout == "txt of call.wav\n"
+    assert told_notices(result, job) == NOTICE_LINES
+
+
+def test_a_job_that_is_shown_has_the_notices_of_its_result(careca: Careca, gateway: GatewayFixture, job: str) -> None:
+    gateway.jobs.script.notices = NOTICES
+
+    table, document = careca("jobs", "show", job), json.loads(careca("jobs", "show", job, "--json").stdout)
+
+    assert "SPEECH_WITHOUT_WORDS" in table.stdout
+    assert "00:01:01.000" in table.stdout
+    assert [notice["code"] for notice in document["notices"]] == [notice.code for notice in NOTICES]
+    assert document["notices"][1]["start"] == 61.0
+
+
+def test_a_result_that_is_not_kept_any_more_keeps_nobody_from_watching_or_showing_its_job(
+    careca: Careca, gateway: GatewayFixture, job: str
+) -> None:
+    gateway.jobs.script.results_kept = False
+
+    watched, shown = careca("jobs", "watch", job), careca("jobs", "show", job, "--json")
+
+    assert watched.exit_code == shown.exit_code == ExitCode.OK
+    assert f"careca: {job}: its notices cannot be shown: the job's result is not kept any more" in watched.stderr
+    assert f"careca: {job}: the job's result is not kept any more" in shown.stderr
+    assert json.loads(shown.stdout)["notices"] is None
+
+
 def test_a_folder_stands_for_the_recordings_in_it(careca: Careca, gateway: GatewayFixture, tmp_path: Path) -> None:
     folder = tmp_path / "calls"
     for name in ("b.wav", "a.MP3", "deep/er/c.mkv", "notes.txt", "deep/.hidden.wav", ".trash/d.wav", "e"):
@@ -201,7 +266,7 @@ def test_waiting_shows_the_jobs_until_they_have_ended(careca: Careca, gateway: G
     (job_id,) = gateway.jobs.wait_for_jobs(1)
     assert gateway.jobs.wait_for_watches(1)
     gateway.jobs.work(job_id)
-    waiting.join(60)
+    waiting.join(HANG_SECONDS)
 
     (result,) = results
     assert result.exit_code == ExitCode.OK
@@ -406,7 +471,7 @@ def test_in_a_terminal_clearing_the_history_is_confirmed_first(gateway: GatewayF
         ) as process:
             os.close(terminal)
             os.write(controller, answer)
-            assert process.wait(60) == ExitCode.OK
+            assert process.wait(HANG_SECONDS) == ExitCode.OK
         os.close(controller)
         assert len(gateway.jobs.records) == left
 
@@ -585,10 +650,10 @@ def test_an_interrupted_wait_has_printed_the_id_and_leaves_the_job(gateway: Gate
 
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(60) == ExitCode.INTERRUPTED
+        assert process.wait(HANG_SECONDS) == ExitCode.INTERRUPTED
         assert process.stderr.read() == "careca: interrupted\n"
         assert process.stdout.read() == "job-000001\n"
-    assert gateway.jobs.script.unwatched.wait(30.0)
+    assert gateway.jobs.script.unwatched.wait(HANG_SECONDS)
     assert gateway.jobs.records["job-000001"].job.state is JobState.QUEUED
 
 

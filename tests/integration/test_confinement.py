@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from careca.errors import InvalidRecording, PreconditionFailed
-from careca.types import ChannelMode
 from careca_gateway import confinement
 from careca_gateway import decode as decode_module
 from careca_gateway.confinement import LANDLOCK, SECCOMP, USER
 from careca_gateway.decode import DecodeLimits, Decoder
+from careca_gateway.request import Sound
 from media import recording, tone, wav
+from waiting import HANG_SECONDS
 
 LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0, max_audio_seconds=3600.0)
 REFUSED = "Operation not permitted"
@@ -99,9 +100,8 @@ def confined(folder: Path, code: str, *, before: str = "", port: int = 1) -> sub
     """A process that runs ``code`` once it is confined, after ``before``."""
     (folder / "secret").write_text("swordfish")
     command = f"{PREPARED}\n{before}\nimport resource\nlayers = confinement.confine('auto', lambda: None)\n{code}"
-    return subprocess.run(
-        [sys.executable, "-c", command, str(folder), str(port)], capture_output=True, text=True, timeout=60, check=False
-    )
+    program = [sys.executable, "-c", command, str(folder), str(port)]
+    return subprocess.run(program, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
 
 
 @pytest.mark.parametrize("what", ATTEMPTS)
@@ -229,7 +229,7 @@ async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
     code = (
         "import socket, os\n"
         "from careca_gateway import decode_child\n"
-        "def decode(recording, writer):\n"
+        "def decode(recording, files, wanted, progress):\n"
         "    found = [recording.read(4).decode()]\n"
         "    for attempt in (lambda: open('/etc/passwd'), socket.socket, os.fork, lambda: open('/tmp/new', 'w')):\n"
         "        try:\n"
@@ -252,7 +252,7 @@ async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
 async def decode(folder: Path, data: bytes, how: str) -> None:
     (folder / "recording").write_bytes(data)
     decoder = Decoder(LIMITS, slots=1, confinement=how)
-    await decoder.decode(folder / "recording", ChannelMode.MIX, [folder / "audio"], lambda _: None)
+    await decoder.decode(folder / "recording", Sound(), [folder / "audio"], lambda _: None)
 
 
 class Temptation:
@@ -401,7 +401,7 @@ async def test_pictures_beside_the_sound_are_never_decoded(tmp_path: Path) -> No
 
 
 def test_only_decoders_of_sound_are_ever_run() -> None:
-    code = "from careca_gateway import decode_child; print(decode_child._sound_decoders())"
+    code = "from careca_gateway.decoding import source; print(source._sound_decoders())"
 
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 

@@ -3,86 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import psutil
 import pytest
 
-from careca.errors import InternalError, InvalidRecording, Overloaded
-from careca.types import SAMPLE_BYTES, SAMPLE_RATE, ChannelMode, Digest
+from careca.errors import InternalError, Overloaded
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE, AudioTracks, ChannelMode
 from careca_gateway import decode as decode_module
-from careca_gateway import decode_child
-from careca_gateway.decode import MAX_CHANNELS, MIXABLE_REASONS, DecodeLimits, Decoder
+from careca_gateway.decode import MAX_CHANNELS, OTHER_SOUND_REASONS, Decoder
+from careca_gateway.decoding import outputs, source
+from careca_gateway.request import Sound
+from decoding import LIMITS, Bench, children
 from media import endless_silence, recording, silent_film, tone, wav
 
-LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0, max_audio_seconds=3600.0)
 RATE = 16_000
+SEPARATE = Sound(ChannelMode.SEPARATE)
 BOMB = endless_silence(hours=20)
-
-
-class Bench:
-    """Decodes bytes in a folder and looks at what comes out."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.progress: list[float] = []
-        self.audio = folder / "audio.s16"
-
-    async def digest(self, data: bytes, limits: DecodeLimits = LIMITS) -> Digest:
-        source = self.folder / "recording"
-        source.write_bytes(data)
-        (digest,) = await Decoder(limits, slots=1).decode(source, ChannelMode.MIX, [self.audio], self.progress.append)
-        return digest
-
-    async def samples(self, data: bytes, limits: DecodeLimits = LIMITS) -> np.ndarray:
-        digest = await self.digest(data, limits)
-        pcm = self.audio.read_bytes()
-        assert digest == Digest(hashlib.sha256(pcm).hexdigest(), len(pcm))
-        return np.frombuffer(pcm, "<i2").astype(np.float64)
-
-    async def channels(self, data: bytes, limits: DecodeLimits = LIMITS) -> list[np.ndarray]:
-        source = self.folder / "recording"
-        source.write_bytes(data)
-        files = [self.folder / f"{number}.s16" for number in range(MAX_CHANNELS)]
-        decoder = Decoder(limits, slots=1)
-        digests = await decoder.decode(source, ChannelMode.SEPARATE, files, self.progress.append)
-        pcm = [file.read_bytes() for file in files]
-        assert list(digests) == [Digest(hashlib.sha256(each).hexdigest(), len(each)) for each in pcm[: len(digests)]]
-        assert not any(pcm[len(digests) :])
-        return [np.frombuffer(each, "<i2").astype(np.float64) for each in pcm[: len(digests)]]
-
-    async def refusal(
-        self, data: bytes, limits: DecodeLimits = LIMITS, mode: ChannelMode = ChannelMode.MIX
-    ) -> InvalidRecording:
-        with pytest.raises(InvalidRecording) as caught:
-            await (self.digest(data, limits) if mode is ChannelMode.MIX else self.channels(data, limits))
-        assert children() == []
-        return caught.value
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
-
-
-def children() -> list[psutil.Process]:
-    """The decoders that run; processes that have ended, or end meanwhile, may still be listed."""
-    running = []
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):
-            if child.status() != psutil.STATUS_ZOMBIE and "decode_child" in " ".join(child.cmdline()):
-                running.append(child)
-    return running
 
 
 def pitch(samples: np.ndarray) -> tuple[int, float]:
@@ -235,10 +184,10 @@ async def test_a_mono_part_of_a_stereo_recording_is_heard_on_both_channels(bench
 async def test_channels_that_cannot_be_separate_speakers_are_refused_with_what_to_ask_for(
     bench: Bench, data: bytes, reason: str
 ) -> None:
-    error = await bench.refusal(data, mode=ChannelMode.SEPARATE)
+    error = await bench.refusal(data, sound=SEPARATE)
 
     assert error.reason == reason
-    assert reason in MIXABLE_REASONS
+    assert reason in OTHER_SOUND_REASONS
     assert "CHANNEL_MODE_MIX" in error.message
     assert len(await bench.samples(data)) == pytest.approx(RATE, rel=0.1)
 
@@ -247,14 +196,16 @@ async def test_limits_hold_for_separate_channels_too(bench: Bench) -> None:
     limits = replace(LIMITS, max_audio_seconds=1.0)
     stereo = tone(1.1, channels=2, hertz=(440, 880))
 
-    assert (await bench.refusal(wav(stereo), limits, ChannelMode.SEPARATE)).reason == "RECORDING_TOO_LONG"
+    assert (await bench.refusal(wav(stereo), limits, SEPARATE)).reason == "RECORDING_TOO_LONG"
     assert [len(samples) for samples in await bench.channels(wav(stereo[:RATE]), limits)] == [RATE, RATE]
 
 
-@pytest.mark.parametrize("mode", ChannelMode)
-async def test_what_is_no_recording_is_refused_as_such_in_every_mode(bench: Bench, mode: ChannelMode) -> None:
-    assert (await bench.refusal(silent_film(), mode=mode)).reason == "NO_AUDIO"
-    assert (await bench.refusal(wav(tone(0.0, channels=2)), mode=mode)).reason == "EMPTY_AUDIO"
+@pytest.mark.parametrize(
+    "sound", [Sound(), SEPARATE, Sound(audio_track=1), Sound(audio_track=AudioTracks.ALL)], ids=str
+)
+async def test_what_is_no_recording_is_refused_as_such_whatever_is_asked_for(bench: Bench, sound: Sound) -> None:
+    assert (await bench.refusal(silent_film(), sound=sound)).reason == "NO_AUDIO"
+    assert (await bench.refusal(wav(tone(0.0, channels=2)), sound=sound)).reason == "EMPTY_AUDIO"
 
 
 async def test_a_video_gives_its_first_audio_track(bench: Bench) -> None:
@@ -309,19 +260,19 @@ def test_a_track_that_the_library_does_not_know_at_the_end_ends_the_recording() 
     """What PyAV does by chance, at the end of a recording with tracks that began in its middle."""
 
     def demux(_: object) -> Iterator[SimpleNamespace]:
-        yield SimpleNamespace(decode=lambda: [SimpleNamespace(sample_rate=RATE)])
+        yield SimpleNamespace()
         raise IndexError("list index out of range")
 
-    frames = decode_child._frames(SimpleNamespace(demux=demux), None)  # type: ignore[arg-type]
+    packets = source.packets(SimpleNamespace(demux=demux, streams=[]))  # type: ignore[arg-type]
 
-    assert len(list(frames)) == 1
+    assert len(list(packets)) == 1
 
 
 def test_seeking_to_where_no_file_reaches_fails_for_ffmpeg_alone(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(b"12345")
 
-    with decode_child.Source(tmp_path / "recording") as source:
-        assert [source.seek(-1), source.seek(-(1 << 62), 1), source.seek(3), source.read()] == [-1, -1, 3, b"45"]
+    with source.Source(tmp_path / "recording") as file:
+        assert [file.seek(-1), file.seek(-(1 << 62), 1), file.seek(3), file.read()] == [-1, -1, 3, b"45"]
 
 
 async def test_progress_is_told_and_never_goes_back(bench: Bench) -> None:
@@ -455,13 +406,11 @@ def test_the_decoder_can_open_nothing_once_it_sees_the_recording(tmp_path: Path)
 
 async def test_the_decoder_sees_nothing_of_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARECA_SECRET", "swordfish")
-    source = bench.folder / "recording"
-    source.write_bytes(BOMB)
+    path = bench.folder / "recording"
+    path.write_bytes(BOMB)
     limits = replace(LIMITS, max_audio_seconds=1e6)
     begun = asyncio.Event()
-    decoding = asyncio.create_task(
-        Decoder(limits, slots=1).decode(source, ChannelMode.MIX, [bench.audio], lambda _: begun.set())
-    )
+    decoding = asyncio.create_task(Decoder(limits, slots=1).decode(path, Sound(), [bench.audio], lambda _: begun.set()))
     await begun.wait()
 
     (child,) = children()
@@ -474,13 +423,11 @@ async def test_the_decoder_sees_nothing_of_the_environment(bench: Bench, monkeyp
 
 
 async def test_cancelling_kills_the_process(bench: Bench) -> None:
-    source = bench.folder / "recording"
-    source.write_bytes(BOMB)
+    path = bench.folder / "recording"
+    path.write_bytes(BOMB)
     limits = replace(LIMITS, max_audio_seconds=1e6)
     begun = asyncio.Event()
-    decoding = asyncio.create_task(
-        Decoder(limits, slots=1).decode(source, ChannelMode.MIX, [bench.audio], lambda _: begun.set())
-    )
+    decoding = asyncio.create_task(Decoder(limits, slots=1).decode(path, Sound(), [bench.audio], lambda _: begun.set()))
     await begun.wait()
 
     decoding.cancel()
@@ -491,11 +438,11 @@ async def test_cancelling_kills_the_process(bench: Bench) -> None:
 
 
 async def test_only_so_many_recordings_are_decoded_at_once(bench: Bench) -> None:
-    source = bench.folder / "recording"
-    source.write_bytes(recording("mp3", "libmp3lame", 30.0, rate=44_100))
+    path = bench.folder / "recording"
+    path.write_bytes(recording("mp3", "libmp3lame", 30.0, rate=44_100))
     decoder = Decoder(LIMITS, slots=1)
     decoding = [
-        asyncio.create_task(decoder.decode(source, ChannelMode.MIX, [bench.folder / f"{n}.s16"], lambda _: None))
+        asyncio.create_task(decoder.decode(path, Sound(), [bench.folder / f"{n}.s16"], lambda _: None))
         for n in range(3)
     ]
     most = 0
@@ -504,7 +451,7 @@ async def test_only_so_many_recordings_are_decoded_at_once(bench: Bench) -> None
         most = max(most, len(children()))
         await asyncio.sleep(0.005)
 
-    digests = [task.result() for task in decoding]
+    digests = [task.result().audio for task in decoding]
     assert most == 1
     assert decoder.waiting == 0
     assert len(set(digests)) == 1
@@ -535,7 +482,7 @@ async def test_a_full_disk_asks_to_come_back_later(bench: Bench) -> None:
 
 
 def test_the_decoder_makes_audio_of_the_shape_that_all_services_expect() -> None:
-    assert (decode_child.SAMPLE_RATE, decode_child.SAMPLE_BYTES) == (SAMPLE_RATE, SAMPLE_BYTES)
+    assert (outputs.SAMPLE_RATE, outputs.SAMPLE_BYTES) == (SAMPLE_RATE, SAMPLE_BYTES)
 
 
 def test_the_decoder_starts_light() -> None:
@@ -543,4 +490,4 @@ def test_the_decoder_starts_light() -> None:
 
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
 
-    assert not {"numpy", "grpc", "asyncio", "pydantic", "careca"} & set(json.loads(done.stdout))
+    assert not {"numpy", "grpc", "asyncio", "pydantic", "careca.types"} & set(json.loads(done.stdout))

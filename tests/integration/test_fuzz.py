@@ -16,7 +16,6 @@ import mutations
 from fuzz_services import MOST_DESCRIPTORS, MOST_GROWTH_BYTES, Vitals, complaints, troubles
 
 
-@pytest.mark.timeout(900)
 def test_nothing_that_is_damaged_is_answered_kept_or_logged_as_it_must_not_be() -> None:
     amounts = fuzz.Amounts(recordings=300, uploads=40, requests=400, connections=90)
 
@@ -77,14 +76,15 @@ def _after(mutation: mutations.Mutation, data: bytes, chance: mutations.random.R
             "NOT_A_RECORDING (the decoder died of SIGABRT)",
         ),
         ("raise ValueError('unforeseen')", "INTERNAL (the decoder ended with status 1)"),
-        ("import time; time.sleep(60)", "HUNG"),
+        ("import time; time.sleep(3600)", "HUNG"),
     ],
 )
 def test_a_decoder_that_ends_as_it_must_not_is_noticed(
     code: str, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fuzz_recordings.decode_child, "main", lambda: exec(code))
-    monkeypatch.setattr(fuzz_recordings, "TIMEOUT_SECONDS", 1.0)
+    if outcome == "HUNG":
+        monkeypatch.setattr(fuzz_recordings, "TIMEOUT_SECONDS", 0.1)
 
     assert fuzz_recordings.outcome_of(b"x") == outcome
 

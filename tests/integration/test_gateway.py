@@ -6,12 +6,14 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
 from careca import codec
 from careca.channel import create_channel
@@ -29,6 +31,7 @@ from careca.statuses import translated_errors
 from careca.types import (
     Channel,
     Digest,
+    NoticeCode,
     OutputFormat,
     Segment,
     Stage,
@@ -43,9 +46,10 @@ from careca_gateway.clients import Replicas, TranscriberClient, calls
 from careca_gateway.request import Deadline
 from careca_gateway.store import StoredAudio
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
-from media import endless_silence, recording, silent_film, tone, wav
+from media import encoded, endless_silence, recording, silent_film, tone, wav
 from redis_server import RedisServer
 from stack import Answer, Caller, ModelService, Stack, config_for
+from waiting import HANG_SECONDS, eventually, happens, longer_and_longer, settle, until
 
 RECORDING = wav(tone(2.0))
 STEREO = wav(tone(2.0, channels=2, hertz=(440, 880)))
@@ -107,13 +111,7 @@ def let_go(stack: Stack) -> None:
 
 async def both_compute(stack: Stack) -> None:
     for engine in engines(stack):
-        assert await asyncio.to_thread(engine.started.wait, 10)
-
-
-async def until(condition: Any) -> None:
-    """Returns once ``condition`` holds; the test's own time limit bounds it."""
-    while not condition():  # noqa: ASYNC110 - threads and other servers change what it looks at
-        await asyncio.sleep(0.005)
+        await happens(engine.started)
 
 
 async def test_a_new_recording_is_sent_decoded_transcribed_diarized_and_merged(stack: Stack, caller: Caller) -> None:
@@ -181,6 +179,43 @@ async def test_other_speaker_options_never_transcribe_again(stack: Stack, caller
 
     assert inferences(stack) == [1, 2]
     assert engines(stack)[1].options[-1].speaker_count == 3
+
+
+async def test_what_a_person_should_know_comes_with_the_result_and_its_forms(stack: Stack, caller: Caller) -> None:
+    engines(stack)[1].turns = (Turn(0.0, 2.0, "SPEAKER_00"), Turn(3.0, 5.5, "SPEAKER_01"))
+    text = codec.encode_format(OutputFormat.TXT)
+
+    for _ in range(2):  # the second time from the caches
+        result = (await caller.transcribe(wav(tone(6.0)), formats=[text])).result
+
+        (notice,) = result.notices
+        assert (notice.code, notice.start, notice.end) == (NoticeCode.SPEECH_WITHOUT_WORDS, 3.0, 5.5)
+        assert result.formats[OutputFormat.TXT].startswith(
+            f";; notice SPEECH_WITHOUT_WORDS [00:00:03.000 - 00:00:05.500]: {notice.message}\n"
+        )
+
+
+async def test_a_remembered_result_has_the_notices_of_what_is_asked_and_not_of_what_was(
+    stack: Stack, caller: Caller
+) -> None:
+    async def codes(**asked: int) -> list[str]:
+        options = audio_pb2.DiarizationOptions(**asked)
+        return [notice.code for notice in (await caller.transcribe(RECORDING, diarization=options)).result.notices]
+
+    for _ in range(2):
+        assert await codes() == []
+        assert await codes(speaker_count=3) == [NoticeCode.FEWER_SPEAKERS_THAN_ASKED]
+        assert await codes(min_speaker_count=3, max_speaker_count=5) == [NoticeCode.FEWER_SPEAKERS_THAN_ASKED]
+
+
+async def test_a_partial_result_has_no_notices_of_what_is_missing(stack: Stack, caller: Caller) -> None:
+    engines(stack)[0].failures = [OutOfMemory("the device has too little memory")]
+    engines(stack)[1].turns = (Turn(0.0, 2.0, "SPEAKER_00"),)
+
+    result = (await caller.transcribe(RECORDING)).result
+
+    assert result.partial
+    assert result.notices == ()
 
 
 async def test_options_reach_the_models(stack: Stack, caller: Caller) -> None:
@@ -302,7 +337,7 @@ async def test_a_stream_that_breaks_its_rules_is_refused_by_the_field(
 
 
 async def _only_closing(caller: Caller) -> None:
-    call = caller.stub.Transcribe(timeout=10)
+    call = caller.stub.Transcribe(timeout=HANG_SECONDS)
     with translated_errors():
         await call.done_writing()
         await call.read()
@@ -383,6 +418,95 @@ async def test_each_separate_channel_is_a_speaker_with_all_its_words(
     assert (result.audio, result.duration) == (result.channels[0].audio, 2.0)
     assert [options.speaker_count for options in engines(stereo_stack)[1].options] == [1, 1]
     assert {report.state for report in result.stages} == {StageState.SUCCEEDED}
+
+
+TWO_TRACKS = encoded(
+    "matroska", "flac", *(tone(2.0, hertz=hertz)[:, 0] / 32_768 for hertz in (440, 880)), titles=["Ana", "Bob"]
+)
+ONE_SILENT = encoded("matroska", "flac", np.zeros(32_000), tone(2.0)[:, 0] / 32_768)
+
+
+async def test_each_audio_track_is_a_speaker_as_separate_channels_are(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    channels = (await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)).result
+
+    tracks = (await stereo_caller.transcribe(TWO_TRACKS, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_EACH)).result
+
+    assert tracks.channels == channels.channels
+    assert tracks.utterances == channels.utterances
+    assert tracks.turns == channels.turns
+
+
+async def test_audio_tracks_are_chosen_without_sending_the_recording_again(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    first = await stereo_caller.transcribe(TWO_TRACKS)
+    second = await stereo_caller.transcribe(TWO_TRACKS, audio_track=2)
+    mixed = await stereo_caller.transcribe(TWO_TRACKS, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_ALL)
+
+    assert [answer.kinds[0] for answer in (first, second, mixed)] == ["recording_needed", *["recording_known"] * 2]
+    assert first.result.audio == digest_of(tone(2.0, hertz=440).tobytes())
+    assert second.result.audio == digest_of(tone(2.0, hertz=880).tobytes())
+    assert len({answer.result.audio for answer in (first, second, mixed)}) == 3
+    assert [notice.code for notice in first.result.notices] == ["AUDIO_TRACK_CHOSEN"]
+    assert not {notice.code for notice in (*second.result.notices, *mixed.result.notices)} & {"AUDIO_TRACK_CHOSEN"}
+
+
+async def test_an_audio_track_that_is_not_there_is_refused_with_those_that_are_and_the_recording_stays(
+    stereo_caller: Caller,
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await stereo_caller.transcribe(TWO_TRACKS, audio_track=3)
+
+    assert (caught.value.reason, caught.value.field) == ("NO_SUCH_AUDIO_TRACK", "config.audio_track")
+    assert 'track 1 ("Ana", flac), track 2 ("Bob", flac)' in caught.value.message
+    assert (await stereo_caller.transcribe(TWO_TRACKS)).kinds[0] == "recording_known"
+
+
+async def test_what_the_decoder_noticed_is_told_again_when_nothing_is_decoded_again(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    cut = wav(tone(2.0))[: 44 + 16_000]
+
+    answers = [await stereo_caller.transcribe(cut) for _ in range(2)]
+
+    for answer in answers:
+        (notice, *_) = answer.result.notices
+        assert (notice.code, notice.start, notice.end) == ("TRUNCATED", 0.5, pytest.approx(2.0, abs=0.01))
+    assert [reports(answer)[Stage.DECODE].cached for answer in answers] == [False, True]
+
+
+async def test_recordings_of_the_same_audio_keep_their_own_notices(stereo_stack: Stack, stereo_caller: Caller) -> None:
+    """The results are alike but for them, and one must not be remembered as the other's."""
+    whole, cut = wav(tone(0.5)), wav(tone(2.0))[: 44 + 16_000]
+
+    results = [(await stereo_caller.transcribe(data)).result for data in (whole, cut, whole)]
+
+    assert len({result.audio for result in results}) == 1
+    assert ["TRUNCATED" in {notice.code for notice in result.notices} for result in results] == [False, True, False]
+
+
+async def test_what_the_decoder_noticed_is_told_even_where_a_model_failed(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    engines(stereo_stack)[1].failures = [OutOfMemory("the device has too little memory")]
+
+    answer = await stereo_caller.transcribe(ONE_SILENT, formats=[gateway_pb2.OUTPUT_FORMAT_TXT])
+
+    assert [notice.code for notice in answer.result.notices] == ["AUDIO_TRACK_CHOSEN"]
+    assert "track 1 (flac) is silent" in answer.result.formats[OutputFormat.TXT]
+
+
+async def test_separate_channels_have_the_notices_of_their_recording(
+    stereo_stack: Stack, stereo_caller: Caller
+) -> None:
+    cut = STEREO[: 44 + 2 * 16_000]
+
+    answer = await stereo_caller.transcribe(cut, channel_mode=SEPARATE)
+
+    assert [notice.code for notice in answer.result.notices if notice.code == "TRUNCATED"] == ["TRUNCATED"]
+    assert len(answer.result.channels) == 2
 
 
 async def test_progress_and_segments_of_separate_channels_stream_back_as_those_of_one_recording(
@@ -584,7 +708,8 @@ async def test_a_service_that_restarts_is_waited_for(stack: Stack, caller: Calle
     await stack.transcriber.stop()
     await stack.diarizer.stop()
     calling = asyncio.create_task(caller.transcribe(RECORDING))
-    await asyncio.sleep(0.5)
+    with capture_logs() as logs:
+        await until(lambda: any(line["event"] == "a service is asked again" for line in logs))
 
     await stack.transcriber.start(stack.redis_url)
     await stack.diarizer.start(stack.redis_url)
@@ -655,18 +780,30 @@ async def test_a_model_that_takes_too_long_leaves_the_other_ones_result_before_t
 ) -> None:
     engines(stack)[1].may_go_on.clear()
 
-    answer = await caller.transcribe(RECORDING, within=4.0)
+    answer = await _answer_in_time(stack, caller)
 
     assert reports(answer)[Stage.DIARIZE].error_reason == "DEADLINE_EXCEEDED"
     assert len(answer.result.utterances) == 2
     await until(lambda: engines(stack)[1].cancellations)
 
 
+async def _answer_in_time(stack: Stack, caller: Caller) -> Answer:
+    """The answer to a call whose deadline leaves enough time to begin both models and to tell what one found."""
+    deadlines = longer_and_longer(2.0)
+    while True:
+        with suppress(DeadlineExceeded):
+            answer = await caller.transcribe(RECORDING, within=next(deadlines))
+            if all(engine.started.is_set() for engine in engines(stack)):
+                return answer
+
+
 async def test_a_deadline_that_passes_stops_both_models(stack: Stack, caller: Caller) -> None:
     hold(stack)
 
-    with pytest.raises(DeadlineExceeded):
-        await caller.transcribe(RECORDING, within=1.0)
+    deadlines = longer_and_longer(0.5)
+    while not all(engine.started.is_set() for engine in engines(stack)):
+        with pytest.raises(DeadlineExceeded):
+            await caller.transcribe(RECORDING, within=next(deadlines))
 
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
 
@@ -690,7 +827,9 @@ async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_
         assert caught.value.retry_after_seconds
         assert stack.metrics.registry.get_sample_value("careca_work_in_flight") == 1
         async with create_channel(stack.target) as channel:
-            health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+            health = await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=HANG_SECONDS
+            )
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         let_go(stack)
         assert not (await first).result.partial
@@ -718,7 +857,7 @@ async def test_draining_finishes_calls_in_flight_and_refuses_new_ones(stack: Sta
     await both_compute(stack)
 
     stopping = asyncio.create_task(stack.stop_gateway())
-    await asyncio.sleep(0.1)
+    await settle()
     with pytest.raises(Unavailable):
         await caller.transcribe(RECORDING)
     let_go(stack)
@@ -763,7 +902,7 @@ async def test_stored_audio_that_cannot_be_sent_is_our_fault_and_not_the_callers
         client = TranscriberClient(replicas)
 
         with pytest.raises(InternalError):
-            async for _ in client.run(audio, TranscriptionOptions(), skip_cache=False, deadline=Deadline.after(30)):
+            async for _ in client.run(audio, TranscriptionOptions(), skip_cache=False, deadline=Deadline()):
                 pass
 
 
@@ -779,8 +918,11 @@ async def test_a_redis_that_stops_and_starts_again_never_fails_a_request(
     assert not without.result.partial
     assert not reports(without)[Stage.TRANSCRIBE].cached
     redis_server.start()
-    while not reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE].cached:  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
+    await eventually(partial(_is_cached, caller))
+
+
+async def _is_cached(caller: Caller) -> bool:
+    return reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE].cached
 
 
 async def test_results_outlive_the_model_services(stack: Stack, caller: Caller) -> None:
@@ -905,8 +1047,9 @@ async def test_the_gateways_own_stages_and_its_store_are_counted_in_the_metrics(
         for cached in ("false", "true"):
             labels = {"stage": stage.value, "cached": cached}
             assert stack.metrics.registry.get_sample_value("careca_stage_seconds_count", labels) == 1
-    await until(lambda: stack.metrics.registry.get_sample_value("careca_store_recordings") == 1)
-    assert stack.metrics.registry.get_sample_value("careca_store_size_bytes") == 2 * len(RECORDING) - 44
+    stored = 2 * len(RECORDING) - 44  # the recording and its audio, which are measured from time to time
+    await until(lambda: stack.metrics.registry.get_sample_value("careca_store_size_bytes") == stored)
+    assert stack.metrics.registry.get_sample_value("careca_store_recordings") == 1
     assert stack.metrics.registry.get_sample_value("careca_store_max_bytes") == 50 * 2**30
     free = stack.metrics.registry.get_sample_value("careca_store_free_bytes")
     assert 0 < free <= shutil.disk_usage(stack.store).total

@@ -36,6 +36,7 @@ from careca_gateway.wire import decode_request
 from fakes import digest_of
 from media import tone, wav
 from stack import Config, Stack
+from waiting import HANG_SECONDS
 
 RECORDING = wav(tone(1.0))
 NO_TEXT = "~no~text~"
@@ -114,7 +115,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
 }
 
 ALLOWED_FILE = re.compile(
-    r"owner\.lock|(recordings|audio|decoded)/[0-9a-f]{64}(\.s16|\.(mix|separate)\.json)?"
+    r"owner\.lock|(recordings|audio|decoded)/[0-9a-f]{64}(\.s16|\.(mix|separate)(\.[0-9]+|\.all|\.each)?\.json)?"
     r"|jobs/(results|stages|specs)/[0-9a-f]{1,64}(/[0-9a-z._-]{1,100})?"
 )
 
@@ -165,7 +166,7 @@ async def send(stack: Stack, method: str, message: Any, metadata: tuple[tuple[st
         yield raw
 
     async with grpc.aio.insecure_channel(stack.target) as channel:
-        call = channel.stream_stream(method)(requests(), timeout=60.0, metadata=metadata)
+        call = channel.stream_stream(method)(requests(), timeout=HANG_SECONDS, metadata=metadata)
         try:
             async for _ in responses_of(call):
                 pass

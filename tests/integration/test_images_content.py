@@ -19,6 +19,7 @@ from careca.errors import InvalidRecording
 from careca.probe import main as probe
 from careca_client import Client
 from redis_server import free_port
+from waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "transcriber", "diarizer")
@@ -168,4 +169,4 @@ def test_the_gateway_of_the_image_serves_decodes_and_ends(
 
     assert caught.value.reason == "NOT_A_RECORDING", "what the process that decodes says"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(HANG_SECONDS) == 0

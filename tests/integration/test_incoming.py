@@ -15,6 +15,7 @@ from careca.metrics import Metrics
 from careca.server import ServiceServer
 from careca.settings import ServiceSettings
 from careca.statuses import responses_of
+from waiting import HANG_SECONDS
 
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -41,7 +42,9 @@ async def call(channel: grpc.aio.Channel, method: str, messages: Sequence[bytes]
         for message in messages:
             yield message
 
-    return [response async for response in responses_of(channel.stream_stream(method)(requests(), timeout=30.0))]
+    return [
+        response async for response in responses_of(channel.stream_stream(method)(requests(), timeout=HANG_SECONDS))
+    ]
 
 
 @pytest.mark.parametrize("message", [BROKEN, BAD_TEXT])

@@ -19,6 +19,7 @@ from careca.interceptors import CallInterceptor
 from careca.metrics import Metrics
 from careca.statuses import DETAILS_KEY, from_rpc_error, to_status, translated_errors
 from fakes import chunks_of
+from waiting import HANG_SECONDS, longer_and_longer, until
 
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -186,7 +187,7 @@ async def test_an_error_reaches_a_blocking_caller_as_it_was_raised(error, echo, 
 
     def call_blocking():
         with create_sync_channel(target) as channel, translated_errors():
-            return channel.unary_unary("/test.Echo/unary_unary")(b"x", timeout=10)
+            return channel.unary_unary("/test.Echo/unary_unary")(b"x", timeout=HANG_SECONDS)
 
     with pytest.raises(CarecaError) as translated:
         await asyncio.to_thread(call_blocking)
@@ -272,12 +273,6 @@ async def test_the_line_of_a_refused_call_says_why(echo, channel):
     assert (line["reason"], line["error"]) == ("TOO_WIDE", "too wide")
 
 
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the server's side of a call has no event to wait for
-            await asyncio.sleep(0.005)
-
-
 @pytest.mark.parametrize("size", [1, 1_000_000], ids=["while it writes", "while it waits for the reader"])
 async def test_a_stream_that_is_taken_back_midway_closes_the_generator_and_is_no_fault_of_ours(size, echo, channel):
     closed = asyncio.Event()
@@ -296,7 +291,7 @@ async def test_a_stream_that_is_taken_back_midway_closes_the_generator_and_is_no
             for _ in range(3):
                 await made.read()
             made.cancel()
-            await asyncio.wait_for(closed.wait(), 10)
+            await asyncio.wait_for(closed.wait(), HANG_SECONDS)
             await until(lambda: echo.count("unary_stream", "CANCELLED") == 1)
 
     assert [line["event"] for line in logs] == ["call served"]
@@ -350,7 +345,7 @@ async def test_a_call_that_is_taken_back_cancels_the_handler(shape, echo, channe
 
     made.cancel()
 
-    await asyncio.wait_for(handler.cancelled.wait(), 10)
+    await asyncio.wait_for(handler.cancelled.wait(), HANG_SECONDS)
     await asyncio.gather(reading, return_exceptions=True)
     await until(lambda: echo.count(shape, "CANCELLED") == 1)
     assert echo.gate.in_flight == 0
@@ -377,11 +372,14 @@ async def test_a_deadline_cancels_the_handler_and_is_counted_as_such(shape, echo
     handler = Hanging()
     echo.behave = handler
 
-    with pytest.raises(errors.DeadlineExceeded), translated_errors():
-        await responses(call(channel, shape, timeout=0.1))
+    deadlines = longer_and_longer(0.1)
+    while not handler.started.is_set():
+        with pytest.raises(errors.DeadlineExceeded), translated_errors():
+            await responses(call(channel, shape, timeout=next(deadlines)))
 
-    await asyncio.wait_for(handler.cancelled.wait(), 10)
-    await until(lambda: echo.count(shape, "DEADLINE_EXCEEDED") == 1)
+    await asyncio.wait_for(handler.cancelled.wait(), HANG_SECONDS)
+    await until(lambda: echo.count(shape, "DEADLINE_EXCEEDED"))
+    assert not echo.count(shape, "CANCELLED")
 
 
 class LateContext:
@@ -461,7 +459,7 @@ async def test_a_handler_that_aborts_by_itself_is_left_alone(echo, channel):
 async def test_a_server_that_cannot_be_reached_is_unavailable():
     async with create_channel("127.0.0.1:1") as channel:
         with pytest.raises(Unavailable) as failure, translated_errors():
-            await channel.unary_unary("/test.Echo/unary_unary")(b"x", timeout=10)
+            await channel.unary_unary("/test.Echo/unary_unary")(b"x", timeout=HANG_SECONDS)
 
     assert failure.value.message
 
@@ -502,3 +500,33 @@ def test_details_of_another_domain_are_not_taken_for_ours():
     )
 
     assert type(translated) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("details", "message"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.1.2.3:50052: Failed to connect to remote"
+            " host: Connection refused",
+            "no connection: Connection refused",
+        ),
+        (
+            "connections to all backends failing; last error: UNAVAILABLE: ipv6:%5B::1%5D:50052: Socket closed",
+            "no connection: Socket closed",
+        ),
+        (
+            "connections to all backends failing; last error: FAILED_PRECONDITION: unix:/tmp/none.sock: connect failed:"
+            " addr: unix:/tmp/none.sock error: No such file or directory",
+            "no connection: No such file or directory",
+        ),
+        (
+            "errors resolving a.example:1: [field:hostname lookup error:address lookup failed for a.example:1: none]",
+            "no connection: address lookup failed for a.example:1: none",
+        ),
+        ("Socket closed", "Socket closed"),
+    ],
+)
+def test_that_there_is_no_connection_is_told_without_the_form_of_addresses_that_grpc_has(details, message):
+    error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
+
+    assert from_rpc_error(error).message == message

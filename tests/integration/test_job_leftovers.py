@@ -52,7 +52,7 @@ def blobs(tmp_path: Path) -> LocalBlobs:
 
 @pytest.fixture
 async def queue(redis_server: RedisServer) -> AsyncIterator[RedisJobQueue]:
-    queue = RedisJobQueue(redis_server.url)
+    queue = RedisJobQueue(redis_server.url, timeout_seconds=20)
     yield queue
     await queue.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,8 +18,10 @@ from careca_gateway.jobs import oversight, worker
 from careca_gateway.jobs.progress import JobProgress, first_stages
 from careca_gateway.jobs.queue import Lease, Limits, Outcome, QueueStats, Submission
 from careca_gateway.jobs.redis_queue import RedisJobQueue
+from careca_gateway.jobs.silence import Silences
 from careca_gateway.jobs.worker import JobWorker
 from redis_server import RedisServer
+from waiting import HANG_SECONDS, Clock, until
 
 LIMITS = Limits(1000, 1000)
 STORE_FULL = Overloaded("no space left", reason="STORE_FULL")
@@ -90,7 +92,7 @@ class Counts:
 
 @pytest.fixture
 async def queue(redis_server: RedisServer) -> AsyncIterator[RedisJobQueue]:
-    queue = RedisJobQueue(redis_server.url)
+    queue = RedisJobQueue(redis_server.url, timeout_seconds=20)  # patient: a busy machine is no outage
     await queue.open()
     yield queue
     redis_server.resume()
@@ -119,11 +121,6 @@ async def submit(queue: RedisJobQueue, number: int = 0, priority: JobPriority = 
 
 async def ended(queue: RedisJobQueue, job: Job) -> Job:
     return [each.what async for each in queue.watch(job.id) if isinstance(each.what, Job)][-1]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110 - other tasks change what it looks at
-        await asyncio.sleep(0.005)
 
 
 async def test_a_job_is_worked_on_and_its_end_told(queue: RedisJobQueue) -> None:
@@ -227,12 +224,11 @@ async def test_the_end_of_a_job_is_told_when_redis_is_back(queue: RedisJobQueue,
         assert script.discarded == []
 
 
-async def test_it_is_told_whether_the_queue_answers(
-    queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_it_is_told_whether_the_queue_answers(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oversight, "STATS_SECONDS", 0.1)
+    impatient = RedisJobQueue(redis_server.url, timeout_seconds=0.5)
     counts = Counts()
-    async with working(queue, Script(), counts):
+    async with working(impatient, Script(), counts):
         await until(lambda: counts.queue_answers)
 
         redis_server.pause()
@@ -240,6 +236,22 @@ async def test_it_is_told_whether_the_queue_answers(
 
         redis_server.resume()
         await until(lambda: counts.queue_answers)
+    await impatient.close()
+
+
+class CountingClock(Clock):
+    """Counts how often it is asked for the time."""
+
+    asked = 0
+
+    def __call__(self) -> float:
+        self.asked += 1
+        return super().__call__()
+
+    async def is_looked_at(self) -> None:
+        """Returns once whoever goes by it has looked for silent workers from beginning to end."""
+        before = self.asked
+        await until(lambda: self.asked >= before + 4)
 
 
 async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
@@ -247,19 +259,21 @@ async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
 ) -> None:
     monkeypatch.setattr(worker, "RENEW_SECONDS", 3600.0)  # it falls silent
     monkeypatch.setattr(oversight, "RECLAIM_SECONDS", 0.05)
-    monkeypatch.setattr(oversight, "SILENCE_SECONDS", 0.3)
+    clock = CountingClock()
+    mine, others = (RedisJobQueue(redis_server.url, timeout_seconds=20, clock=each) for each in (Clock(), clock))
     silent, other, counts = Script(), Script(), Counts()
     silent.may_end.clear()
-    async with working(queue, silent, counts, slots=1):
+    async with working(mine, silent, counts, slots=1):
         job = await submit(queue)
         await until(lambda: silent.running)
-        monkeypatch.setattr(worker, "RENEW_SECONDS", 0.05)
-        others = RedisJobQueue(redis_server.url)
         async with working(others, other, counts):
+            await clock.is_looked_at()
+            clock.seconds += oversight.SILENCE_SECONDS
             done = await ended(queue, job)
             silent.may_end.set()
             await until(lambda: silent.discarded)
-        await others.close()
+    for each in (mine, others):
+        await each.close()
 
     assert (done.state, [each.outcome for each in done.attempts]) == (JobState.SUCCEEDED, ["WORKER_LOST", "SUCCEEDED"])
     assert (await queue.get(job.id)).attempts == done.attempts
@@ -312,11 +326,26 @@ async def test_jobs_that_wait_when_a_gateway_starts_are_counted_as_recovered(que
     assert 2 <= counts.recovered["waiting"] <= 3  # one may have been taken before it was counted
 
 
+async def reclaims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Returns once abandoned jobs have been looked for a few times more."""
+    looked = 0
+    longest = Silences.longest
+
+    def count(*arguments: Any) -> list[str]:
+        nonlocal looked
+        looked += 1
+        return longest(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Silences, "longest", count)
+        await until(lambda: looked >= 3)
+
+
 async def test_a_clock_that_jumps_takes_no_job_away(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oversight, "RECLAIM_SECONDS", 0.02)
-    monkeypatch.setattr(oversight, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(oversight, "SILENCE_SECONDS", HANG_SECONDS)
     now = time.time
     script, counts = Script(), Counts()
     script.may_end.clear()
@@ -325,7 +354,7 @@ async def test_a_clock_that_jumps_takes_no_job_away(
         await until(lambda: script.running)
         for jump in (3600.0, -3600.0):
             monkeypatch.setattr(time, "time", lambda jump=jump: now() + jump)
-            await asyncio.sleep(0.5)
+            await reclaims(monkeypatch)
         script.may_end.set()
         done = await ended(queue, job)
 

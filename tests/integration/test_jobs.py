@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -28,7 +28,7 @@ from careca.types import (
 )
 from careca.v1 import gateway_pb2, jobs_pb2
 from fakes import FakeTranscriberEngine, digest_of
-from media import tone, wav
+from media import encoded, tone, wav
 from redis_server import RedisServer
 from stack import Config, ModelService, Stack
 from submitters import (
@@ -39,9 +39,9 @@ from submitters import (
     hold,
     let_go,
     submitting,
-    until,
     until_running,
 )
+from waiting import until
 
 OTHER = wav(tone(1.0, hertz=(660,)))
 STEREO = wav(tone(2.0, channels=2, hertz=(440, 880)))
@@ -269,9 +269,7 @@ async def test_cancelling_a_running_job_frees_both_devices_for_the_next(stack: S
     cancelled = await ana.cancel(job)
 
     assert cancelled.state is JobState.CANCELLED
-    began = time.monotonic()
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
-    assert time.monotonic() - began < 10.0  # a second where the machine is idle: the benchmark has the figure
     let_go(stack)
     assert (await ana.ended(await ana.submit(OTHER))).state is JobState.SUCCEEDED
     with pytest.raises(PreconditionFailed) as refused:
@@ -350,6 +348,22 @@ async def test_channels_that_are_speakers_own_become_a_job_like_any_other(stack:
 
     assert job.state is JobState.SUCCEEDED
     assert len((await ana.result(job)).channels) == 2
+
+
+async def test_tracks_that_are_speakers_own_become_a_job_and_what_the_decoder_noticed_is_in_its_result(
+    stack: Stack, ana: Submitter
+) -> None:
+    two = encoded("matroska", "flac", np.zeros(32_000), tone(2.0)[:, 0] / 32_768)
+
+    each = await ana.ended(await ana.submit(two, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_EACH))
+    one = await ana.ended(await ana.submit(two))
+    refused = await ana.ended(await ana.submit(two, audio_track=3))
+
+    assert [job.state for job in (each, one, refused)] == [JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.FAILED]
+    assert [channel.speaker for channel in (await ana.result(each)).channels] == ["SPEAKER_00", "SPEAKER_01"]
+    assert [notice.code for notice in (await ana.result(one)).notices][:1] == ["AUDIO_TRACK_CHOSEN"]
+    assert refused.error_reason == "NO_SUCH_AUDIO_TRACK"
+    assert "has 2 audio tracks" in refused.error_message
 
 
 async def test_a_full_model_service_delays_jobs_instead_of_failing_them(
@@ -462,7 +476,11 @@ async def test_a_recording_that_is_gone_fails_its_job_at_once_by_name(narrow: St
 
 
 async def test_a_redis_that_is_away_refuses_new_jobs_and_loses_none(tmp_path: Path, redis_server: RedisServer) -> None:
-    async with Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url) as stack, submitting(stack) as somebody:
+    settings = {"jobs_redis_timeout_seconds": 10.0}
+    async with (
+        Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url, gateway_settings=settings) as stack,
+        submitting(stack) as somebody,
+    ):
         hold(stack)
         job = await somebody.submit()
         await both_compute(stack)
@@ -471,7 +489,6 @@ async def test_a_redis_that_is_away_refuses_new_jobs_and_loses_none(tmp_path: Pa
 
         with pytest.raises(Unavailable):
             await somebody.submit()
-        await asyncio.sleep(0.5)
         redis_server.resume()
 
         ended = await somebody.ended(job)

@@ -31,6 +31,7 @@ from fakes import ANA, BOB, EMBEDDING_MODEL, EVE, FakeDiarizerEngine
 from media import recording, silent_film, tone, wav
 from redis_server import RedisServer
 from stack import Answer, Caller, ModelService, Stack
+from waiting import happens, until
 
 CALL = wav(tone(2.0))
 OF_ANA, OF_BOB, OF_EVE, OF_NOBODY = wav(tone(0.5)), wav(tone(0.75)), wav(tone(1.0)), wav(tone(1.25))
@@ -283,12 +284,11 @@ async def test_cancelling_a_call_while_a_reference_is_heard_stops_the_diarizer(s
     engine = stack.diarizer.engine
     engine.may_go_on.clear()
     calling = asyncio.create_task(caller.transcribe(CALL, known_speakers=known(("Ana", OF_ANA))))
-    assert await asyncio.to_thread(engine.started.wait, 10)
+    await happens(engine.started)
 
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
 
-    while engine.running or not engine.cancellations:  # noqa: ASYNC110 - a thread changes what it looks at
-        await asyncio.sleep(0.005)
+    await until(lambda: engine.cancellations and not engine.running)
     assert engine.inferences == 1

@@ -15,6 +15,7 @@ from careca.probe import main
 from careca.server import ServiceServer
 from careca.settings import ServiceSettings
 from redis_server import free_port
+from waiting import HANG_SECONDS
 
 
 async def probe(*arguments: str) -> tuple[int, str]:
@@ -85,7 +86,7 @@ def test_a_service_that_does_not_answer_fails_in_time(capsys):
     class Silent(health_pb2_grpc.HealthServicer):
         def Check(self, request, context):
             context.add_callback(released.set)
-            released.wait(60)
+            released.wait(HANG_SECONDS)
 
     server = grpc.server(ThreadPoolExecutor(1))
     health_pb2_grpc.add_HealthServicer_to_server(Silent(), server)

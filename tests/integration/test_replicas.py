@@ -20,7 +20,8 @@ from careca.engine import CancelToken
 from careca.errors import OutOfMemory, Overloaded
 from careca.types import Progress, Segment, Transcript, TranscriptionOptions
 from careca_gateway.clients import Replicas, TranscriberClient
-from careca_gateway.clients.replicas import State
+from careca_gateway.clients import replicas as replicas_module
+from careca_gateway.clients.replicas import FULL_SECONDS, State
 from careca_gateway.clients.transcriber import TranscriberReplica
 from careca_gateway.pipeline import Finished
 from careca_gateway.request import Deadline
@@ -28,9 +29,11 @@ from careca_gateway.store import StoredAudio
 from fakes import SEGMENTS, FakeTranscriberEngine, digest_of, pcm
 from redis_server import free_port
 from stack import ModelService
+from waiting import HANG_SECONDS, Clock, eventually, until
 
 REPOSITORY = Path(__file__).parents[2]
-SOON_SECONDS = 30.0
+NOTICED_SECONDS = 3.0
+"""How long a process that hangs is waited for in these tests: one that is merely busy answers by then."""
 TEXTS = [segment.text for segment in SEGMENTS]
 
 
@@ -51,7 +54,9 @@ class Asker:
         self._next += 1
         path.write_bytes(data)
         audio = StoredAudio(digest_of(data), path)
-        running = self._client.run(audio, TranscriptionOptions(), skip_cache=False, deadline=Deadline.after(60.0))
+        running = self._client.run(
+            audio, TranscriptionOptions(), skip_cache=False, deadline=Deadline.after(HANG_SECONDS)
+        )
         self.told = told = list[str]()
         async for event in running:
             if isinstance(event, Segment):
@@ -61,14 +66,17 @@ class Asker:
 
     async def until(self, states: dict[int, State]) -> None:
         """Returns once the replicas at these ports are in these states."""
-        async with asyncio.timeout(SOON_SECONDS):
-            while not states.items() <= self.states.items():  # noqa: ASYNC110 -- nothing tells of it
-                await asyncio.sleep(0.02)
+        await until(lambda: states.items() <= self.states.items())
 
     @property
     def states(self) -> dict[int, State]:
         """By port."""
         return {int(each.address.rpartition(":")[2]): each.state for each in self.replicas.all}
+
+
+@pytest.fixture(autouse=True)
+def _busy_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas_module, "ANSWER_SECONDS", NOTICED_SECONDS)
 
 
 @pytest.fixture
@@ -128,9 +136,11 @@ async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncI
         other = Asker(replicas, folder, first=1000 + service.port)
         others = [asyncio.create_task(other.ask()) for _ in range(calls)]
         (replica,) = TranscriberClient(replicas).replicas()
-        async with asyncio.timeout(SOON_SECONDS):
-            while await work(replica) != (1, calls - 1):  # noqa: ASYNC110 -- nothing tells of it
-                await asyncio.sleep(0.02)
+
+        async def is_full() -> bool:
+            return await work(replica) == (1, calls - 1)
+
+        await eventually(is_full)
         try:
             yield
         finally:
@@ -141,7 +151,7 @@ async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncI
 
 async def work(replica: TranscriberReplica) -> tuple[int, int]:
     """Tasks in flight and waiting there."""
-    stats = await replica.stats(Deadline.after(SOON_SECONDS))
+    stats = await replica.stats(Deadline.after(HANG_SECONDS))
     return stats.in_flight, stats.waiting
 
 
@@ -152,12 +162,6 @@ async def refusal(target: str, folder: Path) -> float:
             await Asker(replicas, folder, first=1).ask()
     assert refused.value.retry_after_seconds
     return refused.value.retry_after_seconds
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SOON_SECONDS):
-        while not true():  # noqa: ASYNC110 -- nothing tells of it
-            await asyncio.sleep(0.02)
 
 
 async def test_a_call_goes_to_who_has_fewer_of_our_calls(services: list[ModelService], asker: Asker) -> None:
@@ -193,16 +197,31 @@ async def test_who_drains_gets_no_calls_and_gets_them_again_once_it_is_back(
 
 
 async def test_who_says_that_it_is_full_is_not_asked_while_another_is_not(
-    services: list[ModelService], asker: Asker, tmp_path: Path
+    services: list[ModelService], asker: Asker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    monkeypatch.setattr(replicas_module, "time", clock)
     async with full(services[0], tmp_path):
         with capture_logs() as logs:
-            for _ in range(8):
-                assert await asker.ask() == TEXTS
 
-        refused = sum(line["event"] == "another replica is asked" for line in logs)
-        assert refused <= 4, "the full one is left alone for a while after each refusal"
-        assert inferences(services) == [1, 8]
+            def refusals() -> int:
+                return sum(line["event"] == "another replica is asked" for line in logs)
+
+            async def is_refused() -> bool:
+                """Whether a call met the full one, which it does or does not by chance."""
+                before = refusals()
+                assert await asker.ask() == TEXTS
+                return refusals() > before
+
+            for _ in range(2):
+                await eventually(is_refused)
+                before = refusals()
+                for _ in range(8):
+                    assert await asker.ask() == TEXTS
+                assert refusals() == before, "it is left alone for a while after it said so"
+                clock.seconds += FULL_SECONDS
+
+        assert inferences(services)[0] == 1
 
 
 async def test_what_a_full_one_refuses_is_computed_by_one_with_room_and_nobody_notices(

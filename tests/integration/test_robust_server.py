@@ -16,8 +16,10 @@ from careca import robust_server
 from careca.metrics import Metrics
 from careca.server import ServiceServer
 from careca.settings import ServiceSettings
+from waiting import HANG_SECONDS
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and no settings
+PING = (8).to_bytes(3, "big") + b"\x06\0" + bytes(4) + bytes(8)
 SILENT = health_pb2.HealthCheckRequest()
 
 
@@ -26,33 +28,39 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-def call_of(path: bytes, *more: bytes) -> bytes:
-    """Everything that a caller sends who calls the method of that path with an empty message."""
+def call_of(path: bytes, *more: bytes, number: int = 1) -> bytes:
+    """What a caller sends who calls the method of that path with an empty message, in the stream of that number."""
     fields = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
     headers = b"".join(literal(*field) for field in fields)
     headers += literal(b"content-type", b"application/grpc") + literal(b"te", b"trailers") + b"".join(more)
     message = bytes(5)
     return (
-        PREFACE
-        + len(headers).to_bytes(3, "big") + b"\x01\x04" + (1).to_bytes(4, "big") + headers
-        + len(message).to_bytes(3, "big") + b"\x00\x01" + (1).to_bytes(4, "big") + message
+        len(headers).to_bytes(3, "big") + b"\x01\x04" + number.to_bytes(4, "big") + headers
+        + len(message).to_bytes(3, "big") + b"\x00\x01" + number.to_bytes(4, "big") + message
     )  # fmt: skip
 
 
-async def send(port: int, data: bytes) -> bytes:
-    """What the server answers within a moment, settings and all."""
+async def send(port: int, data: bytes, *, ends: int = 1) -> bytes:
+    """What the server answers, up to the end of the stream of that number; of 0, up to the answer to a ping."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(data)
-    answer = b""
+    writer.write(PREFACE + data)
+    answer = head = b""
     try:
-        async with asyncio.timeout(2.0):
-            while b"grpc-status" not in answer and (part := await reader.read(65_536)):
-                answer += part
-    except TimeoutError:
+        async with asyncio.timeout(HANG_SECONDS):
+            while not (head and _ends(head, ends)):
+                head = await reader.readexactly(9)
+                answer += head + await reader.readexactly(int.from_bytes(head[:3], "big"))
+    except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
         writer.close()
     return answer
+
+
+def _ends(head: bytes, number: int) -> bool:
+    """Whether a frame that begins so is the last of that stream: headers that end it, its reset, or a ping's answer."""
+    kind, flags, of = head[3], head[4], int.from_bytes(head[5:], "big")
+    return of == number and (kind == 3 or (kind in (1, 6) and bool(flags & 1)))
 
 
 @pytest.fixture
@@ -83,7 +91,7 @@ async def test_a_method_whose_name_is_no_text_ends_nobodys_call(
         await watching.read()
 
         for _ in range(3):
-            await send(server.port, call_of(path))
+            await send(server.port, call_of(path) + call_of(HEALTH, number=3), ends=3)
 
         assert not watching.done()
         await health_pb2_grpc.HealthStub(channel).Check(SILENT)
@@ -115,10 +123,11 @@ async def test_grpcs_own_server_still_needs_the_help() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
 
-    await send(port, call_of(b"/\xff"))
+    sending = asyncio.create_task(send(port, call_of(b"/\xff")))
 
     with pytest.raises(UnicodeDecodeError):
-        await server.wait_for_termination(timeout=10.0)
+        await server.wait_for_termination(timeout=HANG_SECONDS)
+    sending.cancel()
 
 
 async def test_with_a_grpc_that_is_not_known_the_server_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +178,7 @@ async def test_nothing_that_a_caller_says_on_leaving_becomes_a_line_of_the_log()
     leaving = (8 + len(text)).to_bytes(3, "big") + b"\x07\x00" + bytes(4) + bytes(7) + b"\x02" + text
 
     for _ in range(3):
-        await send(port, PREFACE + leaving)
+        await send(port, leaving + PING, ends=0)
         await send(port, call_of(HEALTH) + leaving)
     process.terminate()
 

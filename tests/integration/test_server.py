@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import urllib.request
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import grpc
 import grpc.aio
@@ -21,6 +21,7 @@ from careca.server import ServiceServer, serve
 from careca.settings import ServiceSettings
 from careca.statuses import translated_errors
 from careca.v1 import diarizer_pb2, diarizer_pb2_grpc
+from waiting import HANG_SECONDS, eventually, settle
 
 SERVICE = "careca.v1.DiarizerService"
 STATUS = health_pb2.HealthCheckResponse
@@ -54,7 +55,7 @@ class Diarizer(diarizer_pb2_grpc.DiarizerServiceServicer):
 
 
 def new_server(diarizer, settings=None, **hooks):
-    settings = settings or ServiceSettings(drain_seconds=60)
+    settings = settings or ServiceSettings(drain_seconds=10 * HANG_SECONDS)
     return ServiceServer(settings=settings, add_services=diarizer.add_to, metrics=Metrics(), **hooks)
 
 
@@ -87,11 +88,11 @@ async def client(server):
 
 
 def stats(stub):
-    return stub.Stats(diarizer_pb2.DiarizerServiceStatsRequest(), timeout=10)
+    return stub.Stats(diarizer_pb2.DiarizerServiceStatsRequest(), timeout=HANG_SECONDS)
 
 
 def release(stub):
-    return stub.ReleaseMemory(diarizer_pb2.DiarizerServiceReleaseMemoryRequest(), timeout=30)
+    return stub.ReleaseMemory(diarizer_pb2.DiarizerServiceReleaseMemoryRequest(), timeout=HANG_SECONDS)
 
 
 async def statuses(health):
@@ -155,7 +156,7 @@ async def reflected(server):
 
 
 def scrape(server):
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=HANG_SECONDS) as response:
         return response.read().decode()
 
 
@@ -196,7 +197,7 @@ async def test_a_large_message_passes(server):
     request = diarizer_pb2.DiarizeRequest(audio_chunk=b"x" * size)
     async with create_channel(f"127.0.0.1:{server.port}") as channel:
         stub = diarizer_pb2_grpc.DiarizerServiceStub(channel)
-        answers = [answer async for answer in stub.Diarize(iter([request]), timeout=20)]
+        answers = [answer async for answer in stub.Diarize(iter([request]), timeout=HANG_SECONDS)]
 
     assert [len(answer.result.diarization.model) for answer in answers] == [size]
 
@@ -208,7 +209,7 @@ async def test_while_it_drains_calls_in_flight_finish_and_new_ones_are_refused(d
         call = asyncio.ensure_future(release(stub))
         await diarizer.releasing.wait()
         stop = asyncio.create_task(server.stop())
-        await asyncio.sleep(0.05)
+        await settle()
 
         with pytest.raises(Unavailable, match="draining") as refusal, translated_errors():
             await stats(stub)
@@ -243,7 +244,7 @@ async def test_an_open_health_watch_does_not_hold_up_the_drain(diarizer):
         assert (await watch.read()).status == STATUS.SERVING
         await stats(stub)
 
-        async with asyncio.timeout(30):  # far below the drain's 60 seconds
+        async with asyncio.timeout(HANG_SECONDS):  # far below the drain's seconds
             await server.stop()
 
         assert (await watch.read()).status == STATUS.NOT_SERVING
@@ -261,7 +262,7 @@ async def test_what_is_to_close_is_closed_when_no_call_is_in_flight_any_more(dia
         call = asyncio.ensure_future(release(stub))
         await diarizer.releasing.wait()
         stop = asyncio.create_task(server.stop())
-        await asyncio.sleep(0.02)
+        await settle()
         assert in_flight == []
         diarizer.may_release.set()
         await call
@@ -295,13 +296,20 @@ async def test_calls_go_to_the_healthy_one_of_two_servers_while_the_other_drains
     target = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
     async with create_channel(target) as channel, client(servers[0]) as (first, _):
         stub = diarizer_pb2_grpc.DiarizerServiceStub(channel)
-        async with asyncio.timeout(20):
-            while not all(diarizer.stats_calls for diarizer in diarizers):
-                await stats(stub)
+        while not all(diarizer.stats_calls for diarizer in diarizers):
+            await stats(stub)
         call = asyncio.ensure_future(release(first))  # keeps the first server draining
         await diarizers[0].releasing.wait()
         stop = asyncio.create_task(servers[0].stop())
-        await asyncio.sleep(0.5)  # for the client to hear of it
+
+        async def has_heard_of_it():
+            """Whether it asks the other one alone: in turn, every second call would be refused."""
+            with suppress(Unavailable), translated_errors():
+                for _ in range(4):
+                    await stats(stub)
+                return True
+
+        await eventually(has_heard_of_it)
         before = [diarizer.stats_calls for diarizer in diarizers]
 
         for _ in range(20):
@@ -314,7 +322,7 @@ async def test_calls_go_to_the_healthy_one_of_two_servers_while_the_other_drains
 
 
 async def run(diarizer, settings=None, **hooks):
-    settings = settings or ServiceSettings(drain_seconds=60)
+    settings = settings or ServiceSettings(drain_seconds=10 * HANG_SECONDS)
     await serve(settings=settings, add_services=diarizer.add_to, metrics=Metrics(), **hooks)
 
 
@@ -334,7 +342,7 @@ async def test_a_signal_ends_the_service_cleanly(number, diarizer):
     events = [line["event"] for line in logs]
     assert events[0] == "Service starting up"
     assert events[-1] == "Service stopped"
-    assert logs[0]["drain_seconds"] == 60
+    assert logs[0]["drain_seconds"] == 10 * HANG_SECONDS
 
 
 async def test_a_signal_during_the_warm_up_ends_the_service(diarizer):

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from careca.errors import PreconditionFailed, Unavailable
-from careca.types import ChannelMode, Digest, JobState, OutputFormat
+from careca.types import Digest, JobState, Notice, OutputFormat
 from careca_gateway import blobs as blobs_module
 from careca_gateway.blobs import Blob, open_blobs
+from careca_gateway.notes import DecodedNote
+from careca_gateway.request import Sound
 from careca_gateway.sharing import RECORDINGS, Sharing
 from careca_gateway.store import Store
 from fakes import digest_of
@@ -22,7 +24,8 @@ from media import tone, wav
 from redis_server import RedisServer
 from s3_server import BUCKET, S3Server
 from stack import Stack
-from submitters import RECORDING, both_compute, engines, hold, let_go, submitting, until, until_running
+from submitters import RECORDING, both_compute, engines, hold, let_go, submitting, until_running
+from waiting import until
 
 DIGEST = digest_of(RECORDING)
 
@@ -203,8 +206,8 @@ def test_a_recording_that_only_others_have_is_fetched_and_checked(tmp_path: Path
     receive(one)
 
     with two.hold(DIGEST) as held:
-        assert held.known(ChannelMode.MIX)
-        held.require(ChannelMode.MIX)
+        assert held.known(Sound())
+        held.require(Sound())
         assert held.path.read_bytes() == RECORDING
 
 
@@ -212,9 +215,9 @@ def test_a_recording_that_nobody_has_is_missing(tmp_path: Path, shared: Shared) 
     store = make_store(tmp_path / "one", shared)
 
     with store.hold(DIGEST) as held:
-        assert not held.known(ChannelMode.MIX)
+        assert not held.known(Sound())
         with pytest.raises(PreconditionFailed) as caught:
-            held.require(ChannelMode.MIX)
+            held.require(Sound())
 
     assert caught.value.reason == "RECORDING_MISSING"
 
@@ -225,10 +228,10 @@ def test_what_was_lost_by_all_others_is_shared_again_by_who_still_has_it(tmp_pat
     shared.open().delete([RECORDINGS + DIGEST.sha256])
 
     with one.hold(DIGEST) as held:
-        assert held.known(ChannelMode.MIX)
+        assert held.known(Sound())
 
     with two.hold(DIGEST) as held:
-        held.require(ChannelMode.MIX)
+        held.require(Sound())
 
 
 def test_what_nobody_used_for_long_goes_unless_a_job_needs_it(
@@ -243,7 +246,7 @@ def test_what_nobody_used_for_long_goes_unless_a_job_needs_it(
 
     assert [blob.key for blob in shared.open().list(RECORDINGS)] == [RECORDINGS + needed.sha256]
     with store.hold(forgotten) as held:
-        assert not held.known(ChannelMode.MIX)
+        assert not held.known(Sound())
 
 
 def test_beyond_its_size_the_least_recently_used_goes_but_nothing_young(
@@ -274,12 +277,15 @@ def test_what_somebody_was_just_told_is_known_is_not_swept_away(
     needed, forgotten = receive(stores["one"]), receive(stores["one"], wav(tone(1.0)))
 
     with stores[asked].hold(needed) as held:
-        assert held.known(ChannelMode.MIX)
+        assert held.known(Sound())
     stores["one"].sweep()
 
     with stores["three"].hold(needed) as held:
-        held.require(ChannelMode.MIX)
+        held.require(Sound())
     assert RECORDINGS + forgotten.sha256 not in [blob.key for blob in shared.open().list(RECORDINGS)]
+
+
+QUIET = Notice("VERY_QUIET", "the recording is very quiet")
 
 
 def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
@@ -290,17 +296,19 @@ def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
     audio = digest_of(bytes(1000))
     with one.hold(DIGEST) as held, held.drafts(1) as drafts:
         drafts[0].write_bytes(bytes(1000))
-        held.keep_audio(ChannelMode.MIX, drafts, [audio])
+        held.keep_audio(Sound(), drafts, DecodedNote((audio,), (QUIET,)))
     shared.open().delete([RECORDINGS + DIGEST.sha256])
     with two.hold(DIGEST) as held:
-        assert held.known(ChannelMode.MIX)
+        assert held.known(Sound())
     now = time.time() + 7200.0
     monkeypatch.setattr(time, "time", lambda: now)
 
     two.sweep(frozenset({DIGEST.sha256}))
     with two.hold(DIGEST) as held:
-        held.require(ChannelMode.MIX)
-        assert [each.digest for each in held.stored_audio(ChannelMode.MIX)] == [audio]
+        held.require(Sound())
+        decoded = held.stored_audio(Sound())
+        assert decoded is not None
+        assert ([each.digest for each in decoded.audio], decoded.notices) == ([audio], (QUIET,))
 
     two.sweep()
     assert not list(shared.open().list(""))
@@ -313,11 +321,11 @@ def test_shared_bytes_that_are_not_the_recording_s_are_refused_before_they_are_a
     shared.open().put(RECORDINGS + DIGEST.sha256, bytes(DIGEST.size_bytes))
 
     with store.hold(DIGEST) as held:
-        assert held.known(ChannelMode.MIX)
+        assert held.known(Sound())
         with pytest.raises(PreconditionFailed) as caught:
             held.bring()
         assert not held.path.exists()
-        assert not held.known(ChannelMode.MIX)
+        assert not held.known(Sound())
 
     assert caught.value.reason == "RECORDING_CORRUPT"
 

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from careca import codec
+from careca import stage as stage_module
 from careca.errors import InvalidRequest, OutOfMemory, Overloaded, PreconditionFailed
 from careca.memory import MemoryKeeper
 from careca.metrics import ModelServiceMetrics
@@ -18,6 +19,7 @@ from careca.types import ClearScope, Digest, Progress, Stage, TranscriptionOptio
 from careca.v1 import audio_pb2
 from careca.worker import Worker
 from fakes import SEGMENTS, FakeCache, FakeTranscriberEngine, chunks_of, digest_of, pcm
+from waiting import Clock, happens, settle
 
 AUDIO = pcm()
 DIGEST = digest_of(AUDIO)
@@ -59,7 +61,7 @@ class Service:
 
     async def has_begun(self):
         """Returns once an inference runs."""
-        assert await asyncio.to_thread(self.engine.started.wait, 10)
+        await happens(self.engine.started)
 
     def sample(self, name, **labels):
         return self.metrics.registry.get_sample_value(name, labels)
@@ -99,21 +101,23 @@ async def test_a_hit_answers_at_once_without_audio_and_without_the_engine(servic
     assert service.sample("careca_stage_seconds_count", stage="transcribe", cached="true") == 1
 
 
-async def test_what_the_cache_saves_is_the_time_that_computing_took(service):
+async def test_what_the_cache_saves_is_the_time_that_computing_took(service, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(stage_module, "time", clock)
     service.engine.may_go_on.clear()
     first = service.start()
     await service.has_begun()
     follower = service.start()
-    await asyncio.sleep(0.2)
+    await settle()
+    clock.seconds += 12.5
     service.engine.may_go_on.set()
     await asyncio.gather(first, follower)
-    saved = service.sample("careca_cache_saved_seconds_total")
-    assert 0.2 <= saved < 60, "what a follower did not compute itself"
+    assert service.sample("careca_cache_saved_seconds_total") == 12.5, "what a follower did not compute itself"
 
     await service.events()
     await service.events()
 
-    assert service.sample("careca_cache_saved_seconds_total") == pytest.approx(3 * saved)
+    assert service.sample("careca_cache_saved_seconds_total") == 3 * 12.5
 
 
 async def test_other_options_or_other_audio_are_another_result(service):
@@ -142,7 +146,7 @@ async def test_identical_calls_in_flight_compute_once_and_only_the_first_is_aske
     leader = service.start()
     await service.has_begun()
     followers = [service.start() for _ in range(20)]
-    await asyncio.sleep(0.02)
+    await settle()
     assert (service.worker.in_flight, service.worker.waiting) == (1, 0)
 
     service.engine.may_go_on.set()
@@ -159,7 +163,7 @@ async def test_when_the_first_of_identical_calls_fails_another_takes_over(servic
     leader = service.start()
     await service.has_begun()
     followers = [service.start() for _ in range(2)]
-    await asyncio.sleep(0.02)
+    await settle()
 
     service.engine.may_go_on.set()
 
@@ -175,7 +179,7 @@ async def test_when_the_caller_of_the_first_goes_away_another_takes_over(service
     leader = service.start()
     await service.has_begun()
     follower = service.start()
-    await asyncio.sleep(0.02)
+    await settle()
 
     leader.cancel()
     service.engine.may_go_on.set()
@@ -422,10 +426,10 @@ async def test_models_are_unloaded_after_an_idle_time_and_again_after_the_next_o
     await service.stage.start()
     assert service.engine.loaded
 
-    assert await asyncio.to_thread(service.engine.unloaded.wait, 10)
+    await happens(service.engine.unloaded)
     await service.events()
     assert service.engine.loads == 2
-    assert await asyncio.to_thread(service.engine.unloaded.wait, 10)
+    await happens(service.engine.unloaded)
 
     await service.stage.close()
 

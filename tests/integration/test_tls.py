@@ -27,7 +27,7 @@ from certificates import CertificateFiles, issue
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine
 from media import tone, wav
 from stack import ModelService, Stack
-from submitters import until
+from waiting import HANG_SECONDS, until
 
 RECORDING = wav(tone(2.0))
 
@@ -73,7 +73,7 @@ async def ask(service: ModelService, tls: PemFiles | None) -> str:
 
 async def ask_on(stub: Any) -> str:
     with translated_errors():
-        response = await stub.Stats(diarizer_pb2.DiarizerServiceStatsRequest(), timeout=10.0)
+        response = await stub.Stats(diarizer_pb2.DiarizerServiceStatsRequest(), timeout=HANG_SECONDS)
     return str(response.stats.model)
 
 
@@ -187,7 +187,7 @@ async def test_probes_without_tls_learn_of_health_and_nothing_else(server_files:
         async with create_channel(f"127.0.0.1:{service.health_port}", heed_health=False) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             for name in ("", "readiness", "liveness"):
-                response = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10.0)
+                response = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=HANG_SECONDS)
                 assert response.status == health_pb2.HealthCheckResponse.SERVING
             with pytest.raises(CarecaError) as caught:
                 await ask_on(diarizer_pb2_grpc.DiarizerServiceStub(channel))
@@ -232,4 +232,4 @@ async def test_a_recording_goes_through_a_stack_in_which_every_hop_is_encrypted_
         assert (await client.health()).serving
         async with AsyncClient(stack.target, retries=0) as plain:
             with pytest.raises(Unavailable):
-                await plain.stats(timeout=5.0)
+                await plain.stats(timeout=HANG_SECONDS)

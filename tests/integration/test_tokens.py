@@ -30,7 +30,8 @@ from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2
 from careca_client import Access, AsyncClient
 from media import tone, wav
 from stack import Stack
-from submitters import hold, let_go, until
+from submitters import hold, let_go
+from waiting import HANG_SECONDS, until
 
 RECORDING = wav(tone(2.0))
 
@@ -312,7 +313,7 @@ async def test_health_is_open_to_probes_and_can_be_closed(tmp_path: Path, redis_
             Stack(tmp_path / str(health), redis_url, gateway_settings=settings) as stack,
             create_channel(stack.target, heed_health=False) as channel,
         ):
-            call = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10.0)
+            call = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=HANG_SECONDS)
             if health:
                 assert (await call).status == health_pb2.HealthCheckResponse.SERVING
             else:
@@ -338,7 +339,7 @@ async def test_calls_of_plain_grpc_need_nothing_but_the_metadata(stack: Stack, t
     metadata = (("authorization", f"Bearer {tokens.of['ops']}"),)
     async with create_channel(stack.target) as channel:
         admin = admin_pb2_grpc.AdminServiceStub(channel)
-        response = await admin.Stats(admin_pb2.StatsRequest(), metadata=metadata, timeout=10.0)
+        response = await admin.Stats(admin_pb2.StatsRequest(), metadata=metadata, timeout=HANG_SECONDS)
         assert len(response.stages) == 2
 
 

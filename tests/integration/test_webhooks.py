@@ -29,11 +29,9 @@ from careca_gateway.jobs.addresses import CheckedResolver, Lookup
 from careca_gateway.jobs.delivery import Sender
 from careca_gateway.jobs.queue import DueNotice
 from careca_gateway.jobs.webhooks import Notifier
+from waiting import HANG_SECONDS, until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
-SOON = 30.0
-"""Seconds within which everything here happens, however slow the machine is."""
-
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -231,7 +229,7 @@ async def notifier(
     *,
     allow_private: bool = True,
     lookup: Lookup = socket.getaddrinfo,
-    timeout_seconds: float = SOON,
+    timeout_seconds: float = HANG_SECONDS,
     attempts: int = 5,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Notifier]:
@@ -249,18 +247,12 @@ async def notifier(
     try:
         yield made
     finally:
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(HANG_SECONDS):
             await made.close()
 
 
 def write(path: Path, text: str) -> None:
     path.write_text(text)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SOON):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.01)
 
 
 def verified(told: Told, secret: bytes) -> bool:
@@ -475,7 +467,7 @@ async def test_what_a_slow_receiver_was_not_told_it_is_told_later(
 async def test_many_of_one_receiver_are_all_told(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "TURN_SECONDS", SOON)
+    monkeypatch.setattr(webhooks, "TURN_SECONDS", HANG_SECONDS)
     ids = [str(number) for number in range(3 * webhooks.AT_ONCE)]
     async with receiver() as there, notifier(notices, counts, secret_file):
         for job_id in ids:
@@ -488,7 +480,7 @@ async def test_many_of_one_receiver_are_all_told(
 async def test_a_receiver_that_does_not_answer_in_time_is_told_again(
     notices: Notices, counts: Counts, secret_file: Path
 ) -> None:
-    async with receiver() as there, notifier(notices, counts, secret_file, timeout_seconds=0.3):
+    async with receiver() as there, notifier(notices, counts, secret_file, timeout_seconds=0.3, attempts=1000):
         notices.add("7", f"{there.url}/slow")
         await until(lambda: bool(notices.failed))
         there.release.set()
@@ -501,7 +493,7 @@ async def test_a_huge_answer_is_not_read(notices: Notices, counts: Counts, secre
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/huge")
         await until(lambda: notices.told == ["7"])
-        await asyncio.wait_for(there.cut.wait(), SOON)
+        await asyncio.wait_for(there.cut.wait(), HANG_SECONDS)
 
     assert there.sent_bytes < 50_000_000  # what sockets buffer, and by far not all
 
@@ -601,7 +593,7 @@ async def test_a_fault_of_ours_ends_nothing(
 async def test_waking_it_spares_the_wait(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "LOOK_SECONDS", 10 * SOON)
+    monkeypatch.setattr(webhooks, "LOOK_SECONDS", 10 * HANG_SECONDS)
     looks = []
     whole = notices.due_notices
 
@@ -618,8 +610,8 @@ async def test_waking_it_spares_the_wait(
 
 
 async def test_closing_waits_for_no_receiver(notices: Notices, counts: Counts, secret_file: Path) -> None:
-    # The notifier closes before the receiver lets go, within SOON.
-    async with receiver() as there, notifier(notices, counts, secret_file, timeout_seconds=10 * SOON):
+    # The notifier closes before the receiver lets go, within HANG_SECONDS.
+    async with receiver() as there, notifier(notices, counts, secret_file, timeout_seconds=10 * HANG_SECONDS):
         notices.add("7", f"{there.url}/slow")
         await until(lambda: len(there.told) == 1)
 

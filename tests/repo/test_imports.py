@@ -25,7 +25,7 @@ IMPORTERS = {
     "av": {"decode_child"},
     "obstore": {"blobs"},
     "aiohttp": {"addresses", "delivery"},
-    "sklearn|scipy": {"borders", "clustering", "reconstruction", "stitching"},
+    "sklearn|scipy": {"clustering", "declipping", "partitions", "reconstruction", "stitching"},
     "grpc": {
         *("channel", "deferred_channel", "interceptors", "launch", "model_service", "probe", "robust_server"),
         *("rotating_channel", "server", "statuses"),

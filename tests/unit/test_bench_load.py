@@ -8,6 +8,7 @@ import pytest
 
 from careca.errors import Overloaded, Unavailable
 from load_arrivals import Asked, answered, arrivals, closed_loop, goodput, latencies, open_loop, percentile
+from waiting import until
 
 
 def test_arrivals_are_random_and_the_same_for_the_same_seed() -> None:
@@ -37,9 +38,7 @@ async def test_requests_come_when_they_should_though_none_is_answered() -> None:
         await may_answer.wait()
 
     asking = asyncio.create_task(open_loop(ask, [0.0, 0.01, 0.02]))
-    async with asyncio.timeout(10):
-        while len(numbers) < 3:  # noqa: ASYNC110 -- nothing tells of it
-            await asyncio.sleep(0.01)
+    await until(lambda: len(numbers) == 3)
     assert not asking.done()
     may_answer.set()
 

@@ -12,9 +12,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from careca.types import DiarizationOptions
 from careca_diarizer import clustering
-from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, _choose, _measured, _Partition, cluster
+from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, _choose, _Partition, _silhouette, cluster
 
-SAME_VOICE = 0.45
+SAME_VOICE = 0.84
 FREE = SpeakerBounds(1, 10)
 
 Vectors = npt.NDArray[np.float64]
@@ -234,6 +234,47 @@ def test_of_numbers_that_are_about_as_good_the_largest_is_taken() -> None:
 
 def test_a_cluster_of_one_piece_does_not_count_for_the_silhouette() -> None:
     pieces = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [-1.0, 0.0]])
-    cosine = pieces @ pieces.T
 
-    assert _measured(np.array([0, 0, 1, 1, 2]), cosine, 1.0 - cosine).score == pytest.approx(1.0)
+    assert _silhouette(np.array([0, 0, 1, 1, 2]), 1.0 - pieces @ pieces.T) == pytest.approx(1.0)
+
+
+def test_a_low_silhouette_must_be_nearer_to_the_best_one_to_be_as_good() -> None:
+    partitions = {1: partition(None, -1.0), 2: partition(0.20, 0.5), 3: partition(0.18, 0.6)}
+
+    assert _choose(partitions, same_voice=SAME_VOICE) == 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_what_a_channel_does_to_all_voices_does_not_change_how_many_there_are(count: int, share: float) -> None:
+    """A codec or clipping moves all embeddings the same way, so that different voices become more alike."""
+    truth = turn_taking(count, 10)
+    clean = spoken(truth)
+    channel = share * people(1, seed=77)
+    heard = replace(clean, embeddings=unit(clean.embeddings + channel).astype(np.float32))
+
+    result = found(heard)
+
+    assert result.speakers == count
+    assert adjusted_rand_score(truth, result.labels) == 1.0
+
+
+def test_voices_that_are_alike_and_pieces_that_are_noisy_are_told_apart() -> None:
+    """Average linkage alone puts nearly all such pieces into one cluster: see the tests of partitions."""
+    truth = turn_taking(2, 40)
+    first, second = people(2, seed=5)
+
+    result = found(spoken(truth, noise=1.8, voices=unit(np.array([first, second + first]))))
+
+    assert result.speakers == 2
+    assert adjusted_rand_score(truth, result.labels) > 0.9
+
+
+def test_little_speech_that_differs_somewhat_is_no_speaker_and_much_of_it_is_one() -> None:
+    """Somebody whose voice is fairly like another's needs more than a second to be told from a bad piece."""
+    first, second = people(2)
+    voices = unit(np.array([first, second + 0.8 * first]))
+    monologue = spoken([0] * 20, voices=voices)
+
+    assert found(together(monologue, spoken([1], seconds=2.0, voices=voices))).speakers == 1
+    assert found(together(monologue, spoken([1] * 10, voices=voices, seed=4))).speakers == 2

@@ -196,8 +196,8 @@ def test_transcription_options_that_are_not_set_are_the_defaults():
 @pytest.mark.parametrize(
     ("message", "field"),
     [
-        (audio_pb2.TranscriptionOptions(language_code="english"), "language_code"),
-        (audio_pb2.TranscriptionOptions(language_code="EN"), "language_code"),
+        (audio_pb2.TranscriptionOptions(language_code="Englisch!x"), "language_code"),
+        (audio_pb2.TranscriptionOptions(language_code="x"), "language_code"),
         (audio_pb2.TranscriptionOptions(initial_prompt="x" * 1001), "initial_prompt"),
         (audio_pb2.TranscriptionOptions(hotwords=["x"] * 101), "hotwords"),
         (audio_pb2.TranscriptionOptions(hotwords=["x", "x" * 101]), "hotwords[1]"),

@@ -14,6 +14,7 @@ import pytest
 from careca import codec
 from careca.errors import DeadlineExceeded, InternalError, InvalidRecording, InvalidRequest, Overloaded, Unavailable
 from careca.types import (
+    AudioTracks,
     ChannelMode,
     Digest,
     OutputFormat,
@@ -105,11 +106,17 @@ def test_the_first_message_offers_the_digest_the_name_and_the_options() -> None:
     ("options", "field"),
     [
         ({"beam_size": 21}, "config.transcription.beam_size"),
-        ({"language": "English"}, "config.transcription.language_code"),
+        ({"language": "Klingon"}, "config.transcription.language_code"),
         ({"speaker_count": 2, "max_speaker_count": 3}, "config.diarization.speaker_count"),
         ({"formats": ["docx"]}, "config.formats"),
         ({"channel_mode": "stereo"}, "config.channel_mode"),
         ({"channel_mode": "separate", "speaker_count": 2}, "config.diarization.speaker_count"),
+        ({"audio_track": "both"}, "config.audio_track"),
+        ({"audio_track": "2"}, "config.audio_track"),
+        ({"audio_track": 0}, "config.audio_track"),
+        ({"audio_track": 10**12}, "config.audio_track"),
+        ({"audio_track": "each", "max_speaker_count": 2}, "config.diarization.max_speaker_count"),
+        ({"audio_track": "all", "channel_mode": "separate"}, "config.audio_track_mode"),
     ],
 )
 def test_an_option_out_of_range_is_refused_before_anything_is_hashed(options: dict[str, object], field: str) -> None:
@@ -117,6 +124,18 @@ def test_an_option_out_of_range_is_refused_before_anything_is_hashed(options: di
         build_config(options)  # type: ignore[arg-type]
 
     assert raised.value.field == field
+
+
+@pytest.mark.parametrize("track", [*AudioTracks, "auto", "all", "each", 1, 7])
+def test_audio_tracks_are_asked_for_by_number_or_name(track: AudioTracks | str | int) -> None:
+    assert codec.decode_audio_track(build_config({"audio_track": track})) == track
+    assert codec.decode_audio_track(build_config({})) is AudioTracks.AUTO
+
+
+def test_a_language_is_asked_for_by_its_code_however_it_is_written() -> None:
+    for written in ("pt", "pt-BR", "Português", "Portuguese", "POR"):
+        assert build_config({"language": written}).transcription.language_code == "pt"
+    assert build_config({"language": None}).transcription.language_code == ""
 
 
 def test_one_word_or_format_may_be_given_as_a_plain_string() -> None:

@@ -17,6 +17,8 @@ from pyannote.database.util import load_rttm
 from careca.types import (
     Channel,
     Digest,
+    Notice,
+    NoticeCode,
     OutputFormat,
     Result,
     Speaker,
@@ -129,6 +131,7 @@ def test_json_has_everything_in_it() -> None:
         "start": 0.5,
         "end": 1.25,
         "speaker": A,
+        "language": "",
         "text": "Hello there.",
         "words": [
             {"text": "Hello", "start": 0.5, "end": 0.875, "probability": 0.9, "speaker": A},
@@ -251,6 +254,60 @@ def test_a_partial_result_says_so_where_there_is_room() -> None:
     ]
 
 
+NOTICED = replace(
+    CALL,
+    notices=(
+        Notice(NoticeCode.SEVERAL_LANGUAGES, "2 languages are spoken: en from 0,\npt from 1 --> <b>"),
+        Notice(NoticeCode.SPEECH_WITHOUT_WORDS, "speech of 2.5 s is heard", 3661.25, 3663.75),
+    ),
+)
+NOTICE_LINES = [
+    "notice SEVERAL_LANGUAGES: 2 languages are spoken: en from 0, pt from 1 --> <b>",
+    "notice SPEECH_WITHOUT_WORDS [01:01:01.250 - 01:01:03.750]: speech of 2.5 s is heard",
+]
+
+
+@pytest.mark.parametrize("form", [OutputFormat.TXT, OutputFormat.STM])
+def test_notices_stand_as_comments_above_text_and_stm(form: OutputFormat) -> None:
+    lines = render(NOTICED, form, "x").splitlines()
+
+    assert lines[:2] == [f";; {line}" for line in NOTICE_LINES]
+    assert lines[2:] == render(CALL, form, "x").splitlines()
+
+
+def test_notices_are_comments_of_webvtt_in_front_of_the_first_cue() -> None:
+    header, first, second, *cue = render(NOTICED, OutputFormat.VTT, "x").split("\n\n")
+
+    assert header == "WEBVTT"
+    assert first == f"NOTE {NOTICE_LINES[0]}".replace("-->", "--&gt;").replace("<b>", "&lt;b&gt;")
+    assert second == f"NOTE {NOTICE_LINES[1]}"
+    assert ["WEBVTT", *cue] == render(CALL, OutputFormat.VTT, "x").split("\n\n")
+
+
+def test_notices_in_json_have_their_place_where_they_have_one() -> None:
+    assert json.loads(render(NOTICED, OutputFormat.JSON, "x"))["notices"] == [
+        {"code": "SEVERAL_LANGUAGES", "message": NOTICED.notices[0].message, "start": None, "end": None},
+        {"code": "SPEECH_WITHOUT_WORDS", "message": "speech of 2.5 s is heard", "start": 3661.25, "end": 3663.75},
+    ]
+
+
+@pytest.mark.parametrize("form", [OutputFormat.SRT, OutputFormat.TSV, OutputFormat.RTTM])
+def test_forms_without_comments_are_the_same_with_notices(form: OutputFormat) -> None:
+    assert render(NOTICED, form, "x") == render(CALL, form, "x")
+
+
+def test_a_notice_about_what_follows_a_moment_has_one_time() -> None:
+    result = replace(CALL, notices=(Notice(NoticeCode.TRUNCATED, "the recording breaks off", 9.4),))
+
+    assert render(result, OutputFormat.TXT, "x").startswith(";; notice TRUNCATED [00:00:09.400]: the recording breaks")
+
+
+def test_scoring_tools_read_stm_with_notices_in_it() -> None:
+    lines = meeteval.io.STM.parse(render(NOTICED, OutputFormat.STM, "x"))
+
+    assert [line.transcript for line in lines] == ["Hello there.", "Good morning!"]
+
+
 def test_words_of_nobody_are_written_without_a_speaker() -> None:
     assert render(PARTIAL, OutputFormat.TXT, "x").splitlines()[1] == "[00:00:00.500 - 00:00:01.250] Hello there."
     assert render(PARTIAL, OutputFormat.SRT, "x") == "1\n00:00:00,500 --> 00:00:01,250\nHello there.\n"
@@ -334,6 +391,7 @@ def test_subtitles_are_well_formed_whatever_is_said(said: list[tuple[float, floa
     subrip, webvtt = render(result, OutputFormat.SRT, "x"), render(result, OutputFormat.VTT, "x")
 
     times = re.compile(r"^(\d\d:\d\d:\d\d[,.]\d{3}) --> (\d\d:\d\d:\d\d[,.]\d{3})$", re.MULTILINE)
-    assert len(times.findall(subrip)) == len(times.findall(webvtt)) or not utterances
+    assert len(times.findall(subrip)) == len(cues(result, prefixed=True))
+    assert len(times.findall(webvtt)) == len(cues(result, prefixed=False))
     assert all(start < end for start, end in times.findall(subrip) + times.findall(webvtt))
     assert webvtt.startswith("WEBVTT\n")

@@ -22,10 +22,12 @@ from careca.errors import (
     Unavailable,
 )
 from careca.types import (
+    AudioTracks,
     ChannelMode,
     DiarizationOptions,
     Digest,
     KnownSpeaker,
+    Notice,
     Progress,
     Segment,
     Stage,
@@ -33,9 +35,9 @@ from careca.types import (
     StageState,
     TranscriptionOptions,
 )
-from careca_gateway.pipeline import Finished, Found, Pipeline
-from careca_gateway.request import Completed, Deadline, Request, WhoSpeaks
-from careca_gateway.store import HeldRecording, StoredAudio
+from careca_gateway.pipeline import ANSWER_SECONDS, Finished, Found, Pipeline
+from careca_gateway.request import Completed, Deadline, Request, Sound, WhoSpeaks
+from careca_gateway.store import DecodedAudio, HeldRecording, StoredAudio
 
 RECORDING = cast("HeldRecording", object())
 AUDIO = StoredAudio(Digest("b" * 64, 64_000), Path("audio.s16"))
@@ -48,24 +50,27 @@ REQUEST = Request(
     known_speakers=(KnownSpeaker("Ana", b"RIFF"),),
 )
 SEPARATE = replace(REQUEST, channel_mode=ChannelMode.SEPARATE, diarization=DiarizationOptions())
+EACH_TRACK = replace(REQUEST, audio_track=AudioTracks.EACH, diarization=DiarizationOptions())
+NOTICE = Notice("CLIPPED", "the recording is clipped")
 SEGMENT = Segment(0.0, 1.0, "hello")
 
 
 class Decode:
-    """Tells half and gives ``AUDIO``, with separate channels also ``OTHER_AUDIO``, or fails."""
+    """Tells half and gives ``AUDIO``, with separate channels or tracks also ``OTHER_AUDIO``, or fails."""
 
     def __init__(self, failure: Exception | None = None, *, cached: bool = False) -> None:
         self.failure = failure
         self.cached = cached
 
     async def decode(
-        self, recording: HeldRecording, mode: ChannelMode, emit: Callable[[float], None]
-    ) -> Finished[tuple[StoredAudio, ...]]:
+        self, recording: HeldRecording, sound: Sound, emit: Callable[[float], None]
+    ) -> Finished[DecodedAudio]:
         assert recording is RECORDING
         emit(0.5)
         if self.failure:
             raise self.failure
-        return Finished((AUDIO, OTHER_AUDIO) if mode is ChannelMode.SEPARATE else (AUDIO,), self.cached)
+        audio = (AUDIO,) if sound == REQUEST.sound else (AUDIO, OTHER_AUDIO)
+        return Finished(DecodedAudio(audio, (NOTICE,)), self.cached)
 
 
 class Model:
@@ -115,10 +120,11 @@ class Merge:
     """Joins what was found."""
 
     async def merge(
-        self, request: Request, audio: Sequence[StoredAudio], found: Found[str, str], reports: tuple[StageReport, ...]
+        self, request: Request, decoded: DecodedAudio, found: Found[str, str], reports: tuple[StageReport, ...]
     ) -> Finished[str]:
-        assert request in (REQUEST, SEPARATE)
-        assert audio == ((AUDIO,) if request is REQUEST else (AUDIO, OTHER_AUDIO))
+        assert request in (REQUEST, SEPARATE, EACH_TRACK)
+        assert decoded.audio == ((AUDIO,) if request is REQUEST else (AUDIO, OTHER_AUDIO))
+        assert decoded.notices == (NOTICE,)
         parts = ("None" if each is None else ", ".join(each) for each in (found.transcripts, found.diarizations))
         return Finished(" + ".join(parts), cached=False)
 
@@ -334,7 +340,7 @@ async def test_models_get_a_little_less_time_than_there_is_so_that_an_answer_can
     given = course.transcriber.asked[0][3].at
     assert given is not None
     assert deadline.at is not None
-    assert 0 < deadline.at - given <= 1
+    assert deadline.at - given == pytest.approx(ANSWER_SECONDS)
 
 
 async def test_cancelling_stops_both_models() -> None:
@@ -380,6 +386,14 @@ async def test_each_separate_channel_is_asked_about_as_one_speaker() -> None:
     one = WhoSpeaks(DiarizationOptions(speaker_count=1), REQUEST.known_speakers)
     assert [asked[:2] for asked in course.diarizer.asked] == [(AUDIO, one), (OTHER_AUDIO, one)]
     assert course.counts.audio == [(Stage.DECODE, 4.0), (Stage.MERGE, 4.0)]
+
+
+async def test_each_separate_track_is_asked_about_as_one_speaker() -> None:
+    course = Course(request=EACH_TRACK)
+
+    assert (await course.run()).result == "words, words + turns, turns"
+    one = WhoSpeaks(DiarizationOptions(speaker_count=1), REQUEST.known_speakers)
+    assert [asked[:2] for asked in course.diarizer.asked] == [(AUDIO, one), (OTHER_AUDIO, one)]
 
 
 async def test_a_model_gets_one_channel_after_the_other() -> None:

@@ -14,6 +14,7 @@ from careca.errors import Cancelled
 from careca.types import SAMPLE_RATE
 from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, spread
 from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span, find_speech, listen
+from waiting import HANG_SECONDS
 
 FRAMES_PER_SECOND = SAMPLE_RATE / FRAME_SAMPLES
 
@@ -143,7 +144,7 @@ def test_digital_silence_is_not_listened_to_again():
 
 
 def test_windows_are_listened_to_in_several_threads():
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=HANG_SECONDS)
 
     def detect(samples):
         both.wait()

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from careca.errors import InvalidRecording, InvalidRequest, Overloaded, PreconditionFailed
-from careca.types import ChannelMode, Digest
+from careca.types import AudioTracks, ChannelMode, Digest, Notice
 from careca_gateway import store as store_module
-from careca_gateway.store import Store
+from careca_gateway.notes import DecodedNote
+from careca_gateway.request import Sound
+from careca_gateway.store import Store, StoredAudio
 from careca_gateway.upload import Upload
 from fakes import digest_of
 
 DATA = b"a recording" * 100
 AUDIO = b"\1\2" * 1600
 OTHER_AUDIO = b"\3\4" * 1600
-MIX, SEPARATE = ChannelMode
+MIX, SEPARATE = Sound(), Sound(ChannelMode.SEPARATE)
+SECOND, EACH = Sound(audio_track=2), Sound(audio_track=AudioTracks.EACH)
+QUIET = Notice("VERY_QUIET", "the recording is very quiet")
 
 
 def make(root: Path, **limits: float) -> Store:
@@ -54,20 +60,29 @@ def send(upload: Upload, data: bytes) -> None:
     upload.finish()
 
 
-def put_audio(store: Store, recording: Digest, *pcm: bytes, mode: ChannelMode = MIX, age: float = 0.0) -> list[Path]:
+def put_audio(
+    store: Store, recording: Digest, *pcm: bytes, sound: Sound = MIX, age: float = 0.0, notices: tuple[Notice, ...] = ()
+) -> list[Path]:
     """Stores what ``recording`` decodes to as if it had last been used ``age`` seconds ago."""
     with store.hold(recording) as held, held.drafts(len(pcm) + 1) as drafts:
         for draft, data in zip(drafts, pcm, strict=False):
             draft.write_bytes(data)
-        audio = held.keep_audio(mode, drafts, [digest_of(data) for data in pcm])
+        note = DecodedNote(tuple(digest_of(data) for data in pcm), notices)
+        audio = held.keep_audio(sound, drafts, note).audio
         for each in audio:
             os.utime(each.path, (time.time() - age,) * 2)
         return [each.path for each in audio]
 
 
-def known(store: Store, digest: Digest, mode: ChannelMode = MIX) -> bool:
+def stored(store: Store, digest: Digest, sound: Sound = MIX) -> tuple[StoredAudio, ...]:
     with store.hold(digest) as recording:
-        return recording.known(mode)
+        decoded = recording.stored_audio(sound)
+        return decoded.audio if decoded else ()
+
+
+def known(store: Store, digest: Digest, sound: Sound = MIX) -> bool:
+    with store.hold(digest) as recording:
+        return recording.known(sound)
 
 
 def drafts(store: Store) -> list[Path]:
@@ -98,9 +113,9 @@ def test_a_recording_survives_a_restart(tmp_path: Path) -> None:
 
     second = make(tmp_path)
 
-    with second.hold(digest) as recording:
-        audio = recording.stored_audio(MIX)
-    assert [(each.path, each.digest, each.duration) for each in audio] == [(path, digest_of(AUDIO), 0.1)]
+    assert [(each.path, each.digest, each.duration) for each in stored(second, digest)] == [
+        (path, digest_of(AUDIO), 0.1)
+    ]
 
 
 def test_only_this_user_can_read_what_is_stored(store: Store) -> None:
@@ -193,9 +208,8 @@ def test_the_audio_of_a_recording_is_found_again_even_without_the_recording(stor
 
     with store.hold(digest) as recording:
         assert recording.known(MIX)
-        audio = recording.stored_audio(MIX)
 
-    assert [each.path.read_bytes() for each in audio] == [AUDIO]
+    assert [each.path.read_bytes() for each in stored(store, digest)] == [AUDIO]
 
 
 def test_two_recordings_of_the_same_sound_share_their_audio(store: Store) -> None:
@@ -208,11 +222,10 @@ def test_two_recordings_of_the_same_sound_share_their_audio(store: Store) -> Non
 def test_the_channels_of_a_recording_are_kept_in_order_beside_its_mix(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    put_audio(store, digest, OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO, mode=SEPARATE)
+    put_audio(store, digest, OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO, sound=SEPARATE)
 
-    with store.hold(digest) as recording:
-        assert [each.path.read_bytes() for each in recording.stored_audio(MIX)] == [AUDIO]
-        separate = [each.path.read_bytes() for each in recording.stored_audio(SEPARATE)]
+    assert [each.path.read_bytes() for each in stored(store, digest)] == [AUDIO]
+    separate = [each.path.read_bytes() for each in stored(store, digest, SEPARATE)]
 
     assert separate == [OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO]
     assert drafts(store) == []
@@ -220,20 +233,77 @@ def test_the_channels_of_a_recording_are_kept_in_order_beside_its_mix(store: Sto
 
 def test_what_was_decoded_in_one_mode_is_not_known_in_the_other_without_the_recording(store: Store) -> None:
     digest = put(store, DATA)
-    put_audio(store, digest, AUDIO, OTHER_AUDIO, mode=SEPARATE)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE)
     (store.recordings / digest.sha256).unlink()
 
     assert known(store, digest, SEPARATE)
     assert not known(store, digest, MIX)
 
 
+def test_every_choice_of_tracks_has_its_own_audio(store: Store) -> None:
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    put_audio(store, digest, OTHER_AUDIO, sound=SECOND)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
+
+    assert [[each.path.read_bytes() for each in stored(store, digest, sound)] for sound in (MIX, SECOND, EACH)] == [
+        [AUDIO],
+        [OTHER_AUDIO],
+        [AUDIO, OTHER_AUDIO],
+    ]
+    (store.recordings / digest.sha256).unlink()
+    assert not known(store, digest, Sound(audio_track=1))
+    assert not known(store, digest, Sound(ChannelMode.SEPARATE, 2))
+
+
+def test_what_the_decoder_noticed_is_kept_with_the_audio(tmp_path: Path) -> None:
+    notices = (QUIET, Notice("TRUNCATED", "the recording breaks off", 1.5, 3.0))
+    first = make(tmp_path)
+    digest = put(first, DATA)
+    put_audio(first, digest, AUDIO, notices=notices)
+    first.close()
+
+    with make(tmp_path).hold(digest) as recording:
+        decoded = recording.stored_audio(MIX)
+
+    assert decoded is not None
+    assert decoded.notices == notices
+
+
+def test_a_note_of_an_earlier_version_counts_as_none_and_is_replaced(store: Store) -> None:
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO)
+    note = store.decoded / f"{digest.sha256}.mix.json"
+    note.write_text(json.dumps([asdict(digest_of(AUDIO))]))
+
+    assert stored(store, digest) == ()
+    assert known(store, digest)
+
+    put_audio(store, digest, OTHER_AUDIO)
+    assert [each.path.read_bytes() for each in stored(store, digest)] == [OTHER_AUDIO]
+
+
+def test_a_job_keeps_the_audio_of_the_tracks_that_it_is_about(tmp_path: Path) -> None:
+    store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
+    digest = put(store, DATA)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
+    (store.recordings / digest.sha256).unlink()
+
+    store.sweep(frozenset({digest.sha256}))
+
+    with store.hold(digest) as recording:
+        recording.require(EACH)
+    store.sweep()
+    assert list(store.audio.iterdir()) == list(store.decoded.iterdir()) == []
+
+
 def test_channels_of_which_one_is_gone_are_not_used_and_forgotten(store: Store) -> None:
     digest = put(store, DATA)
-    _, second = put_audio(store, digest, AUDIO, OTHER_AUDIO, mode=SEPARATE)
+    _, second = put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE)
     second.unlink()
 
     with store.hold(digest) as recording:
-        assert recording.stored_audio(SEPARATE) == ()
+        assert recording.stored_audio(SEPARATE) is None
     store.sweep()
 
     assert list(store.decoded.iterdir()) == []
@@ -242,7 +312,7 @@ def test_channels_of_which_one_is_gone_are_not_used_and_forgotten(store: Store) 
 def test_all_channels_that_a_request_holds_stay(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA, age=10_000)
-    paths = put_audio(store, digest, AUDIO, OTHER_AUDIO, mode=SEPARATE, age=10_000)
+    paths = put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE, age=10_000)
 
     with store.hold(digest) as recording:
         assert recording.stored_audio(SEPARATE)
@@ -259,18 +329,25 @@ def test_audio_that_was_cut_short_on_disk_is_not_used(store: Store) -> None:
     path.write_bytes(AUDIO[:-2])
 
     with store.hold(digest) as recording:
-        assert recording.stored_audio(MIX) == ()
+        assert recording.stored_audio(MIX) is None
         assert recording.known(MIX)
 
 
-@pytest.mark.parametrize("note", ['[{"sha2', '{"sha256": "a"}', "[1]", "7"])
+@pytest.mark.parametrize(
+    "note",
+    [
+        *('[{"sha2', '{"sha256": "a"}', "[1]", "7", '{"audio": [], "notices": []}', '{"audio": [{}], "notices": []}'),
+        '{"audio": [{"sha256": "a", "size_bytes": 2}]}',
+        '{"audio": [{"sha256": "a", "size_bytes": 2}], "notices": ["quiet"]}',
+    ],
+)
 def test_a_damaged_note_counts_as_none(store: Store, note: str) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
     (store.decoded / f"{digest.sha256}.mix.json").write_text(note)
 
     with store.hold(digest) as recording:
-        assert recording.stored_audio(MIX) == ()
+        assert recording.stored_audio(MIX) is None
 
 
 def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 
 from careca_transcriber.process import build_engine
 from careca_transcriber.settings import TranscriberSettings
+from waiting import HANG_SECONDS
 
 # The variable as it is when ONNX Runtime is imported, which is when it is read.
 PROBE = f"""
@@ -27,7 +28,7 @@ import onnxruntime
 def test_onnx_runtime_is_told_to_report_nothing_before_it_is_imported() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, env=environment, timeout=120
+        [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, env=environment, timeout=HANG_SECONDS
     )
 
     assert done.stdout.splitlines() == ["imported with 1"]

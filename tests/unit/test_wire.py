@@ -8,6 +8,8 @@ import pytest
 
 from careca.errors import InvalidRequest
 from careca.types import (
+    AudioTrack,
+    AudioTracks,
     ChannelMode,
     DiarizationOptions,
     Digest,
@@ -77,6 +79,21 @@ def test_everything_that_can_be_asked_is_taken_over() -> None:
             },
             "config.diarization.max_speaker_count",
         ),
+        ({"audio_track": 0}, "config.audio_track"),
+        ({"audio_track": -1}, "config.audio_track"),
+        ({"audio_track": 1000}, "config.audio_track"),
+        ({"audio_track_mode": 99}, "config.audio_track_mode"),
+        (
+            {
+                "audio_track_mode": gateway_pb2.AUDIO_TRACK_MODE_EACH,
+                "diarization": audio_pb2.DiarizationOptions(speaker_count=2),
+            },
+            "config.diarization.speaker_count",
+        ),
+        *(
+            ({"audio_track_mode": mode, "channel_mode": gateway_pb2.CHANNEL_MODE_SEPARATE}, "config.audio_track_mode")
+            for mode in (gateway_pb2.AUDIO_TRACK_MODE_ALL, gateway_pb2.AUDIO_TRACK_MODE_EACH)
+        ),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_by_its_field(fields: dict[str, Any], field: str) -> None:
@@ -97,6 +114,31 @@ def test_channels_are_mixed_unless_they_are_asked_for_apart(
     number: gateway_pb2.ChannelMode.ValueType, mode: ChannelMode
 ) -> None:
     assert decode_request(config(channel_mode=number)).channel_mode is mode
+
+
+@pytest.mark.parametrize(
+    ("fields", "track"),
+    [
+        ({}, AudioTracks.AUTO),
+        ({"audio_track_mode": gateway_pb2.AUDIO_TRACK_MODE_UNSPECIFIED}, AudioTracks.AUTO),
+        ({"audio_track_mode": gateway_pb2.AUDIO_TRACK_MODE_AUTO}, AudioTracks.AUTO),
+        ({"audio_track_mode": gateway_pb2.AUDIO_TRACK_MODE_ALL}, AudioTracks.ALL),
+        ({"audio_track_mode": gateway_pb2.AUDIO_TRACK_MODE_EACH}, AudioTracks.EACH),
+        ({"audio_track": 1}, 1),
+        ({"audio_track": 999}, 999),
+    ],
+)
+def test_a_track_is_chosen_by_the_gateway_unless_it_is_asked_for(fields: dict[str, Any], track: AudioTrack) -> None:
+    assert decode_request(config(**fields)).audio_track == track
+
+
+def test_channels_of_one_track_can_be_separated() -> None:
+    separate = gateway_pb2.CHANNEL_MODE_SEPARATE
+
+    assert str(decode_request(config(channel_mode=separate, audio_track=2)).sound) == "separate.2"
+    assert decode_request(
+        config(channel_mode=separate, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_AUTO)
+    ).sound.of_speakers
 
 
 def test_every_event_has_its_message() -> None:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from careca.errors import Cancelled, Overloaded
 from careca.types import Progress, Stage
 from careca.worker import Done, Worker
+from waiting import HANG_SECONDS, happens
 
 
 @pytest.fixture
@@ -54,10 +55,6 @@ async def collect(events):
         return [event async for event in events]
 
 
-async def happens(event):
-    assert await asyncio.to_thread(event.wait, 10)
-
-
 async def test_what_the_work_emits_comes_in_order_and_its_result_last(worker):
     def work(cancel, emit):
         for number in range(100):
@@ -72,7 +69,7 @@ async def test_what_the_work_emits_comes_while_it_still_runs(worker):
 
     def work(cancel, emit):
         emit("early")
-        assert may_end.wait(10)
+        assert may_end.wait(HANG_SECONDS)
         return "result"
 
     async with aclosing(worker.stream(work)) as events:
@@ -86,7 +83,7 @@ async def test_a_slow_consumer_gets_the_latest_progress_and_every_segment(worker
 
     def work(cancel, emit):
         emit("first")
-        assert go_on.wait(10)
+        assert go_on.wait(HANG_SECONDS)
         for number in range(1000):
             emit(progress(number / 1000))
             if number % 100 == 0:
@@ -303,7 +300,7 @@ async def test_a_function_that_runs_goes_to_its_end_though_its_caller_is_cancell
 
     def load():
         started.set()
-        assert may_end.wait(10)
+        assert may_end.wait(HANG_SECONDS)
 
     caller = asyncio.create_task(worker.run(load))
     await happens(started)

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from careca import codec
 from careca.errors import CarecaError, DeadlineExceeded, InvalidRequest, Unavailable
-from careca.types import ChannelMode, OutputFormat, Progress, Segment
+from careca.types import AudioTracks, ChannelMode, OutputFormat, Progress, Segment
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_client.events import RecordingKnown, Retrying, Uploading
 from careca_client.offer import Offer, break_off
@@ -31,7 +31,8 @@ class TranscribeOptions(TypedDict, total=False):
     """What a caller may ask for; what is left out is the services' choice. Ranges stand in ``careca.v1``'s protos."""
 
     language: str | None
-    """ISO 639-1 code of the language spoken; ``None`` finds it, and anew where the recording changes it."""
+    """The language spoken: a code (pt), a tag (pt-BR) or a name (Portuguese, português); ``None`` detects it, and anew
+    where the recording changes it."""
     translate: bool
     """Translate to English instead of writing down the language spoken."""
     initial_prompt: str
@@ -48,6 +49,9 @@ class TranscribeOptions(TypedDict, total=False):
     """The greatest number of speakers."""
     channel_mode: ChannelMode | str
     """``mix``, the default, or ``separate``: each channel is its own speaker, whose number is then not to be given."""
+    audio_track: AudioTracks | str | int
+    """Of several audio tracks the number of one, from 1; ``all``, mixed; ``each``, its own speaker, whose number is
+    then not to be given; or ``auto``: the one marked as default or the first, unless it is silent."""
     known_speakers: Sequence[KnownSpeaker]
     """People to call by their names where their voices are recognised."""
     formats: Iterable[OutputFormat | str]
@@ -83,9 +87,12 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
         channel_mode=_encode_channel_mode(options.get("channel_mode", ChannelMode.MIX)),
         known_speakers=encode_known_speakers(options.get("known_speakers", ())),
     )
-    codec.decode_transcription_options(config.transcription, field="config.transcription")
+    _set_audio_track(config, options.get("audio_track", AudioTracks.AUTO))
+    checked = codec.decode_transcription_options(config.transcription, field="config.transcription")
+    config.transcription.language_code = checked.language or ""
     codec.decode_diarization_options(config.diarization, field="config.diarization")
     codec.decode_channel_mode(config.channel_mode, config.diarization)
+    codec.decode_audio_track(config)
     codec.decode_known_speakers(config.known_speakers)
     return config
 
@@ -107,6 +114,18 @@ def _encode_channel_mode(mode: ChannelMode | str) -> gateway_pb2.ChannelMode.Val
             f"there is no channel mode {mode}; the modes are {', '.join(ChannelMode)}", field="config.channel_mode"
         )
     return codec.encode_channel_mode(ChannelMode(mode))
+
+
+def _set_audio_track(config: gateway_pb2.TranscribeRequest.Config, track: AudioTracks | str | int) -> None:
+    if isinstance(track, str) and track not in set(AudioTracks):
+        raise InvalidRequest(
+            f"there is no audio track {track}; it is a number from 1, or one of {', '.join(AudioTracks)}",
+            field="config.audio_track",
+        )
+    try:
+        codec.set_audio_track(config, AudioTracks(track) if isinstance(track, str) else track)
+    except ValueError:
+        raise InvalidRequest(f"there is no audio track {track}", field="config.audio_track") from None
 
 
 class Conversation(Offer[gateway_pb2.TranscribeRequest, gateway_pb2.TranscribeResponse]):

@@ -11,6 +11,7 @@ from typing import IO
 import typer
 from rich.filesize import decimal
 
+from careca.notices import as_line
 from careca.types import OutputFormat, Stage, StageState
 from careca_client.aio import AsyncClient
 from careca_client.cli import concurrency, outputs, terminal
@@ -115,6 +116,8 @@ def _conclude(plan: Plan, item: Item, outcome: TranscriptionResult | Exception, 
         return _report(plan, item, error, display)
     for failure in failures(outcome.stages):
         terminal.complain(failure, subject=item.name, console=display.console)
+    for notice in outcome.notices:
+        display.warn(as_line(notice), item.name)
     display.say(summarize(outcome), item.name)
     return ExitCode.PARTIAL if outcome.partial else ExitCode.OK
 

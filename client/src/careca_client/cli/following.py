@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from careca import types
+from careca.errors import CarecaError
+from careca.notices import as_line
 from careca.types import Job, JobState, Segment, StageState
 from careca_client.aio import AsyncClient
 from careca_client.cli import terminal
-from careca_client.cli.exits import ExitCode, code_of_job, describe_job, failures, report_error
+from careca_client.cli.exits import ExitCode, code_of_job, describe, describe_job, failures, report_error
 from careca_client.cli.watching import Display
 from careca_client.events import EventCallback
 
@@ -53,6 +55,8 @@ class Follower:
             return job, code
         if job is None:
             raise AssertionError("a watch that has ended well has told of its job")
+        if job.state is JobState.SUCCEEDED and not self._display.quiet:
+            await self._tell_notices(client, job, name)
         return job, self._conclude(job, name)
 
     def _tell(self, job: Job, before: Job | None, name: str, on_event: EventCallback) -> None:
@@ -61,6 +65,17 @@ class Follower:
             self._display.say(f"{job.id} {'waits for a gateway' if waits else 'is being worked on'}", name)
         for progress in _progress_of(job):
             on_event(progress)
+
+    async def _tell_notices(self, client: AsyncClient, job: Job, name: str) -> None:
+        """Says what a person should know about the recording. That it cannot be found out changes no exit code."""
+        try:
+            async with self._places:
+                result = await client.job_result(job.id)
+        except CarecaError as error:
+            self._display.warn(f"its notices cannot be shown: {describe(error, self._gateway)}", name)
+        else:
+            for notice in result.notices:
+                self._display.warn(as_line(notice), name)
 
     def _conclude(self, job: Job, name: str) -> ExitCode:
         if job.state is not JobState.SUCCEEDED:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.table import Table
+from rich.text import Text
 
-from careca.types import Job, JobState, Stage, StageState
-from careca_client.cli import tables
+from careca.clock import clock
+from careca.types import Job, JobState, Notice, Stage, StageState
+from careca_client.cli import tables, terminal
 
 
 def list_table(jobs: Iterable[Job]) -> Table:
@@ -57,6 +59,15 @@ def attempt_table(job: Job) -> Table:
         begin, end = tables.moment(attempt.start_unix), tables.moment(attempt.end_unix)
         outcome, error = attempt.outcome or tables.NONE, attempt.error_message or tables.NONE
         table.add_row(str(attempt.number), attempt.worker, begin, end, outcome, error)
+    return table
+
+
+def notice_table(notices: Iterable[Notice]) -> Table:
+    """One row for each notice."""
+    table = tables.new("notice", "from", "to", "what")
+    for notice in notices:
+        start, end = (tables.NONE if time is None else clock(time) for time in (notice.start, notice.end))
+        table.add_row(notice.code, start, end, Text(terminal.printable(notice.message)))
     return table
 
 

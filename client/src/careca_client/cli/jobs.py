@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from careca.errors import CarecaError
-from careca.types import JobState, Segment
+from careca.errors import CarecaError, NotFound
+from careca.types import Job, JobState, Notice, Segment
 from careca_client.cli import concurrency, job_tables, outputs, tables, terminal
 from careca_client.cli.connecting import async_client_of, client_of
 from careca_client.cli.exits import EXIT_CODES_HELP, ExitCode, report_error, reporting, worst
@@ -109,16 +109,33 @@ def show(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Shows all about one job: its stages, its attempts, why it failed."""
+    """Shows all about one job: its stages, its attempts, why it failed, and the notices of its result."""
     with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         job = client.job(job_id)
+        notices = _notices_of(client, job)
         if as_json:
-            typer.echo(json.dumps(dataclasses.asdict(job), indent=2))
+            document = dataclasses.asdict(job)
+            document["notices"] = None if notices is None else [dataclasses.asdict(notice) for notice in notices]
+            typer.echo(json.dumps(document, indent=2))
             return
+        shown = [job_tables.job_table(job), job_tables.stage_table(job), job_tables.attempt_table(job)]
+        if notices:
+            shown.append(job_tables.notice_table(notices))
         console = terminal.stdout()
-        for table in (job_tables.job_table(job), job_tables.stage_table(job), job_tables.attempt_table(job)):
+        for table in shown:
             console.print(table)
             console.print()
+
+
+def _notices_of(client: Client, job: Job) -> tuple[Notice, ...] | None:
+    """Those of the job's result; ``None`` where there is no result, or it is not kept any more."""
+    if job.state is not JobState.SUCCEEDED:
+        return None
+    try:
+        return client.job_result(job.id).notices
+    except NotFound as error:
+        terminal.warn(error.message, job.id)
+        return None
 
 
 def watch(

@@ -18,6 +18,15 @@ class ModelStage(enum.StrEnum):
     DIARIZE = Stage.DIARIZE.value
 
 
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE|DIR",
+        help="Recordings, audio or video; of a folder all files in it and below that are named as recordings are"
+        " (.wav, .mp3, .mp4 ...) and not hidden. - is the standard input.",
+    ),
+]
+
 Gateway = Annotated[
     str,
     typer.Option("--gateway", "-g", envvar="CARECA_GATEWAY", metavar="HOST:PORT", help="Address of the gateway."),

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from careca.clock import clock
 from careca.types import OutputFormat, Segment, Utterance
 from careca_client.cli import terminal
 from careca_client.result import TranscriptionResult
@@ -108,6 +109,29 @@ def deliver(
     sys.stdout.flush()
 
 
+def make_folder(folder: Path, option: str) -> None:
+    """Makes ``folder`` where it is missing. Raises a usage error about ``option`` where it cannot take files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        files = (path for path in (folder, *folder.parents) if path.exists() and not path.is_dir())
+        why = next((f"{path} is a file" for path in files), error.strerror or str(error))
+        raise _unusable(folder, f"it cannot be made: {why}", option) from None
+    check_folder(folder, option)
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raises a usage error about ``option`` where ``folder`` cannot take files."""
+    if not folder.is_dir():
+        raise _unusable(folder, "it is a file" if folder.exists() else "there is none of this name", option)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unusable(folder, "check its permissions", option)
+
+
+def _unusable(folder: Path, why: str, option: str) -> typer.BadParameter:
+    return typer.BadParameter(f"nothing can be written to the folder {folder}: {why}", param_hint=option)
+
+
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raises ``FileExistsError`` where ``path`` exists and must not be replaced."""
     if path.exists() and not overwrite:
@@ -140,10 +164,3 @@ def _line_of(utterance: Utterance, style: str) -> Text:
         (f"{utterance.speaker or 'UNKNOWN'}: ", style),
         utterance.text,
     )
-
-
-def clock(seconds: float) -> str:
-    """``seconds`` as HH:MM:SS.mmm."""
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}.{rest % 1000:03}"

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from careca.notices import as_line
 from careca.types import Job, JobState, OutputFormat
 from careca_client.cli import outputs, terminal
 from careca_client.cli.connecting import client_of
@@ -49,7 +50,8 @@ def result(
 ) -> None:
     """Prints who said what, and when, in the recording of a job that has succeeded.
 
-    Without --format the utterances are printed for people, one a line. Where the job has no result, the exit code says
+    Without --format the utterances are printed for people, one a line. What else a person should know about the
+    recording goes to stderr, as notices. Where the job has no result, the exit code says
     why: that of the failure, 1 where it was cancelled, 6 where it has not ended.
     """
     chosen = _choose_formats(formats, output)
@@ -65,6 +67,8 @@ def result(
         outputs.deliver(found, chosen, files, overwrite=overwrite)
         for failure in failures(found.stages):
             terminal.complain(failure, subject=job_id)
+        for notice in found.notices:
+            terminal.warn(as_line(notice), job_id)
         raise typer.Exit(ExitCode.PARTIAL if found.partial else ExitCode.OK)
 
 
@@ -85,7 +89,8 @@ def _plan_files(job: Job, formats: Sequence[OutputFormat], output: str | None) -
         return {}
     path = Path(output)
     if not (path.is_dir() or output.endswith(os.sep) or len(formats) > 1):
+        outputs.check_folder(path.parent, "--output")
         return {formats[0]: path}
-    path.mkdir(parents=True, exist_ok=True)
+    outputs.make_folder(path, "--output")
     (name,) = outputs.plan_names([job.display_name or job.id], formats, [])
     return {chosen: path / f"{name}.{chosen}" for chosen in formats}

@@ -11,14 +11,14 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from careca.types import ChannelMode, Job, JobPriority
+from careca.types import AudioTracks, ChannelMode, Job, JobPriority
 from careca_client.aio import AsyncClient
 from careca_client.cli import concurrency
 from careca_client.cli.connecting import async_client_of
 from careca_client.cli.exits import ExitCode, report_error, reporting, worst
 from careca_client.cli.following import Follower
 from careca_client.cli.inputs import STDIN, check_readable, check_stdin, expand, open_stdin, shown_name
-from careca_client.cli.options import Debug, Gateway, Quiet, Submitter
+from careca_client.cli.options import Debug, Files, Gateway, Quiet, Submitter
 from careca_client.cli.recording_options import (
     BeamSize,
     Channels,
@@ -30,6 +30,7 @@ from careca_client.cli.recording_options import (
     Prompt,
     SkipCache,
     Speakers,
+    Track,
     Translate,
     recording_options,
 )
@@ -68,14 +69,7 @@ class Plan:
 
 def submit(
     *,
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE|DIR",
-            help="Recordings, audio or video; of a folder all files in it and below that are named as recordings are"
-            " (.wav, .mp3, .mp4 ...) and not hidden. - is the standard input.",
-        ),
-    ],
+    files: Files,
     wait: Annotated[
         bool,
         typer.Option("--wait", "-w", help="Show the jobs' progress until they have ended; interrupted, they go on."),
@@ -94,6 +88,7 @@ def submit(
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
     channels: Channels = ChannelMode.MIX,
+    audio_track: Track = AudioTracks.AUTO,
     known: Known = [],  # noqa: B006 -- typer copies it
     language: Language = None,
     translate: Translate = False,
@@ -123,6 +118,7 @@ def submit(
             min_speakers=min_speakers,
             max_speakers=max_speakers,
             channels=channels,
+            audio_track=audio_track,
             known=known,
             language=language,
             translate=translate,

@@ -39,13 +39,21 @@ def complain(
     console.print(Text.assemble((line(message, subject), "red")))
 
 
+def warn(message: str, subject: str, console: Console | None = None) -> None:
+    """One line on ``subject`` that a person should not miss, though nothing failed.
+
+    The message may have names from a recording in it.
+    """
+    (console or stderr()).print(Text(line(printable(message), subject), "yellow"))
+
+
 def line(message: str, subject: str = "") -> str:
     """``careca: SUBJECT: MESSAGE``."""
     return ": ".join(part for part in (PROGRAM, printable(subject), message) if part)
 
 
 def printable(name: str) -> str:
-    """``name`` without what a terminal would act upon: names of files may have anything in them."""
+    """``name`` without what a terminal would act upon: names of files and tracks may have anything in them."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
 
 

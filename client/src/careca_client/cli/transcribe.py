@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from careca.types import ChannelMode, OutputFormat
+from careca.types import AudioTracks, ChannelMode, OutputFormat
 from careca_client.cli import outputs
 from careca_client.cli.batch import Item, Plan, run
 from careca_client.cli.exits import reporting
-from careca_client.cli.inputs import STDIN, check_stdin, shown_name
-from careca_client.cli.options import Debug, Formats, Gateway, Overwrite, Quiet, Submitter
+from careca_client.cli.inputs import STDIN, check_stdin, expand, shown_name
+from careca_client.cli.options import Debug, Files, Formats, Gateway, Overwrite, Quiet, Submitter
 from careca_client.cli.recording_options import (
     BeamSize,
     Channels,
@@ -25,6 +25,7 @@ from careca_client.cli.recording_options import (
     Prompt,
     SkipCache,
     Speakers,
+    Track,
     Translate,
     recording_options,
 )
@@ -35,9 +36,11 @@ Examples:
 
 \b
   careca transcribe meeting.mp4
-  careca transcribe --max-speakers 4 --language en call.wav
+  careca transcribe --max-speakers 4 --language pt-BR call.wav
+  careca transcribe calls/ -f vtt -o captions/
   careca transcribe --known-speaker Ana=ana.wav --known-speaker Bob=bob.json meeting.mp4
   careca transcribe --channels separate stereo-call.wav
+  careca transcribe --audio-track 2 film.mkv
   careca transcribe -f srt -f json -o subtitles/ *.mkv
   ffmpeg -i rtsp://camera -t 60 -f wav - | careca transcribe -f txt -
   careca transcribe -f json call.wav | jq '.utterances[0]'
@@ -46,16 +49,13 @@ Examples:
 
 def transcribe(
     *,
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help="Recordings, audio or video; - is the standard input.")
-    ],
+    files: Files,
     formats: Formats = [],  # noqa: B006 -- typer copies it
     output_dir: Annotated[
         Path | None,
         typer.Option(
             "--output-dir",
             "-o",
-            file_okay=False,
             help="Folder for one file per recording and format, named STEM.EXT; made where it is missing."
             " Without --format: txt.",
         ),
@@ -65,6 +65,7 @@ def transcribe(
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
     channels: Channels = ChannelMode.MIX,
+    audio_track: Track = AudioTracks.AUTO,
     known: Known = [],  # noqa: B006
     language: Language = None,
     translate: Translate = False,
@@ -84,16 +85,17 @@ def transcribe(
     """Says who said what, and when, in each recording.
 
     Without --format the utterances are printed for people, one a line. stdout carries results only, in the order of the
-    arguments; progress and messages go to stderr. A recording that the gateway has seen before is not uploaded again.
+    arguments; progress, messages, and notices of what a person should know about a recording go to stderr. A recording
+    that the gateway has seen before is not uploaded again.
     """
     check_stdin(files)
-    chosen = _choose_formats(files, formats, output_dir)
     with reporting(gateway=gateway, debug=debug):
         options = recording_options(
             speakers=speakers,
             min_speakers=min_speakers,
             max_speakers=max_speakers,
             channels=channels,
+            audio_track=audio_track,
             known=known,
             language=language,
             translate=translate,
@@ -102,10 +104,12 @@ def transcribe(
             beam_size=beam_size,
             skip_cache=skip_cache,
         )
+        recordings = expand(files)
+        chosen = _choose_formats(recordings, formats, output_dir)
         if output_dir is not None:
-            output_dir.mkdir(parents=True, exist_ok=True)
+            outputs.make_folder(output_dir, "--output-dir")
         plan = Plan(
-            items=_plan_items(files, chosen, output_dir),
+            items=_plan_items(recordings, chosen, output_dir),
             options={**options, "formats": chosen},
             formats=chosen,
             gateway=gateway,

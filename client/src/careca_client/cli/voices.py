@@ -52,6 +52,7 @@ def voice(
     """
     with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
         if output is not None:
+            outputs.check_folder(output.parent, "--output")
             outputs.refuse_existing(output, overwrite=overwrite)
         source = sys.stdin.buffer if recording == STDIN else recording
         # The words do not matter: the narrowest search is the fastest.

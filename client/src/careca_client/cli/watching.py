@@ -27,8 +27,15 @@ class Display(Protocol):
     def watching(self, name: str) -> AbstractContextManager[EventCallback]:
         """Follows one recording by its events until the end of the ``with`` block."""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing but errors is shown."""
+
     def say(self, message: str, name: str) -> None:
         """One line on a recording that is not about something wrong."""
+
+    def warn(self, message: str, name: str) -> None:
+        """One line on a recording that a person should not miss, though nothing failed."""
 
     def aside(self) -> AbstractContextManager[None]:
         """Makes room for results on stdout, which may be the same terminal."""
@@ -51,6 +58,8 @@ def open_display(*, quiet: bool) -> Iterator[Display]:
 class Silence:
     """Shows nothing but errors."""
 
+    quiet = True
+
     def __init__(self, console: Console) -> None:
         self.console = console
 
@@ -61,6 +70,9 @@ class Silence:
     def say(self, message: str, name: str) -> None:
         """Nothing is said."""
 
+    def warn(self, message: str, name: str) -> None:
+        """Nothing is said."""
+
     def aside(self) -> AbstractContextManager[None]:
         """Nothing is in the way."""
         return nullcontext()
@@ -69,6 +81,8 @@ class Silence:
 class Lines(Silence):
     """A line where something new begins and at each quarter of a stage: for logs."""
 
+    quiet = False
+
     def watching(self, name: str) -> AbstractContextManager[EventCallback]:
         """Says what happens to ``name``."""
         return nullcontext(_Narrator(lambda message: self.say(message, name)))
@@ -76,6 +90,10 @@ class Lines(Silence):
     def say(self, message: str, name: str) -> None:
         """One line."""
         self.console.print(terminal.line(message, name))
+
+    def warn(self, message: str, name: str) -> None:
+        """One line."""
+        terminal.warn(message, name, self.console)
 
 
 class _Narrator:
@@ -108,6 +126,8 @@ class _Narrator:
 class Bars(Silence):
     """For each recording a bar for each step that has begun. They vanish when the recording is done."""
 
+    quiet = False
+
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._progress = Progress(
@@ -138,6 +158,10 @@ class Bars(Silence):
     def say(self, message: str, name: str) -> None:
         """One line above the bars."""
         self.console.print(Text(terminal.line(message, name), "dim"))
+
+    def warn(self, message: str, name: str) -> None:
+        """One line above the bars."""
+        terminal.warn(message, name, self.console)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

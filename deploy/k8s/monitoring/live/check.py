@@ -48,7 +48,7 @@ def check_metrics(services: Mapping[str, int]) -> str:
     """What promtool finds wrong with what the services export; empty where it finds nothing."""
     complaints = []
     for service, port in services.items():
-        with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=60) as answer:
             text = answer.read()
         done = subprocess.run([find("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
         if done.returncode or done.stdout or done.stderr:
@@ -64,7 +64,7 @@ def _check(folder: Path, *, draw: bool) -> int:
         with Prometheus(folder / "prometheus", port, services) as prometheus, Client(stack.gateway_target) as client:
             since = time.time()
             load.run(client, _recordings(folder), _tell, pause_seconds=PAUSE_SECONDS)
-            found = list(evidence.findings(prometheus, since))
+            found = evidence.findings_once_seen(prometheus, since)
             sick = evidence.sick_rules(prometheus)
             complaints = check_metrics(services)
             if draw:

@@ -12,6 +12,9 @@ from monitoring.dashboards import DASHBOARDS, FOLDER
 from monitoring.live.prometheus import Prometheus
 from monitoring.panel_queries import PanelQuery, panel_queries
 
+SEEN_SECONDS = 120.0
+"""The queue is measured every five seconds, and then comes a scrape, later where the machine is busy."""
+
 MAY_BE_EMPTY = {
     "careca_tls_certificate_expiry_timestamp_seconds": "the services of one machine talk without TLS",
     "namespace_job_pod:careca_gpu_memory:ratio": "there may be no GPU; what the rule gives is tested by promtool",
@@ -53,6 +56,16 @@ def findings(prometheus: Prometheus, since: float) -> Iterator[Finding]:
     for rule in prometheus.rules():
         if rule["type"] == "recording":
             yield Finding(f"rule {rule['name']}", rule["name"], _answered(prometheus, rule["name"], now))
+
+
+def findings_once_seen(prometheus: Prometheus, since: float) -> list[Finding]:
+    """The same, once nothing is wrong any more: what has happened is scraped later. What then still is, is wrong."""
+    deadline = time.monotonic() + SEEN_SECONDS
+    while True:
+        found = list(findings(prometheus, since))
+        if not any(each.wrong for each in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(1.0)
 
 
 def sick_rules(prometheus: Prometheus) -> list[str]:

@@ -17,9 +17,6 @@ from careca_client import Client
 
 Announce = Callable[[str], None]
 
-SEEN_SECONDS = 8.0
-"""Until all is seen: the queue is measured every five seconds, and then comes a scrape."""
-
 
 def settings(folder: Path) -> Mapping[str, str]:
     """What the services need to be set to: room for few results, one job at a time, webhooks to this machine."""
@@ -36,7 +33,7 @@ def settings(folder: Path) -> Mapping[str, str]:
 def run(client: Client, recordings: Sequence[Path], announce: Announce, *, pause_seconds: float = 0.0) -> None:
     """Has everything happen; ``recordings`` are three or more, so that one of them has to leave the cache.
 
-    Returns once a Prometheus that looks every second has seen it. Pauses between the steps make it easier to look at.
+    Pauses between the steps make it easier to look at.
     """
     with _receiver() as webhook_url:
         announce("each recording twice")
@@ -66,7 +63,6 @@ def run(client: Client, recordings: Sequence[Path], announce: Announce, *, pause
             list(callers.map(client.transcribe, recordings))
         time.sleep(pause_seconds)
         client.transcribe(recordings[-1])
-    time.sleep(SEEN_SECONDS)
 
 
 def _to_the_end(client: Client, job: Job) -> None:

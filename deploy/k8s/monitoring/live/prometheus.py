@@ -19,8 +19,8 @@ from monitoring.prometheus_tools import find
 
 HOST = "127.0.0.1"
 NAMESPACE = "careca"
-START_SECONDS = 60.0
-ASK_SECONDS = 30.0
+START_SECONDS = 240.0
+ASK_SECONDS = 120.0
 
 Series = list[tuple[Mapping[str, str], list[tuple[float, float]]]]
 """Labels, and values by time, of each answer to a question."""

@@ -25,8 +25,12 @@ from careca.logs import get_logger
 from careca.metrics import Metrics
 from careca.statuses import DETAILS_KEY, status_code, to_status
 
-# A caller whose deadline passes takes the call back a little before the deadline has passed here.
-_DEADLINE_SLACK_SECONDS = 0.1
+DEADLINE_SLACK_SECONDS = 1.0
+"""A caller whose deadline passes takes the call back this much before the deadline has passed here, or less.
+
+Here it counts from when the call was read off the connection: where a machine is busy, noticeably later than the caller
+began to count.
+"""
 
 # Health and reflection: asked every few seconds by machines, and never to be refused.
 _INFRASTRUCTURE = "/grpc."
@@ -181,7 +185,7 @@ def _refuse_passed_deadline(context: Context) -> None:
 def _cancellation_code(context: Context) -> grpc.StatusCode:
     """What the caller sees of a call that was taken back: its deadline passed, or it went away."""
     remaining: float | None = context.time_remaining()  # None without a deadline
-    passed = remaining is not None and remaining < _DEADLINE_SLACK_SECONDS
+    passed = remaining is not None and remaining < DEADLINE_SLACK_SECONDS
     return grpc.StatusCode.DEADLINE_EXCEEDED if passed else grpc.StatusCode.CANCELLED
 
 

@@ -23,6 +23,9 @@ LAYOUT = 2
 """Version of how entries are stored, and of what ``careca.stage`` puts before a result. Entries of another one are
 never read, and cleared as expired."""
 
+RENEWALS_PER_LEASE = 3
+"""How often a leader renews its lease before that runs out: more than one may be late."""
+
 _POLL_SECONDS = 0.1
 _PROBE_SECONDS = 0.5
 
@@ -265,7 +268,7 @@ class RedisResultCache(ResultCache):
     async def _renew(self, key: str, token: str) -> None:
         """Keeps the lock while its holder computes. Who lost it finishes all the same, and stores the same result."""
         while True:
-            await asyncio.sleep(self._lease_seconds / 3)
+            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
             with contextlib.suppress(RedisAwayError):
                 (kept,) = await self._run("renew", key, token, _milliseconds(self._lease_seconds))
                 if not kept:

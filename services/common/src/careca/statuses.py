@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -27,6 +28,18 @@ _MAX_MESSAGE_CHARACTERS = 1_000
 
 # Key of ErrorInfo's metadata for the class of an error whose reason is finer than its class.
 _KIND = "kind"
+
+# How gRPC words that there is no connection: with addresses as it writes them for itself, which nobody has typed, and
+# which are no caller's business where they are those of services behind a gateway.
+_NO_CONNECTION = (
+    re.compile(
+        r"(?:failed to connect to all addresses|connections to all backends failing); last error: [A-Z_]+: "
+        r"(?:ipv[46]|unix|unix-abstract|vsock):\S*?: "
+        r"(?:Failed to connect to remote host: |connect failed: addr: \S+ error: )?(?P<why>.*)",
+        re.DOTALL,
+    ),
+    re.compile(r"errors resolving .*?: \[field:hostname lookup error:(?P<why>.*)\]", re.DOTALL),
+)
 
 # What grpc.aio says of a call whose message could not be sent, and the wait for what the server said.
 _UNSENT = "Internal error from Core"
@@ -159,6 +172,9 @@ def _create(
 
 
 def _from_bare_status(code: grpc.StatusCode, details: str) -> CarecaError:
+    for wording in _NO_CONNECTION:
+        if match := wording.fullmatch(details):
+            details = f"no connection: {match['why']}"
     error_class = _CLASS_BY_BARE_STATUS.get(code)
     if error_class is None:
         return errors.InternalError(f"the call failed with {code.name}: {details}")

@@ -87,6 +87,44 @@ class ChannelMode(enum.StrEnum):
     """Each is a speaker's own, transcribed apart from the others."""
 
 
+class AudioTracks(enum.StrEnum):
+    """Which of several audio tracks of a recording are used."""
+
+    AUTO = "auto"
+    """One of them: the one that is marked as default, or the first, unless it is silent; then the first that is not."""
+    ALL = "all"
+    """All of them, mixed into one audio."""
+    EACH = "each"
+    """All of them, each a speaker's own, transcribed apart from the others as separate channels are."""
+
+
+AudioTrack = AudioTracks | int
+"""Which audio tracks are used, or the number of one: from 1, audio tracks only."""
+
+
+class NoticeCode(enum.StrEnum):
+    """What notices can be about. The codes never change their meaning; docs/notices.md says what to do about each."""
+
+    TRUNCATED = "TRUNCATED"
+    """The recording ends before its container says, or breaks off."""
+    DAMAGED = "DAMAGED"
+    """Damaged parts of the recording were skipped."""
+    AUDIO_TRACK_CHOSEN = "AUDIO_TRACK_CHOSEN"
+    """The recording has several audio tracks, of which one was taken."""
+    CLIPPED = "CLIPPED"
+    """The recording was made too loud: its peaks are cut off."""
+    VERY_QUIET = "VERY_QUIET"
+    """The recording is so quiet that few bits are left for voices, or that it was raised."""
+    SILENT = "SILENT"
+    """There is no sound in the recording."""
+    SPEECH_WITHOUT_WORDS = "SPEECH_WITHOUT_WORDS"
+    """The diarizer hears speech of two seconds or more where the transcriber found no word."""
+    FEWER_SPEAKERS_THAN_ASKED = "FEWER_SPEAKERS_THAN_ASKED"
+    """Fewer speakers were found than the exact or the least number that was asked for."""
+    SEVERAL_LANGUAGES = "SEVERAL_LANGUAGES"
+    """More than one language is spoken."""
+
+
 class ClearScope(enum.StrEnum):
     """Which entries of a cache to clear."""
 
@@ -233,7 +271,7 @@ class Notice:
     """Something about a recording that its result alone does not show. It is no failure: the result is complete."""
 
     code: str
-    """For programs: UPPER_SNAKE_CASE, one of those that docs/notices.md lists."""
+    """For programs: a ``NoticeCode``, or one of a newer version."""
     message: str
     """For people: one sentence."""
     start: float | None = None

@@ -1,29 +1,27 @@
 """Clustering: which pieces of speech are the same voice, and how many voices there are. Pure.
 
-The number of speakers is one whose clusters have a good silhouette (Rousseeuw, "Silhouettes: a graphical aid to the
-interpretation and validation of cluster analysis", 1987), among those whose clusters are different voices. Every
-cluster counts the same, so that who speaks little is found beside who speaks much; one of a single piece does not
-count, since it has no width. Of numbers that are about as good the largest is taken: to merge two voices costs the
-silhouette little where there are many. It is not defined for one cluster and always finds something in two, so that one
-speaker is what remains where no other number gives different voices.
+For each number of speakers there are several partitions (``careca_diarizer.partitions``). The one with the best
+silhouette is taken (Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of cluster
+analysis", 1987). The number of speakers is one with a good silhouette, among those whose clusters are different
+voices. Every cluster counts the same, so that a speaker who says little is found beside one who says much. A cluster
+of a single piece does not count, since it has no width. Of numbers that are about as good the largest is taken: to
+merge two voices costs the silhouette little where there are many. The silhouette is not defined for one cluster and
+always finds something in two, so one speaker is what remains where no other number gives different voices.
 
 N is the number of pieces, K that of speakers, D the size of an embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_samples
 
 from careca.types import DiarizationOptions, SpeakerCountCandidate
-
-Floats = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
+from careca_diarizer.partitions import Floats, Labels, centroids, partitions
 
 _LEAST_TRAINING_SECONDS = 0.6
 """Shorter pieces do not shape the clusters, since their embeddings are too noisy, and join the nearest one."""
@@ -37,9 +35,19 @@ _LEAST_CLUSTER_SECONDS_AT_MOST = 10.0
 """A cluster with less speech than this, or than this share of all speech, is an outlier and no speaker, unless a number
 was asked for. Somebody who speaks for 10 s counts, also in a recording of an hour."""
 
+_ABOUT_AS_GOOD = 0.05
+"""A silhouette that is below the best one by this share of it is about as good."""
 
-_ABOUT_AS_GOOD = 0.03
-"""A silhouette this much below the best is no worse."""
+_USUAL_WITHIN = 0.65
+_USUAL_WITHIN_PIECES = 3
+"""Mean cosine of two pieces of one voice, as it usually is for CAM++, and how many pieces this assumption weighs as
+much as: a short recording says little about it, and one with a single piece for each speaker says nothing."""
+
+_UNCERTAINTY = 0.4
+"""How uncertain the likeness of two voices is: this much over the square root of the seconds that they are known by.
+
+Random parts of one voice scatter by 0.11 over that root. Clusters are no random parts, as they were chosen to differ,
+so more than three times as much is allowed for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +110,27 @@ class _Partition:
     score: float | None
     """Mean over the clusters of several pieces of their mean silhouettes, ``None`` where there is none."""
     likeness: float
-    """Mean cosine of the pieces of the two clusters that are most alike."""
+    """How alike the voices of the two clusters may be that are most alike: see ``_likeness``."""
 
 
 def cluster(voices: Voices, bounds: SpeakerBounds, *, same_voice: float) -> Clustering:
     """Finds the speakers within ``bounds``, or as many as there are pieces where these are fewer than ``bounds.least``.
 
-    Pieces that are parts of others are not counted.
-
-    ``same_voice`` is the mean cosine of pieces from which on two clusters are one voice.
+    Pieces that are parts of others are not counted. From a likeness of ``same_voice`` on two clusters are one voice.
     """
     if not len(voices):
         nobody = np.zeros((0, voices.embeddings.shape[1]), dtype=np.float32)
         return Clustering(np.zeros(0, dtype=np.int64), nobody[:, :0], (), nobody)
     training = _training_pieces(voices, bounds.least)
     embeddings, seconds = voices.embeddings[training], voices.seconds[training]
-    partitions = _partitions(embeddings, seconds, SpeakerBounds(bounds.least, min(bounds.most, len(training))))
-    chosen = partitions[_choose(partitions, same_voice)]
-    centroids = _centroids(embeddings, chosen.labels)
-    similarity = voices.embeddings @ centroids.T
+    by_count = _partitions(embeddings, seconds, bounds)
+    chosen = by_count[_choose(by_count, same_voice)]
+    means = centroids(embeddings, chosen.labels)
+    similarity = voices.embeddings @ means.T
     labels = similarity.argmax(axis=1)
     labels[training] = chosen.labels
-    candidates = tuple(SpeakerCountCandidate(count, partitions[count].score) for count in sorted(partitions))
-    return Clustering(labels, similarity, candidates, centroids)
+    candidates = tuple(SpeakerCountCandidate(count, by_count[count].score) for count in sorted(by_count))
+    return Clustering(labels, similarity, candidates, means)
 
 
 def _training_pieces(voices: Voices, least: int) -> npt.NDArray[np.int64]:
@@ -142,112 +148,74 @@ def _training_pieces(voices: Voices, least: int) -> npt.NDArray[np.int64]:
 def _partitions(
     embeddings: Floats, seconds: npt.NDArray[np.float64], bounds: SpeakerBounds
 ) -> Mapping[int, _Partition]:
-    """The partition into each number of clusters within ``bounds`` that has one, and always into the least number."""
-    least = min(bounds.least, len(embeddings))
-    if len(embeddings) == 1:
-        return {1: _Partition(np.zeros(1, dtype=np.int64), None, -1.0)}
-    cosine = np.clip(embeddings @ embeddings.T, -1.0, 1.0).astype(np.float64)
+    """The best partition into each number of clusters within ``bounds`` that has one, and always into the least number.
+
+    Where there are fewer pieces than ``bounds.least``, that number is theirs.
+    """
+    floor = np.clip(_LEAST_CLUSTER_SHARE * seconds.sum(), _LEAST_CLUSTER_SECONDS, _LEAST_CLUSTER_SECONDS_AT_MOST)
+    found = partitions(
+        embeddings,
+        seconds,
+        least=min(bounds.least, len(embeddings)),
+        most=min(bounds.most, len(embeddings)),
+        least_seconds=float(floor),
+    )
+    cosine = np.clip(embeddings @ embeddings.T, -1.0, 1.0).astype(np.float64)  # (N, N)
     distance = 1.0 - cosine
     np.fill_diagonal(distance, 0.0)
-    tree = _Tree(distance, seconds)
-    floor = np.clip(_LEAST_CLUSTER_SHARE * seconds.sum(), _LEAST_CLUSTER_SECONDS, _LEAST_CLUSTER_SECONDS_AT_MOST)
-    cuts = {count: labels for count, labels in tree.cuts(float(floor), bounds.most) if count >= least}
-    if least not in cuts:
-        cuts[least] = next(labels for count, labels in tree.cuts(0.0, bounds.most) if count == least)
-    return {count: _measured(_settle_outliers(embeddings, labels), cosine, distance) for count, labels in cuts.items()}
+    return {count: _best(alternatives, cosine, distance, seconds) for count, alternatives in found.items()}
 
 
-def _choose(partitions: Mapping[int, _Partition], same_voice: float) -> int:
+def _best(
+    alternatives: Sequence[Labels],
+    cosine: npt.NDArray[np.float64],
+    distance: npt.NDArray[np.float64],
+    seconds: npt.NDArray[np.float64],
+) -> _Partition:
+    """The alternative with the best silhouette, the first of several; where there is none, the first."""
+    scores = [_silhouette(labels, distance) for labels in alternatives]
+    best = max(range(len(alternatives)), key=lambda index: -1.0 if (score := scores[index]) is None else score)
+    return _Partition(alternatives[best], scores[best], _likeness(alternatives[best], cosine, seconds))
+
+
+def _choose(by_count: Mapping[int, _Partition], same_voice: float) -> int:
     """The largest number of speakers with a good silhouette whose voices differ; where there is none, the least."""
-    different = [count for count, partition in partitions.items() if partition.likeness < same_voice]
-    scores = {count: score for count in different if (score := partitions[count].score) is not None}
+    different = [count for count, partition in by_count.items() if partition.likeness < same_voice]
+    scores = {count: score for count in different if (score := by_count[count].score) is not None}
     if scores:
         best = max(scores.values())
-        return max(count for count, score in scores.items() if score >= best - _ABOUT_AS_GOOD)
-    return max((count for count in different if count > 1), default=min(partitions))
+        return max(count for count, score in scores.items() if score >= best - _ABOUT_AS_GOOD * abs(best))
+    return max((count for count in different if count > 1), default=min(by_count))
 
 
-def _measured(labels: Labels, cosine: npt.NDArray[np.float64], distance: npt.NDArray[np.float64]) -> _Partition:
-    count = int(labels.max()) + 1
-    member = np.eye(count)[labels]  # (N, K)
-    size = member.sum(axis=0)  # (K,)
-    score = None
-    if 2 <= count < len(labels):
-        widths = silhouette_samples(distance, labels, metric="precomputed") @ member / size  # (K,)
-        score = float(np.mean(widths[size > 1]))
-    likeness = member.T @ cosine @ member / np.outer(size, size)  # (K, K)
-    np.fill_diagonal(likeness, -1.0)
-    return _Partition(labels, score, float(likeness.max()))
+def _silhouette(labels: Labels, distance: npt.NDArray[np.float64]) -> float | None:
+    """Mean over the clusters of several pieces of their mean silhouettes; ``None`` where it is not defined."""
+    sizes = np.bincount(labels)
+    if not 2 <= len(sizes) < len(labels):
+        return None
+    widths = np.bincount(labels, weights=silhouette_samples(distance, labels, metric="precomputed")) / sizes  # (K,)
+    return float(np.mean(widths[sizes > 1]))
 
 
-def _settle_outliers(embeddings: Floats, labels: Labels) -> Labels:
-    """The labels with those pieces that are in no cluster, -1, given to the one whose mean voice is nearest."""
-    outliers = labels < 0
-    settled = labels.copy()
-    if outliers.any():
-        centroids = _centroids(embeddings[~outliers], labels[~outliers])
-        settled[outliers] = (embeddings[outliers] @ centroids.T).argmax(axis=1)
-    return settled
+def _likeness(labels: Labels, cosine: npt.NDArray[np.float64], seconds: npt.NDArray[np.float64]) -> float:
+    """How alike the voices of the two clusters may be that are most alike; -1 for a single cluster.
 
-
-def _centroids(embeddings: Floats, labels: Labels) -> Floats:
-    """Mean voice of each cluster, of unit length: (K, D)."""
-    sums = np.zeros((int(labels.max()) + 1, embeddings.shape[1]), dtype=np.float32)
-    np.add.at(sums, labels, embeddings)
-    length = np.linalg.norm(sums, axis=1, keepdims=True)
-    centroids: Floats = sums / np.maximum(length, np.finfo(np.float32).tiny)
-    return centroids
-
-
-class _Tree:
-    """The order in which average linkage merges pieces, to be cut into any number of clusters.
-
-    Nodes 0 to N - 1 are the pieces; node N + i is the i-th merge, and the last one holds them all.
+    The mean cosine of two clusters' pieces is that of their voices times the mean cosine of pieces of one voice, which
+    noise and codecs change as much. So the one is divided by the other (Spearman, "The proof and measurement of
+    association between two things", 1904, calls it the correction for attenuation): 1 is the same voice, whatever the
+    recording is like. The uncertainty is added, so that clusters of little speech must differ more to be two voices.
     """
-
-    def __init__(self, distance: npt.NDArray[np.float64], seconds: npt.NDArray[np.float64]) -> None:
-        linkage = AgglomerativeClustering(
-            n_clusters=1, metric="precomputed", linkage="average", compute_full_tree=True
-        ).fit(distance)
-        self._merges: list[tuple[int, int]] = linkage.children_.tolist()
-        self._pieces = len(seconds)
-        self._seconds = seconds.tolist()
-        self._sizes = [1] * self._pieces
-        for left, right in self._merges:
-            self._seconds.append(self._seconds[left] + self._seconds[right])
-            self._sizes.append(self._sizes[left] + self._sizes[right])
-        self._places = self._order_leaves()
-
-    def cuts(self, least_seconds: float, most: int) -> Iterator[tuple[int, Labels]]:
-        """For each number of clusters of ``least_seconds``, up to ``most``, the first cut from the top that gives it.
-
-        Labels are from 0, and -1 for pieces in smaller clusters.
-        """
-        root = len(self._sizes) - 1
-        large = {root}
-        seen = {1}
-        yield 1, np.zeros(self._pieces, dtype=np.int64)
-        for node in range(root, self._pieces - 1, -1):
-            if node in large:
-                large.remove(node)
-                large.update(
-                    child for child in self._merges[node - self._pieces] if self._seconds[child] >= least_seconds
-                )
-                if 0 < len(large) <= most and len(large) not in seen:
-                    seen.add(len(large))
-                    yield len(large), self._labels(large)
-
-    def _order_leaves(self) -> list[int]:
-        """For each node the first place of its pieces, in an order in which the pieces of every node are together."""
-        places = [0] * len(self._sizes)
-        for node in range(len(self._sizes) - 1, self._pieces - 1, -1):
-            left, right = self._merges[node - self._pieces]
-            places[left] = places[node]
-            places[right] = places[node] + self._sizes[left]
-        return places
-
-    def _labels(self, nodes: set[int]) -> Labels:
-        in_order = np.full(self._pieces, -1, dtype=np.int64)
-        for label, node in enumerate(sorted(nodes)):
-            in_order[self._places[node] : self._places[node] + self._sizes[node]] = label
-        return in_order[self._places[: self._pieces]]
+    member = np.eye(int(labels.max()) + 1)[labels]  # (N, K)
+    size = member.sum(axis=0)  # (K,)
+    if len(size) == 1:
+        return -1.0
+    total = member.T @ cosine @ member  # (K, K)
+    across = total / np.outer(size, size)
+    several = size > 1
+    to_others = ((total.diagonal() - member.T @ cosine.diagonal())[several] / (size[several] - 1)).sum()
+    within = (to_others + _USUAL_WITHIN_PIECES * _USUAL_WITHIN) / (size[several].sum() + _USUAL_WITHIN_PIECES)
+    spoken = member.T @ seconds  # (K,)
+    known_by = np.outer(spoken, spoken) / np.add.outer(spoken, spoken)  # (K, K) seconds
+    likeness = across / within + _UNCERTAINTY / np.sqrt(known_by)
+    np.fill_diagonal(likeness, -1.0)
+    return float(likeness.max())

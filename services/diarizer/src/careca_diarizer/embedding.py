@@ -14,8 +14,9 @@ from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.types import SAMPLE_RATE
 from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS
-from careca_diarizer.clustering import Floats, Voices
+from careca_diarizer.clustering import Voices
 from careca_diarizer.fbank import FilterBank, count_frames
+from careca_diarizer.partitions import Floats
 from careca_diarizer.runtime import Network
 from careca_diarizer.stitching import Piece
 from careca_diarizer.windows import frame_sample

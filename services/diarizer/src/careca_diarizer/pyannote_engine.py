@@ -12,8 +12,8 @@ from careca.logs import get_logger
 from careca.models import ModelStore
 from careca.turns import exclusive_turns, renamed, speaker_names
 from careca.types import Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage
-from careca_diarizer.borders import follow_level
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster
+from careca_diarizer.declipping import declipped
 from careca_diarizer.embedding import Embedder
 from careca_diarizer.networks import load_networks
 from careca_diarizer.reconstruction import reconstruct
@@ -22,7 +22,7 @@ from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import Piece, Run, cut_pieces, stitch
 from careca_diarizer.torch_device import TorchDevice
 
-ALGORITHM_VERSION = 5
+ALGORITHM_VERSION = 6
 """Part of the model id: raised with every change of what is found, so that older results are not answered any more."""
 
 _SEGMENTATION = "segmentation-3.0"
@@ -142,6 +142,7 @@ class PyannoteEngine:
         """What the networks hear. Raises ``PreconditionFailed`` where nothing is loaded."""
         if not self._models:
             raise PreconditionFailed("the models are not loaded", reason="MODEL_NOT_LOADED")
+        audio = declipped(audio, self._settings.spool_dir)
         with self._device.named_errors():
             runs = stitch(self._models.segment(audio, cancel, _share(emit, 0.0, _SEGMENTED)))
             pieces = cut_pieces(runs)
@@ -155,7 +156,7 @@ class PyannoteEngine:
 
     def conclude(self, audio: Audio, heard: Heard, clustering: Clustering) -> Diarization:
         """Who spoke when, once it is known whose voices they are. Speakers are named in order of first speech."""
-        turns = follow_level(reconstruct(heard.runs, heard.pieces, clustering, audio.duration), audio)
+        turns = reconstruct(heard.runs, heard.pieces, clustering, audio.duration)
         names = speaker_names(turns)
         turns = renamed(turns, names)
         embedding_model = self._store.digest_of(_EMBEDDING)

@@ -43,9 +43,10 @@ class DiarizerSettings(ModelServiceSettings):
         default=10, ge=2, le=50, description="Most speakers to find where a request does not say how many there are."
     )
     same_voice_similarity: float = Field(
-        default=0.39,
+        default=0.84,
         gt=0.0,
         lt=1.0,
-        description="Mean cosine of the voices in two groups of speech from which on they are one speaker's; raise it "
-        "where two speakers come out as one, lower it where one comes out as two.",
+        description="Likeness of the voices in two groups of speech from which on they are one speaker's: 1 is the "
+        "same voice, 0 is two that have nothing in common. Raise it where two speakers come out as one, lower it where "
+        "one comes out as two.",
     )

@@ -15,16 +15,17 @@ from dataclasses import dataclass, replace
 
 from careca import codec
 from careca.logs import get_logger
-from careca.types import Channel, ChannelMode, Diarization, Result, StageReport, Transcript, Utterance
+from careca.types import Channel, Diarization, Result, StageReport, Transcript, Utterance
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.channels import combine, main_transcript, name_speakers
 from careca_gateway.formats import render
 from careca_gateway.identity import KnownVoice, nearest, recognise, with_names
 from careca_gateway.merge import merge, merge_channels
+from careca_gateway.notices import notices_of
 from careca_gateway.pipeline import Finished, Found
 from careca_gateway.recognition import Heard
 from careca_gateway.request import Request
-from careca_gateway.store import StoredAudio
+from careca_gateway.store import DecodedAudio, StoredAudio
 
 MEMO_ENTRIES = 16
 """How many results are remembered."""
@@ -60,11 +61,11 @@ class Assembler:
         self._lock = threading.Lock()
 
     async def merge(
-        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, decoded: DecodedAudio, found: Messages, reports: tuple[StageReport, ...]
     ) -> Finished[Merged]:
         """Everything that is known of the recording."""
-        merged, cached = await asyncio.to_thread(self._merge, request, audio, found, reports)
-        return Finished(Merged(_outline(request, audio), merged), cached)
+        merged, cached = await asyncio.to_thread(self._merge, request, decoded, found, reports)
+        return Finished(Merged(_outline(request, decoded.audio), merged), cached)
 
     def conclude(self, merged: Merged, reports: tuple[StageReport, ...]) -> gateway_pb2.TranscribeResponse:
         """The result with the reports of all stages, in the message that carries it: it is too large to be copied."""
@@ -79,37 +80,45 @@ class Assembler:
             self._memo.clear()
 
     def _merge(
-        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, decoded: DecodedAudio, found: Messages, reports: tuple[StageReport, ...]
     ) -> tuple[bytes, bool]:
         """The content of the result, and whether it was remembered. Runs in a thread."""
         if found.transcripts is None or found.diarizations is None:
-            return self._content(request, audio, found, reports), False
-        key = _key(request, found.transcripts, found.diarizations)
+            return self._content(request, decoded, found, reports), False
+        key = _key(request, decoded, found.transcripts, found.diarizations)
         if (remembered := self._recall(key)) is not None:
             return remembered, True
-        content = self._content(request, audio, found, reports)
+        content = self._content(request, decoded, found, reports)
         self._remember(key, content)
         return content, False
 
     def _content(
-        self, request: Request, audio: Sequence[StoredAudio], found: Messages, reports: tuple[StageReport, ...]
+        self, request: Request, decoded: DecodedAudio, found: Messages, reports: tuple[StageReport, ...]
     ) -> bytes:
         """A serialized ``TranscribeResult`` with its textual forms, which tell of ``reports`` that a stage failed."""
         transcripts = None if found.transcripts is None else tuple(map(codec.decode_transcript, found.transcripts))
-        result = replace(_outline(request, audio), stages=reports)
-        if request.channel_mode is ChannelMode.SEPARATE:
-            result = self._of_channels(result, audio, transcripts, found.diarizations)
+        heard = found.diarizations
+        diarizations = None if heard is None else tuple(codec.decode_diarization(each.diarization) for each in heard)
+        known = heard[0].known if heard else ()
+        notices = notices_of(request, transcripts, diarizations, decoded.notices)
+        result = replace(_outline(request, decoded.audio), stages=reports, notices=notices)
+        if request.sound.of_speakers:
+            result = self._of_channels(result, decoded.audio, transcripts, diarizations, known)
         else:
-            result = self._of_mix(result, transcripts, found.diarizations)
+            result = self._of_mix(result, transcripts, diarizations, known)
         forms = {form: render(result, form, request.display_name) for form in request.formats}
         return codec.encode_result(replace(result, stages=(), formats=forms)).SerializeToString()
 
     def _of_mix(
-        self, result: Result, transcripts: Sequence[Transcript] | None, heard: Sequence[Heard] | None
+        self,
+        result: Result,
+        transcripts: Sequence[Transcript] | None,
+        diarizations: Sequence[Diarization] | None,
+        known: Sequence[KnownVoice],
     ) -> Result:
         diarization = None
-        if heard is not None:
-            diarization = self._named(codec.decode_diarization(heard[0].diarization), heard[0].known)
+        if diarizations is not None:
+            diarization = self._named(diarizations[0], known)
             result = _with_diarization(result, diarization)
         if transcripts is not None:
             result = _with_transcript(result, transcripts[0], merge(transcripts[0], diarization))
@@ -120,13 +129,13 @@ class Assembler:
         result: Result,
         audio: Sequence[StoredAudio],
         transcripts: Sequence[Transcript] | None,
-        heard: Sequence[Heard] | None,
+        diarizations: Sequence[Diarization] | None,
+        known: Sequence[KnownVoice],
     ) -> Result:
-        diarizations = None if heard is None else [codec.decode_diarization(each.diarization) for each in heard]
         labels = name_speakers(transcripts, diarizations)
         names: dict[str | None, str] = {}
-        if heard is not None and diarizations is not None:
-            whole = self._named(combine(diarizations, labels), heard[0].known)
+        if diarizations is not None:
+            whole = self._named(combine(diarizations, labels), known)
             names = {speaker.label: speaker.display_name for speaker in whole.speakers}
             result = _with_diarization(result, whole)
         speakers = [names.get(label, label) for label in labels]
@@ -162,10 +171,20 @@ class Assembler:
                 self._memo.popitem(last=False)
 
 
-def _key(request: Request, transcripts: Sequence[audio_pb2.Transcript], heard: Sequence[Heard]) -> str:
+def _key(
+    request: Request, decoded: DecodedAudio, transcripts: Sequence[audio_pb2.Transcript], heard: Sequence[Heard]
+) -> str:
     """Names a result by everything that it depends on."""
     digest = hashlib.sha256()
-    asked = (request.recording, request.channel_mode, request.display_name, request.formats, heard[0].known)
+    asked = (
+        request.recording,
+        request.sound,
+        request.display_name,
+        request.formats,
+        decoded.notices,
+        heard[0].known,
+        request.diarization,
+    )
     for part in (
         *(message.SerializeToString(deterministic=True) for message in transcripts),
         *(each.diarization.SerializeToString(deterministic=True) for each in heard),

@@ -54,17 +54,17 @@ class Machine:
 
 
 # What decoding, the interpreter's end and the C library's threads do: all with memory, time and files that are open.
-# read write close lseek munmap brk rt_sigaction rt_sigprocmask rt_sigreturn pread64 pwrite64 readv writev
+# read write close lseek ftruncate munmap brk rt_sigaction rt_sigprocmask rt_sigreturn pread64 pwrite64 readv writev
 # sched_yield mremap madvise nanosleep getpid exit exit_group getrusage sigaltstack gettid futex sched_getaffinity
 # restart_syscall clock_gettime clock_getres clock_nanosleep set_robust_list getrandom rseq membarrier
 _HARMLESS = {
     "x86_64": (
-        *(0, 1, 3, 8, 11, 12, 13, 14, 15, 17, 18, 19, 20),
+        *(0, 1, 3, 8, 77, 11, 12, 13, 14, 15, 17, 18, 19, 20),
         *(24, 25, 28, 35, 39, 60, 231, 98, 131, 186, 202, 204),
         *(219, 228, 229, 230, 273, 318, 334, 324),
     ),
     "aarch64": (
-        *(63, 64, 57, 62, 215, 214, 134, 135, 139, 67, 68, 65, 66),
+        *(63, 64, 57, 62, 46, 215, 214, 134, 135, 139, 67, 68, 65, 66),
         *(124, 216, 233, 101, 172, 93, 94, 165, 132, 178, 98, 123),
         *(128, 113, 114, 115, 99, 278, 293, 283),
     ),

@@ -17,22 +17,42 @@ from typing import Any, cast
 
 from careca.errors import CarecaError, InternalError, InvalidRecording, Overloaded, PreconditionFailed
 from careca.logs import get_logger
-from careca.types import SAMPLE_RATE, ChannelMode, Digest
+from careca.types import SAMPLE_RATE, AudioTracks, ChannelMode, Digest, Notice
 from careca_gateway.confinement import AUTO, SECCOMP
+from careca_gateway.notes import DecodedNote
+from careca_gateway.request import Sound
 
 CHILD = ("-I", "-m", "careca_gateway.decode_child")
 """What the Python of the process is told to run: isolated from paths and settings of this one."""
 
 MAX_CHANNELS = 8
-"""Most channels that are separated; each is as much work as a recording of its own."""
+"""Most channels that are separated, and most tracks that are used together; each is as much work as a recording of its
+own."""
 
-MIXABLE_REASONS = frozenset({"SINGLE_CHANNEL", "IDENTICAL_CHANNELS", "TOO_MANY_CHANNELS"})
-"""Why the channels of a recording may be refused that is fine when they are mixed."""
+TRACK_REASONS = frozenset(
+    {
+        "NO_SUCH_AUDIO_TRACK",
+        "SINGLE_AUDIO_TRACK",
+        "IDENTICAL_AUDIO_TRACKS",
+        "TOO_MANY_AUDIO_TRACKS",
+        "UNKNOWN_AUDIO_TRACK_CODEC",
+    }
+)
+"""Why the audio tracks that were asked for may be refused."""
+
+OTHER_SOUND_REASONS = frozenset({"SINGLE_CHANNEL", "IDENTICAL_CHANNELS", "TOO_MANY_CHANNELS", *TRACK_REASONS})
+"""Why a sound of a recording may be refused of which another one is fine."""
 
 _FAULT_BYTES = 8192
 """How much of what a failed decoder writes about itself goes to the log."""
 
 _log = get_logger(__name__)
+
+
+def drafts_needed(sound: Sound) -> int:
+    """How many files it takes to decode that sound, some of which may stay empty."""
+    several = sound.channel_mode is ChannelMode.SEPARATE or sound.audio_track in (AudioTracks.ALL, AudioTracks.EACH)
+    return MAX_CHANNELS if several else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,33 +92,38 @@ class Decoder:
 
         Raises ``PreconditionFailed`` (NOT_CONFINED) where confining is required and the kernel does not allow it.
         """
-        report = await self._run(Path(os.devnull), ChannelMode.MIX, [], lambda _: None)
+        report = await self._run(Path(os.devnull), Sound(), [], lambda _: None)
         layers: list[str] = report["confined"]
         log = _log.info if SECCOMP in layers or self._confinement != AUTO else _log.warning
         log("how decoders are confined", layers=layers, confinement=self._confinement)
         return layers
 
     async def decode(
-        self, recording: Path, mode: ChannelMode, audio: Sequence[Path], emit: Callable[[float], None]
-    ) -> tuple[Digest, ...]:
-        """Decodes ``recording`` and gives the digests of what was written; emits the fraction done.
+        self, recording: Path, sound: Sound, drafts: Sequence[Path], emit: Callable[[float], None]
+    ) -> DecodedNote:
+        """Decodes that sound of ``recording`` and tells what was written and noticed; emits the fraction done.
 
-        The mix of all channels goes to the one file in ``audio``. Separate channels go to the first of its files, one
-        each; there should be ``MAX_CHANNELS``.
+        It goes to the first of ``drafts``, of which there must be as many as ``drafts_needed`` says.
 
         Raises ``InvalidRecording`` with the reason NO_AUDIO, NOT_A_RECORDING, EMPTY_AUDIO, RECORDING_TOO_LONG,
-        DECODE_LIMIT_EXCEEDED or one of ``MIXABLE_REASONS``, and ``Overloaded`` where the disk is full. Cancelling kills
-        the process.
+        DECODE_LIMIT_EXCEEDED or one of ``OTHER_SOUND_REASONS``, and ``Overloaded`` where the disk is full. Cancelling
+        kills the process.
         """
         async with self._slot():
             try:
                 async with asyncio.timeout(self._limits.timeout_seconds):
-                    report = await self._run(recording, mode, audio, emit)
+                    report = await self._run(recording, sound, drafts, emit)
             except TimeoutError:
                 raise _limit_exceeded("time") from None
-        if report["damaged_packets"]:
-            _log.warning("the recording is damaged in places", damaged_packets=report["damaged_packets"])
-        return tuple(Digest(each["sha256"], each["size_bytes"]) for each in report["audio"])
+        notices = tuple(Notice(**each) for each in report["notices"])
+        if notices:
+            _log.info(
+                "noticed while decoding",
+                recording=recording.name,
+                notices=[each.code for each in notices],
+                raised_db=report["raised_db"],
+            )
+        return DecodedNote(tuple(Digest(**each) for each in report["audio"]), notices)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -113,10 +138,10 @@ class Decoder:
             self._slots.release()
 
     async def _run(
-        self, recording: Path, mode: ChannelMode, audio: Sequence[Path], emit: Callable[[float], None]
+        self, recording: Path, sound: Sound, drafts: Sequence[Path], emit: Callable[[float], None]
     ) -> dict[str, Any]:
         """What the process reports of its work. Raises what else it reports, or how it ended."""
-        process = await self._start(recording, mode, audio)
+        process = await self._start(recording, sound, drafts)
         report: dict[str, Any]
         try:
             report, fault = await asyncio.gather(
@@ -131,14 +156,15 @@ class Decoder:
             raise failure(report, status, fault)
         return report
 
-    async def _start(self, recording: Path, mode: ChannelMode, audio: Sequence[Path]) -> Process:
+    async def _start(self, recording: Path, sound: Sound, drafts: Sequence[Path]) -> Process:
         """The process, with the recording as its input and nothing else of ours but the files to write to."""
         with ExitStack() as files:
             source = files.enter_context(await asyncio.to_thread(recording.open, "rb"))
-            targets = [files.enter_context(await asyncio.to_thread(path.open, "wb")).fileno() for path in audio]
+            targets = [files.enter_context(await asyncio.to_thread(path.open, "w+b")).fileno() for path in drafts]
             options = {
                 "output_fds": targets,
-                "separate": mode is ChannelMode.SEPARATE,
+                "track": sound.audio_track,
+                "separate": sound.channel_mode is ChannelMode.SEPARATE,
                 "memory_bytes": self._limits.memory_bytes,
                 "cpu_seconds": self._limits.cpu_seconds,
                 "max_samples": int(self._limits.max_audio_seconds * SAMPLE_RATE),
@@ -183,7 +209,8 @@ def failure(report: dict[str, Any], status: int, fault: str) -> CarecaError:
                 f"{report['message']}; CARECA_DECODE_CONFINED=auto decodes all the same", reason="NOT_CONFINED"
             )
         case str(reason):
-            return InvalidRecording(report["message"], reason=reason)
+            field = "config.audio_track" if reason in TRACK_REASONS else ""
+            return InvalidRecording(report["message"], reason=reason, field=field)
     _log.warning("the decoder died", status=status, fault=fault)
     return _meaning_of_death(status)
 

@@ -10,9 +10,9 @@ from typing import Protocol, TypeVar
 
 from careca.errors import CarecaError, Overloaded
 from careca.logs import get_logger
-from careca.types import ChannelMode, Digest, Progress, Segment, StageReport
+from careca.types import Digest, Progress, Segment, StageReport
 from careca_gateway.intake import Intake
-from careca_gateway.request import Completed, Deadline, RecordingKnown, RecordingNeeded, Request, WorkEvent
+from careca_gateway.request import Completed, Deadline, RecordingKnown, RecordingNeeded, Request, Sound, WorkEvent
 from careca_gateway.store import HeldRecording, Store
 
 _RETRY_SECONDS = 5.0
@@ -72,7 +72,7 @@ class Gateway:
         ``chunks`` are read only after ``RecordingNeeded``. Closing the generator stops everything.
         """
         with self._admitted(), _RequestLog(request) as log, self._store.hold(request.recording) as recording:
-            async with aclosing(self._receive(recording, request.channel_mode, chunks)) as answers:
+            async with aclosing(self._receive(recording, request.sound, chunks)) as answers:
                 async for answer in answers:
                     yield answer
             async with aclosing(run(request, recording, deadline)) as events:
@@ -88,14 +88,14 @@ class Gateway:
     ) -> AsyncGenerator[RecordingNeeded | RecordingKnown, None]:
         """Says whether the recording is needed, and ends when the store has it. ``chunks`` as in ``transcribe``."""
         with self._admitted(), self._store.hold(digest) as recording:
-            async with aclosing(self._receive(recording, ChannelMode.MIX, chunks)) as answers:
+            async with aclosing(self._receive(recording, Sound(), chunks)) as answers:
                 async for answer in answers:
                     yield answer
 
     async def _receive(
-        self, recording: HeldRecording, mode: ChannelMode, chunks: AsyncIterator[bytes]
+        self, recording: HeldRecording, sound: Sound, chunks: AsyncIterator[bytes]
     ) -> AsyncGenerator[RecordingNeeded | RecordingKnown, None]:
-        if await asyncio.to_thread(recording.known, mode):
+        if await asyncio.to_thread(recording.known, sound):
             yield RecordingKnown()
             return
         with recording.upload() as upload:
@@ -136,7 +136,7 @@ class _RequestLog:
             recording=self._request.recording.sha256,
             recording_bytes=self._request.recording.size_bytes,
             name=self._request.display_name,
-            channel_mode=self._request.channel_mode.value,
+            sound=str(self._request.sound),
             seconds=round(time.monotonic() - self._started, 3),
             stages={report.stage.value: _summary(report) for report in self.reports},
         )

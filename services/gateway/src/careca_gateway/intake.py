@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from careca.errors import DeadlineExceeded, InvalidRecording
-from careca.types import ChannelMode
+from careca.types import AudioTracks
 from careca_gateway.allowance import check_length
-from careca_gateway.decode import MAX_CHANNELS, MIXABLE_REASONS, Decoder
+from careca_gateway.decode import OTHER_SOUND_REASONS, Decoder, drafts_needed
 from careca_gateway.pipeline import Finished
-from careca_gateway.store import HeldRecording, StoredAudio
+from careca_gateway.request import Sound
+from careca_gateway.store import DecodedAudio, HeldRecording
 from careca_gateway.upload import Upload
 
 
@@ -37,26 +38,26 @@ class Intake:
         await asyncio.to_thread(upload.finish)
 
     async def decode(
-        self, recording: HeldRecording, mode: ChannelMode, emit: Callable[[float], None]
-    ) -> Finished[tuple[StoredAudio, ...]]:
-        """The recording's audio, decoded unless the store has it: one, or one for each channel if they are separate.
+        self, recording: HeldRecording, sound: Sound, emit: Callable[[float], None]
+    ) -> Finished[DecodedAudio]:
+        """What that sound of the recording decodes to, decoded unless the store has it.
 
-        A recording that cannot be decoded in any mode is removed. Raises as ``HeldRecording.bring`` does.
+        A recording of which no sound can be decoded is removed. Raises as ``HeldRecording.bring`` does.
         """
-        if audio := await asyncio.to_thread(recording.stored_audio, mode):
-            check_length([each.digest for each in audio])
-            return Finished(audio, cached=True)
+        if decoded := await asyncio.to_thread(recording.stored_audio, sound):
+            check_length([each.digest for each in decoded.audio])
+            return Finished(decoded, cached=True)
         await asyncio.to_thread(recording.bring)
-        with recording.drafts(MAX_CHANNELS if mode is ChannelMode.SEPARATE else 1) as drafts:
+        with recording.drafts(drafts_needed(sound)) as drafts:
             try:
-                digests = await self._decoder.decode(recording.path, mode, drafts, emit)
+                note = await self._decoder.decode(recording.path, sound, drafts, emit)
             except InvalidRecording as error:
-                if error.reason not in MIXABLE_REASONS:
+                if sound.audio_track == AudioTracks.AUTO and error.reason not in OTHER_SOUND_REASONS:
                     await asyncio.to_thread(recording.discard)
                 raise
-            audio = await asyncio.to_thread(recording.keep_audio, mode, drafts, digests)
-        check_length(digests)
-        return Finished(audio, cached=False)
+            decoded = await asyncio.to_thread(recording.keep_audio, sound, drafts, note)
+        check_length(note.audio)
+        return Finished(decoded, cached=False)
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
         """The next chunk, ``None`` after the last."""

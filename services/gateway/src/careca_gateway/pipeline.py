@@ -3,8 +3,8 @@
 The pipeline knows its stages by what they do and not by how they are reached: their results pass through it unopened.
 One model stage that fails does not take the other down; the result then says which one failed and why.
 
-Where each channel of the recording is a speaker's own, a model stage works on one channel after the other. A request so
-never takes more than one place in a model service, and cannot be refused because of its own channels.
+Where each channel or track of the recording is a speaker's own, a model stage works on one after the other. So a
+request never takes more than one place in a model service, and cannot be refused because of its own channels.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from careca.errors import (
     Unavailable,
 )
 from careca.types import (
-    ChannelMode,
     DiarizationOptions,
     Progress,
     Stage,
@@ -37,18 +36,21 @@ from careca.types import (
     StageState,
     TranscriptionOptions,
 )
-from careca_gateway.request import Completed, Deadline, Request, WhoSpeaks, WorkEvent
-from careca_gateway.store import HeldRecording, StoredAudio
+from careca_gateway.request import Completed, Deadline, Request, Sound, WhoSpeaks, WorkEvent
+from careca_gateway.store import DecodedAudio, HeldRecording, StoredAudio
 from careca_gateway.telling import telling
 
-ANSWER_SECONDS = 1.0
-"""What model stages leave of the deadline, so that one stage's result still arrives if the other takes too long."""
+ANSWER_SECONDS = 5.0
+"""What model stages leave of the deadline, so that one stage's result still arrives if the other takes too long.
+
+Merging and sending take milliseconds on a quiet machine, and may take seconds where all processors are busy.
+"""
 
 PROGRESS_STEP = 0.01
 """Progress is told again when it has grown by this fraction."""
 
 _ONE_SPEAKER = DiarizationOptions(speaker_count=1)
-"""What is asked about a channel that is a speaker's own."""
+"""What is asked about a channel or a track that is a speaker's own."""
 
 _REFUSALS = (InvalidRequest, Overloaded)
 """Failures of a stage that mean the whole request: it must be changed, or come back later."""
@@ -80,12 +82,9 @@ class DecodeStage(Protocol):
     """Recordings to audio."""
 
     async def decode(
-        self, recording: HeldRecording, mode: ChannelMode, emit: Callable[[float], None]
-    ) -> Finished[tuple[StoredAudio, ...]]:
-        """The audio of ``recording``, one for each channel if they are separate; emits the fraction done.
-
-        All are of the same length. Raises ``InvalidRecording`` where there is none.
-        """
+        self, recording: HeldRecording, sound: Sound, emit: Callable[[float], None]
+    ) -> Finished[DecodedAudio]:
+        """The audio of ``recording``; emits the fraction done. Raises ``InvalidRecording`` where there is none."""
 
 
 class ModelStage(Protocol[O_contra, M_co]):
@@ -101,7 +100,7 @@ class MergeStage(Protocol[T, D, A, R_co]):
     """What the models found to a result, in two steps: all that does not depend on this request's course, and it."""
 
     async def merge(
-        self, request: Request, audio: Sequence[StoredAudio], found: Found[T, D], reports: tuple[StageReport, ...]
+        self, request: Request, decoded: DecodedAudio, found: Found[T, D], reports: tuple[StageReport, ...]
     ) -> Finished[A]:
         """Everything that is known of the recording; ``reports`` are those of the stages so far."""
 
@@ -178,19 +177,20 @@ class Pipeline(Generic[T, D, A, R]):
         clock = _Clock(Stage.DECODE, emit)
         with tracing.span("decode") as note:
             decoded = await self._decoder.decode(
-                recording, request.channel_mode, lambda fraction: emit(Progress(Stage.DECODE, fraction))
+                recording, request.sound, lambda fraction: emit(Progress(Stage.DECODE, fraction))
             )
             note(cached=decoded.cached)
         reports = [clock.succeeded(cached=decoded.cached)]
-        self._count(reports[0], decoded.message)
-        found, model_reports = await self._infer(request, decoded.message, deadline, emit)
+        audio = decoded.message.audio
+        self._count(reports[0], audio)
+        found, model_reports = await self._infer(request, audio, deadline, emit)
         reports += model_reports
         clock = _Clock(Stage.MERGE, emit)
         with tracing.span("merge") as note:
             merged = await self._merger.merge(request, decoded.message, found, tuple(reports))
             note(cached=merged.cached)
         reports.append(clock.succeeded(cached=merged.cached))
-        self._count(reports[-1], decoded.message)
+        self._count(reports[-1], audio)
         return Completed(self._merger.conclude(merged.message, tuple(reports)), tuple(reports))
 
     def _count(self, report: StageReport, audio: Sequence[StoredAudio]) -> None:
@@ -203,7 +203,7 @@ class Pipeline(Generic[T, D, A, R]):
     ) -> tuple[Found[T, D], tuple[StageReport, StageReport]]:
         """Runs both model stages at once. Raises where a refusal of one, or both failing, leaves no result."""
         within = deadline.earlier(ANSWER_SECONDS)
-        speakers = _ONE_SPEAKER if request.channel_mode is ChannelMode.SEPARATE else request.diarization
+        speakers = _ONE_SPEAKER if request.sound.of_speakers else request.diarization
         transcribe = partial(
             self._transcriber.run, options=request.transcription, skip_cache=request.skip_cache, deadline=within
         )

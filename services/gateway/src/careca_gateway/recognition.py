@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from careca import codec
 from careca.errors import CarecaError, InvalidRecording, InvalidRequest, PreconditionFailed
-from careca.types import ChannelMode, DiarizationOptions, Digest, KnownSpeaker, Speaker, Voice
+from careca.types import DiarizationOptions, Digest, KnownSpeaker, Speaker, Voice
 from careca.v1 import audio_pb2
 from careca_gateway.identity import KnownVoice, refuse_other_models
 from careca_gateway.pipeline import DecodeStage, Finished, ModelStage, last
-from careca_gateway.request import Deadline, WhoSpeaks, WorkEvent
+from careca_gateway.request import Deadline, Sound, WhoSpeaks, WorkEvent
 from careca_gateway.store import HeldRecording, Store, StoredAudio
 
 Diarizer = ModelStage[DiarizationOptions, audio_pb2.Diarization]
@@ -92,9 +92,9 @@ class DiarizeStage:
         """Who speaks in ``recording``."""
         digest = await asyncio.to_thread(_digest_of, recording)
         with self._store.hold(digest) as held:
-            if not await asyncio.to_thread(held.known, ChannelMode.MIX):
+            if not await asyncio.to_thread(held.known, Sound()):
                 await asyncio.to_thread(_keep, held, recording)
-            (audio,) = (await self._decoder.decode(held, ChannelMode.MIX, _ignore)).message
+            (audio,) = (await self._decoder.decode(held, Sound(), _ignore)).message.audio
             diarizing = self._diarizer.run(audio, _ALONE, skip_cache=skip_cache, deadline=deadline)
             finished = await last(diarizing, _ignore)
         speakers = codec.read_speakers(finished.message.speakers)

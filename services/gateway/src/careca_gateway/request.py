@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 from careca.errors import DeadlineExceeded
 from careca.types import (
+    AudioTrack,
+    AudioTracks,
     ChannelMode,
     DiarizationOptions,
     Digest,
@@ -23,6 +25,23 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
+class Sound:
+    """Which of a recording's sound is used. A recording may be decoded to other audio for each choice."""
+
+    channel_mode: ChannelMode = ChannelMode.MIX
+    audio_track: AudioTrack = AudioTracks.AUTO
+
+    @property
+    def of_speakers(self) -> bool:
+        """Whether there are several audios, each a speaker's own."""
+        return self.channel_mode is ChannelMode.SEPARATE or self.audio_track == AudioTracks.EACH
+
+    def __str__(self) -> str:
+        """A name for files: ``mix`` or ``separate``, with the track where one was chosen, as in ``mix.2``."""
+        return self.channel_mode if self.audio_track == AudioTracks.AUTO else f"{self.channel_mode}.{self.audio_track}"
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One recording to be worked on."""
 
@@ -34,7 +53,13 @@ class Request:
     skip_cache: bool = False
     formats: tuple[OutputFormat, ...] = ()
     channel_mode: ChannelMode = ChannelMode.MIX
+    audio_track: AudioTrack = AudioTracks.AUTO
     known_speakers: tuple[KnownSpeaker, ...] = ()
+
+    @property
+    def sound(self) -> Sound:
+        """Which of the recording's sound is used."""
+        return Sound(self.channel_mode, self.audio_track)
 
 
 @dataclass(frozen=True, slots=True)

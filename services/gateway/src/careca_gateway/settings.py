@@ -95,6 +95,12 @@ class GatewaySettings(ServiceSettings):
         description="Redis that holds the jobs, such as redis://localhost:6379/0: one that evicts nothing and writes "
         "everything to its disk, apart from the cache. Empty takes no jobs.",
     )
+    jobs_redis_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="Seconds that the Redis of the jobs gets to answer: it writes everything to its disk first.",
+    )
     job_slots: int = Field(
         default=8, ge=1, description="Jobs worked on at once, most of which wait for a model service."
     )

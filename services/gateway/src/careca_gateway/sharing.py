@@ -2,7 +2,7 @@
 
     recordings/<sha256>             as they were uploaded
     audio/<sha256>                  decoded audio
-    decoded/<sha256>.<mode>.json    which audio a recording decodes to
+    decoded/<sha256>.<sound>.json   which audio a recording decodes to, by the choice of its sound
     used/<key of a file>            empty; written when the file was used
 
 S3 does not know when a file was last used, and would have to be sent a recording again to be told: hence the marks.
@@ -10,16 +10,16 @@ S3 does not know when a file was last used, and would have to be sent a recordin
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from careca.errors import NotFound
 from careca.logs import get_logger
-from careca.types import ChannelMode, Digest
+from careca.types import Digest
 from careca_gateway.blobs import Blob, Blobs
+from careca_gateway.notes import DecodedNote
+from careca_gateway.request import Sound
 
 RECORDINGS, AUDIO, DECODED, USED = "recordings/", "audio/", "decoded/", "used/"
 """What the keys begin with: of recordings, of audio, of notes of what a recording decodes to, and of marks of use."""
@@ -57,17 +57,16 @@ class Sharing:
         if not self.use_recording(digest):
             self._blobs.put_file(RECORDINGS + digest.sha256, path)
 
-    def share_audio(self, recording: Digest, mode: ChannelMode, audio: Sequence[tuple[Digest, Path]]) -> None:
-        """Takes what the recording decodes to in that mode."""
-        for digest, path in audio:
+    def share_audio(self, recording: Digest, sound: Sound, note: DecodedNote, paths: Sequence[Path]) -> None:
+        """Takes what the recording's sound decodes to, which is at ``paths``."""
+        for digest, path in zip(note.audio, paths, strict=True):
             if not self._use(AUDIO, digest):
                 self._blobs.put_file(AUDIO + digest.sha256, path)
-        note = json.dumps([asdict(digest) for digest, _ in audio])
-        self._blobs.put(f"{DECODED}{recording.sha256}.{mode}.json", note.encode())
+        self._blobs.put(f"{DECODED}{recording.sha256}.{sound}.json", note.pack())
 
-    def decoded(self, recording: Digest, mode: ChannelMode) -> tuple[Digest, ...]:
-        """The digests of what the recording decodes to, none where that is not known."""
-        return self._read(f"{DECODED}{recording.sha256}.{mode}.json")
+    def decoded(self, recording: Digest, sound: Sound) -> DecodedNote | None:
+        """What the recording's sound decodes to, ``None`` where that is not known."""
+        return self._read(f"{DECODED}{recording.sha256}.{sound}.json")
 
     def fetch_recording(self, digest: Digest, path: Path) -> bool:
         """Writes the recording to ``path``, if it is there."""
@@ -95,7 +94,8 @@ class Sharing:
         notes = list(self._blobs.list(DECODED))
         left = in_use - {_name(file.key) for file in files if file.key.startswith(RECORDINGS)}
         needed_notes = {note.key for note in notes if _recording_of(note.key) in left}
-        needed = in_use | {digest.sha256 for key in needed_notes for digest in self._read(key)}
+        left_audio = (digest for key in needed_notes if (note := self._read(key)) for digest in note.audio)
+        needed = in_use | {digest.sha256 for digest in left_audio}
         # Marks come last: whoever uses a file marks it, looks whether it is still there, and only then relies on it.
         marks = {mark.key.removeprefix(USED): mark.modified_unix for mark in self._blobs.list(USED)}
         gone = list(self._disposable(files, needed, marks))
@@ -130,11 +130,11 @@ class Sharing:
         blob = self._blobs.find(key)
         return blob is not None and blob.size_bytes == size_bytes
 
-    def _read(self, note: str) -> tuple[Digest, ...]:
+    def _read(self, key: str) -> DecodedNote | None:
         try:
-            return tuple(Digest(**each) for each in json.loads(self._blobs.get(note)))
-        except (NotFound, ValueError, TypeError):
-            return ()
+            return DecodedNote.unpack(self._blobs.get(key))
+        except NotFound:
+            return None
 
     def _fetch(self, key: str, path: Path) -> bool:
         try:

@@ -2,7 +2,8 @@
 
     recordings/<sha256>         the bytes as they were uploaded
     audio/<sha256>.s16          decoded audio: 16 kHz mono signed 16-bit little-endian PCM
-    decoded/<sha256>.mix.json   which audio a recording decodes to when its channels are mixed; .separate.json: when not
+    decoded/<sha256>.mix.json   which audio a recording decodes to, and what the decoder noticed (careca_gateway.notes);
+                                .separate.json: where each channel is a speaker's own; .mix.2.json: of track 2
     drafts/                     what is being written; moved into place when it is whole, removed at the next start
 
 Everything here blocks and is called from threads. The least recently used files go first once there are too many bytes;
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -25,14 +25,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from careca.errors import InvalidRecording, PreconditionFailed
 from careca.logs import get_logger
-from careca.types import SAMPLE_BYTES, SAMPLE_RATE, ChannelMode, Digest
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest, Notice
 from careca_gateway import allowance
+from careca_gateway.notes import DecodedNote
+from careca_gateway.request import Sound
 from careca_gateway.sharing import Sharing
 from careca_gateway.upload import Upload, disk_space, store_full
 
@@ -53,6 +55,16 @@ class StoredAudio:
     def duration(self) -> float:
         """Length in seconds."""
         return self.digest.size_bytes / SAMPLE_BYTES / SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedAudio:
+    """What a recording's sound decodes to."""
+
+    audio: tuple[StoredAudio, ...]
+    """One, or one for each channel or track where each is a speaker's own; all of the same length."""
+    notices: tuple[Notice, ...] = ()
+    """What the decoder noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,15 +212,16 @@ class Store:
                 excess -= status.st_size
                 _log.info("swept from the store", folder=path.parent.name, name=path.name, size_bytes=status.st_size)
         for path, _ in _files(self.decoded):
-            audio = _read_decoded(path)
-            if not audio or not all(self.audio_path(digest).exists() for digest in audio):
+            note = _read_decoded(path)
+            if not note or not all(self.audio_path(digest).exists() for digest in note.audio):
                 path.unlink(missing_ok=True)
 
     def _audio_of(self, recordings: frozenset[str]) -> frozenset[str]:
         """The names of the audio of recordings that are not there themselves: all that is left to work on."""
         missing = {sha256 for sha256 in recordings if not (self.recordings / sha256).exists()}
-        notes = (self.decoded / f"{sha256}.{mode}.json" for sha256 in missing for mode in ChannelMode)
-        return frozenset(self.audio_path(digest).name for note in notes for digest in _read_decoded(note))
+        paths = (path for path, _ in _files(self.decoded) if path.name.partition(".")[0] in missing)
+        notes = (note for path in paths if (note := _read_decoded(path)))
+        return frozenset(self.audio_path(digest).name for note in notes for digest in note.audio)
 
     def audio_path(self, digest: Digest) -> Path:
         """Where the audio of that digest is or would be."""
@@ -278,28 +291,29 @@ class HeldRecording:
             while self._pinned:
                 self._store.unpin(self._pinned.pop())
 
-    def known(self, mode: ChannelMode) -> bool:
-        """Whether the recording can be worked on in that mode without being sent; marks it as used now.
+    def known(self, sound: Sound) -> bool:
+        """Whether that sound of the recording can be worked on without it being sent; marks it as used now.
 
         Where gateways share recordings, any of them can then.
         """
         at_hand = _touch(self.path, self.digest.size_bytes)
         if not self._sharing:
-            return bool(self.stored_audio(mode)) or at_hand
+            return bool(self.stored_audio(sound)) or at_hand
         if at_hand:
             self._sharing.share_recording(self.digest, self.path)
             return True
-        return self._sharing.use_recording(self.digest) or self._sharing.use_audio(
-            self._sharing.decoded(self.digest, mode)
-        )
+        if self._sharing.use_recording(self.digest):
+            return True
+        note = self._sharing.decoded(self.digest, sound)
+        return note is not None and self._sharing.use_audio(note.audio)
 
-    def require(self, mode: ChannelMode) -> None:
-        """Makes sure that the recording can be worked on, long after it was sent.
+    def require(self, sound: Sound) -> None:
+        """Makes sure that that sound of the recording can be worked on, long after it was sent.
 
         Raises ``PreconditionFailed`` where neither it nor its audio is there any more (RECORDING_MISSING), and where
         its bytes are not what they were (RECORDING_CORRUPT).
         """
-        if self.stored_audio(mode):
+        if self.stored_audio(sound):
             return
         if self.path.exists():
             self._check(self.path)
@@ -315,21 +329,23 @@ class HeldRecording:
                 metadata={"sha256": self.digest.sha256},
             )
 
-    def stored_audio(self, mode: ChannelMode) -> tuple[StoredAudio, ...]:
-        """The audio, one for each channel if they are separate, that was decoded from this recording before.
+    def stored_audio(self, sound: Sound) -> DecodedAudio | None:
+        """What that sound of the recording was decoded to before.
 
-        Empty where the store does not have all of it any more. Marks it as used now.
+        ``None`` where the store does not have all of it any more. Marks it as used now.
         """
-        audio = self._audio(_read_decoded(self._decoded(mode)))
+        note = _read_decoded(self._decoded(sound))
+        audio = self._audio(note)
         if self._sharing and not (audio and all(each.path.exists() for each in audio)):
-            audio = self._audio(self._sharing.decoded(self.digest, mode))
+            note = self._sharing.decoded(self.digest, sound)
+            audio = self._audio(note)
             if not all(self._fetched_audio(each) for each in audio):
-                return ()
+                return None
         present = [_touch(each.path, each.digest.size_bytes) for each in audio]
-        if not audio or not all(present):
-            return ()
+        if not note or not all(present):
+            return None
         _touch(self.path, self.digest.size_bytes)
-        return audio
+        return DecodedAudio(audio, note.notices)
 
     @contextmanager
     def upload(self) -> Iterator[Upload]:
@@ -344,19 +360,17 @@ class HeldRecording:
         with ExitStack() as stack:
             yield tuple(stack.enter_context(self._store.draft()) for _ in range(count))
 
-    def keep_audio(
-        self, mode: ChannelMode, drafts: Sequence[Path], digests: Sequence[Digest]
-    ) -> tuple[StoredAudio, ...]:
-        """Takes the first of ``drafts``, whose ``digests`` are given, as what the recording decodes to in that mode."""
-        audio = self._audio(digests)
-        with disk_space(), self._store.draft() as note:
+    def keep_audio(self, sound: Sound, drafts: Sequence[Path], note: DecodedNote) -> DecodedAudio:
+        """Takes the first of ``drafts``, which ``note`` tells of, as what that sound of the recording decodes to."""
+        audio = self._audio(note)
+        with disk_space(), self._store.draft() as written:
             for each, draft in zip(audio, drafts, strict=False):
                 draft.replace(each.path)
-            note.write_text(json.dumps([asdict(digest) for digest in digests]))
-            note.replace(self._decoded(mode))
+            written.write_bytes(note.pack())
+            written.replace(self._decoded(sound))
         if self._sharing:
-            self._sharing.share_audio(self.digest, mode, [(each.digest, each.path) for each in audio])
-        return audio
+            self._sharing.share_audio(self.digest, sound, note, [each.path for each in audio])
+        return DecodedAudio(audio, note.notices)
 
     def discard(self) -> None:
         """Removes the recording, which proved to be unusable, unless another request works on it as well."""
@@ -401,12 +415,13 @@ class HeldRecording:
                 return True
         return False
 
-    def _decoded(self, mode: ChannelMode) -> Path:
-        """The note of what the recording decodes to in that mode."""
-        return self._store.decoded / f"{self.digest.sha256}.{mode}.json"
+    def _decoded(self, sound: Sound) -> Path:
+        """The note of what that sound of the recording decodes to."""
+        return self._store.decoded / f"{self.digest.sha256}.{sound}.json"
 
-    def _audio(self, digests: Sequence[Digest]) -> tuple[StoredAudio, ...]:
-        """The audio of those digests, held from now on."""
+    def _audio(self, note: DecodedNote | None) -> tuple[StoredAudio, ...]:
+        """The audio that ``note`` tells of, held from now on."""
+        digests = note.audio if note else ()
         audio = tuple(StoredAudio(digest, self._store.audio_path(digest)) for digest in digests)
         for each in audio:
             self.pin(each.path)
@@ -441,9 +456,9 @@ def _digest_of(path: Path) -> Digest:
         return Digest(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
 
 
-def _read_decoded(path: Path) -> tuple[Digest, ...]:
-    """The digests of the audio in a note of the store, none where there is no such note or it cannot be read."""
+def _read_decoded(path: Path) -> DecodedNote | None:
+    """A note of the store, ``None`` where there is no such note or it cannot be read."""
     try:
-        return tuple(Digest(**each) for each in json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
-        return ()
+        return DecodedNote.unpack(path.read_bytes())
+    except FileNotFoundError:
+        return None

@@ -30,6 +30,7 @@ def decode_request(config: gateway_pb2.TranscribeRequest.Config) -> Request:
         skip_cache=config.cache_control.skip_cache,
         formats=tuple(dict.fromkeys(formats)),
         channel_mode=codec.decode_channel_mode(config.channel_mode, config.diarization),
+        audio_track=codec.decode_audio_track(config),
         known_speakers=codec.decode_known_speakers(config.known_speakers),
     )
 

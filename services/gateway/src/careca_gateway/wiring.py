@@ -62,7 +62,11 @@ def wire(settings: GatewaySettings) -> Wiring:
         merger=assembler,
         observer=metrics,
     )
-    queue = RedisJobQueue(settings.jobs_redis_url) if settings.jobs_redis_url else None
+    queue = (
+        RedisJobQueue(settings.jobs_redis_url, timeout_seconds=settings.jobs_redis_timeout_seconds)
+        if settings.jobs_redis_url
+        else None
+    )
     housekeeper = Housekeeper(store, memory, metrics.store_used, queue.recordings_in_use if queue else None)
     gateway = Gateway(
         store=store,

@@ -28,12 +28,14 @@ from careca.codec.jobs import (
 )
 from careca.codec.known_speakers import decode_known_speakers, encode_known_speaker
 from careca.codec.options import (
+    decode_audio_track,
     decode_channel_mode,
     decode_diarization_options,
     decode_transcription_options,
     encode_channel_mode,
     encode_diarization_options,
     encode_transcription_options,
+    set_audio_track,
 )
 from careca.codec.result import FORMATS, decode_format, decode_result, encode_format, encode_result
 from careca.codec.scalars import (
@@ -66,6 +68,7 @@ __all__ = [
     "FORMATS",
     "STAGES",
     "check_name",
+    "decode_audio_track",
     "decode_cache_stats",
     "decode_channel_mode",
     "decode_clear_scope",
@@ -114,5 +117,6 @@ __all__ = [
     "encode_transcription_options",
     "is_nameable",
     "read_speakers",
+    "set_audio_track",
     "write_speakers",
 ]

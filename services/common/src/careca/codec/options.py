@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
+from careca import languages
 from careca.errors import InvalidRequest
-from careca.types import ChannelMode, DiarizationOptions, TranscriptionOptions
+from careca.types import AudioTrack, AudioTracks, ChannelMode, DiarizationOptions, TranscriptionOptions
 from careca.v1 import audio_pb2, gateway_pb2
 
 MAX_BEAM_SIZE = 20
@@ -24,6 +24,9 @@ MAX_HOTWORD_CHARACTERS = 100
 MAX_SPEAKERS = 50
 """Greatest number of speakers that can be asked for."""
 
+MAX_AUDIO_TRACK = 999
+"""Greatest number of an audio track that can be asked for: recordings have no more tracks."""
+
 _CHANNEL_MODES: Mapping[ChannelMode, gateway_pb2.ChannelMode.ValueType] = {
     ChannelMode.MIX: gateway_pb2.CHANNEL_MODE_MIX,
     ChannelMode.SEPARATE: gateway_pb2.CHANNEL_MODE_SEPARATE,
@@ -33,19 +36,22 @@ _CHANNEL_MODES_BY_NUMBER = {
     **{number: mode for mode, number in _CHANNEL_MODES.items()},
 }
 
-# Whisper's languages are ISO 639-1 but for two that have no such code (haw, yue).
-_LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")
+_AUDIO_TRACK_MODES: Mapping[AudioTracks, gateway_pb2.AudioTrackMode.ValueType] = {
+    AudioTracks.AUTO: gateway_pb2.AUDIO_TRACK_MODE_AUTO,
+    AudioTracks.ALL: gateway_pb2.AUDIO_TRACK_MODE_ALL,
+    AudioTracks.EACH: gateway_pb2.AUDIO_TRACK_MODE_EACH,
+}
+_AUDIO_TRACK_MODES_BY_NUMBER = {
+    gateway_pb2.AUDIO_TRACK_MODE_UNSPECIFIED: AudioTracks.AUTO,
+    **{number: mode for mode, number in _AUDIO_TRACK_MODES.items()},
+}
 
 
 def decode_transcription_options(
     message: audio_pb2.TranscriptionOptions, field: str = "config.options"
 ) -> TranscriptionOptions:
     """The options in ``message``. Raises ``InvalidRequest`` with the path of the field that is out of range."""
-    if message.language_code and not _LANGUAGE_CODE.fullmatch(message.language_code):
-        raise InvalidRequest(
-            f"{field}.language_code must be a lower-case ISO 639-1 code such as en, or empty to detect the language",
-            field=f"{field}.language_code",
-        )
+    language = _decode_language(message.language_code, f"{field}.language_code")
     if len(message.initial_prompt) > MAX_PROMPT_CHARACTERS:
         raise InvalidRequest(
             f"{field}.initial_prompt has {len(message.initial_prompt)} characters; "
@@ -57,7 +63,7 @@ def decode_transcription_options(
     beam_size = message.beam_size if message.HasField("beam_size") else defaults.beam_size
     _check_range(beam_size, MAX_BEAM_SIZE, f"{field}.beam_size")
     return TranscriptionOptions(
-        language=message.language_code or None,
+        language=language,
         translate=message.translate,
         initial_prompt=message.initial_prompt,
         hotwords=tuple(message.hotwords),
@@ -130,14 +136,63 @@ def decode_channel_mode(
             metadata={"value": str(number)},
         )
     if mode is ChannelMode.SEPARATE:
-        for name in ("speaker_count", "min_speaker_count", "max_speaker_count"):
-            if options.HasField(name):
-                raise InvalidRequest(
-                    f"{field}.diarization.{name} does not go with separate channels, each of which is one speaker: "
-                    "leave it out, or have the channels mixed",
-                    field=f"{field}.diarization.{name}",
-                )
+        _refuse_speaker_counts(options, field, "separate channels", "have the channels mixed")
     return mode
+
+
+def set_audio_track(config: gateway_pb2.TranscribeRequest.Config, track: AudioTrack) -> None:
+    """Asks for the audio track or tracks in ``config``."""
+    if isinstance(track, AudioTracks):
+        config.audio_track_mode = _AUDIO_TRACK_MODES[track]
+    else:
+        config.audio_track = track
+
+
+def decode_audio_track(config: gateway_pb2.TranscribeRequest.Config, field: str = "config") -> AudioTrack:
+    """The audio track or tracks that ``config`` asks for.
+
+    Raises ``InvalidRequest`` where there can be no such track, or where it does not go with what else is asked for.
+    """
+    if config.HasField("audio_track"):
+        _check_range(config.audio_track, MAX_AUDIO_TRACK, f"{field}.audio_track")
+        return config.audio_track
+    mode = _AUDIO_TRACK_MODES_BY_NUMBER.get(config.audio_track_mode)
+    if mode is None:
+        raise InvalidRequest(
+            f"{field}.audio_track_mode must name an audio track mode, but is {config.audio_track_mode}",
+            field=f"{field}.audio_track_mode",
+            metadata={"value": str(config.audio_track_mode)},
+        )
+    if mode is not AudioTracks.AUTO and config.channel_mode == gateway_pb2.CHANNEL_MODE_SEPARATE:
+        raise InvalidRequest(
+            f"{field}.audio_track_mode {mode} does not go with separate channels: name one track by its number, whose "
+            "channels are to be separated, or have the channels mixed",
+            field=f"{field}.audio_track_mode",
+            metadata={"value": mode},
+        )
+    if mode is AudioTracks.EACH:
+        _refuse_speaker_counts(config.diarization, field, "separate tracks", "use one track")
+    return mode
+
+
+def _refuse_speaker_counts(options: audio_pb2.DiarizationOptions, field: str, what: str, instead: str) -> None:
+    for name in ("speaker_count", "min_speaker_count", "max_speaker_count"):
+        if options.HasField(name):
+            raise InvalidRequest(
+                f"{field}.diarization.{name} does not go with {what}, each of which is one speaker: "
+                f"leave it out, or {instead}",
+                field=f"{field}.diarization.{name}",
+            )
+
+
+def _decode_language(text: str, field: str) -> str | None:
+    """The code of the language, by which all ways to write it share cached results; ``None`` where none is given."""
+    if not text:
+        return None
+    code = languages.code_of(text)
+    if code is None:
+        raise InvalidRequest(f"{field}: {languages.unknown(text)}", reason="UNKNOWN_LANGUAGE", field=field)
+    return code
 
 
 def _check_range(value: int, greatest: int, field: str) -> None:

@@ -114,7 +114,7 @@ class AudioCall(Generic[Q, S]):
                 pause = next(pauses, None)
                 if pause is None or not deadline.allows(pause):
                     raise
-                _log.info("a service is asked again", reason=error.reason, error=error.message)
+                _log.info("a service is asked again", address=replica.address, reason=error.reason, error=error.message)
                 await asyncio.sleep(pause)
                 replica = self._replicas.best()
 

@@ -1,6 +1,8 @@
 """The textual forms of a result: pure functions from ``Result`` to text, ready to be written to a file.
 
-A partial result says so wherever the form has room for a comment: in JSON, text, WebVTT and STM.
+What a person should know, the result's notices and that it is partial, stands in JSON's own fields and above the
+content of text, WebVTT and STM as comments. SubRip, TSV and RTTM have none: the first two know no comments, and widely
+used readers of RTTM, pyannote's among them, take a comment for a turn.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from careca.types import Result
-from careca_gateway.formats.notice import notices
+from careca_gateway.formats.notice import header
 
 _CHANNEL = 1
 _UNKNOWN_SPEAKER = "UNKNOWN"
@@ -27,9 +27,9 @@ def rttm(result: Result, name: str) -> str:
 
 
 def stm(result: Result, name: str) -> str:
-    """One line for each utterance: file, channel, speaker, start, end, text."""
+    """One line for each utterance: file, channel, speaker, start, end, text; comments with the notices above them."""
     recording = file_id(name)
-    lines = [f";; {notice}" for notice in notices(result)]
+    lines = [f";; {line}" for line in header(result)]
     for utterance in result.utterances:
         speaker = _as_field(utterance.speaker or _UNKNOWN_SPEAKER)
         times = f"{utterance.start:.3f} {utterance.end:.3f}"

@@ -1,14 +1,16 @@
-"""What the textual forms say about a result of which a stage is missing."""
+"""What the textual forms say above their content: which stages failed, and the result's notices."""
 
 from __future__ import annotations
 
+from careca.notices import as_line
 from careca.types import Result, StageState
 
 
-def notices(result: Result) -> list[str]:
-    """One line for each stage that failed, without line breaks; none for a complete result."""
-    return [
+def header(result: Result) -> list[str]:
+    """One line for each stage that failed and for each notice, without line breaks; mostly none."""
+    failures = [
         " ".join(f"partial result: the stage {report.stage} failed: {report.error_message}".split())
         for report in result.stages
         if report.state is StageState.FAILED
     ]
+    return [*failures, *map(as_line, result.notices)]

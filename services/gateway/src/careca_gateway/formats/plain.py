@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from careca.clock import clock
 from careca.types import Result
-from careca_gateway.formats.notice import notices
+from careca_gateway.formats.notice import header
 
 _TSV_HEADER = "start\tend\tspeaker\ttext"
 
 
 def txt(result: Result, name: str) -> str:
-    """One line for each utterance: ``[start - end] speaker: text``, times as hours:minutes:seconds."""
-    lines = [f";; {notice}" for notice in notices(result)]
+    """One line for each utterance: ``[start - end] speaker: text``, times as hours:minutes:seconds.
+
+    What a person should know stands above them, in lines that begin with ``;;``.
+    """
+    lines = [f";; {line}" for line in header(result)]
     for utterance in result.utterances:
         speaker = f"{utterance.speaker}: " if utterance.speaker else ""
-        times = f"[{_clock(utterance.start)} - {_clock(utterance.end)}]"
+        times = f"[{clock(utterance.start)} - {clock(utterance.end)}]"
         lines.append(f"{times} {speaker}{' '.join(utterance.text.split())}")
     return "".join(f"{line}\n" for line in lines)
 
@@ -25,10 +29,3 @@ def tsv(result: Result, name: str) -> str:
         start, end = round(utterance.start * 1000), round(utterance.end * 1000)
         lines.append(f"{start}\t{end}\t{utterance.speaker or ''}\t{' '.join(utterance.text.split())}")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _clock(seconds: float) -> str:
-    """``hh:mm:ss.mmm``."""
-    milliseconds = round(seconds * 1000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds / 1000:06.3f}"

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
 
+from careca.clock import clock
 from careca.types import Result, Utterance, Word
-from careca_gateway.formats.notice import notices
+from careca_gateway.formats.notice import header
 from careca_gateway.words import columns, ends_sentence, gaps, spans
 
 LINE_COLUMNS = 42
@@ -42,20 +43,20 @@ class Cue:
 def srt(result: Result, name: str) -> str:
     """SubRip: numbered cues, the speaker in front of the text."""
     blocks = [
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_without_arrows(chr(10).join(cue.lines))}\n"
+        f"{number}\n{clock(cue.start, ',')} --> {clock(cue.end, ',')}\n{_without_arrows(chr(10).join(cue.lines))}\n"
         for number, cue in enumerate(cues(result, prefixed=True), start=1)
     ]
     return "\n".join(blocks)
 
 
 def vtt(result: Result, name: str) -> str:
-    """WebVTT: the speaker in a voice tag, what failed in notes."""
+    """WebVTT: the speaker in a voice tag, what failed and the notices in notes."""
     blocks = ["WEBVTT\n"]
-    blocks += [f"NOTE {_escaped(notice)}\n" for notice in notices(result)]
+    blocks += [f"NOTE {_escaped(line)}\n" for line in header(result)]
     for cue in cues(result, prefixed=False):
         text = _escaped("\n".join(cue.lines))
         voice = f"<v {_escaped(cue.speaker)}>{text}</v>" if cue.speaker else text
-        blocks.append(f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{voice}\n")
+        blocks.append(f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{voice}\n")
     return "\n".join(blocks)
 
 
@@ -128,12 +129,6 @@ class _Page:
     def _fits_last_line(self, gap: str, text: str) -> bool:
         line = self._lines[-1]
         return not line or columns(line) + len(gap) + columns(text) <= LINE_COLUMNS
-
-
-def _clock(seconds: float, point: str) -> str:
-    """``hh:mm:ss,mmm`` with the given decimal point."""
-    total, milliseconds = divmod(round(seconds * 1000), 1000)
-    return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}{point}{milliseconds:03d}"
 
 
 def _without_arrows(text: str) -> str:

@@ -25,6 +25,7 @@ from careca.errors import (
     PreconditionFailed,
     Unavailable,
 )
+from careca.interceptors import DEADLINE_SLACK_SECONDS
 from careca.logs import get_logger
 from careca.types import Job, JobPriority, JobState, StageReport
 from careca.v1 import gateway_pb2
@@ -43,9 +44,6 @@ from careca_gateway.telling import telling
 
 Response = gateway_pb2.TranscribeResponse
 Config = gateway_pb2.TranscribeRequest.Config
-
-_DEADLINE_SLACK_SECONDS = 0.1
-"""A caller whose deadline passes takes the call back a little before the deadline has passed here."""
 
 _MAX_ID = 128
 
@@ -228,7 +226,7 @@ class JobCalls:
         """
         if self._stopping():
             return
-        late = None if call.deadline.allows(_DEADLINE_SLACK_SECONDS) else DeadlineExceeded("the deadline passed")
+        late = None if call.deadline.allows(DEADLINE_SLACK_SECONDS) else DeadlineExceeded("the deadline passed")
         try:
             left = await self._queue.cancel(job.id, caller=call.name, error=late)
         except CarecaError as error:

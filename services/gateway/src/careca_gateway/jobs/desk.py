@@ -98,7 +98,7 @@ class JobDesk:
         if asked.webhook_url:
             self._check_webhook(asked.webhook_url)
         with self._store.hold(request.recording) as recording:
-            if not await asyncio.to_thread(recording.known, request.channel_mode):
+            if not await asyncio.to_thread(recording.known, request.sound):
                 raise PreconditionFailed(
                     f"the gateway does not have the recording {request.recording.sha256}: upload it first",
                     reason="RECORDING_MISSING",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -43,16 +44,19 @@ _RETRY_AFTER_SECONDS = 30.0
 class RedisJobQueue(JobQueue):
     """Jobs in a Redis that evicts nothing."""
 
-    def __init__(self, redis_url: str, *, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self, redis_url: str, *, timeout_seconds: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Connects to nothing yet.
 
         Args:
             redis_url: where Redis is, as redis-py reads it.
             timeout_seconds: most that one question to Redis may take; one that writes all to disk may be slow.
+            clock: a steady clock, in seconds, which tells how long a worker has been silent.
         """
         self._script = JobScript(redis_url, timeout_seconds=timeout_seconds)
         self._news = News(self._script.client, f"{PREFIX}:news")
-        self._silences = Silences()
+        self._silences = Silences(clock)
         self._failures = 0
 
     async def open(self) -> None:

@@ -109,7 +109,7 @@ class JobWork:
     ) -> Completed[gateway_pb2.TranscribeResponse]:
         with serving(self._caller_of(lease.job.submitter)), self._store.hold(request.recording) as recording:
             if not lease.caller:  # a call's recording was there a moment ago
-                await asyncio.to_thread(recording.require, request.channel_mode)
+                await asyncio.to_thread(recording.require, request.sound)
             running = self._pipelines(lease, kept).run(request, recording, deadline)
             async with aclosing(running) as events:
                 async for event in events:

@@ -1,0 +1,144 @@
+"""Declipping: what was cut off at full scale is put back before voices are compared, since clipping makes them alike.
+
+The samples around are modelled as an autoregressive process. The missing ones are those that the model predicts with
+the least error; model and samples are found in turn (Janssen, Veldhuis and Vries, "Adaptive interpolation of
+discrete-time signals that can be modeled as autoregressive processes", IEEE Transactions on Acoustics, Speech, and
+Signal Processing, 1986). No sample becomes smaller than full scale, as it was cut off there.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import solve_toeplitz, solveh_banded
+
+from careca.audio import Audio
+from careca.logs import get_logger
+from careca.types import SAMPLE_BYTES
+
+Floats = npt.NDArray[np.float64]
+
+_FULL_SCALE = 32_767
+"""Samples as large as this, of either sign, were cut off."""
+
+_LEAST_SHARE = 1e-4
+"""Share of samples at full scale below which a recording is not clipped but as loud as it can be."""
+
+_HEADROOM = 4
+"""The restored audio is so many times quieter, so that what was cut off has room: 12 dB."""
+
+_WINDOW = 2048
+"""Samples that are modelled at once: 128 ms, in which speech changes little. The middle half is kept."""
+
+_MOST_MISSING = _WINDOW // 2
+"""Where more of a window was cut off, what is left says too little about it: it stays as it is."""
+
+_ORDER = 32
+"""Order of the model: enough for the resonances of a voice up to 8 kHz."""
+
+_ROUNDS = 5
+"""After five rounds of model and samples little changes any more."""
+
+_BLOCK = 1 << 20
+"""Samples that are looked at at once, which bounds the memory."""
+
+_log = get_logger(__name__)
+
+
+def declipped(audio: Audio, directory: Path | None = None) -> Audio:
+    """The audio, quieter and with its peaks restored, if it is clipped; else ``audio`` itself.
+
+    The restored samples are in a temporary file in ``directory`` that has no name and goes with them. Where there is no
+    room for it, the audio stays clipped, and the log says so.
+    """
+    samples = audio.samples
+    blocks = range(0, len(samples), _BLOCK)
+    clipped = sum(int(np.count_nonzero(_cut_off(samples[start : start + _BLOCK]))) for start in blocks)
+    if clipped < max(1.0, _LEAST_SHARE * len(samples)) or len(samples) < _WINDOW:
+        return audio
+    _log.info("clipped audio is restored", clipped_samples=clipped, share=round(clipped / len(samples), 5))
+    try:
+        restored = _new_samples(len(samples), directory)
+    except OSError as error:
+        _log.warning("clipped audio cannot be restored", error=str(error))
+        return audio
+    for start in blocks:
+        restored[start : start + _BLOCK] = np.round(samples[start : start + _BLOCK] / _HEADROOM)
+    for start in _window_starts(len(samples)):
+        window = slice(start, start + _WINDOW)
+        missing = np.flatnonzero(_cut_off(samples[window]))
+        first = 0 if start == 0 else _WINDOW // 4
+        last = _WINDOW if start + _WINDOW == len(samples) else _WINDOW - _WINDOW // 4
+        kept = (missing >= first) & (missing < last)
+        if kept.any() and len(missing) <= _MOST_MISSING:
+            values = _interpolate(samples[window] / _FULL_SCALE, missing)[kept]
+            restored[start + missing[kept]] = np.round(np.clip(values, -_HEADROOM, _HEADROOM) * _FULL_SCALE / _HEADROOM)
+    return Audio(restored)
+
+
+def _new_samples(count: int, directory: Path | None) -> npt.NDArray[np.int16]:
+    """Room for samples in a file. Raises ``OSError`` where the disk is full, which a mapped file would not."""
+    with tempfile.TemporaryFile(dir=directory, prefix="careca-declipped-") as file:
+        os.posix_fallocate(file.fileno(), 0, count * SAMPLE_BYTES)
+        return np.memmap(file, dtype=np.int16, mode="r+", shape=(count,))
+
+
+def _cut_off(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
+    return (samples >= _FULL_SCALE) | (samples <= -_FULL_SCALE)
+
+
+def _window_starts(samples: int) -> list[int]:
+    """Starts of windows that overlap by half; the last one ends with the audio."""
+    last = samples - _WINDOW
+    return [*range(0, last, _WINDOW // 2), last]
+
+
+def _interpolate(samples: Floats, missing: npt.NDArray[np.int64]) -> Floats:
+    """The values of the ``missing`` samples of a window, whose full scale is 1: shape (missing,)."""
+    signs = np.sign(samples[missing])
+    known = samples.copy()
+    known[missing] = 0.0
+    restored = samples.copy()
+    apart = _distances(missing)
+    taper = np.hanning(len(samples))
+    for _ in range(_ROUNDS):
+        weights = _prediction_weights(restored * taper)
+        band = weights[apart]
+        band[0] *= 1.0 + 1e-6
+        around = np.convolve(known, np.concatenate([weights[_ORDER:0:-1], weights[: _ORDER + 1]]))[missing + _ORDER]
+        restored[missing] = signs * np.maximum(signs * solveh_banded(band, -around, lower=True), 1.0)
+    return restored[missing]
+
+
+def _distances(missing: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How far each missing sample is from the one that is so many places further: (places, missing).
+
+    What is further than the order of the model reaches is one beyond it. That is a symmetric matrix in banded form.
+    """
+    places = min(_ORDER + 1, len(missing))
+    apart = np.full((places, len(missing)), _ORDER + 1, dtype=np.int64)
+    for place in range(places):
+        apart[place, : len(missing) - place] = np.minimum(missing[place:] - missing[: len(missing) - place], _ORDER + 1)
+    return apart
+
+
+def _prediction_weights(samples: Floats) -> Floats:
+    """How much two samples weigh together in the squared error of prediction, by their distance: (order + 2,).
+
+    That is the autocorrelation of the prediction filter, which follows from that of the samples (Yule and Walker). The
+    last one, beyond the filter, is 0.
+    """
+    correlation = _autocorrelation(samples, _ORDER)
+    noise_floor = np.zeros(_ORDER)
+    noise_floor[0] = 1e-6 * correlation[0] + 1e-9
+    predictor = np.concatenate([[1.0], -solve_toeplitz(correlation[:-1] + noise_floor, correlation[1:])])
+    return np.append(_autocorrelation(predictor, _ORDER), 0.0)
+
+
+def _autocorrelation(values: Floats, lags: int) -> Floats:
+    """For each distance up to ``lags``: shape (lags + 1,)."""
+    return np.array([values[: len(values) - lag] @ values[lag:] for lag in range(lags + 1)])

@@ -1,0 +1,187 @@
+"""Frames of one track, of any shape, to 16 kHz 16-bit PCM, each at its time."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import cast
+
+import av.error
+from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
+from av.audio.resampler import AudioResampler
+from av.filter import Graph
+
+from careca_gateway.crosstalk import Block
+from careca_gateway.decoding.level import FINE_BITS, Clipping, Level
+from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, Output
+from careca_gateway.decoding.source import Refusal
+
+GAP_SECONDS = 0.1
+"""A jump of the timestamps beyond this is a hole, which is filled with silence so that later times stay right."""
+
+LONGEST_GAP_SECONDS = 600.0
+"""A longer jump is a broken clock and not a hole; so is one back by more than a second."""
+
+LONGEST_OVERLAP_SECONDS = 1.0
+
+_FINE = frozenset({"s32", "s32p", "s64", "s64p", "flt", "fltp", "dbl", "dblp"})
+"""Kinds of samples that can show more than 16 bits do."""
+
+_EXACT = frozenset({"s32", "s32p", "flt", "dbl"})
+"""Those of them that were not encoded with loss, which leaves nothing of what is far below 16 bits but noise."""
+
+_SILENCE = bytes(1 << 20)
+
+
+class PcmWriter:
+    """Writes frames to an output, resampled, and measures them.
+
+    Args:
+        output: says what becomes of the channels.
+        max_samples: length of the longest audio that is accepted, per channel; ``None`` accepts any.
+        raise_by: by how many bits samples are raised before they are rounded to 16 bits.
+    """
+
+    def __init__(self, output: Output, max_samples: int | None, *, raise_by: int = 0) -> None:
+        self.level = Level()
+        self.clipping = Clipping()
+        self.fine = False
+        """Whether there are frames that can show more than 16 bits do."""
+        self._output = output
+        self._max_samples = max_samples
+        self._raise_by = raise_by
+        self._layout = AudioLayout("mono")
+        self._samples = 0
+        self._shape: tuple[object, ...] = ()
+        self._resampler = self._new_resampler()
+        self._clipping_is_in_frames = False
+        self._listener: _RaisingResampler | None = None
+
+    def begin(self, layout: AudioLayout) -> None:
+        """Takes the ``layout`` of the first frame, before anything else. Raises ``Refusal`` where it cannot be used."""
+        self._layout = self._output.begin(layout)
+        self._resampler = self._new_resampler()
+
+    def write(self, frame: AudioFrame) -> None:
+        """Appends ``frame``; frames may change their shape on the way."""
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:
+            self.flush()
+            self._shape = shape
+            self.fine = self.fine or frame.format.name in _FINE
+            exact = frame.format.name in _EXACT and not self._raise_by
+            self._listener = _RaisingResampler(self._layout, FINE_BITS) if exact else None
+        if self._listener and not self.level.known:
+            for resampled in self._listener.resample(frame):
+                self.level.measure(self._channels(resampled), FINE_BITS)
+        self._clipping_is_in_frames = self.clipping.look_at_frame(frame)
+        for resampled in self._resampler.resample(frame):
+            self._append(resampled)
+
+    def pad(self, seconds: float) -> None:
+        """Appends silence up to ``seconds`` from the start."""
+        self.flush()
+        missing = (round(seconds * SAMPLE_RATE) - self._samples) * SAMPLE_BYTES
+        while missing > 0:
+            block = memoryview(_SILENCE)[:missing]
+            self._append_pcm([block] * self._layout.nb_channels)
+            missing -= len(block)
+
+    def flush(self) -> None:
+        """Appends what the resampler still holds."""
+        for resampled in self._resampler.resample(None):
+            self._append(resampled)
+        self._resampler = self._new_resampler()
+
+    def _new_resampler(self) -> AudioResampler | _RaisingResampler:
+        layout = self._layout
+        if self._raise_by:
+            return _RaisingResampler(layout, self._raise_by)
+        return AudioResampler(format="s16" if layout.nb_channels == 1 else "s16p", layout=layout, rate=SAMPLE_RATE)
+
+    def _append(self, frame: AudioFrame) -> None:
+        channels = self._channels(frame)
+        if self._listener is None:
+            self.level.measure(channels)
+        if not self._clipping_is_in_frames and not self._raise_by:
+            self.clipping.look_at_pcm(channels)
+        self._append_pcm(channels)
+
+    def _channels(self, frame: AudioFrame) -> list[memoryview]:
+        # PyAV counts the planes by their pointers, one too many where there are eight.
+        planes = frame.planes[: self._layout.nb_channels]
+        return [memoryview(plane)[: frame.samples * SAMPLE_BYTES] for plane in planes]
+
+    def _append_pcm(self, channels: Sequence[Block]) -> None:
+        """Appends to each channel what is its own, all of the same length."""
+        self._samples += len(channels[0]) // SAMPLE_BYTES
+        if self._max_samples is not None and self._samples > self._max_samples:
+            limit = f"{self._max_samples / SAMPLE_RATE:g} seconds"
+            raise Refusal("RECORDING_TOO_LONG", f"the recording is longer than the {limit} accepted; cut it into parts")
+        self._output.write(channels)
+
+
+class _RaisingResampler:
+    """As ``AudioResampler``, to 16 kHz and 16 bits, with every sample first multiplied in floating point."""
+
+    def __init__(self, layout: AudioLayout, bits: int) -> None:
+        self._layout = layout
+        self._factor = 1 << bits
+        self._graph: Graph | None = None
+
+    def resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
+        """The frames that are ready once ``frame`` was added, or all that is left where there is none."""
+        if self._graph is None:
+            if frame is None:
+                return []
+            self._graph = self._new_graph(frame)
+        self._graph.push(frame)
+        ready = []
+        while True:
+            try:
+                ready.append(cast("AudioFrame", self._graph.pull()))
+            except EOFError:
+                return ready
+            except av.error.FFmpegError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
+                return ready
+
+    def _new_graph(self, frame: AudioFrame) -> Graph:
+        graph = Graph()
+        kind = "s16" if self._layout.nb_channels == 1 else "s16p"
+        graph.link_nodes(
+            graph.add_abuffer(
+                format=frame.format.name,
+                sample_rate=frame.sample_rate,
+                layout=frame.layout.name,
+                time_base=frame.time_base,
+            ),
+            graph.add("volume", f"volume={self._factor}:precision=float"),
+            graph.add("aformat", sample_rates=str(SAMPLE_RATE), sample_fmts=kind, channel_layouts=self._layout.name),
+            graph.add("abuffersink"),
+        ).configure()
+        return graph
+
+
+class Timeline:
+    """Finds what is missing between frames by their timestamps, in seconds; the recording starts at ``origin``."""
+
+    def __init__(self, origin: float | None) -> None:
+        self._origin = origin
+
+    def missing(self, timestamp: float | None, position: float) -> float:
+        """Seconds of audio missing before a frame that says ``timestamp`` after ``position`` seconds of audio.
+
+        Up to ``GAP_SECONDS`` clocks are that inexact.
+        """
+        if timestamp is None:
+            return 0.0
+        if self._origin is None:
+            self._origin = timestamp - position
+        gap = timestamp - self._origin - position
+        if not -LONGEST_OVERLAP_SECONDS <= gap <= LONGEST_GAP_SECONDS:
+            self._origin = timestamp - position
+            return 0.0
+        return gap

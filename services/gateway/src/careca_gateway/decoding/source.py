@@ -1,0 +1,115 @@
+"""The recording as FFmpeg opens it, without anything that it could refer to, and its packets."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+import av
+import av.audio.codeccontext
+import av.error
+import av.subtitles.codeccontext
+import av.subtitles.stream
+import av.video.codeccontext
+import av.video.stream
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+# PyAV imports the modules of each kind of track when it first meets one; here nothing can be opened any more by then,
+# so all of them are imported above.
+
+ACCEPTED = "any file that FFmpeg reads is accepted, such as WAV, MP3, M4A, FLAC, OGG, WebM, MP4 or MKV"
+"""What to send instead of what cannot be read."""
+
+_BUFFER_BYTES = 1 << 20
+
+_REFERRING_FORMATS = frozenset(
+    {
+        *("concat", "dash", "hls", "image2", "image2pipe", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp"),
+        *("vobsub", "alsa", "fbdev", "kmsgrab", "oss", "video4linux2,v4l2", "x11grab"),
+    }
+)
+"""Formats that lead to other files, addresses or devices: what was uploaded must be the recording itself."""
+
+
+class Refusal(Exception):
+    """The recording cannot be used; ``reason`` is for programs, the message for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def unreadable() -> Refusal:
+    """What to raise where the bytes are no recording."""
+    return Refusal("NOT_A_RECORDING", f"the recording cannot be read: it is damaged, or no recording; {ACCEPTED}")
+
+
+class Source(io.FileIO):
+    """The recording, as FFmpeg reads it. Seeking to where no file reaches fails for FFmpeg, which knows what to do."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """The new place, or -1."""
+        try:
+            return super().seek(offset, whence)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOVERFLOW):
+                raise
+            return -1
+
+
+def open_recording(recording: io.RawIOBase) -> InputContainer:
+    """Opens ``recording`` from its beginning, whatever container it is, forbidding formats that refer to others."""
+    recording.seek(0)
+    formats = ",".join(sorted(av.formats_available - _REFERRING_FORMATS))
+    try:
+        return av.open(
+            recording,
+            mode="r",
+            container_options={
+                "format_whitelist": formats,
+                "protocol_whitelist": "",
+                "codec_whitelist": _sound_decoders(),
+            },
+            metadata_errors="replace",
+            buffer_size=_BUFFER_BYTES,
+            io_open=_refuse_reference,
+        )
+    except PermissionError:
+        raise unreadable() from None
+
+
+def packets(container: InputContainer) -> Iterator[Packet[Stream]]:
+    """All packets of all tracks, pictures too, as far as they can be read."""
+    demuxed = container.demux(list(container.streams))
+    while True:
+        try:
+            yield next(demuxed)
+        except MemoryError:
+            raise
+        except (StopIteration, av.error.FFmpegError):
+            return
+        except IndexError:  # of PyAV at the end, for tracks that were not there at the beginning: all ours has come
+            return
+
+
+def _sound_decoders() -> str:
+    """Names of all decoders of sound. Those of pictures and subtitles are never run, whatever is in the recording."""
+    decoders = {av.Codec(name, "r").name for name in av.codecs_available if _decodes_sound(name)}
+    return ",".join(sorted(decoders))
+
+
+def _decodes_sound(name: str) -> bool:
+    try:
+        return bool(av.Codec(name, "r").type == "audio")
+    except av.codec.codec.UnknownCodecError:  # one that only encodes
+        return False
+
+
+def _refuse_reference(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    """Stands in for FFmpeg's own opening of what a file refers to."""
+    raise PermissionError(errno.EACCES, "a recording may not refer to other files")

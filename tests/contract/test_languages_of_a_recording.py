@@ -1,8 +1,6 @@
 """Recordings that change their language, with the real model: each passage is read in its own language."""
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import av
@@ -52,17 +50,9 @@ def decoded(path):
 def read(data, name):
     """A FLEURS sentence without the silence around it."""
     samples = decoded(data / "fleurs" / f"fleurs-{name}.ogg")
-    loud = np.flatnonzero(np.abs(samples) > 600)
+    level = np.abs(samples.astype(np.int32))
+    loud = np.flatnonzero(level > level.max() / 20)
     return samples[loud[0] : loud[-1]]
-
-
-def synthesized(language, text, folder):
-    program = shutil.which("espeak-ng")
-    if program is None:
-        pytest.skip("espeak-ng is not installed")
-    path = folder / f"{language}.wav"
-    subprocess.run([program, "-v", language, "-s", "150", "-w", str(path), text], check=True)
-    return decoded(path)
 
 
 def pause(seconds):
@@ -167,15 +157,3 @@ def test_a_call_in_one_language_is_never_divided(base):
     transcript = transcribe(base, decoded(sample()))
 
     assert {segment.language for segment in transcript.segments} == {"en"}
-
-
-def test_two_synthetic_voices_are_each_read_in_their_own_language(base, tmp_path):
-    english = decoded(sample())[: 20 * SAMPLE_RATE]
-    german = synthesized(
-        "de", "Der Zug nach Hamburg hat heute leider zwanzig Minuten Verspätung. Wir treffen uns am Bahnhof.", tmp_path
-    )
-
-    transcript = transcribe(base, english, pause(0.5), german)
-
-    assert languages(transcript) == ["en", "de"]
-    assert "minuten" in text_of(transcript, "de")

@@ -131,7 +131,7 @@ async def test_options_reach_the_engine_as_they_were_asked_for(service, caller):
     ("config", "field"),
     [
         ({"options": audio_pb2.TranscriptionOptions(beam_size=21)}, "config.options.beam_size"),
-        ({"options": audio_pb2.TranscriptionOptions(language_code="English")}, "config.options.language_code"),
+        ({"options": audio_pb2.TranscriptionOptions(language_code="Klingon")}, "config.options.language_code"),
         ({"audio": audio_pb2.Digest(sha256="no digest", size_bytes=2)}, "config.audio.sha256"),
         ({"audio": codec.encode_digest(digest_of(b"odd"))}, "config.audio.size_bytes"),
     ],

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import fuzz_connections
 from careca.errors import CarecaError
-from careca.types import ChannelMode, Job, OutputFormat
+from careca.types import AudioTracks, ChannelMode, Job, OutputFormat
 from careca_client import AsyncClient
 from fuzz_recordings import damaged, valid_recordings
 from fuzz_requests import Requester, diarizer_calls, gateway_calls, is_fault, transcriber_calls
@@ -195,12 +195,15 @@ def damaged_for(seed: str) -> Iterator[bytes]:
 async def _become_of(client: AsyncClient, number: int, data: bytes) -> str:
     """The outcome of a damaged recording: every fourth as a job, every fifth with channels of their own."""
     mode = ChannelMode.SEPARATE if number % 5 == 0 else ChannelMode.MIX
+    track = AudioTracks.ALL if number % 5 == 1 else AudioTracks.EACH if number % 5 == 2 else AudioTracks.AUTO
     source = io.BytesIO(data)
     try:
         if number % 4:
-            await client.transcribe(source, channel_mode=mode, formats=tuple(OutputFormat), timeout=240.0)
+            await client.transcribe(
+                source, channel_mode=mode, audio_track=track, formats=tuple(OutputFormat), timeout=240.0
+            )
             return "result"
-        job = await client.submit(source, channel_mode=mode)
+        job = await client.submit(source, channel_mode=mode, audio_track=track)
         async for event in client.watch(job.id):
             if isinstance(event, Job):
                 job = event

@@ -22,6 +22,7 @@ from typing import Any
 
 import av
 import av.logging
+import numpy as np
 import structlog
 
 from careca.errors import InternalError
@@ -33,7 +34,7 @@ from mutations import mutated
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.append(str(REPOSITORY / "tests"))  # a folder of tests, no package that could be installed
 
-from media import recording  # noqa: E402
+from media import encoded, recording  # noqa: E402
 
 TIMEOUT_SECONDS = 300.0
 """Time that a decoder gets, on the clock, which a busy machine does not reach: it has ten seconds of a processor."""
@@ -74,6 +75,10 @@ _SHAPES = (
 )
 
 
+TRACKS = ("auto", "auto", "all", "each", 1, "auto", 2)
+"""The tracks that are asked for, in turn."""
+
+
 def valid_recordings() -> dict[str, bytes]:
     """Short recordings of all kinds, films among them, and the phone call of pyannote.audio's wheel; by their kind."""
     found = {
@@ -84,6 +89,11 @@ def valid_recordings() -> dict[str, bytes]:
     }
     for container, codec in (("mp4", "aac"), ("matroska", "flac"), ("mpegts", "mp2")):
         found[f"{container}/{codec} film"] = recording(container, codec, 0.5, rate=48_000, video=True)
+    tone, silence = np.sin(np.arange(8_000) / 6) / 3, np.zeros(8_000)
+    for container, codec in (("matroska", "aac"), ("mp4", "aac"), ("mpegts", "mp2")):
+        found[f"{container}/{codec}, two tracks"] = encoded(container, codec, silence, tone, titles=["one", "two"])
+    for codec in ("flac", "pcm_s24le"):
+        found[f"matroska/{codec}, very quiet"] = encoded("matroska", codec, tone / 1000)
     if package := importlib.util.find_spec("pyannote"):
         for folder in package.submodule_search_locations or ():
             call = Path(folder) / "audio" / "sample" / "sample.wav"
@@ -103,18 +113,21 @@ def damaged(seed: int | str, numbers: range) -> Iterator[bytes]:
 def decode_each(seed: int, numbers: range) -> Counter[str]:
     """What became of the damaged recordings of those numbers, by outcome."""
     return Counter(
-        outcome_of(data, separate=number % 4 == 0) for number, data in zip(numbers, damaged(seed, numbers), strict=True)
+        outcome_of(data, separate=number % 4 == 0, track=TRACKS[number % len(TRACKS)])
+        for number, data in zip(numbers, damaged(seed, numbers), strict=True)
     )
 
 
-def outcome_of(data: bytes, *, separate: bool = False) -> str:
+def outcome_of(data: bytes, *, separate: bool = False, track: str | int = "auto") -> str:
     """What the gateway would make of the decoder's end: ``decoded``, a reason, or what must not be."""
     with ExitStack() as files:
         source, report, faults = (files.enter_context(_memory(name)) for name in ("source", "report", "faults"))
-        audio = [files.enter_context(_memory(f"audio{number}")) for number in range(8 if separate else 1)]
+        several = track in ("all", "each")
+        audio = [files.enter_context(_memory(f"audio{number}")) for number in range(8 if separate or several else 1)]
         os.write(source, data)
         os.lseek(source, 0, os.SEEK_SET)
-        options = json.dumps({**_OPTIONS, "output_fds": audio, "separate": separate})
+        asked = {"output_fds": audio, "separate": separate and not several, "track": track}
+        options = json.dumps({**_OPTIONS, **asked})
         status = _run(options, source, report, faults)
         if status is None:
             return "HUNG"

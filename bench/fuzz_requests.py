@@ -186,6 +186,7 @@ def _config(recording: bytes) -> gateway_pb2.TranscribeRequest.Config:
         cache_control={"skip_cache": False},
         formats=list(range(1, 8)),
         channel_mode=1,
+        audio_track=1,
         known_speakers=[{"name": "Bob", "voice": {"embedding": [0.6, 0.8], "embedding_model": "timed@000000000000"}}],
     )
 

@@ -1,4 +1,4 @@
-"""What a person should know of a recording that was decoded: see docs/notices.md."""
+"""What a person should know of a recording that was decoded: see docs/notices.md and docs/decoding.md."""
 
 from __future__ import annotations
 

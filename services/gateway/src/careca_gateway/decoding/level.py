@@ -133,7 +133,7 @@ RUN = 3
 CLIPPED_SHARE = 0.001
 """From this share of clipped samples on a recording is called clipped. Speech reaches it when it is about 7 dB too
 loud, far before it is hard to understand; what was normalised, or limited, stays below a tenth of it. What was clipped
-before it was encoded with loss, which blurs the limit, reaches it when it is about 15 to 25 dB too loud."""
+before it was encoded with loss, which blurs the limit, reaches it when it is about 18 to 25 dB too loud, if at all."""
 
 CLIPPED_RUNS = 20
 """Fewer places than this are thumps and no clipped recording."""

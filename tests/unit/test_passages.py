@@ -18,6 +18,7 @@ from careca_transcriber.passages import (
     language_at,
     main_language,
     other_pieces,
+    outweighs,
     prevailing,
     unsure_pieces,
 )
@@ -129,6 +130,16 @@ def test_the_main_language_is_the_one_that_explains_the_most_and_not_the_best_of
     music = [Piece(span(n, n + 5), ({"km": 0.35, "ja": 0.3, "pt": 0.05},)) for n in (10, 15)]
 
     assert main_language([piece(0, 3, "pt"), *music]) == "pt"
+
+
+def test_many_pieces_outweigh_what_a_long_clip_seemed_to_be_and_doubtful_ones_do_not():
+    clear = [piece(n, n + 5, "en", 0.98, other="de") for n in (0, 5, 10)]
+    doubtful = [piece(n, n + 5, "en", 0.52, other="de") for n in (0, 5, 10)]
+    unknown = [Piece(span(n, n + 5), ({"en": 0.3, "ja": 0.29},)) for n in (0, 5, 10)]
+
+    assert outweighs(clear, "en", "de")
+    assert not outweighs(doubtful, "en", "de")
+    assert not outweighs(unknown, "en", "de")
 
 
 def test_no_speech_has_no_passages():

@@ -131,6 +131,16 @@ def unsure_pieces(pieces: Sequence[Piece], main: str) -> list[Piece]:
     ]
 
 
+def outweighs(pieces: Sequence[Piece], main: str, other: str) -> bool:
+    """Whether ``pieces`` speak for ``main`` so much that ``other``, which was found in another way, must be wrong.
+
+    They do where beginning a passage in ``main`` would pay though all else were in ``other``.
+    """
+    path = [piece for _, run in _runs(pieces, main) for piece in run]
+    score = sum(piece.score(main) for piece in path)
+    return score > 0 and score - sum(piece.score(other) for piece in path) > _PASSAGE_COST
+
+
 def find_passages(pieces: Sequence[Piece], main: str, total_samples: int) -> list[Passage]:
     """Passages by start that cover the whole recording of ``total_samples``; neighbours differ in language.
 

@@ -36,6 +36,7 @@ from careca_transcriber.passages import (
     language_at,
     main_language,
     other_pieces,
+    outweighs,
     prevailing,
     unsure_pieces,
 )
@@ -227,7 +228,12 @@ class _Request:
             surer = {piece.span: self._listen_again(piece) for piece in unsure}
             pieces = [surer.get(piece.span, piece) for piece in pieces]
         passages = find_passages(pieces, main, len(whole))
-        return passages if len(passages) > 1 else [Passage(whole, *self._find_language(activity))]
+        if len(passages) > 1:
+            return passages
+        language, probability = self._find_language(activity)
+        if passages and language != main and outweighs(pieces, main, language):
+            return passages
+        return [Passage(whole, language, probability)]
 
     def _listen_to(self, spans: Sequence[Span], progress: Callable[[float], None]) -> list[Piece]:
         """How probable each language is in each of ``spans``, none of which is longer than the longest piece.

@@ -392,7 +392,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel or track of a recording, decoded to its own audio. ``speaker`` is ``None`` where nobody speaks on it."""
+    """One channel or track of a recording, decoded to its own audio. ``speaker`` is ``None`` where nobody speaks."""
 
     audio: Digest
     speaker: str | None = None

@@ -7,6 +7,7 @@ import struct
 import wave
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -18,10 +19,10 @@ _WAV_HEADER_BYTES = 44
 _BLOCK_SAMPLES = 60 * SAMPLE_RATE
 
 
-def decode(path: Path) -> npt.NDArray[np.int16]:
-    """The first audio track of ``path`` as 16 kHz mono, shape (samples,)."""
+def decode(source: Path | BinaryIO) -> npt.NDArray[np.int16]:
+    """The first audio track of ``source`` as 16 kHz mono, shape (samples,)."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-    with av.open(str(path)) as container:
+    with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
         frames = itertools.chain(container.decode(audio=0), [None])
         blocks = [block.to_ndarray()[0] for frame in frames for block in resampler.resample(frame)]
     return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int16)
@@ -51,6 +52,12 @@ def _once(paths: Sequence[Path]) -> npt.NDArray[np.int16]:
     if not len(samples):
         raise ValueError("the clips to join have no audio")
     return samples
+
+
+def pink_noise(count: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Noise whose power falls with the frequency, as that of rooms and machines does, at any level: shape (count,)."""
+    spectrum = np.fft.rfft(random.standard_normal(count))
+    return np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 20)), count)
 
 
 def write_flac(samples: npt.NDArray[np.int16], path: Path, *, comment: str = "") -> None:

@@ -6,7 +6,6 @@ Each damage takes 16 kHz mono audio and gives it back as a listener at the other
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +18,7 @@ import soundfile
 from av.audio.stream import AudioStream
 from scipy import signal
 
+import audio
 from careca.types import SAMPLE_RATE
 
 Samples = npt.NDArray[np.int16]
@@ -73,11 +73,7 @@ def through_encoder(codec: str, container: str, bits_per_second: int) -> Callabl
                 writer.mux(stream.encode(ready))
             writer.mux(stream.encode(None))
         file.seek(0)
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-        with av.open(file, "r") as reader:
-            frames = itertools.chain(reader.decode(audio=0), [None])
-            blocks = [block.to_ndarray()[0] for frame in frames for block in resampler.resample(frame)]
-        heard = np.concatenate(blocks)[: len(samples)]
+        heard = audio.decode(file)[: len(samples)]
         return np.pad(heard, (0, len(samples) - len(heard)))
 
     return apply
@@ -96,9 +92,7 @@ def in_noise(ratio_db: float) -> Callable[[Samples], Samples]:
     """In pink noise, ``ratio_db`` below the recording's level where somebody speaks (its louder half)."""
 
     def apply(samples: Samples) -> Samples:
-        chance = np.random.default_rng(_SEED)
-        spectrum = np.fft.rfft(chance.standard_normal(len(samples)))
-        noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 20)), len(samples))
+        noise = audio.pink_noise(len(samples), np.random.default_rng(_SEED))
         noise *= _speech_level(samples) * 10 ** (-ratio_db / 20) / noise.std()
         return _to_int16(samples + noise)
 

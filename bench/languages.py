@@ -21,8 +21,8 @@ from careca.types import SAMPLE_RATE
 from careca_transcriber.passages import Passage, language_at
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.whisper_engine import WhisperEngine
-from dataset import DatasetError, Recording
-from harness import REPOSITORY, announce
+from dataset import Recording
+from harness import REPOSITORY, announce, cleanly
 from multilingual import Made
 from tables import count, minutes, rate, splice, table
 
@@ -48,16 +48,13 @@ class Score:
 def main() -> int:
     """Makes the recordings, has their languages found and renews the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=dataset.default_folder(), help="folder of folders of recordings")
+    parser.add_argument("--data", type=Path, help="folder of folders of recordings; by default that of CARECA_DATA")
     parser.add_argument("--recordings", type=int, default=40, help="how many recordings of several languages to make")
     parser.add_argument("--seed", type=int, default=_SEED, help="others are other recordings; the table is not renewed")
     arguments = parser.parse_args()
+    recordings = dataset.find(arguments.data)
+    dataset.require_labelled(recordings, "the languages of recordings")
     wait_without_spinning()
-    try:
-        recordings = dataset.load(arguments.data)
-    except DatasetError as error:
-        announce(f"cannot measure: {error}")
-        return 1
     settings = TranscriberSettings()
     engine = WhisperEngine(settings, ModelStore(settings.models_dir))
     engine.load()
@@ -137,4 +134,4 @@ def _within(spans: Iterable[tuple[float, float]], start: float, end: float) -> I
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cleanly(main))

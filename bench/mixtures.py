@@ -264,8 +264,7 @@ def quiet_moment(utterance: Samples, sample: int) -> int:
 def through_channel(samples: Samples, noise_db: float | None, telephone: bool, random: np.random.Generator) -> Samples:
     """Speech at the level of ``trimmed`` with pink noise ``noise_db`` below it, then in the band of a telephone."""
     if noise_db is not None:
-        spectrum = np.fft.rfft(random.standard_normal(len(samples)))
-        noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 20)), len(samples))
+        noise = audio.pink_noise(len(samples), random)
         noise *= _LEVEL * 10 ** (-noise_db / 20) / max(float(noise.std()), 1e-9)
         samples = samples + noise.astype(np.float32)
     if telephone:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -29,6 +28,7 @@ from careca_gateway.identity import KnownVoice, recognise
 from careca_gateway.settings import GatewaySettings
 from damage import DAMAGES
 from fakes import FakeDiarizerEngine
+from labelled import awkward, labelled
 from weights import model_folder, model_store
 
 DEFAULTS = DiarizationOptions()
@@ -398,7 +398,7 @@ def test_two_women_on_the_phone_whose_voices_are_alike_are_told_apart(own: Pyann
 
 @pytest.mark.parametrize("name", ["clipped.flac", "adpcm_8k.wav"])
 def test_a_damaged_call_still_has_two_people(own: PyannoteEngine, name: str) -> None:
-    assert len(diarize(own, recording(f"../field/{name}")).speakers) == 2
+    assert len(diarize(own, Audio(decode(awkward(name)))).speakers) == 2
 
 
 @pytest.mark.parametrize("name", sorted(DAMAGES))
@@ -415,22 +415,10 @@ def test_damage_does_not_change_how_many_people_are_on_the_phone(own: PyannoteEn
 
 def conversation(name: str) -> tuple[Audio, list[Turn]]:
     """A conversation of the labelled ones, and who speaks when in it; skips the test where it is not there."""
-    audio = recording(f"{name}.flac")
-    lines = [line.split() for line in (labelled() / f"{name}.rttm").read_text().splitlines()]
+    audio = Audio(decode(labelled(f"{name}.flac")))
+    lines = [line.split() for line in labelled(f"{name}.rttm").read_text().splitlines()]
     turns = [Turn(float(start), float(start) + float(length), who) for _, _, _, start, length, _, _, who, *_ in lines]
     return audio, turns
-
-
-def recording(name: str) -> Audio:
-    """A recording beside the labelled ones, all its channels mixed; skips the test where it is not there."""
-    if not (labelled() / name).is_file():
-        pytest.skip(f"there is no {name} in {labelled()}: set CARECA_DATA")
-    return Audio(decode(labelled() / name))
-
-
-def labelled() -> Path:
-    """The folder of the labelled recordings."""
-    return Path(os.environ.get("CARECA_DATA") or Path(__file__).parents[3] / "shared" / "data" / "dev")
 
 
 @pytest.mark.parametrize("samples", [0, 1, 399, 400, 4800, 16_000, 159_999, 160_000, 160_001])

@@ -1,55 +1,32 @@
 """Recordings that change their language, with the real model: each passage is read in its own language."""
 
-import os
-from pathlib import Path
-
-import av
 import numpy as np
 import pytest
 
+from audio import decode
 from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.errors import Cancelled
-from careca.models import ModelStore
 from careca.types import SAMPLE_RATE, Progress, Segment, TranscriptionOptions
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.whisper_engine import WhisperEngine
 from demo import sample
+from labelled import awkward, labelled
+from weights import model_store
 
 pytestmark = pytest.mark.models
 
 
 @pytest.fixture(scope="module")
 def base():
-    settings = TranscriberSettings(whisper_model="whisper-base", device="cpu")
-    store = ModelStore(settings.models_dir)
-    if not any(status.present for status in store.list() if status.model.name == "whisper-base"):
-        pytest.skip("the weights of whisper-base are not there: run `careca models pull whisper-base`")
-    engine = WhisperEngine(settings, store)
+    engine = WhisperEngine(TranscriberSettings(whisper_model="whisper-base", device="cpu"), model_store("whisper-base"))
     engine.load()
     return engine
 
 
-@pytest.fixture(scope="module")
-def data():
-    """The folder of recordings with the truth; skips the test where there is none."""
-    folder = Path(os.environ.get("CARECA_DATA") or Path(__file__).parents[3] / "shared" / "data" / "dev")
-    if not folder.is_dir():
-        pytest.skip(f"there are no recordings in {folder}: set CARECA_DATA")
-    return folder
-
-
-def decoded(path):
-    """Any audio file as 16 kHz mono, shape (samples,)."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-    with av.open(str(path)) as container:
-        frames = [frame for packet in container.decode(audio=0) for frame in resampler.resample(packet)]
-    return np.concatenate([frame.to_ndarray().reshape(-1) for frame in [*frames, *resampler.resample(None)]])
-
-
-def read(data, name):
+def read(name):
     """A FLEURS sentence without the silence around it."""
-    samples = decoded(data / "fleurs" / f"fleurs-{name}.ogg")
+    samples = decode(labelled(f"fleurs/fleurs-{name}.ogg"))
     level = np.abs(samples.astype(np.int32))
     loud = np.flatnonzero(level > level.max() / 20)
     return samples[loud[0] : loud[-1]]
@@ -75,11 +52,8 @@ def text_of(transcript, language):
 
 
 @pytest.fixture(scope="module")
-def three_languages(base, data):
-    recording = data.parent / "field" / "three_languages.ogg"
-    if not recording.exists():
-        pytest.skip(f"there is no {recording}")
-    return transcribe(base, decoded(recording))
+def three_languages(base):
+    return transcribe(base, decode(awkward("three_languages.ogg")))
 
 
 def test_each_of_three_languages_is_written_down_in_its_own(three_languages):
@@ -104,8 +78,8 @@ def test_the_transcript_has_the_language_of_the_most_speech(three_languages):
     assert 0.5 < three_languages.language_probability <= 1
 
 
-def test_a_fifth_of_a_second_between_two_languages_is_enough(base, data):
-    parts = [read(data, name) for name in ("en-002", "es-002", "pt-004")]
+def test_a_fifth_of_a_second_between_two_languages_is_enough(base):
+    parts = [read(name) for name in ("en-002", "es-002", "pt-004")]
 
     transcript = transcribe(base, parts[0], pause(0.2), parts[1], pause(0.2), parts[2])
 
@@ -113,8 +87,8 @@ def test_a_fifth_of_a_second_between_two_languages_is_enough(base, data):
     assert sum(len(segment.words) for segment in transcript.segments) > 50
 
 
-def test_a_language_that_was_asked_for_is_that_of_every_segment(base, data):
-    parts = [read(data, name) for name in ("en-002", "es-002")]
+def test_a_language_that_was_asked_for_is_that_of_every_segment(base):
+    parts = [read(name) for name in ("en-002", "es-002")]
 
     transcript = transcribe(base, *parts, options=TranscriptionOptions(language="es"))
 
@@ -123,8 +97,8 @@ def test_a_language_that_was_asked_for_is_that_of_every_segment(base, data):
     assert (transcript.language, transcript.language_probability) == ("es", 1.0)
 
 
-def test_each_passage_is_translated_from_its_own_language(base, data):
-    parts = [read(data, name) for name in ("es-000", "pt-000")]
+def test_each_passage_is_translated_from_its_own_language(base):
+    parts = [read(name) for name in ("es-000", "pt-000")]
 
     transcript = transcribe(base, *parts, options=TranscriptionOptions(translate=True))
 
@@ -133,8 +107,8 @@ def test_each_passage_is_translated_from_its_own_language(base, data):
     assert not {"que", "os", "las", "los"} & set(" ".join(segment.text for segment in transcript.segments).split())
 
 
-def test_progress_goes_up_while_languages_are_told_apart_and_the_work_can_be_cancelled(base, data):
-    parts = [read(data, name) for name in ("en-002", "es-002", "pt-004")]
+def test_progress_goes_up_while_languages_are_told_apart_and_the_work_can_be_cancelled(base):
+    parts = [read(name) for name in ("en-002", "es-002", "pt-004")]
     events = []
     transcribe(base, *parts, emit=events.append)
     fractions = [event.fraction for event in events if isinstance(event, Progress)]
@@ -154,6 +128,6 @@ def test_progress_goes_up_while_languages_are_told_apart_and_the_work_can_be_can
 
 
 def test_a_call_in_one_language_is_never_divided(base):
-    transcript = transcribe(base, decoded(sample()))
+    transcript = transcribe(base, decode(sample()))
 
     assert {segment.language for segment in transcript.segments} == {"en"}

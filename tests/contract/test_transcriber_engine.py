@@ -3,7 +3,6 @@
 import importlib.util
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
+from audio import decode
 from careca.audio import Audio
 from careca.engine import CancelToken
 from careca.errors import Cancelled, InvalidRequest, NotFound, PreconditionFailed
@@ -25,6 +24,7 @@ from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, Trans
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.whisper_engine import WhisperEngine
 from fakes import FakeTranscriberEngine
+from labelled import labelled
 
 ENGLISH = TranscriptionOptions(language="en")
 DEFAULTS = TranscriptionOptions()
@@ -354,34 +354,17 @@ def test_the_language_is_found_and_said_with_its_probability(base, call):
     assert 0.8 < transcript.language_probability <= 1
 
 
-@pytest.fixture(scope="session")
-def data():
-    """The folder of recordings with the truth; skips the test where there is none."""
-    folder = Path(os.environ.get("CARECA_DATA") or Path(__file__).parents[3] / "shared" / "data" / "dev")
-    if not folder.is_dir():
-        pytest.skip(f"there are no recordings in {folder}: set CARECA_DATA")
-    return folder
-
-
-def decoded(path):
-    """Any audio file as 16 kHz mono."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-    with av.open(str(path)) as container:
-        frames = [frame for packet in container.decode(audio=0) for frame in resampler.resample(packet)]
-    return Audio(np.concatenate([frame.to_ndarray().reshape(-1) for frame in [*frames, *resampler.resample(None)]]))
-
-
 @pytest.mark.parametrize("language", ["en", "es", "pt"])
-def test_languages_are_told_apart(base, data, language):
-    transcript = Heard(base, decoded(data / "fleurs" / f"fleurs-{language}-000.ogg"), DEFAULTS).transcript
+def test_languages_are_told_apart(base, language):
+    transcript = Heard(base, Audio(decode(labelled(f"fleurs/fleurs-{language}-000.ogg"))), DEFAULTS).transcript
 
     assert transcript.language == language
     assert transcript.language_probability > 0.8
 
 
-def test_the_language_is_that_of_the_most_of_a_recording_and_not_of_its_beginning(base, data):
+def test_the_language_is_that_of_the_most_of_a_recording_and_not_of_its_beginning(base):
     english, *spanish = (
-        decoded(data / "fleurs" / f"fleurs-{name}.ogg") for name in ("en-000", "es-000", "es-001", "es-002")
+        Audio(decode(labelled(f"fleurs/fleurs-{name}.ogg"))) for name in ("en-000", "es-000", "es-001", "es-002")
     )
 
     transcript = Heard(base, joined(english, *(part for each in spanish for part in (silence(5), each))), DEFAULTS)
@@ -389,8 +372,8 @@ def test_the_language_is_that_of_the_most_of_a_recording_and_not_of_its_beginnin
     assert transcript.transcript.language == "es"
 
 
-def test_spanish_is_translated_to_english(base, data):
-    spanish = decoded(data / "fleurs" / "fleurs-es-000.ogg")
+def test_spanish_is_translated_to_english(base):
+    spanish = Audio(decode(labelled("fleurs/fleurs-es-000.ogg")))
 
     translated = Heard(base, spanish, TranscriptionOptions(language="es", translate=True))
 
@@ -399,10 +382,10 @@ def test_spanish_is_translated_to_english(base, data):
     assert not {"de", "la", "el"} & set(translated.text.lower().split())
 
 
-def test_neither_party_of_a_telephone_call_is_lost(tiny, data):
+def test_neither_party_of_a_telephone_call_is_lost(tiny):
     """Nobody's turn of two seconds or more goes without words, although one of the two is hard to hear."""
-    turns = [line.split() for line in (data / "phone" / "call_40.rttm").read_text().splitlines()]
-    words = Heard(tiny, decoded(data / "phone" / "call_40.flac")).words
+    turns = [line.split() for line in labelled("phone/call_40.rttm").read_text().splitlines()]
+    words = Heard(tiny, Audio(decode(labelled("phone/call_40.flac")))).words
 
     spans = [(float(turn[3]), float(turn[3]) + float(turn[4])) for turn in turns if float(turn[4]) >= 2]
 

@@ -14,6 +14,7 @@ import audio
 import chaos
 import dataset
 import diarize
+import languages as bench_languages
 import load_real
 import robustness
 import run
@@ -143,7 +144,7 @@ class FakePart:
         wall_seconds = 0.0
 
 
-@pytest.mark.parametrize("program", [run, diarize, robustness])
+@pytest.mark.parametrize("program", [run, diarize, robustness, bench_languages])
 def test_a_folder_without_recordings_ends_a_benchmark_with_one_line(
     program: object, called: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from careca_diarizer.clustering import Clustering
 from careca_diarizer.stitching import Piece, Run
 from careca_diarizer.windows import frame_seconds
 
-LONGEST_GAP_SECONDS = 0.4
+_LONGEST_GAP_SECONDS = 0.4
 """A pause up to this long does not end a turn: people do not hear it as one."""
 
 _SHORTEST_TURN_SECONDS = 0.15
@@ -44,19 +44,19 @@ def reconstruct(
     At each moment the voice of a run is that of the nearest piece of its track. Tracks that speak at the same time have
     different voices, as far as there are enough. A track too short to have a piece is left out.
     """
-    return joined(
+    return _joined(
         Turn(frame_seconds(start), min(frame_seconds(end), duration), str(speaker))
         for start, end, together in _moments(_spans(runs, pieces))
         for speaker in _speakers(together, clustering)
     )
 
 
-def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+def _joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     """The turns by start; those of one speaker with a short pause between them are one, and none is too short."""
     of_speaker: dict[str, list[Turn]] = defaultdict(list)
     for turn in sorted(turns, key=_ORDER):
         own = of_speaker[turn.speaker]
-        if own and turn.start - own[-1].end <= LONGEST_GAP_SECONDS:
+        if own and turn.start - own[-1].end <= _LONGEST_GAP_SECONDS:
             own[-1] = replace(own[-1], end=max(own[-1].end, turn.end))
         else:
             own.append(turn)

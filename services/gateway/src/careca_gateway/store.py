@@ -219,6 +219,8 @@ class Store:
     def _audio_of(self, recordings: frozenset[str]) -> frozenset[str]:
         """The names of the audio of recordings that are not there themselves: all that is left to work on."""
         missing = {sha256 for sha256 in recordings if not (self.recordings / sha256).exists()}
+        if not missing:
+            return frozenset()
         paths = (path for path, _ in _files(self.decoded) if path.name.partition(".")[0] in missing)
         notes = (note for path in paths if (note := _read_decoded(path)))
         return frozenset(self.audio_path(digest).name for note in notes for digest in note.audio)

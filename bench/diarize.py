@@ -22,10 +22,10 @@ import audio
 import dataset
 import mixtures
 from answering import AnsweringProcess
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.models import ModelStore
-from careca.processors import wait_without_spinning
+from careca.resources.processors import wait_without_spinning
 from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Turn
 from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings

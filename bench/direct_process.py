@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from audio import decode
-from careca import logs
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.models import ModelStore
-from careca.processors import wait_without_spinning
+from careca.resources.processors import wait_without_spinning
 from careca.settings import load
+from careca.telemetry import logs
 from careca.types import DiarizationOptions, TranscriptionOptions
 from careca_diarizer.settings import DiarizerSettings
 from careca_transcriber.settings import TranscriberSettings

@@ -1,7 +1,7 @@
 """Damaged recordings through the real decoder, each in a process of its own, confined and limited as in the gateway.
 
 The interpreter and FFmpeg are loaded once for each worker, which then forks for each recording: what runs from there on
-is ``careca_gateway.decode_child.main``, with the same arguments, descriptors, limits and confinement.
+is ``careca_gateway.decoding.process.main``, with the same arguments, descriptors, limits and confinement.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import numpy as np
 import structlog
 
 from careca.errors import InternalError
-from careca_gateway import decode_child
-from careca_gateway.confinement import REQUIRE
-from careca_gateway.decode import failure
+from careca_gateway.decoding import process
+from careca_gateway.decoding.sandbox import REQUIRE
+from careca_gateway.ingest.decoder import failure
 from mutations import mutated
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -161,17 +161,17 @@ def _content(descriptor: int) -> bytes:
 
 def _run(options: str, source: int, report: int, faults: int) -> int | None:
     """How the decoder ended, as ``subprocess`` says it; ``None`` where it had to be killed."""
-    process = os.fork()
-    if not process:
+    child = os.fork()
+    if not child:
         _be_the_decoder(options, source, report, faults)
-    watched = os.pidfd_open(process)
+    watched = os.pidfd_open(child)
     try:
         ended, _, _ = select.select([watched], [], [], TIMEOUT_SECONDS)
         if not ended:
-            os.kill(process, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
     finally:
         os.close(watched)
-        _, status = os.waitpid(process, 0)
+        _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
@@ -182,8 +182,8 @@ def _be_the_decoder(options: str, source: int, report: int, faults: int) -> None
         for target, descriptor in enumerate((source, report, faults)):
             os.dup2(descriptor, target)
         sys.stdout, sys.stderr = (open(target, "w", closefd=False) for target in (1, 2))  # noqa: SIM115
-        sys.argv = ["decode_child", options]
-        decode_child.main()
+        sys.argv = ["decoder", options]
+        process.main()
         status = 0
     except BaseException:  # noqa: BLE001 - as the interpreter does at its end
         traceback.print_exc()

@@ -19,7 +19,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
 from careca.errors import CarecaError
-from careca.statuses import responses_of
+from careca.rpc.statuses import responses_of
 from careca.v1 import admin_pb2, audio_pb2, diarizer_pb2, gateway_pb2, jobs_pb2, transcriber_pb2
 from mutations import mutated
 

@@ -24,8 +24,8 @@ import dataset
 from careca.types import SAMPLE_RATE, Digest, Job, JobState
 from careca_client import AsyncClient
 from careca_gateway.jobs.progress import first_stages
-from careca_gateway.jobs.queue import Limits, Outcome, Query, Submission
-from careca_gateway.jobs.redis_queue import RedisJobQueue
+from careca_gateway.jobs.queue.port import Limits, Outcome, Query, Submission
+from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from fleet import REPOSITORY, Fleet
 from harness import announce, cleanly
 from tables import milliseconds, seconds, splice, table

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import dataset
 import multilingual
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.models import ModelStore
-from careca.processors import wait_without_spinning
+from careca.resources.processors import wait_without_spinning
 from careca.types import SAMPLE_RATE
 from careca_transcriber.passages import Passage, language_at
 from careca_transcriber.settings import TranscriberSettings

@@ -16,8 +16,8 @@ from sklearn.decomposition import PCA
 
 import audio
 import dataset
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import Diarization, Speaker, SpeakerCountCandidate, Turn
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices
 from diarize import load_engine

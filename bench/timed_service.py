@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.launch import Wiring, run_service
 from careca.types import (
     Diarization,

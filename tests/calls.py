@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from careca.audio import Audio
+from careca.inference.audio import Audio
 from careca.types import SAMPLE_RATE, Turn
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from careca.processors import wait_without_spinning
+from careca.resources.processors import wait_without_spinning
 from redis_server import RedisServer
 from s3_server import S3Server
 

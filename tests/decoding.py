@@ -12,9 +12,9 @@ import pytest
 
 from careca.errors import InvalidRecording
 from careca.types import ChannelMode, Digest, Notice
-from careca_gateway.decode import DecodeLimits, Decoder, drafts_needed
-from careca_gateway.notes import DecodedNote
+from careca_gateway.ingest.decoder import DecodeLimits, Decoder, drafts_needed
 from careca_gateway.request import Sound
+from careca_gateway.storage.decoded import DecodedNote
 from waiting import HANG_SECONDS
 
 DEFAULT = Sound()
@@ -91,6 +91,8 @@ def children() -> list[psutil.Process]:
     running = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
-            if child.status() != psutil.STATUS_ZOMBIE and "decode_child" in " ".join(child.cmdline()):
+            if child.status() != psutil.STATUS_ZOMBIE and "careca_gateway.decoding.process" in " ".join(
+                child.cmdline()
+            ):
                 running.append(child)
     return running

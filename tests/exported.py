@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from careca.metrics import Metrics, ModelServiceMetrics
+from careca.inference.worker import Worker
+from careca.telemetry.metrics import Metrics, ModelServiceMetrics
 from careca.types import MemoryRelease, MemoryUsage, Stage
-from careca.worker import Worker
 from careca_gateway.jobs.metrics import JobMetrics
-from careca_gateway.jobs.webhook_metrics import WebhookMetrics
+from careca_gateway.jobs.webhooks.metrics import WebhookMetrics
 from careca_gateway.metrics import GatewayMetrics
 from fakes import FakeEngine
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from careca.audio import Audio
-from careca.cache import CacheObserver, CacheOutcome, NoCache
-from careca.engine import CancelToken
+from careca.cache.port import CacheObserver, CacheOutcome, NoCache
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import (
     CacheClearance,
     CacheStats,

@@ -1,4 +1,4 @@
-"""Engines for tests of ``careca.engine_process``, made in another process and so found there by name."""
+"""Engines for tests of ``careca.inference.engine_process``, made in another process and so found there by name."""
 
 from __future__ import annotations
 

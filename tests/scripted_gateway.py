@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from careca import codec
 from careca.errors import CarecaError
-from careca.statuses import DETAILS_KEY, status_code, to_status
+from careca.rpc.statuses import DETAILS_KEY, status_code, to_status
 from careca.types import (
     CacheClearance,
     CacheStats,

@@ -16,10 +16,10 @@ from typing import Any, Self
 import grpc.aio
 
 from careca import codec
-from careca.channel import create_channel
-from careca.server import ServiceServer
+from careca.rpc.channel import create_channel
+from careca.rpc.server import ServiceServer
+from careca.rpc.statuses import responses_of
 from careca.settings import ServiceSettings
-from careca.statuses import responses_of
 from careca.types import Digest, Result, Segment, Stage
 from careca.v1 import admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
 from careca_diarizer.settings import DiarizerSettings

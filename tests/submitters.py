@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from careca import codec
-from careca.statuses import responses_of, translated_errors
+from careca.rpc.statuses import responses_of, translated_errors
 from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Result, Segment
 from careca.v1 import jobs_pb2
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from careca.errors import NotFound, Overloaded, PreconditionFailed, Unavailable
-from careca_gateway import blobs as blobs_module
-from careca_gateway.blobs import Blobs, LocalBlobs, open_blobs
+from careca_gateway.storage import object_storage as blobs_module
+from careca_gateway.storage.object_storage import Blobs, LocalBlobs, open_blobs
 from s3_server import BUCKET, S3Server
 
 LARGE = os.urandom(1024 * 1024) * 12

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from careca import redis_cache
-from careca.cache import CacheObserver, CacheOutcome, NoCache, Removal, ResultCache
+from careca.cache import redis_cache
+from careca.cache.port import CacheObserver, CacheOutcome, NoCache, Removal, ResultCache
+from careca.cache.redis_cache import RedisResultCache, create_cache
 from careca.errors import Unavailable
-from careca.redis_cache import RedisResultCache, create_cache
 from careca.types import CacheClearance, ClearScope
 from redis_server import RedisServer
 from waiting import HANG_SECONDS, eventually, settle, until
@@ -877,7 +877,7 @@ def leader_in_another_process(redis_url: str, *, lease_seconds: float) -> Iterat
     """A process that leads the flight for the key "key" and never ends by itself."""
     program = f"""
 import asyncio
-from careca.redis_cache import RedisResultCache
+from careca.cache.redis_cache import RedisResultCache
 
 async def lead():
     cache = RedisResultCache({redis_url!r}, namespace="transcriber", model="model@1", lease_seconds={lease_seconds})

@@ -15,16 +15,16 @@ import pytest
 
 from audio import decode
 from calls import phone_call, phone_call_turns
-from careca.audio import Audio
-from careca.engine import CancelToken
 from careca.errors import Cancelled, NotFound, PreconditionFailed
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.models import ModelStore
 from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage, Turn
 from careca_diarizer.engine import DiarizerEngine
 from careca_diarizer.pretrained_engine import PretrainedPipelineEngine
 from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings
-from careca_gateway.identity import KnownVoice, recognise
+from careca_gateway.pipeline.speaker_naming import KnownVoice, recognise
 from careca_gateway.settings import GatewaySettings
 from damage import DAMAGES
 from fakes import FakeDiarizerEngine

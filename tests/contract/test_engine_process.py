@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 import process_engines
-from careca.audio import Audio, AudioSpool
-from careca.engine import CancelToken
-from careca.engine_process import EngineProcess, Recipe
 from careca.errors import Cancelled, InternalError, OutOfMemory, PreconditionFailed
-from careca.memory import measure
+from careca.inference.audio import Audio, AudioSpool
+from careca.inference.engine import CancelToken
+from careca.inference.engine_process import EngineProcess, Recipe
+from careca.resources.memory import measure
 from careca.settings import ServiceSettings
 from careca.types import DiarizationOptions, GpuMemory, Progress
 from fakes import digest_of, pcm

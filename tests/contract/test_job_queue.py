@@ -33,9 +33,9 @@ from careca.types import (
     WebhookState,
     Word,
 )
-from careca_gateway.jobs.queue import Happening, Lease, Limits, Outcome, Query, Submission, Update
-from careca_gateway.jobs.redis_queue import RedisJobQueue
-from careca_gateway.jobs.silence import Silences
+from careca_gateway.jobs.queue.liveness import Silences
+from careca_gateway.jobs.queue.port import Happening, Lease, Limits, Outcome, Query, Submission, Update
+from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from redis_server import RedisServer
 from waiting import HANG_SECONDS, Clock, until
 

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from careca.errors import InternalError, NotFound, PreconditionFailed
 from careca.types import Digest, JobPriority, JobStage, JobState, Segment, Stage, StageState
-from careca_gateway.jobs.queue import Lease, Limits, Outcome, Query, Submission, Update
-from careca_gateway.jobs.redis_queue import RedisJobQueue
+from careca_gateway.jobs.queue.port import Lease, Limits, Outcome, Query, Submission, Update
+from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from redis_server import RedisServer
 
 T = TypeVar("T")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from audio import decode
-from careca.audio import Audio
-from careca.engine import CancelToken
 from careca.errors import Cancelled
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import SAMPLE_RATE, Progress, Segment, TranscriptionOptions
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.whisper_engine import WhisperEngine

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from audio import decode
-from careca.audio import Audio
-from careca.engine import CancelToken
 from careca.errors import Cancelled, InvalidRequest, NotFound, PreconditionFailed
-from careca.memory import MemoryKeeper
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.models import ModelStore
+from careca.resources.memory import MemoryKeeper
 from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, TranscriptionOptions
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.whisper_engine import WhisperEngine
@@ -540,8 +540,8 @@ def test_torch_is_never_imported():
 import sys
 import av
 import numpy as np
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.models import ModelStore
 from careca.types import TranscriptionOptions
 from careca_transcriber import __main__

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from careca.types import AudioTracks, ChannelMode
-from careca_gateway.decode import MAX_CHANNELS, OTHER_SOUND_REASONS, TRACK_REASONS
+from careca_gateway.ingest.decoder import MAX_CHANNELS, OTHER_SOUND_REASONS, TRACK_REASONS
 from careca_gateway.request import Sound
 from decoding import LIMITS, Bench, likeness
 from labelled import awkward, labelled

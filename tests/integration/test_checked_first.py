@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from careca.errors import InvalidRequest
-from careca.statuses import translated_errors
+from careca.rpc.statuses import translated_errors
 from careca.v1 import audio_pb2, gateway_pb2, jobs_pb2
 from media import tone, wav
 from redis_server import RedisServer

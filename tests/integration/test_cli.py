@@ -28,9 +28,9 @@ from careca.errors import (
 )
 from careca.types import AudioTrack, AudioTracks, ClearScope, Notice, NoticeCode, OutputFormat, Stage
 from careca.v1 import gateway_pb2
-from careca_client.cli import outputs
 from careca_client.cli.app import build_app
-from careca_client.cli.exits import WORST_FIRST, ExitCode, worst
+from careca_client.cli.errors import WORST_FIRST, ExitCode, worst
+from careca_client.cli.output import destinations
 from redis_server import free_port
 from scripted_gateway import SPEAKERS, GatewayFixture, run_gateway
 from waiting import HANG_SECONDS
@@ -363,7 +363,7 @@ def test_an_output_never_replaces_a_recording_even_if_told_to_overwrite(careca: 
     ],
 )
 def test_names_of_outputs_are_all_different(names: list[str], planned: list[str]) -> None:
-    found = outputs.plan_names(names, list(OutputFormat), [])
+    found = destinations.plan_names(names, list(OutputFormat), [])
 
     assert found == planned
     assert len({name.casefold() for name in found}) == len(names)

@@ -21,8 +21,8 @@ from typer.testing import CliRunner, Result
 from careca.errors import InternalError, Overloaded
 from careca.types import Job, JobPriority, JobStage, JobState, Notice, NoticeCode, Stage, StageState
 from careca_client.cli.app import build_app
-from careca_client.cli.exits import ExitCode
-from careca_client.cli.jobs import parse_since
+from careca_client.cli.commands.jobs import parse_since
+from careca_client.cli.errors import ExitCode
 from scripted_gateway import GatewayFixture, run_gateway
 from waiting import HANG_SECONDS
 

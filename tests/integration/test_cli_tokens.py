@@ -12,9 +12,9 @@ import pytest
 import trustme
 from typer.testing import CliRunner, Result
 
-from careca.tokens import TokenFile, hash_of
+from careca.auth.tokens import TokenFile, hash_of
 from careca_client.cli.app import build_app
-from careca_client.cli.exits import ExitCode
+from careca_client.cli.errors import ExitCode
 from certificates import issue
 from media import tone, wav
 from stack import Stack

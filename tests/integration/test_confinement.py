@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from careca.errors import InvalidRecording, PreconditionFailed
-from careca_gateway import confinement
-from careca_gateway import decode as decode_module
-from careca_gateway.confinement import LANDLOCK, SECCOMP, USER
-from careca_gateway.decode import DecodeLimits, Decoder
+from careca_gateway.decoding import sandbox
+from careca_gateway.decoding.sandbox import LANDLOCK, SECCOMP, USER
+from careca_gateway.ingest import decoder as decode_module
+from careca_gateway.ingest.decoder import DecodeLimits, Decoder
 from careca_gateway.request import Sound
 from media import recording, tone, wav
 from waiting import HANG_SECONDS
@@ -26,13 +26,13 @@ LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0
 REFUSED = "Operation not permitted"
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.uname().machine not in confinement._MACHINES,
+    sys.platform != "linux" or os.uname().machine not in sandbox._MACHINES,
     reason="only Linux confines, on two machines",
 )
 
 PREPARED = """
 import ctypes, json, mmap, os, signal, socket, subprocess, sys, threading
-from careca_gateway import confinement
+from careca_gateway.decoding import sandbox
 folder, port = sys.argv[1], int(sys.argv[2])
 parent, libc = os.getppid(), ctypes.CDLL(None, use_errno=True)
 tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
@@ -99,7 +99,7 @@ ATTEMPTS = {
 def confined(folder: Path, code: str, *, before: str = "", port: int = 1) -> subprocess.CompletedProcess[str]:
     """A process that runs ``code`` once it is confined, after ``before``."""
     (folder / "secret").write_text("swordfish")
-    command = f"{PREPARED}\n{before}\nimport resource\nlayers = confinement.confine('auto', lambda: None)\n{code}"
+    command = f"{PREPARED}\n{before}\nimport resource\nlayers = sandbox.confine('auto', lambda: None)\n{code}"
     program = [sys.executable, "-c", command, str(folder), str(port)]
     return subprocess.run(program, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
 
@@ -137,7 +137,7 @@ def test_a_confined_process_can_do_nothing_but_decode(what: str, tmp_path: Path)
 )
 def test_a_process_that_is_not_confined_can_do_it(what: str, tmp_path: Path) -> None:
     """So that the attempts are what they say."""
-    done = confined(tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", before="confinement.confine = lambda *_: []")
+    done = confined(tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", before="sandbox.confine = lambda *_: []")
 
     assert (done.stdout.strip(), done.returncode) == ("done", 0), done.stderr
 
@@ -164,7 +164,7 @@ def has_landlock() -> bool:
 
 
 def confined_layers_include(layer: str) -> bool:
-    code = "from careca_gateway.confinement import confine; print(confine('auto', lambda: None))"
+    code = "from careca_gateway.decoding.sandbox import confine; print(confine('auto', lambda: None))"
     return layer in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
@@ -172,7 +172,7 @@ def confined_layers_include(layer: str) -> bool:
 def test_a_decoder_of_roots_goes_on_as_nobody_without_a_capability(tmp_path: Path) -> None:
     """Without the filter, which would refuse to tell."""
     code = "print(os.getresuid(), os.getresgid(), os.getgroups(), open('/proc/self/status').read())"
-    before = "confinement._MACHINES.clear(); confinement._close_paths = lambda _: False"
+    before = "sandbox._MACHINES.clear(); sandbox._close_paths = lambda _: False"
 
     ids, *status = confined(tmp_path, code, before=before).stdout.splitlines()
 
@@ -189,12 +189,12 @@ def test_a_decoder_of_roots_goes_on_as_nobody_without_a_capability(tmp_path: Pat
 def test_where_system_calls_cannot_be_filtered_landlock_still_closes_paths_and_ports(what: str, tmp_path: Path) -> None:
     code = f"print(SECRET in layers, attempt(lambda: {ATTEMPTS[what]}))".replace("SECRET", repr(SECCOMP))
 
-    done = confined(tmp_path, code, before="confinement._MACHINES.clear()")
+    done = confined(tmp_path, code, before="sandbox._MACHINES.clear()")
 
     assert done.stdout.strip() == "False Permission denied"
 
 
-NO_FILTER = "from careca_gateway import confinement, decode_child; confinement._MACHINES.clear(); decode_child.main()"
+NO_FILTER = "from careca_gateway.decoding import process, sandbox; sandbox._MACHINES.clear(); process.main()"
 
 
 async def test_where_confinement_is_required_nothing_is_decoded_without_it(
@@ -228,7 +228,7 @@ async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
 ) -> None:
     code = (
         "import socket, os\n"
-        "from careca_gateway import decode_child\n"
+        "from careca_gateway.decoding import process\n"
         "def decode(recording, files, wanted, progress):\n"
         "    found = [recording.read(4).decode()]\n"
         "    for attempt in (lambda: open('/etc/passwd'), socket.socket, os.fork, lambda: open('/tmp/new', 'w')):\n"
@@ -237,9 +237,9 @@ async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
         "            found.append('done')\n"
         "        except OSError as error:\n"
         "            found.append(error.strerror)\n"
-        "    raise decode_child.Refusal('NO_AUDIO', '; '.join(found))\n"
-        "decode_child.decode = decode\n"
-        "decode_child.main()\n"
+        "    raise process.Refusal('NO_AUDIO', '; '.join(found))\n"
+        "process.decode = decode\n"
+        "process.main()\n"
     )
     monkeypatch.setattr(decode_module, "CHILD", ("-c", code))
 

@@ -17,9 +17,9 @@ import pytest
 
 from careca.errors import InternalError, Overloaded
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, AudioTracks, ChannelMode
-from careca_gateway import decode as decode_module
-from careca_gateway.decode import MAX_CHANNELS, OTHER_SOUND_REASONS, Decoder
 from careca_gateway.decoding import outputs, source
+from careca_gateway.ingest import decoder as decode_module
+from careca_gateway.ingest.decoder import MAX_CHANNELS, OTHER_SOUND_REASONS, Decoder
 from careca_gateway.request import Sound
 from decoding import LIMITS, Bench, children
 from media import endless_silence, recording, silent_film, tone, wav
@@ -390,8 +390,8 @@ async def test_a_list_of_other_files_reads_none_of_them(bench: Bench, playlist: 
 def test_the_decoder_can_open_nothing_once_it_sees_the_recording(tmp_path: Path) -> None:
     code = (
         "import socket, sys\n"
-        "from careca_gateway import decode_child\n"
-        "decode_child.restrict(1 << 30, 10, 1000)\n"
+        "from careca_gateway.decoding import process\n"
+        "process.restrict(1 << 30, 10, 1000)\n"
         "for attempt in (lambda: open('/etc/hostname'), lambda: socket.socket(), lambda: open('new', 'w')):\n"
         "    try:\n"
         "        attempt()\n"
@@ -486,7 +486,7 @@ def test_the_decoder_makes_audio_of_the_shape_that_all_services_expect() -> None
 
 
 def test_the_decoder_starts_light() -> None:
-    code = "import careca_gateway.decode_child, sys, json; print(json.dumps(sorted(sys.modules)))"
+    code = "import careca_gateway.decoding.process, sys, json; print(json.dumps(sorted(sys.modules)))"
 
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
 

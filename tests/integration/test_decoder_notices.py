@@ -10,7 +10,7 @@ import pytest
 
 from calls import phone_call
 from careca.types import ChannelMode, NoticeCode
-from careca_gateway.decoding import findings
+from careca_gateway.decoding import notices
 from careca_gateway.request import Sound
 from decoding import Bench
 from labelled import awkward, labelled
@@ -29,7 +29,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def test_the_decoder_s_codes_are_those_of_all_notices() -> None:
-    codes = {value for name, value in vars(findings).items() if name.isupper() and not name.startswith("_")}
+    codes = {value for name, value in vars(notices).items() if name.isupper() and not name.startswith("_")}
 
     assert {code for code in codes if isinstance(code, str)} <= set(NoticeCode)
 

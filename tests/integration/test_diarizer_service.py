@@ -13,9 +13,9 @@ import grpc.aio
 import pytest
 
 from careca import codec
-from careca.channel import create_channel
 from careca.errors import Cancelled, DeadlineExceeded, InvalidRequest, OutOfMemory
-from careca.statuses import translated_errors
+from careca.rpc.channel import create_channel
+from careca.rpc.statuses import translated_errors
 from careca.types import (
     CacheClearance,
     ClearScope,

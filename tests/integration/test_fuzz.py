@@ -82,7 +82,7 @@ def _after(mutation: mutations.Mutation, data: bytes, chance: mutations.random.R
 def test_a_decoder_that_ends_as_it_must_not_is_noticed(
     code: str, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fuzz_recordings.decode_child, "main", lambda: exec(code))
+    monkeypatch.setattr(fuzz_recordings.process, "main", lambda: exec(code))
     if outcome == "HUNG":
         monkeypatch.setattr(fuzz_recordings, "TIMEOUT_SECONDS", 0.1)
 

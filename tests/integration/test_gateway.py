@@ -16,7 +16,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from careca import codec
-from careca.channel import create_channel
 from careca.errors import (
     DeadlineExceeded,
     InternalError,
@@ -27,7 +26,8 @@ from careca.errors import (
     PreconditionFailed,
     Unavailable,
 )
-from careca.statuses import translated_errors
+from careca.rpc.channel import create_channel
+from careca.rpc.statuses import translated_errors
 from careca.types import (
     Channel,
     Digest,
@@ -42,9 +42,9 @@ from careca.types import (
     Word,
 )
 from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
-from careca_gateway.clients import Replicas, TranscriberClient, calls
+from careca_gateway.backends import Replicas, TranscriberClient, calls
 from careca_gateway.request import Deadline
-from careca_gateway.store import StoredAudio
+from careca_gateway.storage.store import StoredAudio
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from media import encoded, endless_silence, recording, silent_film, tone, wav
 from redis_server import RedisServer

@@ -15,9 +15,9 @@ import grpc
 import psutil
 import pytest
 
-from careca.channel import KEEPALIVE_OPTIONS, Options, create_channel
 from careca.errors import InvalidRecording, Unavailable
-from careca.statuses import translated_errors
+from careca.rpc.channel import KEEPALIVE_OPTIONS, Options, create_channel
+from careca.rpc.statuses import translated_errors
 from careca.types import Digest, Job
 from careca.v1 import admin_pb2, admin_pb2_grpc
 from careca_client import AsyncClient

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 import requirements
 from careca.errors import InvalidRecording
-from careca.probe import main as probe
+from careca.rpc.probe import main as probe
 from careca_client import Client
 from redis_server import free_port
 from waiting import HANG_SECONDS
@@ -129,7 +129,7 @@ def test_what_is_not_code_is_in_the_packages_too(built: Path) -> None:
         if path.suffix in {".lua", ".toml"}
     }
 
-    assert {"careca/cache.lua", "careca/models/models.toml", "careca_gateway/jobs/jobs.lua"} <= wanted
+    assert {"careca/cache/cache.lua", "careca/models/models.toml", "careca_gateway/jobs/queue/jobs.lua"} <= wanted
     assert [name for name in wanted if not (built / name).is_file()] == []
 
 

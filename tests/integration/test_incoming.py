@@ -10,11 +10,11 @@ import grpc.aio
 import pytest
 
 from careca.errors import CarecaError, DeadlineExceeded, InvalidRequest
-from careca.incoming import Undecodable, only_message
-from careca.metrics import Metrics
-from careca.server import ServiceServer
+from careca.rpc.requests import Undecodable, only_message
+from careca.rpc.server import ServiceServer
+from careca.rpc.statuses import responses_of
 from careca.settings import ServiceSettings
-from careca.statuses import responses_of
+from careca.telemetry.metrics import Metrics
 from waiting import HANG_SECONDS
 
 CHECK = "/grpc.health.v1.Health/Check"

@@ -11,13 +11,14 @@ from google.rpc import error_details_pb2, status_pb2
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from careca import errors, request_id
-from careca.channel import create_channel, create_sync_channel
+from careca import errors
 from careca.errors import CarecaError, InternalError, InvalidRecording, InvalidRequest, Overloaded, Unavailable
-from careca.gate import CallGate
-from careca.interceptors import CallInterceptor
-from careca.metrics import Metrics
-from careca.statuses import DETAILS_KEY, from_rpc_error, to_status, translated_errors
+from careca.rpc import request_id
+from careca.rpc.admission import CallGate
+from careca.rpc.channel import create_channel, create_sync_channel
+from careca.rpc.interceptors import CallInterceptor
+from careca.rpc.statuses import DETAILS_KEY, from_rpc_error, to_status, translated_errors
+from careca.telemetry.metrics import Metrics
 from fakes import chunks_of
 from waiting import HANG_SECONDS, longer_and_longer, until
 

@@ -24,18 +24,18 @@ from careca.types import (
     Utterance,
 )
 from careca.v1 import audio_pb2, gateway_pb2
-from careca_gateway.blobs import LocalBlobs
-from careca_gateway.jobs.desk import JobDesk, JobRequest
-from careca_gateway.jobs.janitor import JobJanitor
-from careca_gateway.jobs.kept import KeptResults, KeptStage
 from careca_gateway.jobs.progress import first_stages
-from careca_gateway.jobs.queue import Limits, Outcome, Submission
-from careca_gateway.jobs.redis_queue import RedisJobQueue
+from careca_gateway.jobs.queue.port import Limits, Outcome, Submission
+from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.results import JobResults
+from careca_gateway.jobs.retention import JobJanitor
+from careca_gateway.jobs.service import JobDesk, JobRequest
 from careca_gateway.jobs.specs import INLINE_BYTES, JobSpecs
-from careca_gateway.pipeline import Finished
+from careca_gateway.jobs.stage_results import KeptResults, KeptStage
+from careca_gateway.pipeline.pipeline import Finished
 from careca_gateway.request import Deadline, WorkEvent
-from careca_gateway.store import Store, StoredAudio
+from careca_gateway.storage.object_storage import LocalBlobs
+from careca_gateway.storage.store import Store, StoredAudio
 from fakes import digest_of
 from redis_server import RedisServer
 

@@ -14,11 +14,11 @@ import pytest
 
 from careca.errors import CarecaError, InvalidRecording, OutOfMemory, Overloaded, Unavailable
 from careca.types import Digest, Job, JobPriority, JobState, Progress, Segment, Stage, StageState
-from careca_gateway.jobs import oversight, worker
+from careca_gateway.jobs import reclaimer, worker
 from careca_gateway.jobs.progress import JobProgress, first_stages
-from careca_gateway.jobs.queue import Lease, Limits, Outcome, QueueStats, Submission
-from careca_gateway.jobs.redis_queue import RedisJobQueue
-from careca_gateway.jobs.silence import Silences
+from careca_gateway.jobs.queue.liveness import Silences
+from careca_gateway.jobs.queue.port import Lease, Limits, Outcome, QueueStats, Submission
+from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.worker import JobWorker
 from redis_server import RedisServer
 from waiting import HANG_SECONDS, Clock, until
@@ -225,7 +225,7 @@ async def test_the_end_of_a_job_is_told_when_redis_is_back(queue: RedisJobQueue,
 
 
 async def test_it_is_told_whether_the_queue_answers(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oversight, "STATS_SECONDS", 0.1)
+    monkeypatch.setattr(reclaimer, "STATS_SECONDS", 0.1)
     impatient = RedisJobQueue(redis_server.url, timeout_seconds=0.5)
     counts = Counts()
     async with working(impatient, Script(), counts):
@@ -258,7 +258,7 @@ async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "RENEW_SECONDS", 3600.0)  # it falls silent
-    monkeypatch.setattr(oversight, "RECLAIM_SECONDS", 0.05)
+    monkeypatch.setattr(reclaimer, "RECLAIM_SECONDS", 0.05)
     clock = CountingClock()
     mine, others = (RedisJobQueue(redis_server.url, timeout_seconds=20, clock=each) for each in (Clock(), clock))
     silent, other, counts = Script(), Script(), Counts()
@@ -268,7 +268,7 @@ async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
         await until(lambda: silent.running)
         async with working(others, other, counts):
             await clock.is_looked_at()
-            clock.seconds += oversight.SILENCE_SECONDS
+            clock.seconds += reclaimer.SILENCE_SECONDS
             done = await ended(queue, job)
             silent.may_end.set()
             await until(lambda: silent.discarded)
@@ -344,8 +344,8 @@ async def reclaims(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_clock_that_jumps_takes_no_job_away(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oversight, "RECLAIM_SECONDS", 0.02)
-    monkeypatch.setattr(oversight, "SILENCE_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(reclaimer, "RECLAIM_SECONDS", 0.02)
+    monkeypatch.setattr(reclaimer, "SILENCE_SECONDS", HANG_SECONDS)
     now = time.time
     script, counts = Script(), Counts()
     script.may_end.clear()
@@ -365,8 +365,8 @@ async def test_a_clock_that_jumps_takes_no_job_away(
 async def test_a_job_that_is_lost_again_and_again_is_given_up(
     queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oversight, "RECLAIM_SECONDS", 0.02)
-    monkeypatch.setattr(oversight, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(reclaimer, "RECLAIM_SECONDS", 0.02)
+    monkeypatch.setattr(reclaimer, "SILENCE_SECONDS", 0.2)
     job = await submit(queue)
     counts = Counts()
     script = Script()

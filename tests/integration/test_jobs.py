@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 
 from careca import codec
 from careca.errors import InvalidRequest, NotFound, OutOfMemory, PreconditionFailed, Unavailable
-from careca.statuses import translated_errors
+from careca.rpc.statuses import translated_errors
 from careca.types import (
     Job,
     JobState,

@@ -22,10 +22,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from careca.channel import channel_credentials
+from careca.auth.tls import PemFiles
 from careca.errors import InvalidRecording, PermissionDenied, Unauthenticated, Unavailable
-from careca.pem import PemFiles
-from careca.probe import main as probe
+from careca.rpc.channel import channel_credentials
+from careca.rpc.probe import main as probe
 from careca_client import Access, Client
 from fakes import FakeDiarizerEngine
 from k8s_check.build import FOLDER, build

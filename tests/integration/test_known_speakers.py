@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from careca import codec
-from careca.audio import Audio
-from careca.engine import CancelToken
 from careca.errors import CarecaError, InvalidRecording, InvalidRequest, OutOfMemory, Overloaded
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import (
     Diarization,
     DiarizationOptions,

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from careca.errors import Unavailable
-from careca.statuses import translated_errors
+from careca.rpc.statuses import translated_errors
 from careca.types import TranscriptionOptions
 from careca.v1 import admin_pb2, audio_pb2
-from careca_gateway.clients import Replicas, TranscriberClient
+from careca_gateway.backends import Replicas, TranscriberClient
 from careca_gateway.request import Deadline
-from careca_gateway.store import StoredAudio
+from careca_gateway.storage.store import StoredAudio
 from fakes import FakeTranscriberEngine, digest_of, pcm
 from redis_server import RedisServer, free_port
 from stack import Caller, ModelService, Stack

@@ -1,4 +1,4 @@
-"""``python -m careca.probe`` against real servers."""
+"""``python -m careca.rpc.probe`` against real servers."""
 
 import asyncio
 import sys
@@ -10,10 +10,10 @@ import pytest
 import trustme
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from careca.metrics import Metrics
-from careca.probe import main
-from careca.server import ServiceServer
+from careca.rpc.probe import main
+from careca.rpc.server import ServiceServer
 from careca.settings import ServiceSettings
+from careca.telemetry.metrics import Metrics
 from redis_server import free_port
 from waiting import HANG_SECONDS
 
@@ -21,7 +21,7 @@ from waiting import HANG_SECONDS
 async def probe(*arguments: str) -> tuple[int, str]:
     """Exit code and all output of the real command."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "careca.probe", *arguments),
+        *(sys.executable, "-m", "careca.rpc.probe", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from calls import phone_call
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import ChannelMode, DiarizationOptions
 from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings

@@ -15,17 +15,17 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from careca.audio import Audio
-from careca.engine import CancelToken
 from careca.errors import OutOfMemory, Overloaded
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import Progress, Segment, Transcript, TranscriptionOptions
-from careca_gateway.clients import Replicas, TranscriberClient
-from careca_gateway.clients import replicas as replicas_module
-from careca_gateway.clients.replicas import FULL_SECONDS, State
-from careca_gateway.clients.transcriber import TranscriberReplica
-from careca_gateway.pipeline import Finished
+from careca_gateway.backends import Replicas, TranscriberClient
+from careca_gateway.backends import replicas as replicas_module
+from careca_gateway.backends.replicas import FULL_SECONDS, State
+from careca_gateway.backends.transcriber import TranscriberReplica
+from careca_gateway.pipeline.pipeline import Finished
 from careca_gateway.request import Deadline
-from careca_gateway.store import StoredAudio
+from careca_gateway.storage.store import StoredAudio
 from fakes import SEGMENTS, FakeTranscriberEngine, digest_of, pcm
 from redis_server import free_port
 from stack import ModelService
@@ -303,7 +303,7 @@ async def test_what_a_service_refuses_is_not_asked_of_others(services: list[Mode
 async def test_a_new_address_of_a_name_gets_calls_and_one_that_is_gone_keeps_those_it_has(
     services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("careca_gateway.clients.replicas.LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr("careca_gateway.backends.replicas.LOOK_UP_SECONDS", 0.05)
     known = {f"ipv4:127.0.0.1:{services[0].port}"}
     asked = Counter[tuple[str, int]]()
 
@@ -333,7 +333,7 @@ async def test_a_new_address_of_a_name_gets_calls_and_one_that_is_gone_keeps_tho
 async def test_a_name_that_nobody_knows_any_more_keeps_its_addresses(
     services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("careca_gateway.clients.replicas.LOOK_UP_SECONDS", 0.02)
+    monkeypatch.setattr("careca_gateway.backends.replicas.LOOK_UP_SECONDS", 0.02)
     answers = iter([{f"ipv4:127.0.0.1:{services[0].port}"}, set[str]()])
     failures = Counter[str]()
 

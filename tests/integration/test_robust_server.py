@@ -12,10 +12,10 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from careca import robust_server
-from careca.metrics import Metrics
-from careca.server import ServiceServer
+from careca.rpc import robust_server
+from careca.rpc.server import ServiceServer
 from careca.settings import ServiceSettings
+from careca.telemetry.metrics import Metrics
 from waiting import HANG_SECONDS
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and no settings
@@ -116,7 +116,7 @@ async def test_metadata_that_is_no_text_is_no_matter(server: ServiceServer) -> N
 
 
 async def test_grpcs_own_server_still_needs_the_help() -> None:
-    """Where this fails, ``careca.robust_server`` can go."""
+    """Where this fails, ``careca.rpc.robust_server`` can go."""
     assert robust_server._is_as_known()
     server = grpc.aio.server()
     health_pb2_grpc.add_HealthServicer_to_server(health_pb2_grpc.HealthServicer(), server)  # type: ignore[no-untyped-call]
@@ -140,8 +140,9 @@ async def test_with_a_grpc_that_is_not_known_the_server_is_its_own(monkeypatch: 
 
 SERVE = """
 import asyncio
-from careca import logs, robust_server, server
-from careca.metrics import Metrics
+from careca.rpc import robust_server, server
+from careca.telemetry import logs
+from careca.telemetry.metrics import Metrics
 from careca.settings import ServiceSettings
 {before}
 settings = ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0, log_format='json')

@@ -14,12 +14,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
-from careca.channel import create_channel
 from careca.errors import PreconditionFailed, Unavailable
-from careca.metrics import Metrics
-from careca.server import ServiceServer, serve
+from careca.rpc.channel import create_channel
+from careca.rpc.server import ServiceServer, serve
+from careca.rpc.statuses import translated_errors
 from careca.settings import ServiceSettings
-from careca.statuses import translated_errors
+from careca.telemetry.metrics import Metrics
 from careca.v1 import diarizer_pb2, diarizer_pb2_grpc
 from waiting import HANG_SECONDS, eventually, settle
 

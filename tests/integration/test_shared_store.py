@@ -13,12 +13,12 @@ import pytest
 
 from careca.errors import PreconditionFailed, Unavailable
 from careca.types import Digest, JobState, Notice, OutputFormat
-from careca_gateway import blobs as blobs_module
-from careca_gateway.blobs import Blob, open_blobs
-from careca_gateway.notes import DecodedNote
 from careca_gateway.request import Sound
-from careca_gateway.sharing import RECORDINGS, Sharing
-from careca_gateway.store import Store
+from careca_gateway.storage import object_storage as blobs_module
+from careca_gateway.storage.decoded import DecodedNote
+from careca_gateway.storage.object_storage import Blob, open_blobs
+from careca_gateway.storage.shared_store import RECORDINGS, Sharing
+from careca_gateway.storage.store import Store
 from fakes import digest_of
 from media import tone, wav
 from redis_server import RedisServer

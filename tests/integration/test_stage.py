@@ -9,15 +9,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from careca import codec
-from careca import stage as stage_module
 from careca.errors import InvalidRequest, OutOfMemory, Overloaded, PreconditionFailed
-from careca.memory import MemoryKeeper
-from careca.metrics import ModelServiceMetrics
+from careca.inference import cached_stage as stage_module
+from careca.inference.cached_stage import AudioNeeded, CachedStage, Finished
+from careca.inference.worker import Worker
+from careca.resources.memory import MemoryKeeper
 from careca.settings import ModelServiceSettings
-from careca.stage import AudioNeeded, CachedStage, Finished
+from careca.telemetry.metrics import ModelServiceMetrics
 from careca.types import ClearScope, Digest, Progress, Stage, TranscriptionOptions
 from careca.v1 import audio_pb2
-from careca.worker import Worker
 from fakes import SEGMENTS, FakeCache, FakeTranscriberEngine, chunks_of, digest_of, pcm
 from waiting import Clock, happens, settle
 

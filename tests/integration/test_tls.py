@@ -15,14 +15,14 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
-from careca.channel import create_channel
+from careca.auth.tls import PemFiles
 from careca.errors import CarecaError, PreconditionFailed, Unavailable
-from careca.pem import PemFiles
-from careca.statuses import translated_errors
+from careca.rpc.channel import create_channel
+from careca.rpc.statuses import translated_errors
 from careca.types import Stage
 from careca.v1 import diarizer_pb2, diarizer_pb2_grpc
 from careca_client import Access, AsyncClient
-from careca_gateway.clients import Replicas
+from careca_gateway.backends import Replicas
 from certificates import CertificateFiles, issue
 from fakes import FakeDiarizerEngine, FakeTranscriberEngine
 from media import tone, wav

@@ -12,8 +12,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
-from careca.caller import Role
-from careca.channel import create_channel
+from careca.auth.caller import Role
+from careca.auth.tokens import entry_text, hash_of, new_token
 from careca.errors import (
     CarecaError,
     InvalidRecording,
@@ -23,8 +23,8 @@ from careca.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
-from careca.statuses import responses_of, translated_errors
-from careca.tokens import entry_text, hash_of, new_token
+from careca.rpc.channel import create_channel
+from careca.rpc.statuses import responses_of, translated_errors
 from careca.types import ClearScope, JobState, Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2
 from careca_client import Access, AsyncClient

@@ -6,9 +6,9 @@ import grpc
 import pytest
 
 from careca import codec
-from careca.channel import create_channel
 from careca.errors import Cancelled, DeadlineExceeded, InvalidRequest, OutOfMemory, Unavailable
-from careca.statuses import translated_errors
+from careca.rpc.channel import create_channel
+from careca.rpc.statuses import translated_errors
 from careca.types import ClearScope, Progress, Stage, TranscriptionOptions
 from careca.v1 import admin_pb2, audio_pb2, transcriber_pb2, transcriber_pb2_grpc
 from fakes import SEGMENTS, FakeTranscriberEngine, digest_of, pcm

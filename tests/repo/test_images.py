@@ -14,7 +14,7 @@ import pytest
 from dockerfile_parse import DockerfileParser
 
 import requirements
-from careca.server import LIVENESS, READINESS
+from careca.rpc.server import LIVENESS, READINESS
 from careca_diarizer.settings import DiarizerSettings
 from careca_gateway.settings import GatewaySettings
 from careca_transcriber.settings import TranscriberSettings
@@ -119,7 +119,7 @@ def test_the_health_check_asks_the_port_that_has_health_alone(dockerfile: Docker
     (check,) = dockerfile.all("HEALTHCHECK")
     command = json.loads(check[check.index("CMD") + len("CMD") :])
 
-    assert command == ["python", "-m", "careca.probe", f"127.0.0.1:{HEALTH_PORT}"]
+    assert command == ["python", "-m", "careca.rpc.probe", f"127.0.0.1:{HEALTH_PORT}"]
     assert dockerfile.environment["CARECA_HEALTH_PORT"] == HEALTH_PORT
     assert "readiness" in READINESS, "the probe's default"
     assert LIVENESS == "liveness"

@@ -14,31 +14,48 @@ MODULES = [
 ]
 
 IMPORTERS = {
-    "faster_whisper|ctranslate2": {"whisper_engine"},
+    "faster_whisper|ctranslate2": {"careca_transcriber.whisper_engine"},
     "torch|torchaudio|pyannote": {
-        *("campplus", "conversion", "embedding", "fbank", "networks", "segmentation", "pretrained_engine"),
-        *("pyannote_setup", "runtime", "torch_device", "torchaudio_cpu"),
+        f"careca_diarizer.{name}"
+        for name in (
+            *("campplus", "conversion", "embedding", "fbank", "networks", "segmentation", "pretrained_engine"),
+            *("pyannote_setup", "runtime", "torch_device", "torchaudio_cpu"),
+        )
     },
-    "openvino": {"runtime"},
-    "cryptography": {"pem"},
-    "redis": {"redis_gate", "news", "script"},
+    "openvino": {"careca_diarizer.runtime"},
+    "cryptography": {"auth.tls"},
+    "redis": {"cache.circuit_breaker", "queue.notifications", "queue.script"},
     "av": {
-        *("decode_child", "ending", "level", "outputs", "passes", "pcm", "reading", "source", "together", "tracks"),
+        f"decoding.{name}"
+        for name in (
+            *("process", "ending", "level", "outputs", "passes", "pcm", "track_reader", "source", "mixing", "tracks"),
+        )
     },
-    "obstore": {"blobs"},
-    "aiohttp": {"addresses", "delivery"},
-    "sklearn|scipy": {"clustering", "declipping", "partitions", "reconstruction", "stitching"},
+    "obstore": {"storage.object_storage"},
+    "aiohttp": {"webhooks.addresses", "webhooks.delivery"},
+    "sklearn|scipy": {
+        f"careca_diarizer.{name}" for name in ("clustering", "declipping", "partitions", "reconstruction", "stitching")
+    },
     "grpc": {
-        *("channel", "deferred_channel", "interceptors", "launch", "model_service", "probe", "robust_server"),
-        *("rotating_channel", "server", "statuses"),
-        *("service", "wiring", "calls", "replicas"),
+        *("careca.launch", "inference.model_service"),
+        *(
+            f"rpc.{name}"
+            for name in (
+                *("channel", "deferred_channel", "interceptors", "probe", "robust_server", "rotating_channel"),
+                *("server", "statuses"),
+            )
+        ),
+        *("api.transcription", "api.jobs", "backends.calls", "backends.replicas", "careca_gateway.wiring"),
+        *("careca_transcriber.service", "careca_transcriber.wiring"),
+        *("careca_diarizer.service", "careca_diarizer.wiring"),
     },
 }
 
 
 def importers(libraries: str) -> set[str]:
+    """As ``folder.module``."""
     statement = re.compile(rf"^\s*(?:import|from) (?:{libraries})\b", flags=re.MULTILINE)
-    return {path.stem for path in MODULES if statement.search(path.read_text())}
+    return {f"{path.parent.name}.{path.stem}" for path in MODULES if statement.search(path.read_text())}
 
 
 @pytest.mark.parametrize("libraries", IMPORTERS)

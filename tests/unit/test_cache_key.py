@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from careca.cache import cache_key
+from careca.cache.port import cache_key
 from careca.types import DiarizationOptions, Digest, TranscriptionOptions
 
 AUDIO = Digest("ab" * 32, 32_000)

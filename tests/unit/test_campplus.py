@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from calls import phone_call, phone_call_turns
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import SAMPLE_RATE
 from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, CAMPPlus, load_campplus
 from careca_diarizer.conversion import convert

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from careca.types import Diarization, Segment, Speaker, SpeakerCountCandidate, Transcript, Turn
-from careca_gateway.channels import combine, main_transcript, name_speakers
+from careca_gateway.pipeline.channels import combine, main_transcript, name_speakers
 
 A, B, C = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 SILENCE = Diarization((), (), 60.0, "fake")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from careca import codec
-from careca.channel import MAX_REQUEST_BYTES
 from careca.errors import InvalidRequest
+from careca.rpc.channel import MAX_REQUEST_BYTES
 from careca.types import (
     CacheClearance,
     CacheStats,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from careca.audio import Audio
+from careca.inference.audio import Audio
 from careca.models import ModelStore
 from careca.types import SAMPLE_RATE, SpeakerCountCandidate
 from careca_diarizer.clustering import Clustering, Voices

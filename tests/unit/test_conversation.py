@@ -27,9 +27,9 @@ from careca.types import (
     Utterance,
 )
 from careca.v1 import audio_pb2, gateway_pb2
-from careca_client.conversation import Attempts, Conversation, build_config
 from careca_client.digests import SETTLED_SECONDS, DigestMemory
 from careca_client.events import RecordingKnown, Uploading
+from careca_client.protocol.transcribe import Attempts, Conversation, build_config
 from careca_client.recording import CHUNK_BYTES, Recording, open_recording
 from careca_client.result import TranscriptionResult
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from calls import phone_call
-from careca.audio import Audio
+from careca.inference.audio import Audio
 from careca_diarizer.declipping import declipped
 
 Samples = npt.NDArray[np.int16]

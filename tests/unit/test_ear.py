@@ -19,8 +19,8 @@ from careca.types import (
     StageReport,
     StageState,
 )
-from careca_gateway.jobs import ear as ear_module
-from careca_gateway.jobs.ear import Ear
+from careca_gateway.jobs import listener as ear_module
+from careca_gateway.jobs.listener import Ear
 from careca_gateway.request import Completed
 
 SEGMENTS = tuple(Segment(float(n), n + 1.0, f"segment {n}") for n in range(4))

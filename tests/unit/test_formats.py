@@ -33,7 +33,7 @@ from careca.types import (
 from careca_gateway.formats import render
 from careca_gateway.formats.nist import file_id
 from careca_gateway.formats.subtitles import CUE_LINES, CUE_SECONDS, LINE_COLUMNS, cues
-from careca_gateway.words import columns
+from careca_gateway.pipeline.words import columns
 
 meeteval = pytest.importorskip("meeteval", reason="its package needs a C compiler to install", exc_type=ImportError)
 

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from careca.errors import InvalidRequest
 from careca.types import Diarization, Speaker, Turn, Voice
-from careca_gateway.identity import KnownVoice, cosine, nearest, recognise, refuse_other_models, with_names
+from careca_gateway.pipeline.speaker_naming import (
+    KnownVoice,
+    cosine,
+    nearest,
+    recognise,
+    refuse_other_models,
+    with_names,
+)
 
 MODEL = "voices@1"
 

@@ -12,8 +12,8 @@ from careca.errors import InternalError, PreconditionFailed, Unavailable
 from careca.types import Digest, JobState
 from careca.v1 import gateway_pb2, jobs_pb2
 from careca_client.events import RecordingKnown, Uploading
-from careca_client.jobs import MAX_UPLOADS, Listing, Submission
-from careca_client.offer import Upload
+from careca_client.protocol.jobs import MAX_UPLOADS, Listing, Submission
+from careca_client.protocol.upload import Upload
 from careca_client.recording import CHUNK_BYTES, Recording, open_recording
 
 DATA = b"RIFF" + bytes(2 * CHUNK_BYTES)

@@ -18,7 +18,7 @@ from careca.types import (
     StageState,
 )
 from careca_gateway.jobs.progress import JobProgress, first_stages, stages_to_repeat
-from careca_gateway.jobs.queue import Lease
+from careca_gateway.jobs.queue.port import Lease
 
 JOB = Job("1", JobState.RUNNING, Digest("a" * 64, 1), "", "ana", JobPriority.BATCH, "r", 0.0, stages=first_stages())
 SEGMENTS = [Segment(float(index), index + 1.0, str(index)) for index in range(3)]

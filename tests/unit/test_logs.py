@@ -7,8 +7,8 @@ import pytest
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from careca.logs import configure, get_logger
 from careca.settings import ServiceSettings
+from careca.telemetry.logs import configure, get_logger
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from careca.memory import CleanupLevel, MemoryKeeper, MemoryKind, MemoryObserver, measure, settle
-from careca.memory_limit import memory_limit
+from careca.resources.memory import CleanupLevel, MemoryKeeper, MemoryKind, MemoryObserver, measure, settle
+from careca.resources.memory_limit import memory_limit
 from careca.types import GpuMemory, MemoryRelease
 
 MEGABYTE = 1_000_000

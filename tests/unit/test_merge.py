@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from careca.types import Diarization, Segment, Transcript, Turn, Utterance, Word
-from careca_gateway.merge import (
+from careca_gateway.pipeline.merge import (
     LONG_UTTERANCE_SECONDS,
     MAX_STRAY_WORDS,
     NEAREST_TURN_SECONDS,

@@ -5,10 +5,10 @@ import urllib.request
 import pytest
 from prometheus_client import generate_latest
 
-from careca.cache import CacheOutcome, Removal
-from careca.metrics import Metrics, MetricsEndpoint, ModelServiceMetrics
+from careca.cache.port import CacheOutcome, Removal
+from careca.inference.worker import Worker
+from careca.telemetry.metrics import Metrics, MetricsEndpoint, ModelServiceMetrics
 from careca.types import GpuMemory, MemoryRelease, MemoryUsage, Stage
-from careca.worker import Worker
 from fakes import FakeEngine
 from promtool import promtool
 

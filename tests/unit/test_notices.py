@@ -18,7 +18,7 @@ from careca.types import (
     Turn,
     Word,
 )
-from careca_gateway.notices import LEAST_SPEECH_SECONDS, MAX_PLACES, notices_of
+from careca_gateway.pipeline.notices import LEAST_SPEECH_SECONDS, MAX_PLACES, notices_of
 from careca_gateway.request import Request
 
 A, B = "SPEAKER_00", "SPEAKER_01"

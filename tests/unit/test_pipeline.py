@@ -35,9 +35,9 @@ from careca.types import (
     StageState,
     TranscriptionOptions,
 )
-from careca_gateway.pipeline import ANSWER_SECONDS, Finished, Found, Pipeline
+from careca_gateway.pipeline.pipeline import ANSWER_SECONDS, Finished, Found, Pipeline
 from careca_gateway.request import Completed, Deadline, Request, Sound, WhoSpeaks
-from careca_gateway.store import DecodedAudio, HeldRecording, StoredAudio
+from careca_gateway.storage.store import DecodedAudio, HeldRecording, StoredAudio
 
 RECORDING = cast("HeldRecording", object())
 AUDIO = StoredAudio(Digest("b" * 64, 64_000), Path("audio.s16"))

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from careca.processors import usable_processors
+from careca.resources.processors import usable_processors
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from careca.audio import Audio
-from careca.engine import CancelToken
 from careca.errors import Cancelled
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import SAMPLE_RATE
 from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, spread
 from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span, find_speech, listen

@@ -15,11 +15,11 @@ import pytest
 
 from careca.errors import InvalidRecording, InvalidRequest, Overloaded, PreconditionFailed
 from careca.types import AudioTracks, ChannelMode, Digest, Notice
-from careca_gateway import store as store_module
-from careca_gateway.notes import DecodedNote
+from careca_gateway.ingest.upload import Upload
 from careca_gateway.request import Sound
-from careca_gateway.store import Store, StoredAudio
-from careca_gateway.upload import Upload
+from careca_gateway.storage import store as store_module
+from careca_gateway.storage.decoded import DecodedNote
+from careca_gateway.storage.store import Store, StoredAudio
 from fakes import digest_of
 
 DATA = b"a recording" * 100

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from careca.errors import DeadlineExceeded, InvalidRequest
-from careca.stream import MAX_CHUNK_BYTES, open_upload
+from careca.rpc.upload_stream import MAX_CHUNK_BYTES, open_upload
 from careca.v1 import diarizer_pb2, gateway_pb2
 
 CONFIG = diarizer_pb2.DiarizeRequest(config=diarizer_pb2.DiarizeRequest.Config())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from careca_gateway.clients.addresses import look_up, parse_target
+from careca_gateway.backends.addresses import look_up, parse_target
 
 
 @pytest.mark.parametrize("target", ["transcriber:50052", "dns:///transcriber:50052"])

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from careca import tracing
 from careca.errors import PreconditionFailed
+from careca.telemetry import tracing
 
 
 def test_without_a_place_to_send_them_nothing_is_imported_and_nothing_happens() -> None:
     code = (
         "import sys\n"
-        "from careca import tracing\n"
+        "from careca.telemetry import tracing\n"
         "tracing.start('gateway', '')\n"
         "with tracing.span('work', size=1) as note, tracing.serving('/a/b', []) as other:\n"
         "    note(cached=True)\n"
@@ -32,7 +32,7 @@ def test_what_is_raised_inside_goes_on() -> None:
 
 def test_without_opentelemetry_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
-    monkeypatch.delitem(sys.modules, "careca.otlp_tracer", raising=False)
+    monkeypatch.delitem(sys.modules, "careca.telemetry.otlp", raising=False)
 
     with pytest.raises(PreconditionFailed, match=r"careca-common\[tracing\]") as refused:
         tracing.start("gateway", "http://127.0.0.1:4317")

@@ -22,11 +22,11 @@ from prometheus_client import CollectorRegistry
 
 from careca.errors import InvalidRequest, PreconditionFailed
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, Stage, StageState
-from careca_gateway.jobs import delivery, notices
-from careca_gateway.jobs.addresses import MAX_CHARACTERS, CheckedResolver, check_address, check_url
-from careca_gateway.jobs.delivery import Answer, delay_seconds, understand
-from careca_gateway.jobs.webhook_metrics import WebhookMetrics
-from careca_gateway.jobs.webhooks import OUTCOMES, check_webhook, read_secret
+from careca_gateway.jobs.webhooks import delivery, payloads
+from careca_gateway.jobs.webhooks.addresses import MAX_CHARACTERS, CheckedResolver, check_address, check_url
+from careca_gateway.jobs.webhooks.delivery import Answer, delay_seconds, understand
+from careca_gateway.jobs.webhooks.dispatcher import OUTCOMES, check_webhook, read_secret
+from careca_gateway.jobs.webhooks.metrics import WebhookMetrics
 
 SECRET = b"not a real secret"
 PAGE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
@@ -108,7 +108,7 @@ def documented_verify() -> Callable[..., bool]:
 
 
 def test_the_notice_says_how_the_job_ended() -> None:
-    assert json.loads(notices.body(JOB)) == {
+    assert json.loads(payloads.body(JOB)) == {
         "job_id": "0000000000000012",
         "state": "failed",
         "partial": False,
@@ -136,7 +136,7 @@ def test_the_notice_says_how_the_job_ended() -> None:
 
 def test_the_page_for_receivers_shows_what_is_sent() -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", PAGE, flags=re.DOTALL)
-    shown, sent = json.loads(shown), json.loads(notices.body(JOB))
+    shown, sent = json.loads(shown), json.loads(payloads.body(JOB))
 
     assert list(shown) == list(sent)
     assert list(shown["stages"][0]) == list(sent["stages"][0])
@@ -145,7 +145,7 @@ def test_the_page_for_receivers_shows_what_is_sent() -> None:
 
 @given(st.text())
 def test_any_name_can_be_told(name: str) -> None:
-    assert json.loads(notices.body(replace(JOB, display_name=name)))["display_name"] == name
+    assert json.loads(payloads.body(replace(JOB, display_name=name)))["display_name"] == name
 
 
 # How it is signed
@@ -154,23 +154,23 @@ def test_any_name_can_be_told(name: str) -> None:
 def test_the_signature_is_the_hmac_of_time_and_body() -> None:
     expected = hmac.new(SECRET, b'1700000000.{"a":1}', hashlib.sha256).hexdigest()
 
-    assert notices.signature(b'{"a":1}', SECRET, 1_700_000_000) == f"t=1700000000,v1={expected}"
+    assert payloads.signature(b'{"a":1}', SECRET, 1_700_000_000) == f"t=1700000000,v1={expected}"
 
 
 def test_the_documented_check_accepts_what_is_sent() -> None:
-    header = notices.signature(b"body", SECRET, int(time.time()))
+    header = payloads.signature(b"body", SECRET, int(time.time()))
 
     assert documented_verify()(b"body", header, SECRET)
 
 
 @pytest.mark.parametrize("body", [b"Body", b"body ", b"", b"0.body"])
 def test_a_changed_body_is_refused(body: bytes) -> None:
-    assert not documented_verify()(body, notices.signature(b"body", SECRET, 1000), SECRET, now=1000)
+    assert not documented_verify()(body, payloads.signature(b"body", SECRET, 1000), SECRET, now=1000)
 
 
-@pytest.mark.parametrize("position", range(len(notices.signature(b"body", SECRET, 1000))))
+@pytest.mark.parametrize("position", range(len(payloads.signature(b"body", SECRET, 1000))))
 def test_a_header_with_any_character_changed_is_refused(position: int) -> None:
-    header = notices.signature(b"body", SECRET, 1000)
+    header = payloads.signature(b"body", SECRET, 1000)
     changed = header[:position] + ("0" if header[position] != "0" else "1") + header[position + 1 :]
 
     assert not documented_verify()(b"body", changed, SECRET, tolerance_seconds=1e9, now=1000)
@@ -182,12 +182,12 @@ def test_a_header_that_is_none_is_refused(header: str) -> None:
 
 
 def test_another_secret_is_refused() -> None:
-    assert not documented_verify()(b"body", notices.signature(b"body", b"other", 1000), SECRET, now=1000)
+    assert not documented_verify()(b"body", payloads.signature(b"body", b"other", 1000), SECRET, now=1000)
 
 
 @pytest.mark.parametrize(("now", "good"), [(1300, True), (1301, False), (700, True), (699, False)])
 def test_an_old_signature_is_refused(now: float, good: bool) -> None:
-    assert documented_verify()(b"body", notices.signature(b"body", SECRET, 1000), SECRET, now=now) is good
+    assert documented_verify()(b"body", payloads.signature(b"body", SECRET, 1000), SECRET, now=now) is good
 
 
 # Where it may lead

@@ -20,8 +20,8 @@ from careca.types import (
     TranscriptionOptions,
 )
 from careca.v1 import audio_pb2, gateway_pb2
+from careca_gateway.api.messages import MAX_NAME_CHARACTERS, decode_request, decode_stages, encode_event
 from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request
-from careca_gateway.wire import MAX_NAME_CHARACTERS, decode_request, decode_stages, encode_event
 
 DIGEST = audio_pb2.Digest(sha256="a" * 64, size_bytes=1000)
 

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from careca.errors import Cancelled, Overloaded
+from careca.inference.worker import Done, Worker
 from careca.types import Progress, Stage
-from careca.worker import Done, Worker
 from waiting import HANG_SECONDS, happens
 
 

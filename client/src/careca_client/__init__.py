@@ -13,11 +13,11 @@
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, Segment, Speaker, Voice
 from careca_client.access import Access
 from careca_client.admin import Health, ReplicaStats, StageClearance, StageStats, SystemRelease, SystemStats
-from careca_client.aio import AsyncClient
-from careca_client.client import Client
-from careca_client.conversation import TranscribeOptions
+from careca_client.aio.client import AsyncClient
+from careca_client.blocking.client import Client
 from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
-from careca_client.jobs import JobsClearance
+from careca_client.protocol.jobs import JobsClearance
+from careca_client.protocol.transcribe import TranscribeOptions
 from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, read_voice, voice_json
 

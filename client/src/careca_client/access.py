@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from careca.auth.loopback import is_loopback
+from careca.auth.submitter import KEY, RULE, is_name
+from careca.auth.tls import PemFiles
+from careca.auth.tokens import METADATA_KEY, SCHEME
 from careca.errors import InvalidRequest
-from careca.loopback import is_loopback
-from careca.pem import PemFiles
-from careca.submitter import KEY, RULE, is_name
-from careca.tokens import METADATA_KEY, SCHEME
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """What a call carries beside its message."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from careca.server import LIVENESS, READINESS
+from careca.rpc.server import LIVENESS, READINESS
 from k8s_check.manifests import Container, Manifests, Object, Workload
 
 VOLUME_KINDS = frozenset(

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from careca_client.access import Access
-from careca_client.cli import connecting, jobs, maintenance, models, result, submit, tokens, voices
-from careca_client.cli.exits import EXIT_CODES_HELP, reporting
-from careca_client.cli.transcribe import EXAMPLES, transcribe
+from careca_client.cli import connection
+from careca_client.cli.commands import jobs, models, operations, result, submit, tokens, voices
+from careca_client.cli.commands.transcribe import EXAMPLES, transcribe
+from careca_client.cli.errors import EXIT_CODES_HELP, reporting
 
 HELP = f"""\
 Says who said what, and when, in recordings: the command line of Careca.
@@ -47,10 +48,10 @@ def build_app() -> typer.Typer:
     app.add_typer(jobs.build_app(), name="jobs")
     app.command("result", epilog=f"{result.EXAMPLES}\n{EXIT_CODES_HELP}")(result.result)
     app.command("voice", epilog=f"{voices.VOICE_EXAMPLES}\n{EXIT_CODES_HELP}")(voices.voice)
-    app.command("stats", epilog=maintenance.STATS_EXAMPLES)(maintenance.stats)
-    app.command("clear-cache", epilog=maintenance.CLEAR_CACHE_EXAMPLES)(maintenance.clear_cache)
-    app.command("release-memory", epilog=maintenance.RELEASE_MEMORY_EXAMPLES)(maintenance.release_memory)
-    app.command("health", epilog=maintenance.HEALTH_EXAMPLES)(maintenance.health)
+    app.command("stats", epilog=operations.STATS_EXAMPLES)(operations.stats)
+    app.command("clear-cache", epilog=operations.CLEAR_CACHE_EXAMPLES)(operations.clear_cache)
+    app.command("release-memory", epilog=operations.RELEASE_MEMORY_EXAMPLES)(operations.release_memory)
+    app.command("health", epilog=operations.HEALTH_EXAMPLES)(operations.health)
     app.add_typer(models.build_app(), name="models")
     app.add_typer(tokens.build_app(), name="tokens")
     return app
@@ -69,19 +70,19 @@ def _print_version(wanted: bool) -> None:
 
 def _root(
     *,
-    token_file: connecting.TokenFile = None,
-    token: connecting.Token = "",
-    tls: connecting.Tls = False,
-    ca_file: connecting.CaFile = None,
-    cert_file: connecting.CertFile = None,
-    key_file: connecting.KeyFile = None,
-    insecure: connecting.Insecure = False,
+    token_file: connection.TokenFile = None,
+    token: connection.Token = "",
+    tls: connection.Tls = False,
+    ca_file: connection.CaFile = None,
+    cert_file: connection.CertFile = None,
+    key_file: connection.KeyFile = None,
+    insecure: connection.Insecure = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     with reporting():
         shown = token_file.read_text() if token_file else token
-        connecting.remember_access(
+        connection.remember_access(
             Access(shown.strip(), tls, ca_file=ca_file, cert_file=cert_file, key_file=key_file, insecure=insecure)
         )

@@ -14,7 +14,7 @@
     ├── Cancelled                 CANCELLED
     └── InternalError             INTERNAL             a fault of ours; its details are in the log only
 
-``careca.statuses`` turns these into statuses with google.rpc details, and back.
+``careca.rpc.statuses`` turns these into statuses with google.rpc details, and back.
 """
 
 from __future__ import annotations

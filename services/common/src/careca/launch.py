@@ -10,21 +10,21 @@ from typing import TypeVar
 
 import grpc.aio
 
-from careca import logs, tracing
-from careca.caller import Guard, let_anybody_in
+from careca.auth.caller import Guard, let_anybody_in
 from careca.errors import CarecaError
-from careca.memory import settle
-from careca.metrics import Metrics
-from careca.processors import wait_without_spinning
-from careca.server import serve
+from careca.resources.memory import settle
+from careca.resources.processors import wait_without_spinning
+from careca.rpc.server import serve
 from careca.settings import ServiceSettings, load, variable_name
+from careca.telemetry import logs, tracing
+from careca.telemetry.metrics import Metrics
 
 S = TypeVar("S", bound=ServiceSettings)
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """A service put together: what ``careca.server`` needs to run it."""
+    """A service put together: what ``careca.rpc.server`` needs to run it."""
 
     add_services: Callable[[grpc.aio.Server], Sequence[str]]
     metrics: Metrics

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from careca.loopback import is_loopback
-from careca.pem import PemFiles
+from careca.auth.loopback import is_loopback
+from careca.auth.tls import PemFiles
 
 PREFIX = "CARECA_"
 """What every environment variable of Careca starts with."""

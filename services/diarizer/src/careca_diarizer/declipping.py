@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_toeplitz, solveh_banded
 
-from careca.audio import Audio
-from careca.logs import get_logger
+from careca.inference.audio import Audio
+from careca.telemetry.logs import get_logger
 from careca.types import SAMPLE_BYTES
 
 Floats = npt.NDArray[np.float64]

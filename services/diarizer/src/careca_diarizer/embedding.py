@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import SAMPLE_RATE
 from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS
 from careca_diarizer.clustering import Voices

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from careca.errors import InternalError, OutOfMemory
-from careca.logs import get_logger
+from careca.telemetry.logs import get_logger
 from careca_diarizer import conversion
 from careca_diarizer.campplus import load_campplus
 from careca_diarizer.runtime import Network, OnOpenVINO, OnTorch

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from careca.audio import Audio
-from careca.engine import CancelToken
 from careca.errors import PreconditionFailed
-from careca.logs import get_logger
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.models import ModelStore
+from careca.telemetry.logs import get_logger
 from careca.turns import exclusive_turns, renamed, speaker_names
 from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage, Turn
 from careca_diarizer.pyannote_setup import import_pyannote

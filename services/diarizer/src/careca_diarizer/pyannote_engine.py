@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from careca.audio import Audio
-from careca.engine import CancelToken
 from careca.errors import PreconditionFailed
-from careca.logs import get_logger
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.models import ModelStore
+from careca.telemetry.logs import get_logger
 from careca.turns import exclusive_turns, renamed, speaker_names
 from careca.types import Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca_diarizer.pyannote_setup import import_pyannote
 from careca_diarizer.runtime import Network
 from careca_diarizer.windows import (

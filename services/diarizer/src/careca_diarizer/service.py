@@ -9,8 +9,8 @@ from typing import Any
 import grpc.aio
 
 from careca import codec
-from careca.stage import AudioNeeded, CachedStage, Finished
-from careca.stream import open_upload
+from careca.inference.cached_stage import AudioNeeded, CachedStage, Finished
+from careca.rpc.upload_stream import open_upload
 from careca.types import Diarization, DiarizationOptions, Progress, Segment
 from careca.v1 import audio_pb2, diarizer_pb2, diarizer_pb2_grpc
 

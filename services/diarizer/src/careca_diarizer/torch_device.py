@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from careca.errors import OutOfMemory, PreconditionFailed
-from careca.processors import usable_processors
+from careca.resources.processors import usable_processors
 from careca.settings import ModelServiceSettings
 from careca.types import GpuMemory
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from careca.errors import CarecaError, Unavailable
-from careca.memory import MemoryKeeper, measure
+from careca.resources.memory import MemoryKeeper, measure
 from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats, Stage
+from careca_gateway.backends.aggregation import clearance_together, release_together
 from careca_gateway.request import Deadline
-from careca_gateway.store import Store, StoreUsage
-from careca_gateway.together import clearance_together, release_together
+from careca_gateway.storage.store import Store, StoreUsage
 
 STATS_SECONDS = 5.0
 """How long statistics wait for a service; it then counts as one that cannot be reached."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from careca.errors import CarecaError
-from careca.logs import get_logger
+from careca.telemetry.logs import get_logger
 
 RETRY_SECONDS = 0.5
 """How long to wait after a step that failed, where nothing else is said."""

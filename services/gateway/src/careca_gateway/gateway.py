@@ -9,11 +9,11 @@ from contextlib import aclosing, contextmanager
 from typing import Protocol, TypeVar
 
 from careca.errors import CarecaError, Overloaded
-from careca.logs import get_logger
+from careca.telemetry.logs import get_logger
 from careca.types import Digest, Progress, Segment, StageReport
-from careca_gateway.intake import Intake
+from careca_gateway.ingest.ingest import Intake
 from careca_gateway.request import Completed, Deadline, RecordingKnown, RecordingNeeded, Request, Sound, WorkEvent
-from careca_gateway.store import HeldRecording, Store
+from careca_gateway.storage.store import HeldRecording, Store
 
 _RETRY_SECONDS = 5.0
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection
 
 from prometheus_client import Gauge
 
-from careca.metrics import Metrics
+from careca.telemetry.metrics import Metrics
 from careca.types import Stage
-from careca_gateway.confinement import LAYERS
-from careca_gateway.store import StoreUsage
+from careca_gateway.decoding.sandbox import LAYERS
+from careca_gateway.storage.store import StoreUsage
 
 
 class GatewayMetrics(Metrics):

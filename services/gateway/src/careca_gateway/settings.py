@@ -7,9 +7,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from careca.pem import PemFiles
+from careca.auth.tls import PemFiles
 from careca.settings import ExpandedPath, ServiceSettings
-from careca_gateway.decode import DecodeLimits
+from careca_gateway.ingest.decoder import DecodeLimits
 
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB

@@ -7,31 +7,31 @@ from collections.abc import Sequence
 
 import grpc.aio
 
-from careca.caller import Caller, let_anybody_in
+from careca.auth.caller import Caller, let_anybody_in
+from careca.auth.tokens import TokenFile
 from careca.launch import Wiring
-from careca.memory import MemoryKeeper
-from careca.tokens import TokenFile
+from careca.resources.memory import MemoryKeeper
 from careca.types import Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from careca_gateway.admin import Administration
-from careca_gateway.assemble import Assembler
-from careca_gateway.blobs import Blobs, LocalBlobs, open_blobs
-from careca_gateway.clients import DiarizerClient, Replicas, TranscriberClient
-from careca_gateway.decode import Decoder
-from careca_gateway.door import Door
+from careca_gateway.api.authorization import Door
+from careca_gateway.api.jobs import JobServicer
+from careca_gateway.api.transcription import AdminServicer, GatewayServicer, RunFor
+from careca_gateway.backends import DiarizerClient, Replicas, TranscriberClient
 from careca_gateway.gateway import Gateway
-from careca_gateway.housekeeping import Housekeeper
-from careca_gateway.intake import Intake
-from careca_gateway.jobs.redis_queue import RedisJobQueue
-from careca_gateway.jobs.service import JobServicer
+from careca_gateway.ingest.decoder import Decoder
+from careca_gateway.ingest.ingest import Intake
+from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.wiring import JobsPart, Parts
 from careca_gateway.metrics import GatewayMetrics
-from careca_gateway.pipeline import Pipeline
-from careca_gateway.recognition import DiarizeStage
-from careca_gateway.service import AdminServicer, GatewayServicer, RunFor
+from careca_gateway.pipeline.pipeline import Pipeline
+from careca_gateway.pipeline.result import Assembler
+from careca_gateway.pipeline.speaker_recognition import DiarizeStage
 from careca_gateway.settings import GatewaySettings
-from careca_gateway.sharing import Sharing
-from careca_gateway.store import Store
+from careca_gateway.storage.object_storage import Blobs, LocalBlobs, open_blobs
+from careca_gateway.storage.retention import Housekeeper
+from careca_gateway.storage.shared_store import Sharing
+from careca_gateway.storage.store import Store
 
 
 def wire(settings: GatewaySettings) -> Wiring:

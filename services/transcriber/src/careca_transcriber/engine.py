@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from careca.audio import Audio
-from careca.engine import CancelToken, Engine
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken, Engine
 from careca.types import Progress, Segment, Transcript, TranscriptionOptions
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from careca.audio import Audio
-from careca.engine import CancelToken
-from careca.engine_process import EngineProcess, Recipe
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
+from careca.inference.engine_process import EngineProcess, Recipe
 from careca.models import ModelStore
 from careca.types import Progress, Segment, Transcript, TranscriptionOptions
 from careca_transcriber.engine import TranscriberEngine

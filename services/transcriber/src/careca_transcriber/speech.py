@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from careca.audio import Audio
-from careca.engine import CancelToken
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.types import SAMPLE_RATE
 
 FRAME_SAMPLES = 512

@@ -14,12 +14,12 @@ import pynvml
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.vad import get_vad_model
 
-from careca.audio import Audio
-from careca.engine import CancelToken
 from careca.errors import InvalidRequest, PreconditionFailed
-from careca.logs import get_logger
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
 from careca.models import ModelStore
-from careca.processors import usable_processors
+from careca.resources.processors import usable_processors
+from careca.telemetry.logs import get_logger
 from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, Transcript, TranscriptionOptions, Word
 from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, spread
 from careca_transcriber.context import fit_context

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc.aio
 
 from careca import codec
+from careca.inference.model_service import wire_model_service
 from careca.launch import Wiring
-from careca.model_service import wire_model_service
 from careca.types import Stage
 from careca.v1 import audio_pb2, transcriber_pb2, transcriber_pb2_grpc
 from careca_transcriber.engine import TranscriberEngine

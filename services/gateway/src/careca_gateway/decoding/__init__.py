@@ -1,4 +1,4 @@
-"""What the process of a decoder is made of: imported by ``careca_gateway.decode_child`` and by nothing else.
+"""What the process of a decoder is made of: imported by ``careca_gateway.decoding.process`` and by nothing else.
 
     source     the recording as FFmpeg opens it, and its packets
     tracks     its audio tracks: names, and which are used

@@ -12,8 +12,8 @@ from typing import BinaryIO, Protocol
 
 from av.audio.layout import AudioLayout
 
-from careca_gateway.crosstalk import Block, CrosstalkGate
 from careca_gateway.decoding.source import Refusal
+from careca_gateway.ingest.crosstalk import Block, CrosstalkGate
 
 SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 2

@@ -17,14 +17,14 @@ from typing import BinaryIO
 import av
 from av.container import InputContainer
 
-from careca_gateway.decoding import together
+from careca_gateway.decoding import mixing
 from careca_gateway.decoding.ending import Ending
 from careca_gateway.decoding.level import Level
+from careca_gateway.decoding.mixing import TrackFile
 from careca_gateway.decoding.outputs import FilePerChannel, Nowhere, OneFile, Output, Written
 from careca_gateway.decoding.pcm import PcmWriter
-from careca_gateway.decoding.reading import TrackReader
 from careca_gateway.decoding.source import Refusal, open_recording, packets
-from careca_gateway.decoding.together import TrackFile
+from careca_gateway.decoding.track_reader import TrackReader
 from careca_gateway.decoding.tracks import ALL, AUTO, EACH, Track, chosen, list_tracks, preferred
 
 _PROGRESS_SECONDS = 0.1
@@ -220,9 +220,9 @@ class _Pass:
 
     def _finish_tracks(self, files: list[TrackFile]) -> Written:
         if self._wanted.track == EACH:
-            return together.separate(files)
+            return mixing.separate(files)
         sounding = [file for file, level in zip(files, self.levels, strict=True) if not level.silent]
-        return together.mix(files, sounding or files)
+        return mixing.mix(files, sounding or files)
 
     def _new_output(self, tracks: int) -> OneFile | FilePerChannel | list[TrackFile]:
         if self._wanted.track in (ALL, EACH):

@@ -12,10 +12,10 @@ from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.filter import Graph
 
-from careca_gateway.crosstalk import Block
 from careca_gateway.decoding.level import FINE_BITS, Clipping, Level
 from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, Output
 from careca_gateway.decoding.source import Refusal
+from careca_gateway.ingest.crosstalk import Block
 
 GAP_SECONDS = 0.1
 """A jump of the timestamps beyond this is a hole, which is filled with silence so that later times stay right."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from careca.types import OutputFormat, Result
+from careca_gateway.formats.json import json_text
 from careca_gateway.formats.nist import rttm, stm
 from careca_gateway.formats.plain import tsv, txt
-from careca_gateway.formats.structured import json_text
 from careca_gateway.formats.subtitles import srt, vtt
 
 _RENDERERS: Mapping[OutputFormat, Callable[[Result, str], str]] = {

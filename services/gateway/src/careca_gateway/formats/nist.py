@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from careca.types import Result
-from careca_gateway.formats.notice import header
+from careca_gateway.formats.header import header
 
 _CHANNEL = 1
 _UNKNOWN_SPEAKER = "UNKNOWN"

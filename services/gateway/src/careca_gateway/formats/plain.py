@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from careca.clock import clock
 from careca.types import Result
-from careca_gateway.formats.notice import header
+from careca_gateway.formats.header import header
 
 _TSV_HEADER = "start\tend\tspeaker\ttext"
 

@@ -12,8 +12,8 @@ from operator import attrgetter
 
 from careca.clock import clock
 from careca.types import Result, Utterance, Word
-from careca_gateway.formats.notice import header
-from careca_gateway.words import columns, ends_sentence, gaps, spans
+from careca_gateway.formats.header import header
+from careca_gateway.pipeline.words import columns, ends_sentence, gaps, spans
 
 LINE_COLUMNS = 42
 """Most columns of a line; only a single longer word exceeds it."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from careca import request_id
 from careca.errors import (
     Cancelled,
     CarecaError,
@@ -25,22 +24,23 @@ from careca.errors import (
     PreconditionFailed,
     Unavailable,
 )
-from careca.interceptors import DEADLINE_SLACK_SECONDS
-from careca.logs import get_logger
+from careca.rpc import request_id
+from careca.rpc.interceptors import DEADLINE_SLACK_SECONDS
+from careca.telemetry.logs import get_logger
 from careca.types import Job, JobPriority, JobState, StageReport
 from careca.v1 import gateway_pb2
 from careca_gateway.background import end
 from careca_gateway.gateway import Run
-from careca_gateway.jobs.ear import Ear
+from careca_gateway.jobs.listener import Ear
 from careca_gateway.jobs.progress import first_stages, stages_to_repeat
-from careca_gateway.jobs.queue import JobQueue, Limits, Submission
+from careca_gateway.jobs.queue.port import JobQueue, Limits, Submission
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.jobs.worker import JobWorker
-from careca_gateway.pipeline import Emit
+from careca_gateway.pipeline.event_stream import telling
+from careca_gateway.pipeline.pipeline import Emit
 from careca_gateway.request import Completed, Deadline, Request, WorkEvent
-from careca_gateway.store import HeldRecording
-from careca_gateway.telling import telling
+from careca_gateway.storage.store import HeldRecording
 
 Response = gateway_pb2.TranscribeResponse
 Config = gateway_pb2.TranscribeRequest.Config

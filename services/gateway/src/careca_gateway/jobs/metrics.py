@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from careca.metrics import SECONDS_BUCKETS
+from careca.telemetry.metrics import SECONDS_BUCKETS
 from careca.types import JobPriority, JobState
-from careca_gateway.jobs.queue import QueueStats
+from careca_gateway.jobs.queue.port import QueueStats
 
 ATTEMPT_OUTCOMES = ("succeeded", "partial", "failed", "refused", "cancelled", "handed_back", "lost")
 """How an attempt at a job may end; refused where the submitter is to blame, who sent what is no recording."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from careca.errors import CarecaError
 from careca.types import JobStage, Progress, Segment, Stage, StageReport, StageState
-from careca_gateway.jobs.queue import Lease, Outcome, Update
+from careca_gateway.jobs.queue.port import Lease, Outcome, Update
 from careca_gateway.request import Completed, WorkEvent
 
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from careca import codec
 from careca.errors import CarecaError, NotFound
-from careca.logs import get_logger
+from careca.telemetry.logs import get_logger
 from careca.types import OutputFormat
 from careca.v1 import gateway_pb2
-from careca_gateway.blobs import Blobs
 from careca_gateway.formats import render
+from careca_gateway.storage.object_storage import Blobs
 
 FOLDER = "results/"
 """What the keys of results begin with."""

@@ -1,122 +1,217 @@
-"""The gateway's gRPC service for jobs: translation only."""
+"""What submitters do with their jobs. To who may not see a job of others there is none."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass, replace
 
-import grpc.aio
+from careca.auth.caller import current_caller
+from careca.errors import NotFound, PreconditionFailed, Unavailable
+from careca.types import Job, JobPriority, JobState, MemoryRelease, OutputFormat, Stage
+from careca.v1 import gateway_pb2
+from careca_gateway.admin import Administration
+from careca_gateway.api.messages import decode_request
+from careca_gateway.jobs.progress import first_stages, stages_to_repeat
+from careca_gateway.jobs.queue.port import Happening, JobQueue, Limits, Query, Submission
+from careca_gateway.jobs.results import JobResults
+from careca_gateway.jobs.retention import JobJanitor
+from careca_gateway.jobs.specs import JobSpecs
+from careca_gateway.request import Deadline
+from careca_gateway.storage.store import Store
 
-from careca import codec
-from careca.caller import current_caller
-from careca.errors import PreconditionFailed
-from careca.stream import open_upload
-from careca.v1 import gateway_pb2, jobs_pb2, jobs_pb2_grpc
-from careca_gateway.gateway import Gateway
-from careca_gateway.jobs.desk import JobDesk
-from careca_gateway.jobs.wire import decode_query, decode_submission, encode_cleared, encode_happening, encode_page
-from careca_gateway.request import Deadline, RecordingNeeded
-from careca_gateway.submitter import submitter_of
-
-Context = grpc.aio.ServicerContext[Any, Any]
+_ID = re.compile(r"[0-9a-f]{1,64}")
+_SHOWN = 64
 
 
-class JobServicer(jobs_pb2_grpc.JobServiceServicer):
-    """Work that outlives the connection: see jobs.proto.
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A job that somebody asks for."""
+
+    config: gateway_pb2.TranscribeRequest.Config
+    request_id: str = ""
+    priority: JobPriority = JobPriority.BATCH
+    webhook_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What clearing the history did."""
+
+    removed_jobs: int
+    releases: dict[Stage, MemoryRelease]
+    """Of the model services that could be reached."""
+    own: MemoryRelease | None
+    """Of the gateway; ``None`` where the caller may not have memory released."""
+
+
+class JobDesk:
+    """Takes what submitters ask.
 
     Args:
-        desk: takes what submitters ask; ``None`` refuses everything.
-        gateway: takes recordings.
+        queue: where jobs are.
+        store: where recordings are.
+        specs: keep what jobs are asked to do.
+        results: where results are.
+        janitor: removes what is left of jobs that are deleted.
+        administration: gives memory back when the history is cleared.
+        limits: how many jobs may wait.
+        check_webhook: refuses addresses that are not to be told anything.
     """
 
-    def __init__(self, desk: JobDesk | None, gateway: Gateway) -> None:
-        self._open_desk = desk
-        self._gateway = gateway
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        store: Store,
+        specs: JobSpecs,
+        results: JobResults,
+        janitor: JobJanitor,
+        administration: Administration,
+        limits: Limits,
+        check_webhook: Callable[[str], None],
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._specs = specs
+        self._results = results
+        self._janitor = janitor
+        self._administration = administration
+        self._limits = limits
+        self._check_webhook = check_webhook
+        self._draining = asyncio.Event()
 
-    @property
-    def _desk(self) -> JobDesk:
-        """Raises ``PreconditionFailed`` (JOBS_OFF) where there is none."""
-        if self._open_desk is None:
-            raise PreconditionFailed(
-                "this gateway takes no jobs: give it a Redis for them with CARECA_JOBS_REDIS_URL", reason="JOBS_OFF"
+    def drain(self) -> None:
+        """Ends all watching, as ``Unavailable``: it goes on with another gateway."""
+        self._draining.set()
+
+    async def submit(self, submitter: str, asked: JobRequest) -> Job:
+        """The job, new or as it was submitted before.
+
+        Raises ``InvalidRequest``, ``PreconditionFailed`` (RECORDING_MISSING) where the recording has to be uploaded
+        first, and what ``JobQueue.submit`` raises.
+        """
+        request = decode_request(asked.config)
+        if asked.webhook_url:
+            self._check_webhook(asked.webhook_url)
+        with self._store.hold(request.recording) as recording:
+            if not await asyncio.to_thread(recording.known, request.sound):
+                raise PreconditionFailed(
+                    f"the gateway does not have the recording {request.recording.sha256}: upload it first",
+                    reason="RECORDING_MISSING",
+                    field="config.recording",
+                    metadata={"sha256": request.recording.sha256},
+                )
+            # Held until then: where the store is over-full, what no job is about may go at any moment.
+            return await self._queue.submit(
+                Submission(
+                    submitter=submitter,
+                    request_id=asked.request_id or str(uuid.uuid4()),
+                    recording=request.recording,
+                    spec=await self._specs.pack(asked.config),
+                    display_name=request.display_name,
+                    priority=asked.priority,
+                    webhook_url=asked.webhook_url,
+                    stages=first_stages(),
+                ),
+                self._limits_of_caller(),
             )
-        return self._open_desk
 
-    async def UploadRecording(
-        self, request_iterator: AsyncIterator[jobs_pb2.UploadRecordingRequest], context: Context
-    ) -> AsyncIterator[jobs_pb2.UploadRecordingResponse]:
-        """Takes a recording."""
-        config, chunks = await open_upload(request_iterator, "recording_chunk")
-        digest = codec.decode_digest(config.recording, "config.recording")
-        async with aclosing(self._gateway.upload(digest, chunks)) as answers:
-            async for answer in answers:
-                if isinstance(answer, RecordingNeeded):
-                    needed = gateway_pb2.TranscribeResponse.RecordingNeeded()
-                    yield jobs_pb2.UploadRecordingResponse(recording_needed=needed)
-                else:
-                    known = gateway_pb2.TranscribeResponse.RecordingKnown()
-                    yield jobs_pb2.UploadRecordingResponse(recording_known=known)
+    def _limits_of_caller(self) -> Limits:
+        own = current_caller().limits.jobs
+        most = self._limits.queued_per_submitter
+        return replace(self._limits, queued_per_submitter=most if own is None else min(own, most))
 
-    async def SubmitJob(self, request: jobs_pb2.SubmitJobRequest, context: Context) -> jobs_pb2.SubmitJobResponse:
-        """Queues a job."""
-        job = await self._desk.submit(_submitter(context), decode_submission(request))
-        return jobs_pb2.SubmitJobResponse(job=codec.encode_job(job))
+    async def get(self, submitter: str, job_id: str) -> Job:
+        """The job. Raises ``NotFound``, as all methods here do that take an id."""
+        job = await self._queue.get(job_id) if is_job_id(job_id) else None
+        if job is None or not (job.submitter == submitter or current_caller().sees_all_jobs):
+            raise NotFound("there is no such job", reason="JOB_NOT_FOUND", metadata={"job_id": job_id[:_SHOWN]})
+        return job
 
-    async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Context) -> jobs_pb2.GetJobResponse:
-        """The job."""
-        return jobs_pb2.GetJobResponse(job=codec.encode_job(await self._desk.get(_submitter(context), request.job_id)))
+    async def list(self, query: Query) -> Sequence[Job]:
+        """A page of jobs, newest first."""
+        return await self._queue.list(query)
 
-    async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
-        """A page of jobs."""
-        query = decode_query(request, _submitter_or_all(context, request.all_submitters))
-        return encode_page(await self._desk.list(query), query)
+    async def watch(self, submitter: str, job_id: str, cursor: str) -> AsyncGenerator[Happening, None]:
+        """The job as it is, then what happens to it. Raises ``Unavailable`` when this gateway is about to stop."""
+        await self.get(submitter, job_id)
+        async with (
+            aclosing(self._queue.watch(job_id, cursor)) as happenings,
+            aclosing(_until(self._draining, happenings)) as told,
+        ):
+            async for happening in told:
+                yield happening
 
-    async def WatchJob(
-        self, request: jobs_pb2.WatchJobRequest, context: Context
-    ) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
-        """What happens to the job."""
-        async with aclosing(self._desk.watch(_submitter(context), request.job_id, request.cursor)) as happenings:
-            async for happening in happenings:
-                yield encode_happening(happening)
+    async def result(
+        self, submitter: str, job_id: str, formats: Iterable[OutputFormat]
+    ) -> gateway_pb2.TranscribeResult:
+        """The job's result. Raises ``PreconditionFailed`` (NO_RESULT), ``NotFound`` (RESULT_MISSING)."""
+        job = await self.get(submitter, job_id)
+        if job.state is not JobState.SUCCEEDED:
+            raise PreconditionFailed(
+                f"the job {job_id} has no result: it is {job.state}", reason="NO_RESULT", metadata={"state": job.state}
+            )
+        return await self._results.get(await self._queue.result_key(job_id), formats, job.display_name)
 
-    async def GetJobResult(
-        self, request: jobs_pb2.GetJobResultRequest, context: Context
-    ) -> jobs_pb2.GetJobResultResponse:
-        """The job's result."""
-        formats = [codec.decode_format(number, f"formats[{index}]") for index, number in enumerate(request.formats)]
-        result = await self._desk.result(_submitter(context), request.job_id, dict.fromkeys(formats))
-        return jobs_pb2.GetJobResultResponse(result=result)
+    async def cancel(self, submitter: str, job_id: str) -> Job:
+        """Ends the job, unless it has ended; as it is then."""
+        await self.get(submitter, job_id)
+        return await self._queue.cancel(job_id)
 
-    async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.CancelJobResponse:
-        """Ends the job."""
-        job = await self._desk.cancel(_submitter(context), request.job_id)
-        return jobs_pb2.CancelJobResponse(job=codec.encode_job(job))
+    async def retry(self, submitter: str, job_id: str) -> Job:
+        """Queues the job again. Raises as ``JobQueue.retry`` does."""
+        job = await self.get(submitter, job_id)
+        return await self._queue.retry(job_id, stages_to_repeat(job.stages), self._limits_of_caller())
 
-    async def RetryJob(self, request: jobs_pb2.RetryJobRequest, context: Context) -> jobs_pb2.RetryJobResponse:
-        """Queues the job again."""
-        job = await self._desk.retry(_submitter(context), request.job_id)
-        return jobs_pb2.RetryJobResponse(job=codec.encode_job(job))
+    async def delete(self, submitter: str, job_id: str) -> None:
+        """Forgets the job and its result."""
+        await self.get(submitter, job_id)
+        await self._queue.delete(job_id)
+        await self._janitor.remove([job_id])
 
-    async def DeleteJob(self, request: jobs_pb2.DeleteJobRequest, context: Context) -> jobs_pb2.DeleteJobResponse:
-        """Forgets the job."""
-        await self._desk.delete(_submitter(context), request.job_id)
-        return jobs_pb2.DeleteJobResponse()
+    async def clear(self, submitter: str | None, deadline: Deadline) -> Cleared:
+        """Forgets all jobs that have ended, the submitter's or everybody's.
 
-    async def ClearJobs(self, request: jobs_pb2.ClearJobsRequest, context: Context) -> jobs_pb2.ClearJobsResponse:
-        """Clears the history."""
-        deadline = Deadline.after(context.time_remaining())
-        submitter = _submitter_or_all(context, request.all_submitters)
-        return encode_cleared(await self._desk.clear(submitter, deadline))
-
-
-def _submitter(context: Context) -> str:
-    return submitter_of(context.invocation_metadata())
+        Has all services give memory back where the caller may ask for that.
+        """
+        removed = 0
+        while job_ids := await self._queue.clear(submitter):
+            await self._janitor.remove(job_ids)
+            removed += len(job_ids)
+        if not current_caller().is_admin:
+            return Cleared(removed, {}, None)
+        releases, own = await self._administration.release_what_can_be(deadline)
+        return Cleared(removed, releases, own)
 
 
-def _submitter_or_all(context: Context, everybody: bool) -> str | None:
-    """Whose jobs; ``None`` for everybody's. Raises ``PermissionDenied`` where that is asked by somebody who may not."""
-    if not everybody:
-        return _submitter(context)
-    current_caller().require_admin("what is about the jobs of all")
-    return None
+def is_job_id(text: str) -> bool:
+    """Whether ``text`` looks like the id of a job."""
+    return _ID.fullmatch(text) is not None
+
+
+async def _until(
+    stopping: asyncio.Event, happenings: AsyncGenerator[Happening, None]
+) -> AsyncGenerator[Happening, None]:
+    """``happenings`` up to their end; raises ``Unavailable`` once ``stopping`` is set."""
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        while True:
+            following = asyncio.create_task(anext(happenings, None))
+            try:
+                await asyncio.wait((following, stopped), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not following.done():
+                    following.cancel()
+                    await asyncio.wait((following,))
+            if following.cancelled():
+                raise Unavailable("the gateway is about to stop: watch on elsewhere", retry_after_seconds=0.5)
+            happening = following.result()
+            if happening is None:
+                return
+            yield happening
+    finally:
+        stopped.cancel()

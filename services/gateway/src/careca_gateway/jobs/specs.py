@@ -7,9 +7,9 @@ import hashlib
 
 from careca.errors import NotFound, PreconditionFailed
 from careca.v1 import gateway_pb2
-from careca_gateway.blobs import Blobs
+from careca_gateway.api.messages import decode_request
 from careca_gateway.request import Request
-from careca_gateway.wire import decode_request
+from careca_gateway.storage.object_storage import Blobs
 
 FOLDER = "specs/"
 """What the keys of long specs begin with."""

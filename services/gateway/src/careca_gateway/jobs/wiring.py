@@ -7,36 +7,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from careca.caller import Caller
+from careca.auth.caller import Caller
 from careca.types import Stage
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.admin import Administration
-from careca_gateway.assemble import Assembler
-from careca_gateway.blobs import Blobs
-from careca_gateway.clients import DiarizerClient, TranscriberClient
+from careca_gateway.backends import DiarizerClient, TranscriberClient
 from careca_gateway.gateway import Run, Work
-from careca_gateway.intake import Intake
-from careca_gateway.jobs.addresses import CheckedResolver
+from careca_gateway.ingest.ingest import Intake
+from careca_gateway.jobs.attempt import JobWork
 from careca_gateway.jobs.calls import JobCalls
-from careca_gateway.jobs.delivery import Sender
-from careca_gateway.jobs.desk import JobDesk
-from careca_gateway.jobs.janitor import JobJanitor
-from careca_gateway.jobs.kept import KeptResults, KeptStage
 from careca_gateway.jobs.metrics import JobMetrics
-from careca_gateway.jobs.patience import PatientStage
-from careca_gateway.jobs.queue import Lease, Limits
-from careca_gateway.jobs.redis_queue import RedisJobQueue
+from careca_gateway.jobs.queue.port import Lease, Limits
+from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.results import JobResults
+from careca_gateway.jobs.retention import JobJanitor
+from careca_gateway.jobs.retrying_stages import PatientStage
+from careca_gateway.jobs.service import JobDesk
 from careca_gateway.jobs.specs import JobSpecs
-from careca_gateway.jobs.webhook_metrics import WebhookMetrics
-from careca_gateway.jobs.webhooks import Notifier, check_webhook
-from careca_gateway.jobs.work import JobWork
+from careca_gateway.jobs.stage_results import KeptResults, KeptStage
+from careca_gateway.jobs.webhooks.addresses import CheckedResolver
+from careca_gateway.jobs.webhooks.delivery import Sender
+from careca_gateway.jobs.webhooks.dispatcher import Notifier, check_webhook
+from careca_gateway.jobs.webhooks.metrics import WebhookMetrics
 from careca_gateway.jobs.worker import JobWorker
 from careca_gateway.metrics import GatewayMetrics
-from careca_gateway.pipeline import Pipeline
-from careca_gateway.recognition import DiarizeStage
+from careca_gateway.pipeline.pipeline import Pipeline
+from careca_gateway.pipeline.result import Assembler
+from careca_gateway.pipeline.speaker_recognition import DiarizeStage
 from careca_gateway.settings import GatewaySettings
-from careca_gateway.store import Store
+from careca_gateway.storage.object_storage import Blobs
+from careca_gateway.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)

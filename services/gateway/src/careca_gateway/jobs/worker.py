@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 
 from structlog.contextvars import bound_contextvars
 
-from careca import request_id
 from careca.errors import CarecaError, InternalError, InvalidRequest, Overloaded, Unavailable
-from careca.logs import get_logger
+from careca.rpc import request_id
+from careca.telemetry.logs import get_logger
 from careca.types import Job, JobState
 from careca_gateway.background import end, repeated
-from careca_gateway.jobs.oversight import JobObserver, Oversight
+from careca_gateway.jobs.attempt import Attempt
 from careca_gateway.jobs.progress import JobProgress, Listener, stages_to_repeat
-from careca_gateway.jobs.queue import JobQueue, Lease, Limits, Outcome, Submission
-from careca_gateway.jobs.work import Attempt
+from careca_gateway.jobs.queue.port import JobQueue, Lease, Limits, Outcome, Submission
+from careca_gateway.jobs.reclaimer import JobObserver, Oversight
 
 RENEW_SECONDS = 0.25
 """How often leases are renewed, and with it how soon a cancelled job is heard of."""

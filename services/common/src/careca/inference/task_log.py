@@ -1,0 +1,68 @@
+"""What is known of one task of a model service, and the one line that is logged when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+
+from careca.cache.port import CacheOutcome
+from careca.errors import CarecaError
+from careca.telemetry.logs import get_logger
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest, MemoryRelease, Stage
+
+_log = get_logger(__name__)
+
+
+class TaskLog:
+    """Logs one line when it is left, however the task ended."""
+
+    def __init__(self, stage: Stage, audio: Digest) -> None:
+        self._stage = stage
+        self._audio = audio
+        self._started = time.monotonic()
+        self.cache = CacheOutcome.MISS
+        """What the cache had for the task."""
+        self.succeeded = False
+        """Whether there is a result; what happens to the caller afterwards does not change that."""
+        self.memory: MemoryRelease | None = None
+        """Memory before and after the cleanup, where something was computed."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the task began."""
+        return time.monotonic() - self._started
+
+    def __enter__(self) -> TaskLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _log.info(
+            "task finished",
+            stage=self._stage,
+            outcome="SUCCEEDED" if self.succeeded else _outcome(error),
+            audio=self._audio.sha256,
+            audio_seconds=round(self._audio.size_bytes / SAMPLE_BYTES / SAMPLE_RATE, 3),
+            seconds=round(self.seconds, 3),
+            cache=self.cache,
+            **self._memory_values(),
+        )
+
+    def _memory_values(self) -> dict[str, int]:
+        if self.memory is None:
+            return {}
+        before, after = self.memory.before, self.memory.after
+        return {
+            "rss_before_bytes": before.rss_bytes,
+            "rss_after_bytes": after.rss_bytes,
+            "gpu_before_bytes": before.gpu_reserved_bytes,
+            "gpu_after_bytes": after.gpu_reserved_bytes,
+        }
+
+
+def _outcome(error: BaseException | None) -> str:
+    if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELLED"
+    return error.reason if isinstance(error, CarecaError) else "INTERNAL"

@@ -1,0 +1,202 @@
+"""Runs blocking inference in threads, off the event loop: bounded in number and in waiting, cancelled cooperatively.
+
+A place is taken with ``admit`` before a caller is asked for anything, a slot is taken only to compute. A slot is free
+again when its thread has ended and not when its caller has gone, since a thread cannot be stopped from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from careca.errors import Cancelled, Overloaded
+from careca.inference.engine import CancelToken
+from careca.telemetry.logs import get_logger
+from careca.types import Progress
+
+E = TypeVar("E")
+R = TypeVar("R")
+
+_log = get_logger(__name__)
+
+_LEAST_RETRY_SECONDS = 1.0
+_GREATEST_RETRY_SECONDS = 60.0
+_MEAN_DECAY = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[R]):
+    """The last thing that ``Worker.stream`` yields: what the work returned."""
+
+    result: R
+
+
+class Worker:
+    """The threads of one model service. All methods are called from the event loop."""
+
+    def __init__(self, *, slots: int = 1, max_waiting: int = 8) -> None:
+        self._slots = slots
+        self._places = slots + max_waiting
+        self._admitted = 0
+        self._in_flight = 0
+        self._free_slots = asyncio.Semaphore(slots)
+        self._taking_all_slots = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="careca-worker")
+        self._mean_seconds = 5.0
+
+    @property
+    def in_flight(self) -> int:
+        """Slots in use."""
+        return self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Tasks admitted that do not compute: they send audio or wait for a slot."""
+        return max(0, self._admitted - self._in_flight)
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Holds a place for one task. Raises ``Overloaded`` where all slots and waiting places are taken."""
+        if self._admitted >= self._places:
+            raise Overloaded(
+                f"{self._in_flight} tasks are computing and {self.waiting} are waiting: try again later",
+                retry_after_seconds=self._expected_wait_seconds(),
+            )
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+
+    async def stream(self, work: Callable[[CancelToken, Callable[[E], None]], R]) -> AsyncGenerator[E | Done[R], None]:
+        """Waits for a slot, runs ``work`` in a thread and yields what it emits, then ``Done`` with what it returns.
+
+        ``work`` may call its second argument from its thread at any time. Of progress that the consumer has not taken
+        yet only the latest is kept. Closing the generator or cancelling its consumer cancels the token, then waits
+        until the thread has ended. Raises what ``work`` raises.
+        """
+        cancel = CancelToken()
+        events = _Events[E](asyncio.get_running_loop())
+        await self._free_slots.acquire()
+        thread = self._start(lambda: work(cancel, events.emit))
+        thread.add_done_callback(events.wake)
+        try:
+            while not thread.done():
+                await events.wait()
+                for event in events.take():
+                    yield event
+            for event in events.take():
+                yield event
+            yield Done(thread.result())
+        except (asyncio.CancelledError, GeneratorExit):
+            cancel.cancel()
+            try:
+                await _until_done(thread)
+            finally:
+                _log_if_lost(thread)
+            raise
+
+    async def run(self, function: Callable[[], R]) -> R:
+        """Waits for a slot and runs ``function`` in it, to its end even if the caller is cancelled."""
+        await self._free_slots.acquire()
+        thread = self._start(function)
+        await _until_done(thread)
+        return thread.result()
+
+    async def exclusive(self, function: Callable[[], R]) -> R:
+        """Waits until no slot is in use and runs ``function`` while nothing else runs; later work waits for it."""
+        async with self._taking_all_slots:
+            taken = 0
+            try:
+                while taken < self._slots - 1:
+                    await self._free_slots.acquire()
+                    taken += 1
+                return await self.run(function)
+            finally:
+                for _ in range(taken):
+                    self._free_slots.release()
+
+    async def drain(self) -> None:
+        """Waits until no slot is in use."""
+        await self.exclusive(lambda: None)
+
+    def close(self) -> None:
+        """Lets the threads go once they have ended. Nothing may be run afterwards."""
+        self._threads.shutdown(wait=False)
+
+    def _start(self, function: Callable[[], R]) -> asyncio.Future[R]:
+        """Runs ``function`` in a thread, with the caller's context variables, in a slot that is already taken."""
+        context = contextvars.copy_context()
+        started = time.monotonic()
+        self._in_flight += 1
+        thread = asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(function))
+        thread.add_done_callback(lambda _: self._free_slot(time.monotonic() - started))
+        return thread
+
+    def _free_slot(self, seconds: float) -> None:
+        self._in_flight -= 1
+        self._mean_seconds = _MEAN_DECAY * self._mean_seconds + (1 - _MEAN_DECAY) * seconds
+        self._free_slots.release()
+
+    def _expected_wait_seconds(self) -> float:
+        seconds = self._mean_seconds * (self.waiting + 1) / self._slots
+        return min(max(seconds, _LEAST_RETRY_SECONDS), _GREATEST_RETRY_SECONDS)
+
+
+class _Events(Generic[E]):
+    """What a thread emitted and the event loop has not taken yet."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ready = asyncio.Event()
+        self._lock = threading.Lock()
+        self._pending: list[E] = []
+
+    def emit(self, event: E) -> None:
+        """Adds ``event``. Called from the thread."""
+        with self._lock:
+            if isinstance(event, Progress):
+                self._pending = [other for other in self._pending if not isinstance(other, Progress)]
+            self._pending.append(event)
+        self._loop.call_soon_threadsafe(self._ready.set)
+
+    def wake(self, _: object) -> None:
+        """Ends a ``wait``."""
+        self._ready.set()
+
+    async def wait(self) -> None:
+        """Waits until there may be something to take."""
+        await self._ready.wait()
+        self._ready.clear()
+
+    def take(self) -> list[E]:
+        """Everything emitted since the last call, in order."""
+        with self._lock:
+            events, self._pending = self._pending, []
+        return events
+
+
+def _log_if_lost(thread: asyncio.Future[R]) -> None:
+    """Leaves a trace of a failure that nobody hears of, since the consumer went away before it."""
+    error = thread.exception()
+    if error is not None and not isinstance(error, Cancelled):
+        _log.warning("the work failed after its caller had gone", exc_info=error)
+
+
+async def _until_done(thread: asyncio.Future[R]) -> None:
+    """Waits for ``thread`` however often the waiting task is cancelled meanwhile, and is cancelled then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not thread.done():
+        try:
+            await asyncio.wait((thread,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -1,0 +1,1 @@
+"""Memory and processors of this process: measured, limited and given back."""

@@ -1,0 +1,305 @@
+"""Runs one gRPC server: TLS, health, reflection, metrics, warm-up, drain.
+
+Health has three names: ``liveness`` serves as long as the event loop answers, ``readiness`` and the empty name, which
+clients watch, serve from the end of the warm-up to the start of the drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc.aio
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from careca.auth.caller import Guard, let_anybody_in
+from careca.auth.tls import Pem, PemFiles
+from careca.errors import CarecaError, PreconditionFailed
+from careca.rpc.admission import CallGate
+from careca.rpc.channel import KEEPALIVE_OPTIONS, KEEPALIVE_SECONDS, MAX_REQUEST_BYTES, Options
+from careca.rpc.interceptors import CallInterceptor
+from careca.rpc.robust_server import new_server
+from careca.settings import ServiceSettings, public_values
+from careca.telemetry.logs import get_logger
+from careca.telemetry.metrics import Metrics, MetricsEndpoint
+
+READINESS = ("", "readiness")
+"""Names of health that say whether calls are served."""
+
+LIVENESS = "liveness"
+"""Name of health that says whether the process is alive."""
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+# An open health watch never ends by itself, so stopping takes the whole grace. The calls that count are over by then.
+_STOP_GRACE_SECONDS = 0.2
+
+# Cancelled calls answer, and their threads end, within a batch of the model.
+_CANCEL_GRACE_SECONDS = 10.0
+
+_SERVER_OPTIONS: Options = [
+    *KEEPALIVE_OPTIONS,
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 2),
+    # Pings that measure bandwidth come on top of keepalive's. Counting them as abuse ended calls of many minutes.
+    ("grpc.http2.max_ping_strikes", 0),
+    # Clients look for new replicas only when a connection ends. Its calls may finish: there is no grace on purpose.
+    ("grpc.max_connection_age_ms", 300_000),
+    # Two processes on one port would share its calls in silence.
+    ("grpc.so_reuseport", 0),
+]
+
+_log = get_logger(__name__)
+
+AddServices = Callable[[grpc.aio.Server], Sequence[str]]
+Hook = Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None:
+    """A hook that does nothing."""
+
+
+class ServiceServer:
+    """One server, from start to stop, in any event loop: ``serve`` runs it as a process, tests run several in one.
+
+    Args:
+        settings: where to listen and how long to drain.
+        add_services: adds the servicers to the server and returns the full names of their services.
+        metrics: what to count in; served over HTTP as the settings say.
+        warm_up: what must be done before calls are taken, such as loading a model. Raises to prevent the start.
+        close: what must be done once no call is in flight any more.
+        drain: what must be done as soon as no call is let in any more.
+        guard: finds out who calls, and whether they may.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: ServiceSettings,
+        add_services: AddServices,
+        metrics: Metrics,
+        warm_up: Hook = _nothing,
+        close: Hook = _nothing,
+        drain: Callable[[], None] = lambda: None,
+        guard: Guard = let_anybody_in,
+    ) -> None:
+        self._settings = settings
+        self._add_services = add_services
+        self._metrics = metrics
+        self._warm_up = warm_up
+        self._close = close
+        self._drain = drain
+        self._guard = guard
+        self._gate = CallGate()
+        self._health = health.aio.HealthServicer()
+        self._servers: list[grpc.aio.Server] = []
+        self._endpoint: MetricsEndpoint | None = None
+        self.port = 0
+        """The port that is listened on, once started."""
+        self.health_port = 0
+        """The further port for health alone, once started; 0 where there is none."""
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port that metrics are served on, ``None`` where they are not."""
+        return self._endpoint.port if self._endpoint else None
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls being served, health and reflection apart."""
+        return self._gate.in_flight
+
+    async def start(self) -> None:
+        """Listens, warms up and then takes calls; before that they are refused as ``Unavailable``.
+
+        Raises ``PreconditionFailed`` where a port is taken, and what the warm-up raises; ``stop`` is due all the same.
+        """
+        await self._listen()
+        await self._warm_up()
+        self._gate.open()
+        await self._set_health(_SERVING)
+        _log.info("Service ready", port=self.port, metrics_port=self.metrics_port)
+
+    async def wait_until_broken(self) -> None:
+        """Returns or raises when gRPC has stopped serving though nobody asked it to."""
+        ending = [asyncio.create_task(server.wait_for_termination()) for server in self._servers]
+        done, others = await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+        for task in others:
+            task.cancel()
+        for task in done:
+            await task
+
+    async def stop(self) -> None:
+        """Refuses new calls, lets those in flight finish for the drain's time, cancels the rest and stops."""
+        self._gate.close()
+        self._drain()
+        await self._set_health(_NOT_SERVING)
+        if not await self._gate.wait_until_empty(self._settings.drain_seconds):
+            _log.warning("calls did not end while draining", calls=self.calls_in_flight)
+            self._gate.cancel_calls()
+            await self._gate.wait_until_empty(_CANCEL_GRACE_SECONDS)
+        for server in self._servers:
+            await server.stop(_STOP_GRACE_SECONDS)
+        await self._close()
+        if self._endpoint:
+            await asyncio.to_thread(self._endpoint.close)
+        _log.info("Service stopped")
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        tls = settings.tls
+        interceptor = CallInterceptor(metrics=self._metrics, gate=self._gate, guard=self._guard)
+        server = self._new_server(interceptor)
+        services = list(self._add_services(server))
+        self._metrics.expect_rpcs(_methods(services))
+        await self._set_health(_NOT_SERVING)  # the health service begins as serving
+        await self._health.set(LIVENESS, _SERVING)
+        if settings.health:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            services.append(health.SERVICE_NAME)
+        if settings.reflection:
+            reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
+        self.port = _bind(server, settings.host, settings.port, "CARECA_PORT", tls)
+        if settings.health_port >= 0:
+            self.health_port = self._tell_of_health(settings.health_port)
+        if settings.metrics_port >= 0:
+            self._endpoint = _serve_metrics(self._metrics, settings.host, settings.metrics_port)
+        if tls:
+            self._metrics.watch_certificate("server", tls)
+        for each in self._servers:
+            await each.start()
+
+    def _new_server(self, *interceptors: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
+        server = new_server(interceptors, _SERVER_OPTIONS)
+        self._servers.append(server)
+        return server
+
+    def _tell_of_health(self, port: int) -> int:
+        server = self._new_server()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return _bind(server, self._settings.host, port, "CARECA_HEALTH_PORT")
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for name in READINESS:
+            await self._health.set(name, status)
+
+
+async def serve(
+    *,
+    settings: ServiceSettings,
+    add_services: AddServices,
+    metrics: Metrics,
+    warm_up: Hook = _nothing,
+    close: Hook = _nothing,
+    drain: Callable[[], None] = lambda: None,
+    guard: Guard = let_anybody_in,
+) -> None:
+    """Runs a ``ServiceServer`` until SIGTERM or SIGINT. Leaves the process with status 1 where it cannot start."""
+    _log.info("Service starting up", **public_values(settings))
+    server = ServiceServer(
+        settings=settings,
+        add_services=add_services,
+        metrics=metrics,
+        warm_up=warm_up,
+        close=close,
+        drain=drain,
+        guard=guard,
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        if await _started(server, stopping):
+            await _until(stopping, server)
+    except CarecaError as error:
+        _log.error("Service cannot start", reason=error.reason, error=error.message)
+        raise SystemExit(1) from None
+    finally:
+        await server.stop()
+
+
+async def _started(server: ServiceServer, stopping: asyncio.Event) -> bool:
+    """Starts ``server``; gives up and returns false where it is to stop before it is ready."""
+    starting = asyncio.create_task(server.start())
+    interrupted = asyncio.create_task(stopping.wait())
+    await asyncio.wait((starting, interrupted), return_when=asyncio.FIRST_COMPLETED)
+    interrupted.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait((starting,))
+        return False
+    starting.result()
+    return True
+
+
+async def _until(stopping: asyncio.Event, server: ServiceServer) -> None:
+    """Waits for ``stopping``. Leaves the process with status 1 where gRPC stops serving by itself."""
+    stopped = asyncio.create_task(stopping.wait())
+    broken = asyncio.create_task(server.wait_until_broken())
+    await asyncio.wait((stopped, broken), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if broken.done():
+        _log.critical("Service does not serve any more", exc_info=broken.exception())
+        raise SystemExit(1)
+    broken.cancel()
+
+
+def _methods(services: Sequence[str]) -> list[str]:
+    """Full names of all methods of the services, as gRPC writes them."""
+    pool = descriptor_pool.Default()
+    return [f"/{service}/{method.name}" for service in services for method in pool.FindServiceByName(service).methods]
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int, variable: str, tls: PemFiles | None = None) -> int:
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if tls:
+            return server.add_secure_port(address, _server_credentials(tls))
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise _port_taken(address, variable) from error
+
+
+def _server_credentials(tls: PemFiles) -> grpc.ServerCredentials:
+    """Credentials that are looked at again for each connection."""
+    used = tls.current()
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal used
+        pem = tls.current()
+        if pem is used:
+            return None
+        used = pem
+        return _configuration(pem)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(used),
+        changed,  # type: ignore[arg-type]  # the stubs know nothing of None, which is for no change
+        require_client_authentication=tls.has_authority,
+    )
+
+
+def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
+    assert pem.key, "the settings name a key with every certificate"  # noqa: S101
+    assert pem.certificate, "a server with TLS has a certificate"  # noqa: S101
+    return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], root_certificates=pem.authority)
+
+
+def _serve_metrics(metrics: Metrics, host: str, port: int) -> MetricsEndpoint:
+    try:
+        return MetricsEndpoint(metrics.registry, host, port)
+    except OSError as error:
+        raise _port_taken(f"{host}:{port}", "CARECA_METRICS_PORT") from error
+
+
+def _port_taken(address: str, variable: str) -> PreconditionFailed:
+    return PreconditionFailed(
+        f"cannot listen on {address}: it is in use or not an address of this machine; choose another with {variable}",
+        reason="CANNOT_LISTEN",
+        metadata={"address": address},
+    )

@@ -1,0 +1,1 @@
+"""Logs, metrics and traces. Nothing here knows the settings or what the service does."""

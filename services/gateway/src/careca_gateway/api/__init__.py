@@ -1,0 +1,4 @@
+"""The gRPC servicers, and messages to values and back.
+
+It translates and authorizes; it decides nothing about the work.
+"""

@@ -1,0 +1,128 @@
+"""The gateway's gRPC service for jobs: translation only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc.aio
+
+from careca import codec
+from careca.auth.caller import current_caller
+from careca.errors import PreconditionFailed
+from careca.rpc.upload_stream import open_upload
+from careca.v1 import gateway_pb2, jobs_pb2, jobs_pb2_grpc
+from careca_gateway.api.job_messages import (
+    decode_query,
+    decode_submission,
+    encode_cleared,
+    encode_happening,
+    encode_page,
+)
+from careca_gateway.api.submitter import submitter_of
+from careca_gateway.gateway import Gateway
+from careca_gateway.jobs.service import JobDesk
+from careca_gateway.request import Deadline, RecordingNeeded
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class JobServicer(jobs_pb2_grpc.JobServiceServicer):
+    """Work that outlives the connection: see jobs.proto.
+
+    Args:
+        desk: takes what submitters ask; ``None`` refuses everything.
+        gateway: takes recordings.
+    """
+
+    def __init__(self, desk: JobDesk | None, gateway: Gateway) -> None:
+        self._open_desk = desk
+        self._gateway = gateway
+
+    @property
+    def _desk(self) -> JobDesk:
+        """Raises ``PreconditionFailed`` (JOBS_OFF) where there is none."""
+        if self._open_desk is None:
+            raise PreconditionFailed(
+                "this gateway takes no jobs: give it a Redis for them with CARECA_JOBS_REDIS_URL", reason="JOBS_OFF"
+            )
+        return self._open_desk
+
+    async def UploadRecording(
+        self, request_iterator: AsyncIterator[jobs_pb2.UploadRecordingRequest], context: Context
+    ) -> AsyncIterator[jobs_pb2.UploadRecordingResponse]:
+        """Takes a recording."""
+        config, chunks = await open_upload(request_iterator, "recording_chunk")
+        digest = codec.decode_digest(config.recording, "config.recording")
+        async with aclosing(self._gateway.upload(digest, chunks)) as answers:
+            async for answer in answers:
+                if isinstance(answer, RecordingNeeded):
+                    needed = gateway_pb2.TranscribeResponse.RecordingNeeded()
+                    yield jobs_pb2.UploadRecordingResponse(recording_needed=needed)
+                else:
+                    known = gateway_pb2.TranscribeResponse.RecordingKnown()
+                    yield jobs_pb2.UploadRecordingResponse(recording_known=known)
+
+    async def SubmitJob(self, request: jobs_pb2.SubmitJobRequest, context: Context) -> jobs_pb2.SubmitJobResponse:
+        """Queues a job."""
+        job = await self._desk.submit(_submitter(context), decode_submission(request))
+        return jobs_pb2.SubmitJobResponse(job=codec.encode_job(job))
+
+    async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Context) -> jobs_pb2.GetJobResponse:
+        """The job."""
+        return jobs_pb2.GetJobResponse(job=codec.encode_job(await self._desk.get(_submitter(context), request.job_id)))
+
+    async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
+        """A page of jobs."""
+        query = decode_query(request, _submitter_or_all(context, request.all_submitters))
+        return encode_page(await self._desk.list(query), query)
+
+    async def WatchJob(
+        self, request: jobs_pb2.WatchJobRequest, context: Context
+    ) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
+        """What happens to the job."""
+        async with aclosing(self._desk.watch(_submitter(context), request.job_id, request.cursor)) as happenings:
+            async for happening in happenings:
+                yield encode_happening(happening)
+
+    async def GetJobResult(
+        self, request: jobs_pb2.GetJobResultRequest, context: Context
+    ) -> jobs_pb2.GetJobResultResponse:
+        """The job's result."""
+        formats = [codec.decode_format(number, f"formats[{index}]") for index, number in enumerate(request.formats)]
+        result = await self._desk.result(_submitter(context), request.job_id, dict.fromkeys(formats))
+        return jobs_pb2.GetJobResultResponse(result=result)
+
+    async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.CancelJobResponse:
+        """Ends the job."""
+        job = await self._desk.cancel(_submitter(context), request.job_id)
+        return jobs_pb2.CancelJobResponse(job=codec.encode_job(job))
+
+    async def RetryJob(self, request: jobs_pb2.RetryJobRequest, context: Context) -> jobs_pb2.RetryJobResponse:
+        """Queues the job again."""
+        job = await self._desk.retry(_submitter(context), request.job_id)
+        return jobs_pb2.RetryJobResponse(job=codec.encode_job(job))
+
+    async def DeleteJob(self, request: jobs_pb2.DeleteJobRequest, context: Context) -> jobs_pb2.DeleteJobResponse:
+        """Forgets the job."""
+        await self._desk.delete(_submitter(context), request.job_id)
+        return jobs_pb2.DeleteJobResponse()
+
+    async def ClearJobs(self, request: jobs_pb2.ClearJobsRequest, context: Context) -> jobs_pb2.ClearJobsResponse:
+        """Clears the history."""
+        deadline = Deadline.after(context.time_remaining())
+        submitter = _submitter_or_all(context, request.all_submitters)
+        return encode_cleared(await self._desk.clear(submitter, deadline))
+
+
+def _submitter(context: Context) -> str:
+    return submitter_of(context.invocation_metadata())
+
+
+def _submitter_or_all(context: Context, everybody: bool) -> str | None:
+    """Whose jobs; ``None`` for everybody's. Raises ``PermissionDenied`` where that is asked by somebody who may not."""
+    if not everybody:
+        return _submitter(context)
+    current_caller().require_admin("what is about the jobs of all")
+    return None

@@ -1,0 +1,97 @@
+"""The way to the queue's Redis: one script, run as often as needed, with its failures under their own names."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from careca.errors import Overloaded, Unavailable
+from careca.telemetry.logs import get_logger
+
+PREFIX = "careca:{jobs}"
+"""What all keys begin with. The braces keep them on one cluster node."""
+
+_MAX_CALLS = 32
+_RETRY_AFTER_SECONDS = 2.0
+_RETRY_AFTER_FULL_SECONDS = 30.0
+
+# Where Redis refuses to write at all: an error of its own from Redis 7 on, the text of the script's error before.
+_REFUSALS = (ReadOnlyError, ClusterDownError, MasterDownError)
+_REFUSALS_IN_WORDS = ("READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN")
+
+_log = get_logger(__name__)
+
+
+class JobScript:
+    """``jobs.lua`` in a Redis that may be away.
+
+    Each operation is tried once. No circuit breaker stands in front: there is nothing to do instead, a Redis that is
+    gone refuses at once, and for one that hangs the callers have time.
+    """
+
+    def __init__(self, redis_url: str, *, timeout_seconds: float) -> None:
+        self.client = Redis.from_url(
+            redis_url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        # redis-py's own bounded pool was seen to let callers wait for ever.
+        self._places = asyncio.Semaphore(_MAX_CALLS)
+        self.failures = 0
+        """How often Redis could not be reached."""
+        self._timeout_seconds = timeout_seconds
+        self._answers = True
+        source = resources.files("careca_gateway.jobs.queue").joinpath("jobs.lua").read_text(encoding="utf-8")
+        self._script = self.client.register_script(source)
+
+    async def run(self, operation: str, *arguments: bytes | str | int) -> Any:
+        """What the operation answers. Raises ``Unavailable``, and ``Overloaded`` (JOBS_FULL) where memory is full."""
+        try:
+            async with self._places, asyncio.timeout(self._timeout_seconds):
+                answer = await self._script(keys=[PREFIX], args=[operation, *arguments])
+        except ResponseError as error:
+            if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):
+                raise Overloaded(
+                    "The Redis that holds the jobs has no memory left: remove jobs, or give it more.",
+                    reason="JOBS_FULL",
+                    retry_after_seconds=_RETRY_AFTER_FULL_SECONDS,
+                ) from error
+            if isinstance(error, _REFUSALS) or any(refusal in str(error) for refusal in _REFUSALS_IN_WORDS):
+                raise self._unavailable(error) from error
+            raise
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error) from error
+        if not self._answers:
+            _log.info("the jobs' Redis answers again")
+            self._answers = True
+        return answer
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self.client.aclose()
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        self.failures += 1
+        if self._answers:
+            _log.warning("the jobs' Redis does not answer", error=f"{type(error).__name__}: {error}")
+            self._answers = False
+        return Unavailable(
+            "The Redis that holds the jobs does not answer.",
+            reason="JOBS_UNAVAILABLE",
+            retry_after_seconds=_RETRY_AFTER_SECONDS,
+        )

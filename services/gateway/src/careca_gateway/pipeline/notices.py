@@ -1,0 +1,164 @@
+"""What a person should know about a recording that its result alone does not show. Pure.
+
+Notices about the recording itself, such as damage, come with its audio. Those here follow from what was asked and what
+the models found; where a model stage failed, what would follow from it is not said. Sequences have one entry for each
+audio: one, or one for each separate channel in the recording's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from math import inf
+from typing import NamedTuple
+
+from careca.clock import clock
+from careca.languages import name_of
+from careca.types import Diarization, DiarizationOptions, Notice, NoticeCode, Segment, Transcript
+from careca_gateway.pipeline.words import spans
+from careca_gateway.request import Request
+
+LEAST_SPEECH_SECONDS = 2.0
+"""Speech that lasts so long has words in it; a cough, a laugh or a drawn-out "mm" mostly is shorter."""
+
+BRIDGED_PAUSE_SECONDS = 1.0
+"""Speech before and after a pause of at most this length is one place: people pause so long between two sentences."""
+
+MAX_PLACES = 10
+"""Places of speech without words that have notices of their own, the longest ones; one notice has the rest."""
+
+
+class _Span(NamedTuple):
+    start: float
+    end: float
+
+
+class _Place(NamedTuple):
+    """A stretch of time with ``seconds`` of speech in it and no word."""
+
+    start: float
+    end: float
+    seconds: float
+    channel: int
+    """Its index."""
+
+
+def notices_of(
+    request: Request,
+    transcripts: Sequence[Transcript] | None,
+    diarizations: Sequence[Diarization] | None,
+    of_audio: Iterable[Notice] = (),
+) -> tuple[Notice, ...]:
+    """All notices in the order in which they are shown: those about the whole recording first, then by place.
+
+    ``transcripts`` and ``diarizations`` are ``None`` where their stage failed. ``of_audio`` are the notices that came
+    with the audio.
+    """
+    found = list(of_audio)
+    if transcripts is not None:
+        found += _several_languages(transcripts)
+    if diarizations is not None:  # with separate channels no bounds can be asked for
+        found += _fewer_speakers(request.diarization, diarizations[0])
+    if transcripts is not None and diarizations is not None:
+        found += _speech_without_words(transcripts, diarizations)
+    return tuple(sorted(found, key=_place_in_order))
+
+
+def _place_in_order(notice: Notice) -> tuple[float, float]:
+    """Of notices that begin together the one that ends last is first. Others keep their order."""
+    if notice.start is None:
+        return (-inf, 0.0)
+    return (notice.start, -(notice.end or notice.start))
+
+
+def _several_languages(transcripts: Sequence[Transcript]) -> Iterator[Notice]:
+    first_heard: dict[str, float] = {}
+    for segment in (segment for transcript in transcripts for segment in transcript.segments):
+        if segment.language and segment.text.strip():
+            heard = first_heard.get(segment.language, inf)
+            first_heard[segment.language] = min(heard, segment.start)
+    if len(first_heard) > 1:
+        in_order = sorted(first_heard, key=lambda language: (first_heard[language], language))
+        each = ", ".join(
+            f"{name_of(language)} ({language}) from {clock(first_heard[language])}" for language in in_order
+        )
+        yield Notice(NoticeCode.SEVERAL_LANGUAGES, f"{len(in_order)} languages are spoken: {each}")
+
+
+def _fewer_speakers(asked: DiarizationOptions, diarization: Diarization) -> Iterator[Notice]:
+    least = asked.speaker_count or asked.min_speaker_count or 1
+    found = len({turn.speaker for turn in diarization.turns})
+    if found >= least or least == 1:  # that nobody speaks is plain from the result
+        return
+    asked_for = (
+        f"{least} speakers were asked for" if asked.speaker_count else f"at least {least} speakers were asked for"
+    )
+    why = "there is too little speech to tell more voices apart" if found else "no speech was heard"
+    yield Notice(NoticeCode.FEWER_SPEAKERS_THAN_ASKED, f"{asked_for}, but {found or 'none'} could be found: {why}")
+
+
+def _speech_without_words(transcripts: Sequence[Transcript], diarizations: Sequence[Diarization]) -> Iterator[Notice]:
+    places = [
+        place
+        for channel, (transcript, diarization) in enumerate(zip(transcripts, diarizations, strict=True))
+        for place in _places(diarization, transcript, channel)
+    ]
+    longest = sorted(places, key=lambda place: -place.seconds)
+    for place in longest[:MAX_PLACES]:
+        where = f" on channel {place.channel + 1}" if len(transcripts) > 1 else ""
+        message = f"speech of {place.seconds:.1f} s is heard{where}, but no words were found in it"
+        yield Notice(NoticeCode.SPEECH_WITHOUT_WORDS, message, place.start, place.end)
+    if rest := longest[MAX_PLACES:]:
+        seconds = sum(place.seconds for place in rest)
+        message = f"speech is heard in {len(rest)} more places, {seconds:.1f} s in all, but no words were found in it"
+        start, end = min(place.start for place in rest), max(place.end for place in rest)
+        yield Notice(NoticeCode.SPEECH_WITHOUT_WORDS, message, start, end)
+
+
+def _places(diarization: Diarization, transcript: Transcript, channel: int) -> Iterator[_Place]:
+    """Where anybody speaks for long enough and no word lies, by start."""
+    speech = _union(_Span(turn.start, turn.end) for turn in diarization.turns)
+    spoken = (segment for segment in transcript.segments if segment.text.strip())
+    words = _union(span for segment in spoken for span in _written(segment))
+    for pieces in _between(speech, words):
+        seconds = round(sum(piece.end - piece.start for piece in pieces), 3)
+        if seconds >= LEAST_SPEECH_SECONDS:
+            yield _Place(pieces[0].start, pieces[-1].end, seconds, channel)
+
+
+def _written(segment: Segment) -> Iterable[_Span]:
+    """Where the words of ``segment`` lie; all of it where only its text is known."""
+    end = max(segment.start, segment.end)
+    if not segment.words:
+        return (_Span(segment.start, end),)
+    return (_Span(*span) for span in spans(segment.words, segment.start, end))
+
+
+def _union(several: Iterable[_Span]) -> list[_Span]:
+    """The same time in spans that neither overlap nor touch, by start."""
+    joined: list[_Span] = []
+    for span in sorted(several):
+        if joined and span.start <= joined[-1].end:
+            joined[-1] = _Span(joined[-1].start, max(joined[-1].end, span.end))
+        else:
+            joined.append(span)
+    return joined
+
+
+def _between(speech: Sequence[_Span], words: Sequence[_Span]) -> Iterator[list[_Span]]:
+    """What of ``speech`` lies between each two ``words``, cut where a pause is too long to be bridged."""
+    first = 0
+    for before, after in pairwise((_Span(-inf, -inf), *words, _Span(inf, inf))):
+        while first < len(speech) and speech[first].end <= before.end:
+            first += 1
+        pieces: list[_Span] = []
+        index = first
+        while index < len(speech) and speech[index].start < after.start:
+            piece = _Span(max(speech[index].start, before.end), min(speech[index].end, after.start))
+            if pieces and piece.start - pieces[-1].end > BRIDGED_PAUSE_SECONDS:
+                yield pieces
+                pieces = []
+            pieces.append(piece)
+            index += 1
+        if pieces:
+            yield pieces

@@ -50,54 +50,56 @@ check: $(TESTS_READY) proto ## lint, types, import rules, protos
 	$(BIN)/buf breaking protos --against '.git#ref=$(LAST_MAIN),subdir=protos'
 
 security-check: $(TESTS_READY) proto ## test TLS, tokens, roles and limits against real servers
-	$(BIN)/python -m pytest tests/integration/test_tls.py tests/integration/test_tokens.py tests/integration/test_cli_tokens.py \
-	  tests/integration/test_decode.py tests/integration/test_confinement.py tests/integration/test_hostile_names.py \
-	  tests/integration/test_incoming.py tests/integration/test_robust_server.py tests/integration/test_fuzz.py \
-	  tests/integration/test_webhooks.py tests/unit/test_webhook_rules.py tests/unit/test_settings.py
+	$(BIN)/python -m pytest tests/integration/common/test_tls.py tests/integration/common/test_requests.py \
+	  tests/integration/common/test_robust_server.py tests/integration/gateway/api/test_tokens.py \
+	  tests/integration/gateway/ingest/test_decoder.py tests/integration/gateway/ingest/test_sandbox.py \
+	  tests/integration/gateway/ingest/test_hostile_names.py tests/integration/gateway/jobs/test_webhooks.py \
+	  tests/integration/client/test_cli_tokens.py tests/integration/bench/test_fuzz.py \
+	  tests/unit/gateway/jobs/test_webhook_rules.py tests/unit/common/test_settings.py
 
 k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifests and hold them to their rules, without a cluster
 	$(BIN)/python deploy/k8s/check.py
-	$(BIN)/python -m pytest tests/repo/test_k8s.py tests/repo/test_k8s_docs.py tests/integration/test_k8s_running.py
+	$(BIN)/python -m pytest tests/repo/test_k8s.py tests/repo/test_k8s_docs.py tests/integration/deploy/test_k8s_running.py
 
 images: ## build the images of the services (needs Docker with buildx)
 	REVISION=$$(git rev-parse HEAD) CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) docker buildx bake $(IMAGES)
 
 fuzz: $(BENCH_READY) proto ## send damaged recordings, requests and connections to real services; writes docs/security.md
-	$(BIN)/python bench/fuzz.py
+	$(BIN)/python -m bench.fuzz
 
 audit: $(BENCH_READY) .venv-audit/.ready ## look for packages of unknown version or licence, and for known vulnerabilities
-	$(BIN)/python bench/audit.py .venv-audit/bin/pip-audit
+	$(BIN)/python -m bench.audit .venv-audit/bin/pip-audit
 
 format: $(TESTS_READY) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: $(BENCH_READY) models ## measure quality, speed and memory; writes docs/benchmarks.md
-	$(BIN)/python bench/run.py all
+	$(BIN)/python -m bench.system all
 
 bench-diarization: $(BENCH_READY) models ## measure the diarizer alone; writes docs/diarization.md
-	$(BIN)/python bench/diarize.py mixtures
-	$(BIN)/python bench/diarize.py length
+	$(BIN)/python -m bench.diarization mixtures
+	$(BIN)/python -m bench.diarization length
 
 bench-robustness: $(BENCH_READY) models ## measure what damage does to answers; writes docs/benchmarks.md
-	$(BIN)/python bench/robustness.py
+	$(BIN)/python -m bench.robustness
 
 bench-languages: $(BENCH_READY) models ## measure recordings that change their language; writes docs/benchmarks.md
-	$(BIN)/python bench/languages.py
+	$(BIN)/python -m bench.languages
 
 bench-jobs: $(BENCH_READY) models ## measure jobs: taking over, sharing, submitting, listing; writes docs/jobs.md
-	$(BIN)/python bench/jobs.py
+	$(BIN)/python -m bench.jobs
 
 chaos: $(BENCH_READY) models ## do jobs while every part is killed again and again; writes docs/jobs.md
 	$(BIN)/careca models pull whisper-tiny.en
-	$(BIN)/python bench/chaos.py
+	$(BIN)/python -m bench.chaos
 
 load: $(BENCH_READY) models ## load the stack, restart and replace its replicas meanwhile; writes docs/benchmarks.md
 	$(BIN)/careca models pull whisper-tiny.en
-	$(BIN)/python bench/load.py
+	$(BIN)/python -m bench.load
 
 bench-peers: $(BENCH_READY) models .venv-peer/.ready ## measure the diarizer beside another one, installed apart
-	$(BIN)/python bench/diarize.py peer
+	$(BIN)/python -m bench.diarization peer
 
 monitoring: $(TESTS_READY) proto ## write the dashboards and the rules of the Prometheus operator from their sources
 	$(BIN)/python deploy/k8s/monitoring/prometheus_rules.py
@@ -106,7 +108,7 @@ monitoring: $(TESTS_READY) proto ## write the dashboards and the rules of the Pr
 monitoring-check: $(TESTS_READY) models ## check rules, dashboards and metrics with a real Prometheus; draws docs/monitoring/
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python deploy/k8s/monitoring/prometheus_tools.py
-	$(BIN)/python -m pytest tests/repo/test_rules.py tests/repo/test_dashboards.py tests/repo/test_monitoring.py tests/unit/test_metrics.py
+	$(BIN)/python -m pytest tests/repo/test_rules.py tests/repo/test_dashboards.py tests/repo/test_monitoring.py tests/unit/common/test_metrics.py
 	PYTHONPATH=deploy/k8s:deploy/local $(BIN)/python -m monitoring.live.check --pictures
 
 docs: $(SERVICES_READY) proto ## write the README's table of settings

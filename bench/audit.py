@@ -1,6 +1,6 @@
 """Looks at everything that is installed: its version, its licence, whether it is known to be unsafe.
 
-.venv/bin/python bench/audit.py [PIP-AUDIT]
+.venv/bin/python -m bench.audit [PIP-AUDIT]
 
 Ends with status 1 where a package has no version in constraints.txt, has another one, has a licence that binds what
 uses it, or none that can be found, or is known to be vulnerable. Known vulnerabilities are looked for with pip-audit,
@@ -16,9 +16,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from bench import REPOSITORY
+
 CONSTRAINTS = REPOSITORY / "constraints.txt"
 
 OURS = re.compile(r"careca-")

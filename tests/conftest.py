@@ -6,8 +6,8 @@ import hypothesis
 import pytest
 
 from careca.resources.processors import wait_without_spinning
-from redis_server import RedisServer
-from s3_server import S3Server
+from support.redis_server import RedisServer
+from support.s3_server import S3Server
 
 # How long an example takes is no matter of tests: a busy machine may take any time for it.
 hypothesis.settings.register_profile("any time", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -8,7 +8,7 @@ import pytest
 from careca_client import Client
 from demo import sample
 from local_stack import LocalStack
-from timed_stack import PATIENT
+from support.timed_stack import PATIENT
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ import pytest
 
 from careca_client import Client
 from local_stack import free_ports
-from media import tone, wav
 from monitoring.live import evidence, load
 from monitoring.live.check import check_metrics, metrics_ports
 from monitoring.live.prometheus import Prometheus
-from promtool import program
-from timed_stack import TimedStack
+from support.media import tone, wav
+from support.promtool import program
+from support.timed_stack import TimedStack
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from careca.types import ClearScope, ModelServiceStats, NoticeCode, OutputFormat, Stage, StageState
 from careca_client import Client, KnownSpeaker, TranscriptionResult
 from local_stack import LocalStack
-from waiting import HANG_SECONDS
+from support.waiting import HANG_SECONDS
 
 MODEL_STAGES = {Stage.TRANSCRIBE, Stage.DIARIZE}
 

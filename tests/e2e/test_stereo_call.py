@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.common.dataset import parse_rttm
 from careca.errors import InvalidRecording
 from careca.types import Stage, Turn
 from careca_client import Client, TranscriptionResult
-from dataset import parse_rttm
 from local_stack import LocalStack
-from media import wav
+from support.media import wav
 
 DIANE, SHEILA = "speaker90", "speaker91"
 

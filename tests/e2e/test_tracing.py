@@ -16,9 +16,9 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from careca.types import Job
 from careca_client import Client
-from media import tone, wav
-from timed_stack import TimedStack
-from waiting import HANG_SECONDS
+from support.media import tone, wav
+from support.timed_stack import TimedStack
+from support.waiting import HANG_SECONDS
 
 GATEWAY = "careca.v1.GatewayService/Transcribe"
 CALLS = {

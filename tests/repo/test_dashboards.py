@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from exported import SCRAPED, exported, registries
 from monitoring.dashboards import DASHBOARDS, FOLDER, text_of
 from monitoring.panel_queries import panel_queries
-from promql import selectors, wrong
-from promtool import promtool
+from support.exported import SCRAPED, exported, registries
+from support.promql import selectors, wrong
+from support.promtool import promtool
 
 BOARDS = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in DASHBOARDS}
 PANELS = [(name, panel) for name, board in BOARDS.items() for panel in board["panels"]]

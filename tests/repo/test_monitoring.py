@@ -11,12 +11,12 @@ import yaml
 import settings_table
 from careca.settings import variable_name
 from careca_client.cli.app import build_app
-from exported import exported
 from monitoring.dashboards import DASHBOARDS
 from monitoring.live.evidence import MAY_BE_EMPTY
 from monitoring.prometheus_rules import rule_files
 from monitoring.prometheus_tools import PACKAGE, NoPrometheusError, fetch
-from promql import selectors
+from support.exported import exported
+from support.promql import selectors
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "k8s" / "monitoring"

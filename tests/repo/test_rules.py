@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exported import SCRAPED, exported
 from monitoring.prometheus_rules import WRAPPED, rule_files, wrapped
-from promql import selectors, wrong
-from promtool import promtool
+from support.exported import SCRAPED, exported
+from support.promql import selectors, wrong
+from support.promtool import promtool
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "k8s" / "monitoring"

@@ -1,0 +1,1 @@
+"""Jobs while every process is killed again and again: ``make chaos``."""

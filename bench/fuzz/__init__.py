@@ -1,0 +1,1 @@
+"""Damaged recordings, requests and connections sent to real services: ``make fuzz``."""

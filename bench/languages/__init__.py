@@ -1,0 +1,1 @@
+"""Recordings that change their language: ``make bench-languages``."""

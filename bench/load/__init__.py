@@ -1,0 +1,1 @@
+"""The stack under load, and replicas that change meanwhile: ``make load``."""

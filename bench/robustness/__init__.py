@@ -1,0 +1,1 @@
+"""What damage of a recording does to answers: ``make bench-robustness``."""

@@ -1,0 +1,200 @@
+"""An engine in a process of its own does what it does in ours, and leaves nothing behind."""
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import psutil
+import pytest
+
+from careca.errors import Cancelled, InternalError, OutOfMemory, PreconditionFailed
+from careca.inference.audio import Audio, AudioSpool
+from careca.inference.engine import CancelToken
+from careca.inference.engine_process import EngineProcess, Recipe
+from careca.resources.memory import measure
+from careca.settings import ServiceSettings
+from careca.types import DiarizationOptions, GpuMemory, Progress
+from support import process_engines
+from support.fakes import digest_of, pcm
+
+OPTIONS = DiarizationOptions(speaker_count=3)
+AUDIO = Audio(np.arange(16_000, dtype=np.int16))
+
+Start = Callable[[Callable[[ServiceSettings], object]], EngineProcess]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Makes engines in processes of their own, and ends those at the end."""
+    engines: list[EngineProcess] = []
+
+    def make(build: Callable[[ServiceSettings], object]) -> EngineProcess:
+        engines.append(EngineProcess(Recipe(build, ServiceSettings(log_level="error"))))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.unload()
+
+
+def diarize(engine: EngineProcess, audio: Audio = AUDIO, cancel: CancelToken | None = None, emit=lambda _: None):
+    return engine.infer("diarize", audio, OPTIONS, cancel=cancel or CancelToken(), emit=emit)
+
+
+def speaker(result) -> list[str]:
+    return result.turns[0].speaker.split("/")
+
+
+def test_it_is_described_before_anything_is_loaded(start):
+    engine = start(process_engines.echo)
+
+    assert (engine.model, engine.device, engine.loaded) == ("fake@0123456789ab", "cpu", False)
+
+
+def test_audio_and_options_arrive_and_events_and_the_result_come_back(start):
+    engine = start(process_engines.echo)
+    engine.load()
+    events: list[Progress] = []
+
+    result = diarize(engine, emit=events.append)
+
+    assert speaker(result)[:2] == [str(sum(range(16_000))), "3"]
+    assert result.duration == 1.0
+    assert [event.fraction for event in events] == [0.5, 1.0]
+
+
+def test_the_work_is_done_in_another_process(start):
+    engine = start(process_engines.echo)
+    engine.load()
+
+    assert int(speaker(diarize(engine))[2]) != os.getpid()
+
+
+def test_spooled_audio_is_read_from_its_own_file(start):
+    engine = start(process_engines.echo)
+    engine.load()
+    data = pcm(2.0, seed=7)
+
+    with AudioSpool(digest_of(data)) as spool:
+        spool.write(data)
+        audio = spool.finish()
+        assert audio.descriptor is not None
+        result = diarize(engine, audio)
+
+    assert result.duration == 2.0
+    assert speaker(result)[0] == str(7 * 32_000)
+
+
+def test_audio_without_samples_arrives(start):
+    engine = start(process_engines.echo)
+    engine.load()
+
+    assert diarize(engine, Audio(np.zeros(0, dtype=np.int16))).duration == 0.0
+
+
+def test_cancelling_ends_the_inference_and_the_next_one_works(start):
+    engine = start(process_engines.slow)
+    engine.load()
+    cancel, begun = CancelToken(), threading.Event()
+    threading.Thread(target=lambda: begun.wait() and cancel.cancel()).start()
+
+    with pytest.raises(Cancelled):
+        diarize(engine, cancel=cancel, emit=lambda _: begun.set())
+
+    again = CancelToken()
+    with pytest.raises(Cancelled):
+        diarize(engine, cancel=again, emit=lambda _: again.cancel())
+    assert engine.loaded
+
+
+def test_a_refusal_of_the_engine_comes_back_as_itself_and_the_engine_stays_loaded(start):
+    engine = start(process_engines.refusing)
+    engine.load()
+
+    with pytest.raises(OutOfMemory, match="too little memory") as refused:
+        diarize(engine)
+
+    assert refused.value.metadata == {"device": "cpu"}
+    assert engine.loaded
+    assert diarize(engine).duration == 1.0
+
+
+def test_a_bug_of_the_engine_is_an_internal_error_without_its_text(start):
+    engine = start(process_engines.buggy)
+    engine.load()
+
+    with pytest.raises(InternalError, match="ValueError") as failed:
+        diarize(engine)
+
+    assert "secret" not in str(failed.value)
+
+
+def test_an_engine_that_cannot_be_made_says_why(start):
+    with pytest.raises(PreconditionFailed, match="weights are missing"):
+        start(process_engines.without_weights)
+
+
+def test_a_killed_process_is_named_and_replaced_by_the_next_load(start):
+    engine = start(process_engines.killed)
+    engine.load()
+
+    with pytest.raises(OutOfMemory, match="killed"):
+        diarize(engine)
+
+    assert not engine.loaded
+    engine.load()
+    assert engine.loaded
+
+
+def test_a_process_that_dies_while_idle_is_replaced_by_the_next_load(start):
+    engine = start(process_engines.echo)
+    engine.load()
+    os.kill(int(speaker(diarize(engine))[2]), signal.SIGKILL)
+    while engine.loaded:
+        time.sleep(0.01)
+
+    engine.load()
+
+    assert diarize(engine).duration == 1.0
+
+
+def test_unloading_ends_the_process_and_gives_back_what_the_engine_keeps(start):
+    engine = start(process_engines.hoarder)
+    engine.load()
+    process = psutil.Process(int(speaker(diarize(engine))[2]))
+    before = measure(engine)
+
+    engine.unload()
+
+    assert not process.is_running()
+    assert not engine.loaded
+    assert before.rss_bytes - measure(engine).rss_bytes >= process_engines.HOARD_BYTES
+
+
+def test_cleaning_up_and_unloading_are_harmless_where_nothing_is_loaded(start):
+    engine = start(process_engines.echo)
+
+    engine.release_gpu_cache()
+    engine.unload()
+    engine.unload()
+
+    assert engine.gpu_memory() == GpuMemory()
+    with pytest.raises(InternalError, match="not loaded"):
+        diarize(engine)
+
+
+def test_no_file_descriptor_is_left_behind_by_inferences(start):
+    engine = start(process_engines.echo)
+    engine.load()
+    diarize(engine)
+    gc.collect()  # what earlier tests left to be collected must not be counted
+    before = psutil.Process().num_fds()
+
+    for _ in range(5):
+        diarize(engine)
+
+    assert psutil.Process().num_fds() <= before

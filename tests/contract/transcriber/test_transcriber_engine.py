@@ -1,0 +1,557 @@
+"""What every transcriber engine promises, over the fake and over Whisper; then what Whisper alone promises."""
+
+import importlib.util
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import wave
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.common.audio import decode
+from careca.errors import Cancelled, InvalidRequest, NotFound, PreconditionFailed
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
+from careca.models import ModelStore
+from careca.resources.memory import MemoryKeeper
+from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, TranscriptionOptions
+from careca_transcriber.settings import TranscriberSettings
+from careca_transcriber.whisper_engine import WhisperEngine
+from support.fakes import FakeTranscriberEngine
+from support.labelled import labelled
+
+ENGLISH = TranscriptionOptions(language="en")
+DEFAULTS = TranscriptionOptions()
+
+
+def whisper(model, **settings):
+    """A Whisper engine on the CPU; skips the test where its weights are not there."""
+    settings = TranscriberSettings(whisper_model=model, device="cpu", **settings)
+    store = ModelStore(settings.models_dir)
+    if not any(status.present for status in store.list() if status.model.name == model):
+        pytest.skip(f"the weights of {model} are not in {settings.models_dir}: run `careca models pull {model}`")
+    return WhisperEngine(settings, store)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """English only, in batches of two clips, so that there is something between batches."""
+    engine = whisper("whisper-tiny.en", whisper_batch_size=2)
+    engine.load()
+    return engine
+
+
+@pytest.fixture(scope="session")
+def base():
+    engine = whisper("whisper-base")
+    engine.load()
+    return engine
+
+
+@pytest.fixture(params=["fake", "whisper"])
+def engine(request):
+    """Loaded, and unloaded afterwards if a test did not do so itself."""
+    engine = FakeTranscriberEngine() if request.param == "fake" else request.getfixturevalue("tiny")
+    engine.load()
+    yield engine
+    engine.load()
+
+
+@pytest.fixture(scope="session")
+def call():
+    """The phone call that pyannote.audio's wheel carries: 30 s, two people."""
+    package = importlib.util.find_spec("pyannote.audio")
+    assert package
+    assert package.origin
+    with wave.open(str(Path(package.origin).parent / "sample" / "sample.wav")) as reader:
+        assert (reader.getframerate(), reader.getnchannels(), reader.getsampwidth()) == (SAMPLE_RATE, 1, 2)
+        return Audio(np.frombuffer(reader.readframes(reader.getnframes()), dtype="<i2"))
+
+
+class Heard:
+    """Runs one transcription and keeps what was told of it."""
+
+    def __init__(self, engine, audio, options=ENGLISH, cancel=None, on_event=lambda _: None):
+        self.events = []
+
+        def emit(event):
+            self.events.append(event)
+            on_event(event)
+
+        self.transcript = engine.transcribe(audio, options, cancel or CancelToken(), emit)
+        self.segments = self.transcript.segments
+        self.words = [word for segment in self.segments for word in segment.words]
+        self.text = " ".join(segment.text for segment in self.segments)
+
+
+@pytest.fixture(scope="session")
+def heard(call):
+    """What an engine hears in the call, computed once: that it always hears the same has a test of its own."""
+    return cache(lambda engine: Heard(engine, call))
+
+
+def word_starts(words):
+    """When each word is said last."""
+    return {word.text.strip(".,?!").lower(): word.start for word in words}
+
+
+def silence(seconds):
+    return np.zeros(round(seconds * SAMPLE_RATE), dtype=np.int16)
+
+
+def joined(*parts):
+    return Audio(np.concatenate([getattr(part, "samples", part) for part in parts]))
+
+
+# What every engine promises
+
+
+def test_the_model_and_the_device_are_known_before_anything_is_loaded():
+    for engine in (FakeTranscriberEngine(), whisper("whisper-tiny.en")):
+        assert engine.model
+        assert engine.device == "cpu"
+        assert not engine.loaded
+
+
+def test_loading_and_unloading_twice_is_as_good_as_once(engine):
+    engine.load()
+    assert engine.loaded
+
+    engine.unload()
+    engine.unload()
+    assert not engine.loaded
+
+    engine.load()
+    assert engine.loaded
+
+
+def test_the_segments_told_are_those_of_the_transcript_in_order(engine, call, heard):
+    once = heard(engine)
+
+    assert once.segments
+    assert tuple(event for event in once.events if isinstance(event, Segment)) == once.segments
+    assert once.transcript.duration == call.duration
+    assert once.transcript.model == engine.model
+    assert once.transcript.language == "en"
+
+
+def test_progress_goes_up_to_the_whole_and_never_back(engine, heard):
+    progress = [event for event in heard(engine).events if isinstance(event, Progress)]
+
+    fractions = [event.fraction for event in progress]
+    assert fractions
+    assert fractions == sorted(fractions)
+    assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert all(event.stage is Stage.TRANSCRIBE for event in progress)
+
+
+def test_words_are_stripped_and_their_times_go_forward_within_the_audio(engine, call, heard):
+    once = heard(engine)
+
+    assert once.words
+    assert all(word.text == word.text.strip() != "" for word in once.words)
+    edges = [edge for word in once.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert edges[0] >= 0
+    assert edges[-1] <= call.duration
+    assert all(0 <= word.probability <= 1 for word in once.words)
+    assert all(segment.start == segment.words[0].start for segment in once.segments)
+    assert all(segment.end == segment.words[-1].end for segment in once.segments)
+
+
+def test_the_same_audio_gives_the_same_transcript(engine, call, heard):
+    assert heard(engine).transcript == Heard(engine, call).transcript
+
+
+def test_an_engine_that_was_unloaded_gives_the_same_transcript_again(engine, call, heard):
+    before = heard(engine).transcript
+
+    engine.unload()
+    engine.load()
+
+    assert Heard(engine, call).transcript == before
+
+
+def test_cancelled_work_does_not_begin_and_the_next_one_does(engine, call):
+    cancel = CancelToken()
+    cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        Heard(engine, call, cancel=cancel)
+
+    assert Heard(engine, call).segments
+
+
+def test_work_stops_soon_after_it_is_cancelled(engine, call):
+    cancel = CancelToken()
+    long_call = joined(*[call] * 5)
+    told = []
+
+    def cancel_at_once(event):
+        told.append(event)
+        cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        Heard(engine, long_call, cancel=cancel, on_event=cancel_at_once)
+
+    assert len(told) == 1
+
+
+def test_without_a_gpu_no_gpu_memory_is_held(engine):
+    engine.release_gpu_cache()
+
+    assert engine.gpu_memory() == GpuMemory()
+
+
+# What Whisper hears
+
+
+def test_the_call_is_written_down_with_its_names(tiny, base, heard):
+    for engine in (tiny, base):
+        text = heard(engine).text
+        assert "New Jersey" in text
+        assert "Texas" in text
+        assert "Chicago" in text
+
+
+def test_segments_are_whispers_own_and_not_packs_of_thirty_seconds(base, heard):
+    segments = heard(base).segments
+
+    assert len(segments) >= 4
+    assert max(segment.end - segment.start for segment in segments) < 15
+
+
+def test_words_stand_where_they_are_said(tiny, heard):
+    """The times are those of the wheel's own annotation of who speaks when, to half a second."""
+    starts = word_starts(heard(tiny).words)
+
+    assert starts["texas"] == pytest.approx(15.5, abs=1.0)
+    assert starts["yankee"] == pytest.approx(26.5, abs=1.0)
+
+
+def test_silence_before_and_between_moves_words_by_its_length(tiny, call, heard):
+    plain = word_starts(heard(tiny).words)
+
+    words = Heard(tiny, joined(silence(95), call, silence(130), call, silence(40))).words
+
+    assert not [word for word in words if not (95 < word.start < 125 or 255 < word.start < 285)]
+    for offset in (95, 255):
+        moved = word_starts(word for word in words if offset < word.start < offset + 30)
+        for name in ("texas", "difference", "yankee"):
+            assert moved[name] - offset == pytest.approx(plain[name], abs=0.25)
+
+
+def test_the_first_and_the_last_word_are_heard_where_speech_fills_the_audio(tiny, call):
+    """From the first sound of "Hello?" to the last of "Chicago also"."""
+    words = Heard(tiny, Audio(call.samples[round(6.6 * SAMPLE_RATE) : round(20.2 * SAMPLE_RATE)])).words
+
+    assert words[0].text.lower().startswith("hello")
+    assert words[-1].text.lower().startswith("also")
+
+
+@pytest.fixture(scope="session")
+def two_minutes(tiny, call):
+    return Heard(tiny, joined(*[call] * 4))
+
+
+def test_no_speech_of_a_long_recording_is_lost(two_minutes):
+    assert two_minutes.text.count("New Jersey") >= 7
+    assert two_minutes.text.count("Yankee") == 4
+
+
+def test_segments_of_a_long_recording_are_told_before_its_end_is_read(two_minutes):
+    kinds = ["segment" if isinstance(event, Segment) else "progress" for event in two_minutes.events]
+
+    assert len([kind for kind, _ in itertools.groupby(kinds) if kind == "segment"]) >= 2
+
+
+def noise(level):
+    return np.random.default_rng(0).normal(0, level, 35 * SAMPLE_RATE).astype(np.int16)
+
+
+def tones(*hertz, seconds=35):
+    time = np.arange(seconds * SAMPLE_RATE) / SAMPLE_RATE
+    return sum(np.sin(2 * np.pi * frequency * time) * 4000 for frequency in hertz).astype(np.int16)
+
+
+def melody():
+    """Plucked notes with overtones, four a second."""
+    time = np.arange(SAMPLE_RATE // 4) / SAMPLE_RATE
+    notes = np.random.default_rng(1).choice([262, 294, 330, 349, 392, 440, 494], 140)
+    pluck = [np.exp(-6 * time) * sum(np.sin(2 * np.pi * note * k * time) / k for k in range(1, 6)) for note in notes]
+    return (np.concatenate(pluck) * 6000).astype(np.int16)
+
+
+def clicks():
+    samples = silence(35)
+    samples[::8000] = 30_000
+    return samples
+
+
+SOUNDS_WITHOUT_SPEECH = {
+    "digital silence": silence(35),
+    "faint noise": noise(3),
+    "noise": noise(300),
+    "loud noise": noise(3000),
+    "a tone": tones(440),
+    "a chord": tones(262, 330, 392, 523),
+    "mains hum": tones(50, 150),
+    "a melody": melody(),
+    "clicks": clicks(),
+    "a constant offset": np.full(35 * SAMPLE_RATE, 15_000, np.int16),
+}
+
+
+@pytest.mark.parametrize("sound", SOUNDS_WITHOUT_SPEECH)
+def test_no_words_are_invented(tiny, base, sound):
+    for engine in (tiny, base):
+        heard = Heard(engine, Audio(SOUNDS_WITHOUT_SPEECH[sound]), DEFAULTS)
+
+        assert heard.segments == ()
+        assert heard.transcript.language == ""
+        assert heard.transcript.language_probability == 0
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 159, 160, 161, 511, 512, 4000, 15_999])
+def test_a_moment_of_audio_is_no_crash(tiny, call, samples):
+    start = round(8.9 * SAMPLE_RATE)
+    audio = Audio(call.samples[start : start + samples])
+
+    heard = Heard(tiny, audio)
+
+    assert heard.transcript.duration == audio.duration
+    assert all(0 <= word.start <= word.end <= audio.duration for word in heard.words)
+
+
+def test_a_word_in_less_than_a_second_of_audio_is_heard(base, call):
+    heard = Heard(base, Audio(call.samples[round(6.6 * SAMPLE_RATE) : round(7.3 * SAMPLE_RATE)]))
+
+    assert heard.text.lower().startswith("hello")
+
+
+def test_quiet_speech_is_heard_as_loud_speech_is(tiny, call):
+    quiet = Audio((call.samples // 24).astype(np.int16))
+
+    text = Heard(tiny, quiet).text
+
+    assert "New Jersey" in text
+    assert "Texas" in text
+
+
+# What Whisper can be asked for
+
+
+def test_the_language_is_found_and_said_with_its_probability(base, call):
+    transcript = Heard(base, call, DEFAULTS).transcript
+
+    assert transcript.language == "en"
+    assert 0.8 < transcript.language_probability <= 1
+
+
+@pytest.mark.parametrize("language", ["en", "es", "pt"])
+def test_languages_are_told_apart(base, language):
+    transcript = Heard(base, Audio(decode(labelled(f"fleurs/fleurs-{language}-000.ogg"))), DEFAULTS).transcript
+
+    assert transcript.language == language
+    assert transcript.language_probability > 0.8
+
+
+def test_the_language_is_that_of_the_most_of_a_recording_and_not_of_its_beginning(base):
+    english, *spanish = (
+        Audio(decode(labelled(f"fleurs/fleurs-{name}.ogg"))) for name in ("en-000", "es-000", "es-001", "es-002")
+    )
+
+    transcript = Heard(base, joined(english, *(part for each in spanish for part in (silence(5), each))), DEFAULTS)
+
+    assert transcript.transcript.language == "es"
+
+
+def test_spanish_is_translated_to_english(base):
+    spanish = Audio(decode(labelled("fleurs/fleurs-es-000.ogg")))
+
+    translated = Heard(base, spanish, TranscriptionOptions(language="es", translate=True))
+
+    assert translated.transcript.language == "es"
+    assert {"the", "of"} & set(translated.text.lower().split())
+    assert not {"de", "la", "el"} & set(translated.text.lower().split())
+
+
+def test_neither_party_of_a_telephone_call_is_lost(tiny):
+    """Nobody's turn of two seconds or more goes without words, although one of the two is hard to hear."""
+    turns = [line.split() for line in labelled("phone/call_40.rttm").read_text().splitlines()]
+    words = Heard(tiny, Audio(decode(labelled("phone/call_40.flac")))).words
+
+    spans = [(float(turn[3]), float(turn[3]) + float(turn[4])) for turn in turns if float(turn[4]) >= 2]
+
+    assert len(spans) > 20
+    assert [span for span in spans if not any(span[0] < word.end and word.start < span[1] for word in words)] == []
+
+
+def test_a_chosen_language_is_certain(base, heard):
+    assert heard(base).transcript.language_probability == 1
+
+
+def test_an_english_only_model_reads_english_unasked(tiny, call):
+    transcript = Heard(tiny, call, DEFAULTS).transcript
+
+    assert (transcript.language, transcript.language_probability) == ("en", 1)
+
+
+def test_a_language_the_model_does_not_know_is_refused_by_name(tiny, base, call):
+    for engine, language in ((tiny, "es"), (base, "xx"), (base, "yue")):
+        with pytest.raises(InvalidRequest, match=language) as refusal:
+            Heard(engine, call, TranscriptionOptions(language=language))
+        assert refusal.value.field == "config.options.language_code"
+        assert refusal.value.reason == "LANGUAGE_NOT_SUPPORTED"
+
+
+def test_an_english_only_model_refuses_to_translate(tiny, call):
+    with pytest.raises(InvalidRequest, match="translate") as refusal:
+        Heard(tiny, call, TranscriptionOptions(translate=True))
+    assert refusal.value.field == "config.options.translate"
+
+
+def test_english_translated_to_english_is_english(base, call):
+    assert "New Jersey" in Heard(base, call, TranscriptionOptions(language="en", translate=True)).text
+
+
+def test_hotwords_bring_out_a_spelling(base, call, heard):
+    assert "Sheilah" not in heard(base).text
+
+    assert "Sheilah" in Heard(base, call, TranscriptionOptions(language="en", hotwords=("Sheilah", "Diane"))).text
+
+
+def test_more_hotwords_and_prompt_than_whisper_can_take_are_cut_and_not_a_failure(tiny, call):
+    options = TranscriptionOptions(
+        language="en", hotwords=tuple(f"Hotword{i} von Hotwordington" for i in range(100)), initial_prompt="word " * 200
+    )
+
+    assert Heard(tiny, call, options).transcript.duration == call.duration
+
+
+def test_any_beam_size_will_do(tiny, call):
+    for beam_size in (1, 20):
+        assert "Texas" in Heard(tiny, call, TranscriptionOptions(language="en", beam_size=beam_size)).text
+
+
+# Whisper's model and device
+
+
+def test_the_model_id_names_the_weights_and_whatever_else_changes_transcripts():
+    plain = whisper("whisper-tiny.en").model
+    others = {
+        whisper("whisper-tiny.en", whisper_compute_type="float32").model,
+        whisper("whisper-tiny.en", speech_threshold=0.5).model,
+        whisper("whisper-base").model,
+    }
+
+    assert plain.startswith("whisper-tiny.en@1a5afae06a4d/int8/")
+    assert len(others - {plain}) == 3
+
+
+def test_an_unknown_model_is_named_at_once(tmp_path):
+    with pytest.raises(NotFound, match="no-such-model"):
+        WhisperEngine(TranscriberSettings(whisper_model="no-such-model", models_dir=tmp_path), ModelStore(tmp_path))
+
+
+def test_missing_weights_are_told_when_they_are_loaded_with_the_command_that_fetches_them(tmp_path):
+    engine = WhisperEngine(TranscriberSettings(models_dir=tmp_path), ModelStore(tmp_path))
+
+    with pytest.raises(PreconditionFailed, match="careca models pull whisper-base"):
+        engine.load()
+
+    assert not engine.loaded
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    whole = ModelStore(whisper("whisper-tiny.en")._settings.models_dir).path("whisper-tiny.en")
+    shutil.copytree(whole, tmp_path / "whisper-tiny.en")
+    (tmp_path / "whisper-tiny.en" / "config.json").write_text(json.dumps({}))
+    settings = TranscriberSettings(whisper_model="whisper-tiny.en", models_dir=tmp_path)
+
+    with pytest.raises(PreconditionFailed, match=r"config\.json"):
+        WhisperEngine(settings, ModelStore(tmp_path)).load()
+
+
+def test_a_local_folder_is_a_model_too(call):
+    settings = TranscriberSettings()
+    whisper("whisper-tiny.en")
+    folder = settings.models_dir / "whisper-tiny.en"
+
+    engine = WhisperEngine(
+        TranscriberSettings(whisper_model=str(folder), device="cpu"), ModelStore(settings.models_dir)
+    )
+
+    assert engine.model.startswith("whisper-tiny.en@1a5afae06a4d/")
+    assert "Texas" in Heard(engine, call).text
+
+
+def test_a_number_type_that_the_device_cannot_compute_in_is_refused_with_those_it_can():
+    engine = whisper("whisper-tiny.en", whisper_compute_type="float16")
+
+    with pytest.raises(PreconditionFailed, match=r"float16.*float32"):
+        engine.load()
+
+
+def test_a_gpu_that_is_not_there_is_named():
+    engine = whisper("whisper-tiny.en")
+    settings = engine._settings.model_copy(update={"device": "cuda", "device_index": 31})
+    engine = WhisperEngine(settings, ModelStore(settings.models_dir))
+
+    assert engine.device == "cuda:31"
+    with pytest.raises(PreconditionFailed, match="cuda:31"):
+        engine.load()
+
+
+def test_two_at_once_hear_what_each_alone_hears(call):
+    engine = whisper("whisper-tiny.en", threads=2)
+    engine.load()
+    other = Audio(call.samples[: 20 * SAMPLE_RATE])
+    alone = [Heard(engine, audio).transcript for audio in (call, other)]
+
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda audio: Heard(engine, audio).transcript, (call, other)))
+
+    assert together == alone
+
+
+def test_unloading_gives_the_weights_memory_back(call):
+    engine = whisper("whisper-base")
+    keeper = MemoryKeeper(engine)
+    engine.load()
+    Heard(engine, call)
+    keeper.clean_up()
+
+    release = keeper.release()
+
+    assert release.models_unloaded
+    assert release.before.rss_bytes - release.after.rss_bytes > 60e6
+
+
+def test_torch_is_never_imported():
+    whisper("whisper-tiny.en")
+    program = """
+import sys
+import av
+import numpy as np
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
+from careca.models import ModelStore
+from careca.types import TranscriptionOptions
+from careca_transcriber import __main__
+from careca_transcriber.settings import TranscriberSettings
+from careca_transcriber.whisper_engine import WhisperEngine
+settings = TranscriberSettings(whisper_model="whisper-tiny.en", device="cpu")
+engine = WhisperEngine(settings, ModelStore(settings.models_dir))
+engine.load()
+engine.transcribe(Audio(np.zeros(99, np.int16)), TranscriptionOptions(), CancelToken(), print)
+sys.exit([name for name in sys.modules if name.split(".")[0] in ("torch", "torchaudio", "transformers")] or 0)
+"""
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

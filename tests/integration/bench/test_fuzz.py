@@ -1,0 +1,115 @@
+"""A part of ``make fuzz``, and whether it would notice what must not be."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+
+import pytest
+
+from bench.fuzz import __main__ as fuzz
+from bench.fuzz import mutations
+from bench.fuzz import recordings as fuzz_recordings
+from bench.fuzz import requests as fuzz_requests
+from bench.fuzz.services import MOST_DESCRIPTORS, MOST_GROWTH_BYTES, Vitals, complaints, troubles
+
+
+def test_nothing_that_is_damaged_is_answered_kept_or_logged_as_it_must_not_be() -> None:
+    amounts = fuzz.Amounts(recordings=300, uploads=40, requests=400, connections=90)
+
+    report = fuzz.fuzz(amounts, seed=20)
+
+    assert report.faults == []
+    counted = {kind: sum(outcomes.values()) for kind, outcomes in report.outcomes.items()}
+    assert counted == {
+        "recordings, in the decoder": 300,
+        "recordings, through the gateway": 40,
+        "requests to the gateway": 200,
+        "requests to the transcriber": 100,
+        "requests to the diarizer": 100,
+        "connections": 90,
+    }
+    decoded = report.outcomes["recordings, in the decoder"]
+    assert min(decoded["decoded"], decoded["NOT_A_RECORDING"]) > 20
+    assert "| recordings, in the decoder |" in fuzz.as_text(report, 20)
+
+
+def test_every_kind_of_recording_can_be_decoded_before_it_is_damaged() -> None:
+    # From a process of its own, as fuzz.py does: what gRPC runs in this one would not survive a fork that is confined.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        outcomes = list(pool.map(fuzz_recordings.outcome_of, fuzz_recordings.valid_recordings().values()))
+
+    assert len(outcomes) > 30
+    assert set(outcomes) == {"decoded"}
+
+
+def test_the_same_seed_damages_in_the_same_way() -> None:
+    valid = list(fuzz_recordings.damaged(5, range(20)))
+
+    assert valid == list(fuzz_recordings.damaged(5, range(20)))
+    assert valid != list(fuzz_recordings.damaged(6, range(20)))
+    assert len(set(valid)) == 20
+
+
+def test_each_mutation_damages_what_it_is_given() -> None:
+    data = bytes(range(256)) * 40
+    chance = mutations.random.Random(3)
+
+    for mutation in set(mutations._MUTATIONS):
+        found = {_after(mutation, data, chance) for _ in range(20)}
+        assert len(found - {data}) > 5, mutation
+
+
+def _after(mutation: mutations.Mutation, data: bytes, chance: mutations.random.Random) -> bytes:
+    damaged = bytearray(data)
+    mutation(damaged, chance, [b"other" * 500])
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (
+            "import faulthandler, os; faulthandler.disable(); os.abort()",
+            "NOT_A_RECORDING (the decoder died of SIGABRT)",
+        ),
+        ("raise ValueError('unforeseen')", "INTERNAL (the decoder ended with status 1)"),
+        ("import time; time.sleep(3600)", "HUNG"),
+    ],
+)
+def test_a_decoder_that_ends_as_it_must_not_is_noticed(
+    code: str, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz_recordings.process, "main", lambda: exec(code))
+    if outcome == "HUNG":
+        monkeypatch.setattr(fuzz_recordings, "TIMEOUT_SECONDS", 0.1)
+
+    assert fuzz_recordings.outcome_of(b"x") == outcome
+
+
+def test_answers_that_must_not_be_are_faults() -> None:
+    assert [fuzz_requests.is_fault(each) for each in ("INTERNAL INTERNAL", "UNKNOWN x", "HUNG")] == [True] * 3
+    assert [fuzz_requests.is_fault(each) for each in ("OK", "INVALID_ARGUMENT X", "result")] == [False] * 3
+
+
+def test_what_a_service_does_not_let_go_is_noticed() -> None:
+    before = {"gateway": Vitals(100, 100, 20, 10, 0, 0.0)}
+
+    def found(**changes: float) -> list[str]:
+        return list(troubles(before, {"gateway": replace(before["gateway"], **changes)}))
+
+    assert found(uss_bytes=100 + MOST_GROWTH_BYTES, descriptors=20 + MOST_DESCRIPTORS) == []
+    assert len(found(uss_bytes=101 + MOST_GROWTH_BYTES)) == 1
+    assert len(found(descriptors=21 + MOST_DESCRIPTORS)) == 1
+    assert len(found(children=1)) == len(found(work=1.0)) == 1
+
+
+def test_lines_of_a_log_that_must_not_be_are_noticed() -> None:
+    fine = json.dumps({"event": "call served", "level": "info"}).encode()
+    core = b"I0000 00:00:1763872693.977088   16355 chttp2_transport.cc:1403] ipv4:127.0.0.1:43105: Got goaway"
+    failed = json.dumps({"event": "a call failed unexpectedly", "level": "error", "exception": "Traceback"}).encode()
+
+    assert list(complaints([fine, core])) == []
+    assert len(list(complaints([fine, failed, b"Traceback (most recent call last):"]))) == 2

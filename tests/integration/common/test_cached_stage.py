@@ -1,0 +1,504 @@
+"""The flow of a model service, with an engine that follows a script: no sockets, real threads, real temporary files."""
+
+import asyncio
+import weakref
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from careca import codec
+from careca.errors import InvalidRequest, OutOfMemory, Overloaded, PreconditionFailed
+from careca.inference import cached_stage as stage_module
+from careca.inference.cached_stage import AudioNeeded, CachedStage, Finished
+from careca.inference.worker import Worker
+from careca.resources.memory import MemoryKeeper
+from careca.settings import ModelServiceSettings
+from careca.telemetry.metrics import ModelServiceMetrics
+from careca.types import ClearScope, Digest, Progress, Stage, TranscriptionOptions
+from careca.v1 import audio_pb2
+from support.fakes import SEGMENTS, FakeCache, FakeTranscriberEngine, chunks_of, digest_of, pcm
+from support.waiting import Clock, happens, settle
+
+AUDIO = pcm()
+DIGEST = digest_of(AUDIO)
+DEFAULTS = TranscriptionOptions()
+
+
+class Service:
+    """One model service and everything it is made of."""
+
+    def __init__(self, engine=None, *, slots=1, max_waiting=8, keeper=MemoryKeeper, **settings):
+        self.engine = engine or FakeTranscriberEngine()
+        self.worker = Worker(slots=slots, max_waiting=max_waiting)
+        self.metrics = ModelServiceMetrics(Stage.TRANSCRIBE, self.engine, self.worker)
+        self.cache = FakeCache(self.metrics)
+        self.memory = keeper(self.engine, self.metrics)
+        self.stage = CachedStage(
+            stage=Stage.TRANSCRIBE,
+            engine=self.engine,
+            infer=self.engine.transcribe,
+            encode=codec.encode_transcript,
+            message_type=audio_pb2.Transcript,
+            cache=self.cache,
+            worker=self.worker,
+            memory=self.memory,
+            metrics=self.metrics,
+            settings=ModelServiceSettings(**settings),
+        )
+
+    def run(self, audio=AUDIO, *, options=DEFAULTS, skip_cache=False, digest=None):
+        return self.stage.run(digest or digest_of(audio), options, skip_cache=skip_cache, chunks=chunks_of(audio))
+
+    async def events(self, *args, **kwargs):
+        async with aclosing(self.run(*args, **kwargs)) as events:
+            return [event async for event in events]
+
+    def start(self, *args, **kwargs):
+        """A call in a task of its own."""
+        return asyncio.create_task(self.events(*args, **kwargs))
+
+    async def has_begun(self):
+        """Returns once an inference runs."""
+        await happens(self.engine.started)
+
+    def sample(self, name, **labels):
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+async def service():
+    service = Service()
+    yield service
+    service.engine.may_go_on.set()
+    await service.stage.close()
+
+
+def result_of(events):
+    assert isinstance(events[-1], Finished)
+    return events[-1]
+
+
+async def test_a_miss_asks_for_the_audio_then_streams_progress_and_segments_and_the_result(service):
+    events = await service.events()
+
+    assert events[:2] == [AudioNeeded(), Progress(Stage.TRANSCRIBE, 0.0)]
+    assert [event for event in events if event in SEGMENTS] == list(SEGMENTS)
+    assert not result_of(events).cached
+    assert codec.decode_transcript(result_of(events).message).segments[0].text == "hello there"
+    assert codec.decode_transcript(result_of(events).message).duration == 2.0
+
+
+async def test_a_hit_answers_at_once_without_audio_and_without_the_engine(service):
+    first = await service.events()
+
+    second = await service.events()
+
+    assert second == [Finished(result_of(first).message, cached=True)]
+    assert service.engine.inferences == 1
+    assert service.sample("careca_cache_requests_total", result="hit") == 1
+    assert service.sample("careca_stage_seconds_count", stage="transcribe", cached="true") == 1
+
+
+async def test_what_the_cache_saves_is_the_time_that_computing_took(service, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(stage_module, "time", clock)
+    service.engine.may_go_on.clear()
+    first = service.start()
+    await service.has_begun()
+    follower = service.start()
+    await settle()
+    clock.seconds += 12.5
+    service.engine.may_go_on.set()
+    await asyncio.gather(first, follower)
+    assert service.sample("careca_cache_saved_seconds_total") == 12.5, "what a follower did not compute itself"
+
+    await service.events()
+    await service.events()
+
+    assert service.sample("careca_cache_saved_seconds_total") == 3 * 12.5
+
+
+async def test_other_options_or_other_audio_are_another_result(service):
+    await service.events()
+    await service.events(options=TranscriptionOptions(beam_size=1))
+    await service.events(pcm(seed=1))
+
+    assert service.engine.inferences == 3
+    assert len(service.cache.entries) == 3
+
+
+async def test_skip_cache_computes_anew_and_overwrites_what_was_stored(service):
+    await service.events()
+    service.engine.segments = SEGMENTS[:1]
+
+    events = await service.events(skip_cache=True)
+
+    assert AudioNeeded() in events
+    assert not result_of(events).cached
+    assert service.sample("careca_cache_requests_total", result="bypass") == 1
+    assert result_of(await service.events()).message == result_of(events).message
+
+
+async def test_identical_calls_in_flight_compute_once_and_only_the_first_is_asked_for_audio(service):
+    service.engine.may_go_on.clear()
+    leader = service.start()
+    await service.has_begun()
+    followers = [service.start() for _ in range(20)]
+    await settle()
+    assert (service.worker.in_flight, service.worker.waiting) == (1, 0)
+
+    service.engine.may_go_on.set()
+    result = result_of(await leader)
+
+    assert await asyncio.gather(*followers) == [[Finished(result.message, cached=True)]] * 20
+    assert service.engine.inferences == 1
+    assert service.sample("careca_cache_requests_total", result="coalesced") == 20
+
+
+async def test_when_the_first_of_identical_calls_fails_another_takes_over(service):
+    service.engine.failures = [OutOfMemory("too much")]
+    service.engine.may_go_on.clear()
+    leader = service.start()
+    await service.has_begun()
+    followers = [service.start() for _ in range(2)]
+    await settle()
+
+    service.engine.may_go_on.set()
+
+    with pytest.raises(OutOfMemory):
+        await leader
+    answers = [result_of(events) for events in await asyncio.gather(*followers)]
+    assert sorted(answer.cached for answer in answers) == [False, True]
+    assert service.engine.inferences == 2
+
+
+async def test_when_the_caller_of_the_first_goes_away_another_takes_over(service):
+    service.engine.may_go_on.clear()
+    leader = service.start()
+    await service.has_begun()
+    follower = service.start()
+    await settle()
+
+    leader.cancel()
+    service.engine.may_go_on.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await leader
+    assert not result_of(await follower).cached
+
+
+async def test_a_cancelled_call_stops_the_engine_and_frees_its_slot_and_its_place(service):
+    service.engine.may_go_on.clear()
+    call = service.start()
+    await service.has_begun()
+
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert service.engine.cancellations == 1
+    assert (service.worker.in_flight, service.worker.waiting) == (0, 0)
+    assert service.cache.entries == {}
+    service.engine.may_go_on.set()
+    assert not result_of(await service.events()).cached
+
+
+async def test_a_caller_that_stops_listening_stops_the_engine():
+    service = Service(FakeTranscriberEngine(steps=10_000, step_seconds=0.001))
+
+    async with aclosing(service.run()) as events:
+        async for event in events:
+            if isinstance(event, Progress) and event.fraction:
+                break
+
+    assert service.engine.cancellations == 1
+    assert service.engine.running == 0
+    assert (service.worker.in_flight, service.worker.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "sent", [AUDIO[:-2], AUDIO + b"\0\0", b"\1" + AUDIO[1:], b""], ids=["short", "long", "other", "nothing"]
+)
+async def test_audio_that_is_not_what_was_announced_is_refused_and_nothing_is_stored(service, sent):
+    with pytest.raises(InvalidRequest) as refusal:
+        await service.events(sent, digest=DIGEST)
+
+    assert refusal.value.reason == "DIGEST_MISMATCH"
+    assert service.cache.entries == {}
+    assert service.engine.inferences == 0
+    assert (service.worker.in_flight, service.worker.waiting) == (0, 0)
+
+
+async def test_audio_of_an_odd_number_of_bytes_is_refused_before_it_is_asked_for(service):
+    with pytest.raises(InvalidRequest) as refusal:
+        await service.events(digest=Digest(DIGEST.sha256, 3))
+
+    assert refusal.value.field == "config.audio.size_bytes"
+
+
+async def test_audio_that_is_too_long_is_refused_before_it_is_asked_for():
+    service = Service(max_audio_seconds=1.5)
+
+    with pytest.raises(InvalidRequest) as refusal:
+        await service.events()
+
+    assert refusal.value.reason == "AUDIO_TOO_LONG"
+    assert not result_of(await service.events(pcm(1.5))).cached
+
+
+async def test_audio_without_a_sample_is_no_failure(service):
+    events = await service.events(b"")
+
+    assert codec.decode_transcript(result_of(events).message).duration == 0.0
+
+
+async def test_what_the_engine_raises_reaches_the_caller_and_is_not_stored(service):
+    service.engine.failures = [OutOfMemory("too much"), ValueError("a bug")]
+
+    with pytest.raises(OutOfMemory):
+        await service.events()
+    with pytest.raises(ValueError, match="a bug"):
+        await service.events()
+
+    assert service.cache.entries == {}
+    assert service.sample("careca_out_of_memory_total") == 1
+    assert not result_of(await service.events()).cached
+
+
+async def test_missing_weights_reach_the_caller(service):
+    service.engine.load_failure = PreconditionFailed("no weights")
+
+    with pytest.raises(PreconditionFailed):
+        await service.events()
+    with pytest.raises(PreconditionFailed):
+        await service.stage.warm_up()
+
+
+async def test_calls_over_all_places_are_refused_before_they_are_asked_for_audio():
+    service = Service(slots=1, max_waiting=1)
+    service.engine.may_go_on.clear()
+    calls = [service.start(pcm(seed=seed)) for seed in range(2)]
+    await service.has_begun()
+
+    with pytest.raises(Overloaded) as refusal:
+        await service.events(pcm(seed=2))
+
+    assert refusal.value.retry_after_seconds >= 1
+    service.engine.may_go_on.set()
+    await asyncio.gather(*calls)
+    assert not result_of(await service.events(pcm(seed=2))).cached
+
+
+async def test_a_hit_is_answered_however_many_wait():
+    service = Service(slots=1, max_waiting=0)
+    await service.events()
+    service.engine.started.clear()
+    service.engine.may_go_on.clear()
+    call = service.start(pcm(seed=1))
+    await service.has_begun()
+
+    assert result_of(await service.events()).cached
+
+    service.engine.may_go_on.set()
+    await call
+
+
+class WatchedEngine(FakeTranscriberEngine):
+    """Keeps a weak reference to a working copy of the audio, as a model makes it."""
+
+    def transcribe(self, audio, options, cancel, emit):
+        samples = audio.float32()
+        self.audio, self.samples = weakref.ref(audio.samples), weakref.ref(samples)
+        return super().transcribe(audio, options, cancel, emit)
+
+
+class WatchingKeeper(MemoryKeeper):
+    """Notes what of the audio is still there when it cleans up."""
+
+    def clean_up(self, **context):
+        self.left = (self._engine.audio(), self._engine.samples())
+        return super().clean_up(**context)
+
+
+@pytest.mark.parametrize("failures", [[], [OutOfMemory("too much")]], ids=["after success", "after failure"])
+async def test_memory_is_cleaned_up_after_every_task_when_the_audio_has_been_dropped(failures):
+    service = Service(WatchedEngine(failures=failures), keeper=WatchingKeeper)
+
+    await asyncio.gather(service.events(), return_exceptions=True)
+
+    assert service.memory.left == (None, None)
+
+
+async def test_memory_is_cleaned_up_after_a_cancelled_task():
+    service = Service(WatchedEngine(), keeper=WatchingKeeper)
+    service.engine.may_go_on.clear()
+    call = service.start()
+    await service.has_begun()
+
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+    assert service.memory.left == (None, None)
+
+
+@pytest.mark.parametrize("failures", [[], [OutOfMemory("too much")]], ids=["after success", "after failure"])
+async def test_the_disk_space_of_the_audio_is_given_back(failures, tmp_path):
+    service = Service(FakeTranscriberEngine(failures=failures), spool_dir=tmp_path)
+    service.engine.may_go_on.clear()
+    call = service.start()
+    await service.has_begun()
+    assert open_files_in(tmp_path)
+
+    service.engine.may_go_on.set()
+    await asyncio.gather(call, return_exceptions=True)
+
+    assert not open_files_in(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def open_files_in(folder):
+    """Files of this process in ``folder``, unlinked ones included."""
+    links = [descriptor.readlink() for descriptor in Path("/proc/self/fd").iterdir() if descriptor.is_symlink()]
+    return [link for link in links if link.is_relative_to(folder)]
+
+
+async def test_releasing_memory_waits_for_the_running_task_and_the_next_one_loads_again(service):
+    await service.stage.warm_up()
+    service.engine.may_go_on.clear()
+    call = service.start()
+    await service.has_begun()
+    releasing = asyncio.create_task(service.stage.release_memory())
+    await asyncio.sleep(0.02)
+    assert service.engine.loaded
+    assert not releasing.done()
+
+    service.engine.may_go_on.set()
+    await call
+
+    assert (await releasing).models_unloaded
+    assert not service.engine.loaded
+    await service.events(pcm(seed=1))
+    assert service.engine.loads == 2
+
+
+async def test_clearing_all_empties_the_cache_and_unloads_the_models(service):
+    await service.events()
+
+    clearance, release = await service.stage.clear_cache(ClearScope.ALL)
+
+    assert clearance.removed_entries == 1
+    assert release.models_unloaded
+    assert not service.engine.loaded
+    assert not result_of(await service.events()).cached
+
+
+async def test_clearing_what_is_expired_leaves_the_models_alone(service):
+    await service.events()
+
+    _, release = await service.stage.clear_cache(ClearScope.EXPIRED)
+
+    assert not release.models_unloaded
+    assert service.engine.loaded
+    assert release.before.rss_bytes > 0
+    assert result_of(await service.events()).cached
+
+
+async def test_statistics_say_what_the_service_is_doing(service):
+    await service.stage.warm_up()
+    service.engine.may_go_on.clear()
+    calls = [service.start(), service.start(pcm(seed=1))]
+    await service.has_begun()
+
+    stats = await service.stage.stats()
+
+    assert (stats.in_flight, stats.waiting) == (1, 1)
+    assert (stats.models_loaded, stats.model, stats.device) == (True, service.engine.model, "cpu")
+    assert stats.cache.available
+    assert stats.memory.rss_bytes > 0
+    service.engine.may_go_on.set()
+    await asyncio.gather(*calls)
+
+
+async def test_models_are_unloaded_after_an_idle_time_and_again_after_the_next_one():
+    service = Service(idle_release_seconds=0.05)
+    await service.stage.start()
+    assert service.engine.loaded
+
+    await happens(service.engine.unloaded)
+    await service.events()
+    assert service.engine.loads == 2
+    await happens(service.engine.unloaded)
+
+    await service.stage.close()
+
+
+async def test_a_task_longer_than_the_idle_time_keeps_its_models():
+    service = Service(idle_release_seconds=0.02)
+    await service.stage.start()
+    service.engine.may_go_on.clear()
+    call = service.start()
+    await service.has_begun()
+
+    await asyncio.sleep(0.1)
+
+    assert service.engine.loaded
+    service.engine.may_go_on.set()
+    assert not result_of(await call).cached
+    await service.stage.close()
+
+
+async def test_without_an_idle_time_models_stay(service):
+    await service.stage.start()
+    await asyncio.sleep(0.05)
+
+    assert service.engine.loaded
+
+
+async def test_closing_lets_go_of_the_cache():
+    service = Service()
+    await service.stage.start()
+    await service.stage.close()
+
+    assert service.cache.closed
+
+
+def task_lines(logs):
+    return [line for line in logs if line["event"] == "task finished"]
+
+
+async def test_each_task_leaves_one_line_in_the_log(service):
+    with capture_logs() as logs:
+        await service.events()
+        await service.events()
+
+    computed, cached = task_lines(logs)
+    assert computed["audio"] == DIGEST.sha256
+    assert (computed["outcome"], computed["cache"], computed["audio_seconds"]) == ("SUCCEEDED", "miss", 2.0)
+    assert computed["rss_before_bytes"] > 0
+    assert (cached["outcome"], cached["cache"]) == ("SUCCEEDED", "hit")
+    assert "rss_before_bytes" not in cached
+
+
+async def test_the_log_says_how_a_task_ended(service):
+    service.engine.failures = [OutOfMemory("too much"), ValueError("a bug")]
+    with capture_logs() as logs:
+        for _ in range(2):
+            await asyncio.gather(service.events(), return_exceptions=True)
+        service.engine.started.clear()
+        service.engine.may_go_on.clear()
+        call = service.start()
+        await service.has_begun()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    assert [line["outcome"] for line in task_lines(logs)] == ["OUT_OF_MEMORY", "INTERNAL", "CANCELLED"]
+
+
+async def test_audio_and_its_seconds_are_counted_when_they_are_worked_on(service):
+    await service.events()
+    await service.events()
+
+    assert service.sample("careca_audio_seconds_total", stage="transcribe") == 2.0
+    assert service.sample("careca_stage_seconds_count", stage="transcribe", cached="false") == 1

@@ -1,0 +1,90 @@
+"""Calls that carry what is no message, or none at all: refused like any other request that breaks the rules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+import grpc.aio
+import pytest
+
+from careca.errors import CarecaError, DeadlineExceeded, InvalidRequest
+from careca.rpc.requests import Undecodable, only_message
+from careca.rpc.server import ServiceServer
+from careca.rpc.statuses import responses_of
+from careca.settings import ServiceSettings
+from careca.telemetry.metrics import Metrics
+from support.waiting import HANG_SECONDS
+
+CHECK = "/grpc.health.v1.Health/Check"
+WATCH = "/grpc.health.v1.Health/Watch"
+REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+BROKEN = b"\x0a\xff\xff\xff\xff\x7f"
+BAD_TEXT = b"\x0a\x02\xff\xfe"
+
+
+@pytest.fixture
+async def channel() -> AsyncIterator[grpc.aio.Channel]:
+    server = ServiceServer(
+        settings=ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0),
+        add_services=lambda _: (),
+        metrics=Metrics(()),
+    )
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
+    await server.stop()
+
+
+async def call(channel: grpc.aio.Channel, method: str, messages: Sequence[bytes]) -> list[bytes]:
+    async def requests() -> AsyncIterator[bytes]:
+        for message in messages:
+            yield message
+
+    return [
+        response async for response in responses_of(channel.stream_stream(method)(requests(), timeout=HANG_SECONDS))
+    ]
+
+
+@pytest.mark.parametrize("message", [BROKEN, BAD_TEXT])
+@pytest.mark.parametrize("method", [CHECK, WATCH, REFLECT])
+async def test_what_is_no_message_is_a_fault_of_the_callers(
+    channel: grpc.aio.Channel, method: str, message: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(CarecaError) as caught:
+        await call(channel, method, [message])
+
+    assert (caught.value.status, caught.value.reason) == ("INVALID_ARGUMENT", "UNREADABLE_MESSAGE")
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("method", [CHECK, WATCH])
+async def test_a_call_that_carries_no_message_is_refused_and_not_left_open(
+    channel: grpc.aio.Channel, method: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await call(channel, method, [])
+
+    assert caught.value.reason == "NO_MESSAGE"
+
+
+async def test_of_several_messages_where_one_is_due_the_first_counts(channel: grpc.aio.Channel) -> None:
+    assert await call(channel, CHECK, [b"", BROKEN]) == await call(channel, CHECK, [b""])
+
+
+async def test_who_never_sends_the_message_is_not_waited_for_for_ever() -> None:
+    async def nothing() -> AsyncIterator[object]:
+        await asyncio.Event().wait()
+        yield
+
+    with pytest.raises(DeadlineExceeded):
+        await only_message(nothing(), stall_seconds=0.01)
+
+
+async def test_an_unreadable_message_says_why() -> None:
+    async def messages() -> AsyncIterator[object]:
+        yield Undecodable("it is torn")
+
+    with pytest.raises(InvalidRequest, match="it is torn"):
+        await only_message(messages())

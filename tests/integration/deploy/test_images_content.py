@@ -1,0 +1,172 @@
+"""What an image holds, laid out as its Dockerfile does: Careca's packages as built, and nothing but what each needs."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import signal
+import subprocess
+import venv
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import requirements
+from careca.errors import InvalidRecording
+from careca.rpc.probe import main as probe
+from careca_client import Client
+from support.redis_server import free_port
+from support.waiting import HANG_SECONDS
+
+ROOT = Path(__file__).parents[3]
+SERVICES = ("gateway", "transcriber", "diarizer")
+ABSENT = {
+    "gateway": ("torch", "ctranslate2", "faster_whisper", "pyannote.audio", "onnxruntime", "openvino", "sklearn"),
+    "transcriber": ("torch", "torchaudio", "pyannote.audio", "openvino", "sklearn", "obstore"),
+    "diarizer": ("faster_whisper", "ctranslate2", "obstore"),
+}
+
+WALK = """
+import importlib, importlib.util, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+names = [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".") if "__main__" not in m.name]
+for name in names:
+    importlib.import_module(name)
+def absent(name):
+    try:
+        return importlib.util.find_spec(name) is None
+    except ModuleNotFoundError:
+        return True
+print(len(names), [name for name in sys.argv[2:] if not absent(name)])
+"""
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Careca's packages of all services, made by the Dockerfiles' own step out of a copy of what they copy."""
+    source = tmp_path_factory.mktemp("source")
+    shutil.copy(ROOT / "constraints.txt", source)
+    unwanted = shutil.ignore_patterns("v1", "__pycache__", "*.egg-info", "build")
+    for folder in ("deploy/images", "services"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=unwanted)
+    shutil.copytree(ROOT / "protos", source / "protos")
+    prefix = tmp_path_factory.mktemp("opt")
+    command = ["sh", "deploy/images/build.sh", "own", *SERVICES]
+    subprocess.run(command, cwd=source, env={**os.environ, "PREFIX": str(prefix)}, check=True)
+    return prefix / "careca"
+
+
+def closure(service: str) -> set[str]:
+    """Names of the distributions that the service's image installs, as far as they are needed on this machine."""
+    wanted = [Requirement(each) for each in requirements.requirements(service, "cpu", ROOT)]
+    found: set[str] = set()
+    while wanted:
+        requirement = wanted.pop()
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        extras = {"", *requirement.extras}
+        if name in found and extras == {""}:
+            continue
+        found.add(name)
+        for text in importlib.metadata.requires(name) or ():
+            needed = Requirement(text)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                wanted.append(needed)
+    return found
+
+
+def lay_out(service: str, built: Path, folder: Path) -> Path:
+    """An environment with those distributions, by links, and of Careca only what the image of the service has."""
+    venv.create(folder / "venv", with_pip=False)
+    python = folder / "venv" / "bin" / "python"
+    site = next((folder / "venv" / "lib").glob("python*/site-packages"))
+    distributions = [importlib.metadata.distribution(name) for name in closure(service)]
+    places = [{Path(file).parts[0] for file in each.files or () if ".." not in str(file)} for each in distributions]
+    shared = {place for place, owners in Counter(place for each in places for place in each).items() if owners > 1}
+    for distribution in distributions:
+        for file in distribution.files or ():
+            if ".." in str(file) or "__pycache__" in str(file):
+                continue
+            # Folders of several distributions, such as google, are filled file by file: others' parts must stay out.
+            part = Path(file) if Path(file).parts[0] in shared else Path(Path(file).parts[0])
+            if not (site / part).is_symlink():
+                (site / part).parent.mkdir(parents=True, exist_ok=True)
+                (site / part).symlink_to(Path(str(distribution.locate_file(part))))
+    (folder / "careca").mkdir()
+    for name in ("careca", f"careca_{service}"):
+        (folder / "careca" / name).symlink_to(built / name)
+    (site / "careca.pth").write_text(f"{folder / 'careca'}\n")
+    return python
+
+
+def run(python: Path, *arguments: str) -> str:
+    """What the command prints, in an environment that has nothing of this process's."""
+    done = subprocess.run([python, *arguments], env={"HOME": "/nowhere"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_imports_with_what_its_image_installs_and_has_no_more(
+    service: str, built: Path, tmp_path: Path
+) -> None:
+    python = lay_out(service, built, tmp_path)
+
+    count, present = run(python, "-c", WALK, f"careca_{service}", *ABSENT[service]).split(" ", 1)
+
+    assert int(count) > 5
+    assert present.strip() == "[]"
+    assert f"python -m careca_{service}" in run(python, "-m", f"careca_{service}", "--help")
+
+
+def test_what_is_not_code_is_in_the_packages_too(built: Path) -> None:
+    wanted = {
+        path.relative_to(source).as_posix()
+        for source in (ROOT / "services").glob("*/src")
+        for path in source.rglob("*")
+        if path.suffix in {".lua", ".toml"}
+    }
+
+    assert {"careca/cache/cache.lua", "careca/models/models.toml", "careca_gateway/jobs/queue/jobs.lua"} <= wanted
+    assert [name for name in wanted if not (built / name).is_file()] == []
+
+
+def test_models_can_be_listed_in_an_image_that_has_them(built: Path, tmp_path: Path) -> None:
+    python = lay_out("transcriber", built, tmp_path)
+
+    assert "whisper-base" in run(python, "-m", "careca.models", "list", "--root", str(tmp_path))
+
+
+@pytest.fixture
+def gateway(built: Path, tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The gateway as its image runs it, with nothing behind it."""
+    port = free_port()
+    environment = {
+        "HOME": "/nowhere",
+        "CARECA_PORT": str(port),
+        "CARECA_METRICS_PORT": "-1",
+        "CARECA_STORE_DIR": str(tmp_path / "store"),
+    }
+    python = lay_out("gateway", built, tmp_path)
+    process = subprocess.Popen([python, "-m", "careca_gateway"], env=environment, cwd=tmp_path)
+    yield port, process
+    process.kill()
+    process.wait()
+
+
+def test_the_gateway_of_the_image_serves_decodes_and_ends(
+    gateway: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    port, process = gateway
+    while probe([f"127.0.0.1:{port}"]) != 0:
+        assert process.poll() is None, "the gateway ended while it started"
+    (tmp_path / "shopping.txt").write_text("milk, bread, butter\n" * 100)
+
+    with Client(f"127.0.0.1:{port}") as client, pytest.raises(InvalidRecording) as caught:
+        client.transcribe(tmp_path / "shopping.txt")
+
+    assert caught.value.reason == "NOT_A_RECORDING", "what the process that decodes says"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(HANG_SECONDS) == 0

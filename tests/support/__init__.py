@@ -1,0 +1,1 @@
+"""What tests share: stand-ins, real servers and stacks, recordings that are made on the spot."""

@@ -1,0 +1,98 @@
+"""The real decoder on recordings that tests make, and what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from careca.errors import InvalidRecording
+from careca.types import ChannelMode, Digest, Notice
+from careca_gateway.ingest.decoder import DecodeLimits, Decoder, drafts_needed
+from careca_gateway.request import Sound
+from careca_gateway.storage.decoded import DecodedNote
+from support.waiting import HANG_SECONDS
+
+DEFAULT = Sound()
+LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=HANG_SECONDS, max_audio_seconds=3600.0)
+
+
+class Bench:
+    """Decodes bytes in a folder and looks at what comes out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.progress: list[float] = []
+        self.audio = folder / "0.s16"
+
+    async def decode(self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: Sound = DEFAULT) -> DecodedNote:
+        """What the decoder says of ``data``, with its files in the folder."""
+        path = data if isinstance(data, Path) else self.folder / "recording"
+        if not isinstance(data, Path):
+            path.write_bytes(data)
+        drafts = [self.folder / f"{number}.s16" for number in range(drafts_needed(sound))]
+        drafts[0] = self.audio
+        return await Decoder(limits, slots=1).decode(path, sound, drafts, self.progress.append)
+
+    async def digest(self, data: bytes | Path, limits: DecodeLimits = LIMITS) -> Digest:
+        """The digest of the one audio that ``data`` decodes to."""
+        (digest,) = (await self.decode(data, limits)).audio
+        return digest
+
+    async def samples(self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: Sound = DEFAULT) -> np.ndarray:
+        """The one audio that ``data`` decodes to."""
+        (samples,) = await self.audios(data, limits, sound)
+        return samples
+
+    async def channels(self, data: bytes | Path, limits: DecodeLimits = LIMITS) -> list[np.ndarray]:
+        """The audio of each channel."""
+        return await self.audios(data, limits, Sound(ChannelMode.SEPARATE))
+
+    async def audios(self, data: bytes | Path, limits: DecodeLimits, sound: Sound) -> list[np.ndarray]:
+        """All audio that ``data`` decodes to, which is as its digests say; other files stay empty."""
+        digests = (await self.decode(data, limits, sound)).audio
+        drafts = [self.audio, *(self.folder / f"{number}.s16" for number in range(1, drafts_needed(sound)))]
+        pcm = [draft.read_bytes() for draft in drafts]
+        assert list(digests) == [Digest(hashlib.sha256(each).hexdigest(), len(each)) for each in pcm[: len(digests)]]
+        assert sound.audio_track == "all" or not any(pcm[len(digests) :])
+        return [np.frombuffer(each, "<i2").astype(np.float64) for each in pcm[: len(digests)]]
+
+    async def notices(self, data: bytes | Path, sound: Sound = DEFAULT) -> list[Notice]:
+        """What the decoder notices in ``data``."""
+        return list((await self.decode(data, sound=sound)).notices)
+
+    async def codes(self, data: bytes | Path, sound: Sound = DEFAULT) -> list[str]:
+        """The codes of what the decoder notices in ``data``."""
+        return [notice.code for notice in await self.notices(data, sound)]
+
+    async def refusal(
+        self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: Sound = DEFAULT
+    ) -> InvalidRecording:
+        """Why ``data`` is refused; no process is left."""
+        with pytest.raises(InvalidRecording) as caught:
+            await self.decode(data, limits, sound)
+        assert children() == []
+        return caught.value
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """The correlation of two sounds at the best delay: 1 where they are the same but for their level."""
+    size = len(one) + len(other)
+    products = np.fft.irfft(np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size)), size)
+    return float(products.max() / np.sqrt((one**2).sum() * (other**2).sum()))
+
+
+def children() -> list[psutil.Process]:
+    """The decoders that run; processes that have ended, or end meanwhile, may still be listed."""
+    running = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE and "careca_gateway.decoding.process" in " ".join(
+                child.cmdline()
+            ):
+                running.append(child)
+    return running

@@ -1,0 +1,141 @@
+"""The speaker embedding network and the filter banks that it reads."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken
+from careca.types import SAMPLE_RATE
+from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, CAMPPlus, load_campplus
+from careca_diarizer.conversion import convert
+from careca_diarizer.embedding import Embedder
+from careca_diarizer.fbank import FilterBank, count_frames
+from careca_diarizer.runtime import OnOpenVINO
+from careca_diarizer.stitching import Piece
+from careca_diarizer.torchaudio_cpu import hide_cuda_extension
+from careca_diarizer.windows import FRAMES_PER_SECOND
+from support.calls import phone_call, phone_call_turns
+from support.weights import model_folder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def weights() -> Path:
+    return model_folder("campplus-zh-en") / "campplus_cn_en_common.pt"
+
+
+@pytest.fixture(scope="module")
+def network(weights: Path) -> CAMPPlus:
+    return load_campplus(weights)
+
+
+@pytest.fixture(scope="module")
+def embedder(network: CAMPPlus) -> Embedder:
+    return Embedder(OnOpenVINO(convert(network, torch.zeros(1, 100, MEL_BINS)), threads=2), CPU, batch_size=4)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def piece(start: float, end: float) -> Piece:
+    return Piece(0, ((round(start * FRAMES_PER_SECOND), round(end * FRAMES_PER_SECOND)),), clean=True)
+
+
+def embed(embedder: Embedder, audio: Audio, pieces: list[Piece]) -> np.ndarray:
+    return embedder(audio, pieces, CancelToken(), lambda _: None).embeddings
+
+
+def test_filter_banks_are_kaldis() -> None:
+    hide_cuda_extension()
+    from torchaudio.compliance import kaldi
+
+    samples = 0.1 * noise(2, SAMPLE_RATE)
+
+    ours = FilterBank(MEL_BINS, CPU)(samples)
+
+    for row, features in zip(samples, ours, strict=True):
+        theirs = kaldi.fbank(row[None], num_mel_bins=MEL_BINS, sample_frequency=SAMPLE_RATE, dither=0.0)
+        assert torch.allclose(features, theirs, atol=1e-3)
+
+
+def test_filter_banks_of_digital_silence_are_finite() -> None:
+    assert FilterBank(MEL_BINS, CPU)(torch.zeros(SAMPLE_RATE)).isfinite().all()
+
+
+@pytest.mark.parametrize("samples", [399, 400, 559, 560, 16_000])
+def test_frames_are_counted_as_they_are_cut(samples: int) -> None:
+    frames = FilterBank(MEL_BINS, CPU)(torch.zeros(samples)) if samples >= 400 else torch.zeros(0)
+
+    assert len(frames) == count_frames(samples)
+
+
+def test_the_network_has_the_size_that_its_paper_states() -> None:
+    """7.18 million parameters, with embeddings of 512 dimensions."""
+    parameters = sum(parameter.numel() for parameter in CAMPPlus().parameters())
+
+    last_layer_inputs = 1024
+    assert parameters + (512 - EMBEDDING_SIZE) * last_layer_inputs == pytest.approx(7.18e6, rel=0.001)
+
+
+def test_the_published_weights_fit_the_network_to_the_last_name(network: CAMPPlus) -> None:
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path, network: CAMPPlus) -> None:
+    state = network.state_dict()
+    state.pop("head.conv1.weight")
+    torch.save(state, tmp_path / "other.pt")
+
+    with pytest.raises(RuntimeError, match=r"head\.conv1\.weight"):
+        load_campplus(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("frames", [50, 100, 199, 201, 350])
+def test_any_length_gives_one_embedding_each(network: CAMPPlus, frames: int) -> None:
+    with torch.inference_mode():
+        embeddings = network(noise(2, frames, MEL_BINS))
+
+    assert embeddings.shape == (2, EMBEDDING_SIZE)
+    assert embeddings.isfinite().all()
+
+
+def test_what_else_is_in_a_batch_changes_nothing(network: CAMPPlus) -> None:
+    features = noise(3, 150, MEL_BINS)
+
+    with torch.inference_mode():
+        alone, together = network(features[1:2]), network(features)[1:2]
+
+    assert torch.allclose(alone, together, atol=1e-4)
+
+
+def test_one_person_sounds_more_alike_than_two(embedder: Embedder) -> None:
+    turns = [turn for turn in phone_call_turns() if turn.end - turn.start > 1.5]
+
+    voices = embed(embedder, phone_call(), [piece(turn.start, turn.end) for turn in turns])
+
+    cosine = voices @ voices.T
+    same = np.array([[one.speaker == other.speaker for other in turns] for one in turns])
+    between = cosine[same & ~np.eye(len(turns), dtype=bool)]
+    assert between.size
+    assert between.mean() > cosine[~same].mean() + 0.2
+
+
+def test_pieces_are_embedded_in_their_order_whatever_their_lengths(embedder: Embedder) -> None:
+    call = phone_call()
+    pieces = [piece(7, 7.2), piece(8, 11.4), piece(9, 10), piece(7, 7.7), piece(20, 23), piece(24, 24.6)]
+
+    together = embed(embedder, call, pieces)
+
+    alone = np.concatenate([embed(embedder, call, [one]) for one in pieces])
+    assert np.abs(together - alone).max() < 1e-3
+    assert np.allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
+
+
+def test_no_pieces_are_no_voices(embedder: Embedder) -> None:
+    assert embed(embedder, phone_call(), []).shape == (0, EMBEDDING_SIZE)

@@ -75,9 +75,9 @@ async def make_queue(redis_server: RedisServer) -> AsyncIterator[MakeQueue]:
     """Makes queues as one gateway each has it, all in one Redis."""
     made: list[RedisJobQueue] = []
 
-    async def make(url: str = redis_server.url, *, listening: bool = True) -> RedisJobQueue:
+    async def make(url: str = redis_server.url, *, listen: bool = True) -> RedisJobQueue:
         made.append(RedisJobQueue(url, timeout_seconds=20))  # patient: a busy machine is no outage
-        if listening:
+        if listen:
             await made[-1].open()
         return made[-1]
 
@@ -132,7 +132,7 @@ async def all_of(watch: AsyncIterator[JobEvent]) -> list[JobEvent]:
 
 
 def told(happenings: Sequence[JobEvent]) -> list[Segment]:
-    return [happening.what for happening in happenings if isinstance(happening.what, Segment)]
+    return [happening.content for happening in happenings if isinstance(happening.content, Segment)]
 
 
 def listeners(client: redis.Redis) -> int:
@@ -821,7 +821,7 @@ def test_silent_is_whose_value_stayed_the_same_for_that_long() -> None:
     silences = LivenessTracker(clock)
 
     def silent(**values: bytes) -> list[str]:
-        return silences.longest(values, silences.now(), 5)
+        return silences.unchanged(values, silences.now(), 5)
 
     assert silent(a=b"1", b=b"1") == []
     clock.seconds += 4
@@ -831,7 +831,7 @@ def test_silent_is_whose_value_stayed_the_same_for_that_long() -> None:
     clock.seconds += 4
     assert silent(b=b"2", c=b"1") == ["b"]
     clock.seconds += 100
-    silences.forget()
+    silences.reset()
     assert silent(b=b"2", c=b"1") == []
 
 
@@ -840,11 +840,11 @@ def test_time_in_which_an_answer_was_on_its_way_is_no_silence() -> None:
     silences = LivenessTracker(clock)
     asked = silences.now()
     clock.seconds += 100
-    assert silences.longest({"a": b"1"}, asked, 5) == []
+    assert silences.unchanged({"a": b"1"}, asked, 5) == []
     asked = silences.now()
     clock.seconds += 100
-    assert silences.longest({"a": b"1"}, asked, 5) == []
-    assert silences.longest({"a": b"1"}, silences.now(), 5) == ["a"]
+    assert silences.unchanged({"a": b"1"}, asked, 5) == []
+    assert silences.unchanged({"a": b"1"}, silences.now(), 5) == ["a"]
 
 
 async def lose_silent_ones(queue: RedisJobQueue, max_attempts: int = 3) -> Sequence[Job]:
@@ -907,14 +907,14 @@ async def test_who_renews_while_silence_is_being_dealt_with_keeps_the_job(
 ) -> None:
     await queue.submit(submission(), PLENTY)
     lease = await take(queue)
-    longest = LivenessTracker.longest
+    unchanged = LivenessTracker.unchanged
 
     def longest_and_then_a_renewal(*arguments: Any) -> list[str]:
         client.hset("careca:{jobs}:leases", lease.job.id, f"{lease.fence}:7")
-        return longest(*arguments)
+        return unchanged(*arguments)
 
     await queue.reclaim(1000, 3)
-    monkeypatch.setattr(LivenessTracker, "longest", longest_and_then_a_renewal)
+    monkeypatch.setattr(LivenessTracker, "unchanged", longest_and_then_a_renewal)
     assert await queue.reclaim(0, 3) == []
     monkeypatch.undo()
     assert await queue.finish(lease, SUCCESS)
@@ -971,19 +971,19 @@ async def test_a_watcher_is_told_the_job_then_segments_in_order_then_its_end(mak
     worker, other = await make_queue(), await make_queue()
     job = await worker.submit(submission(), PLENTY)
     watch = other.watch(job.id)
-    assert (await next_of(watch, 1))[0].what == job
+    assert (await next_of(watch, 1))[0].content == job
     lease = await take(worker)
-    assert (await next_of(watch, 1))[0].what == lease.job
+    assert (await next_of(watch, 1))[0].content == lease.job
     await worker.renew([Update(job.id, lease.fence, segments=(HELLO, *segments(2, 2)))])
-    assert [happening.what for happening in await next_of(watch, 3)] == [HELLO, *segments(2, 2)]
+    assert [happening.content for happening in await next_of(watch, 3)] == [HELLO, *segments(2, 2)]
     await worker.renew([Update(job.id, lease.fence, AT_WORK)])
     (happening,) = await next_of(watch, 1)
-    assert isinstance(happening.what, Job)
-    assert happening.what.stages == AT_WORK
+    assert isinstance(happening.content, Job)
+    assert happening.content.stages == AT_WORK
     await worker.finish(lease, replace(SUCCESS, segments=segments(4, 1)))
     *last_segments, end = await all_of(watch)
-    assert [happening.what for happening in last_segments] == [*segments(4, 1)]
-    assert end.what == await worker.get(job.id)
+    assert [happening.content for happening in last_segments] == [*segments(4, 1)]
+    assert end.content == await worker.get(job.id)
 
 
 async def test_watching_on_from_any_cursor_loses_and_repeats_nothing_also_after_the_end(queue: RedisJobQueue) -> None:
@@ -996,13 +996,13 @@ async def test_watching_on_from_any_cursor_loses_and_repeats_nothing_also_after_
     await watch.aclose()
     await queue.finish(lease, replace(SUCCESS, segments=everything_said[440:]))
     rest = await all_of(queue.watch(job.id, live[-1].cursor))
-    assert isinstance(rest[0].what, Job)
+    assert isinstance(rest[0].content, Job)
     assert tuple(told(live) + told(rest)) == everything_said
     whole = await all_of(queue.watch(job.id))
     assert tuple(told(whole)) == everything_said
     for position in (0, 1, 17, 199, 200, 201, 449, 450):
         again = await all_of(queue.watch(job.id, whole[position].cursor))
-        assert again[0].what == await queue.get(job.id)
+        assert again[0].content == await queue.get(job.id)
         assert tuple(told(again)) == everything_said[position:]
 
 
@@ -1042,7 +1042,7 @@ async def test_segments_are_kept_for_ten_minutes_after_the_end(queue: RedisJobQu
     await queue.cancel(job.id)
     assert client.ttl(key) > 0
     client.delete(key)  # as after that time
-    assert [happening.what for happening in await all_of(queue.watch(job.id))] == [await queue.get(job.id)]
+    assert [happening.content for happening in await all_of(queue.watch(job.id))] == [await queue.get(job.id)]
     await queue.retry(job.id, STAGES, PLENTY)
     await queue.finish(await take(queue), replace(SUCCESS, segments=segments(2, 1)))
     assert tuple(told(await all_of(queue.watch(job.id, "2")))) == segments(2, 1)
@@ -1067,7 +1067,7 @@ async def test_a_cursor_that_was_never_given_is_refused(queue: RedisJobQueue, cu
 
 
 async def test_news_that_are_not_heard_only_come_later(make_queue: MakeQueue, client: redis.Redis) -> None:
-    deaf, broken = await make_queue(listening=False), await make_queue()
+    deaf, broken = await make_queue(listen=False), await make_queue()
     job = await deaf.submit(submission(), PLENTY)
     watches = [deaf.watch(job.id), broken.watch(job.id)]
     for watch in watches:
@@ -1079,7 +1079,7 @@ async def test_news_that_are_not_heard_only_come_later(make_queue: MakeQueue, cl
         await waits
         await deaf.finish(await take(deaf), SUCCESS)
         for happenings in await asyncio.gather(*ends):
-            assert happenings[-1].what == await deaf.get(job.id)
+            assert happenings[-1].content == await deaf.get(job.id)
     await until(lambda: listeners(client))
 
 

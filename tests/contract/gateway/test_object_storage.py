@@ -54,7 +54,7 @@ def test_a_file_goes_and_comes_back(blobs: ObjectStorage, tmp_path: Path, conten
     (tmp_path / "sent").write_bytes(content)
 
     blobs.put_file("recordings/a", tmp_path / "sent")
-    blobs.fetch("recordings/a", tmp_path / "fetched")
+    blobs.get_file("recordings/a", tmp_path / "fetched")
 
     assert (tmp_path / "fetched").read_bytes() == content
     assert (tmp_path / "sent").read_bytes() == content
@@ -74,7 +74,7 @@ def test_what_is_fetched_twice_is_whole_both_times(blobs: ObjectStorage, file: P
     target.write_bytes(b"something longer that was there before")
 
     for _ in range(2):
-        blobs.fetch("recordings/a", target)
+        blobs.get_file("recordings/a", target)
         assert target.read_bytes() == b"content"
 
 
@@ -82,7 +82,7 @@ def test_what_is_not_there_is_not_found(blobs: ObjectStorage, tmp_path: Path) ->
     with pytest.raises(NotFound):
         blobs.get("results/none")
     with pytest.raises(NotFound):
-        blobs.fetch("results/none", tmp_path / "fetched")
+        blobs.get_file("results/none", tmp_path / "fetched")
     assert blobs.find("results/none") is None
 
 
@@ -132,7 +132,7 @@ def test_on_a_disk_no_bytes_are_kept_twice(file: Path, tmp_path: Path) -> None:
     local = LocalObjectStorage(tmp_path / "store")
 
     local.put_file("recordings/a", file)
-    local.fetch("recordings/a", tmp_path / "fetched")
+    local.get_file("recordings/a", tmp_path / "fetched")
 
     assert file.stat().st_nlink == 3
 
@@ -169,7 +169,7 @@ def test_between_disks_bytes_are_copied(file: Path, tmp_path: Path, monkeypatch:
     local = LocalObjectStorage(tmp_path / "store")
 
     local.put_file("recordings/a", file)
-    local.fetch("recordings/a", tmp_path / "fetched")
+    local.get_file("recordings/a", tmp_path / "fetched")
 
     assert (tmp_path / "fetched").read_bytes() == b"content"
     assert file.stat().st_nlink == 1

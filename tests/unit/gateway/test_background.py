@@ -7,7 +7,7 @@ import asyncio
 from structlog.testing import capture_logs
 
 from careca.errors import Unavailable
-from careca_gateway.background import end, repeat
+from careca_gateway.background import cancel_and_wait, repeat
 
 
 async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() -> None:
@@ -23,7 +23,7 @@ async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() ->
     with capture_logs() as logs:
         task = repeat("look after things", step, retry_seconds=0.01)
         await done.wait()
-        await end([task])
+        await cancel_and_wait([task])
 
     assert task.cancelled()
     foreseen, fault = logs
@@ -48,6 +48,6 @@ async def test_pauses_are_made_between_steps_and_others_after_a_failure() -> Non
     while len(times) < 2:  # noqa: ASYNC110 - the task changes it
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.1)
-    await end([task])
+    await cancel_and_wait([task])
 
     assert len(times) == 2

@@ -44,7 +44,7 @@ from careca.types import (
 from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
 from careca_gateway.backends import Replicas, TranscriberClient, calls
 from careca_gateway.request import Deadline
-from careca_gateway.storage.store import StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
 from support.fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from support.media import encoded, endless_silence, recording, silent_film, tone, wav
 from support.redis_server import RedisServer

@@ -11,7 +11,7 @@ from careca.types import TranscriptionOptions
 from careca.v1 import admin_pb2, audio_pb2
 from careca_gateway.backends import Replicas, TranscriberClient
 from careca_gateway.request import Deadline
-from careca_gateway.storage.store import StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
 from support.fakes import FakeTranscriberEngine, digest_of, pcm
 from support.redis_server import RedisServer, free_port
 from support.stack import Caller, ModelService, Stack

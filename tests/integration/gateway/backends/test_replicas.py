@@ -21,11 +21,11 @@ from careca.inference.engine import CancelToken
 from careca.types import Progress, Segment, Transcript, TranscriptionOptions
 from careca_gateway.backends import Replicas, TranscriberClient
 from careca_gateway.backends import replicas as replicas_module
+from careca_gateway.backends.model_service import ModelServiceReplica
 from careca_gateway.backends.replicas import FULL_SECONDS, State
-from careca_gateway.backends.transcriber import TranscriberReplica
-from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.pipeline.port import StageResult
 from careca_gateway.request import Deadline
-from careca_gateway.storage.store import StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
 from support.fakes import SEGMENTS, FakeTranscriberEngine, digest_of, pcm
 from support.redis_server import free_port
 from support.stack import ModelService
@@ -149,7 +149,7 @@ async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncI
     assert told == [TEXTS] * calls
 
 
-async def work(replica: TranscriberReplica) -> tuple[int, int]:
+async def work(replica: ModelServiceReplica) -> tuple[int, int]:
     """Tasks in flight and waiting there."""
     stats = await replica.stats(Deadline.after(HANG_SECONDS))
     return stats.in_flight, stats.waiting
@@ -263,7 +263,7 @@ async def test_where_one_is_full_and_the_other_away_the_refusal_stands(
 ) -> None:
     async with full(services[0], tmp_path):
         await services[1].stop()
-        await asker.until({services[1].port: State.AWAY})
+        await asker.until({services[1].port: State.UNAVAILABLE})
 
         with pytest.raises(Overloaded) as refused:
             await asker.ask()
@@ -307,11 +307,11 @@ async def test_a_new_address_of_a_name_gets_calls_and_one_that_is_gone_keeps_tho
     known = {f"ipv4:127.0.0.1:{services[0].port}"}
     asked = Counter[tuple[str, int]]()
 
-    async def look_up(name: str, port: int) -> set[str]:
+    async def resolve(name: str, port: int) -> set[str]:
         asked[name, port] += 1
         return set(known)
 
-    async with Replicas("dns:///transcriber:50052", look_up=look_up) as replicas:
+    async with Replicas("dns:///transcriber:50052", resolve=resolve) as replicas:
         asker = Asker(replicas, tmp_path)
         await asker.until(ready(services[:1]))
         hold(services)
@@ -337,13 +337,13 @@ async def test_a_name_that_nobody_knows_any_more_keeps_its_addresses(
     answers = iter([{f"ipv4:127.0.0.1:{services[0].port}"}, set[str]()])
     failures = Counter[str]()
 
-    async def look_up(name: str, port: int) -> set[str]:
+    async def resolve(name: str, port: int) -> set[str]:
         if (answer := next(answers, None)) is None:
             failures[name] += 1
             raise OSError("no answer")
         return answer
 
-    async with Replicas("transcriber:50052", look_up=look_up) as replicas:
+    async with Replicas("transcriber:50052", resolve=resolve) as replicas:
         asker = Asker(replicas, tmp_path)
         await until(lambda: failures["transcriber"] > 2)
 

@@ -275,7 +275,7 @@ def test_a_track_that_the_library_does_not_know_at_the_end_ends_the_recording() 
 def test_seeking_to_where_no_file_reaches_fails_for_ffmpeg_alone(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(b"12345")
 
-    with source.Source(tmp_path / "recording") as file:
+    with source.RecordingFile(tmp_path / "recording") as file:
         assert [file.seek(-1), file.seek(-(1 << 62), 1), file.seek(3), file.read()] == [-1, -1, 3, b"45"]
 
 
@@ -395,7 +395,7 @@ def test_the_decoder_can_open_nothing_once_it_sees_the_recording(tmp_path: Path)
     code = (
         "import socket, sys\n"
         "from careca_gateway.decoding import process\n"
-        "process.restrict(1 << 30, 10, 1000)\n"
+        "process.set_limits(1 << 30, 10, 1000)\n"
         "for attempt in (lambda: open('/etc/hostname'), lambda: socket.socket(), lambda: open('new', 'w')):\n"
         "    try:\n"
         "        attempt()\n"

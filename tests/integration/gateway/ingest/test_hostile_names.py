@@ -32,8 +32,8 @@ from careca.v1 import gateway_pb2, jobs_pb2
 from careca_client.cli.commands import result as result_command
 from careca_client.cli.output import destinations, terminal
 from careca_client.recording import open_recording
-from careca_gateway.api.messages import decode_request
 from careca_gateway.formats import render
+from careca_gateway.request_codec import decode_request
 from support.fakes import digest_of
 from support.media import tone, wav
 from support.stack import Config, Stack

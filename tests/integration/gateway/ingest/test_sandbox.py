@@ -26,7 +26,7 @@ LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0
 REFUSED = "Operation not permitted"
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.uname().machine not in sandbox._MACHINES,
+    sys.platform != "linux" or os.uname().machine not in sandbox._ARCHITECTURES,
     reason="only Linux confines, on two machines",
 )
 
@@ -99,7 +99,7 @@ ATTEMPTS = {
 def confined(folder: Path, code: str, *, before: str = "", port: int = 1) -> subprocess.CompletedProcess[str]:
     """A process that runs ``code`` once it is confined, after ``before``."""
     (folder / "secret").write_text("swordfish")
-    command = f"{PREPARED}\n{before}\nimport resource\nlayers = sandbox.confine('auto', lambda: None)\n{code}"
+    command = f"{PREPARED}\n{before}\nimport resource\nlayers = sandbox.enter_sandbox('auto', lambda: None)\n{code}"
     program = [sys.executable, "-c", command, str(folder), str(port)]
     return subprocess.run(program, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
 
@@ -137,7 +137,9 @@ def test_a_confined_process_can_do_nothing_but_decode(what: str, tmp_path: Path)
 )
 def test_a_process_that_is_not_confined_can_do_it(what: str, tmp_path: Path) -> None:
     """So that the attempts are what they say."""
-    done = confined(tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", before="sandbox.confine = lambda *_: []")
+    done = confined(
+        tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", before="sandbox.enter_sandbox = lambda *_: []"
+    )
 
     assert (done.stdout.strip(), done.returncode) == ("done", 0), done.stderr
 
@@ -164,7 +166,7 @@ def has_landlock() -> bool:
 
 
 def confined_layers_include(layer: str) -> bool:
-    code = "from careca_gateway.decoding.sandbox import confine; print(confine('auto', lambda: None))"
+    code = "from careca_gateway.decoding.sandbox import enter_sandbox; print(enter_sandbox('auto', lambda: None))"
     return layer in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
@@ -172,7 +174,7 @@ def confined_layers_include(layer: str) -> bool:
 def test_a_decoder_of_roots_goes_on_as_nobody_without_a_capability(tmp_path: Path) -> None:
     """Without the filter, which would refuse to tell."""
     code = "print(os.getresuid(), os.getresgid(), os.getgroups(), open('/proc/self/status').read())"
-    before = "sandbox._MACHINES.clear(); sandbox._close_paths = lambda _: False"
+    before = "sandbox._ARCHITECTURES.clear(); sandbox._restrict_access = lambda _: False"
 
     ids, *status = confined(tmp_path, code, before=before).stdout.splitlines()
 
@@ -189,12 +191,12 @@ def test_a_decoder_of_roots_goes_on_as_nobody_without_a_capability(tmp_path: Pat
 def test_where_system_calls_cannot_be_filtered_landlock_still_closes_paths_and_ports(what: str, tmp_path: Path) -> None:
     code = f"print(SECRET in layers, attempt(lambda: {ATTEMPTS[what]}))".replace("SECRET", repr(SECCOMP))
 
-    done = confined(tmp_path, code, before="sandbox._MACHINES.clear()")
+    done = confined(tmp_path, code, before="sandbox._ARCHITECTURES.clear()")
 
     assert done.stdout.strip() == "False Permission denied"
 
 
-NO_FILTER = "from careca_gateway.decoding import process, sandbox; sandbox._MACHINES.clear(); process.main()"
+NO_FILTER = "from careca_gateway.decoding import process, sandbox; sandbox._ARCHITECTURES.clear(); process.main()"
 
 
 async def test_where_confinement_is_required_nothing_is_decoded_without_it(
@@ -237,7 +239,7 @@ async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
         "            found.append('done')\n"
         "        except OSError as error:\n"
         "            found.append(error.strerror)\n"
-        "    raise process.Refusal('NO_AUDIO', '; '.join(found))\n"
+        "    raise process.RecordingError('NO_AUDIO', '; '.join(found))\n"
         "process.decode = decode\n"
         "process.main()\n"
     )

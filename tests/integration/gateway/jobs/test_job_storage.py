@@ -32,10 +32,11 @@ from careca_gateway.jobs.retention import JobRetention
 from careca_gateway.jobs.service import JobRequest, JobService
 from careca_gateway.jobs.specs import INLINE_BYTES, JobSpecs
 from careca_gateway.jobs.stage_results import ResumingStage, StageResults
-from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.pipeline.port import StageResult
 from careca_gateway.request import Deadline, PipelineEvent
+from careca_gateway.storage.held_recording import StoredAudio
 from careca_gateway.storage.object_storage import LocalObjectStorage
-from careca_gateway.storage.store import Store, StoredAudio
+from careca_gateway.storage.store import Store
 from support.fakes import digest_of
 from support.redis_server import RedisServer
 
@@ -135,7 +136,7 @@ async def test_what_a_stage_found_is_not_computed_again_for_the_same_question(bl
     model = Model()
     first = StageResults(blobs, "1", expected=False)
     await found(model, first)
-    await first.keep()
+    await first.save()
     again = StageResults(blobs, "1", expected=True)
 
     assert await found(model, again) == ("b2", True)
@@ -148,10 +149,10 @@ async def test_what_a_stage_found_is_not_computed_again_for_the_same_question(bl
 async def test_what_was_kept_is_dropped_when_the_job_is_whole(blobs: LocalObjectStorage) -> None:
     results = StageResults(blobs, "1", expected=True)
     await found(Model(), results)
-    await results.keep()
+    await results.save()
     assert keys(blobs)
 
-    await results.drop()
+    await results.delete()
 
     assert keys(blobs) == []
 
@@ -168,8 +169,8 @@ async def test_a_store_that_is_away_costs_what_would_be_kept_and_no_job(
     results = StageResults(blobs, "1", expected=True)
     await found(Model(), results)
 
-    await results.keep()
-    await results.drop()
+    await results.save()
+    await results.delete()
 
 
 async def test_a_result_comes_back_with_the_forms_that_are_asked_for(blobs: LocalObjectStorage) -> None:
@@ -255,7 +256,7 @@ async def test_a_recording_is_held_until_its_job_is_queued(
         specs=JobSpecs(blobs),
         results=unused,
         retention=unused,
-        administration=unused,
+        admin=unused,
         limits=Limits(10, 10),
         check_webhook=unused,
     )
@@ -269,6 +270,6 @@ async def test_a_recording_is_held_until_its_job_is_queued(
 
     job = await desk.submit("ana", request)
 
-    assert (store.recordings / digest.sha256).exists()
+    assert (store.files.recordings / digest.sha256).exists()
     assert await queue.recordings_in_use() == {job.recording.sha256}
     store.close()

@@ -43,9 +43,9 @@ class Script:
     async def run(self, lease: Lease, progress: JobProgress) -> Outcome:
         self.begun.append(lease.job.id)
         self.running.append(lease.job.id)
-        progress.tell(Progress(Stage.DECODE, 0.5))
+        progress.add(Progress(Stage.DECODE, 0.5))
         try:
-            progress.tell(Segment(0.0, 1.0, "hello"))
+            progress.add(Segment(0.0, 1.0, "hello"))
             await self.may_end.wait()
             if self.failures:
                 raise self.failures.pop(0)
@@ -59,7 +59,7 @@ class Script:
     async def discard(self, lease: Lease, outcome: Outcome) -> None:
         self.discarded.append(outcome.result_key)
 
-    async def tidy(self, lease: Lease, outcome: Outcome) -> None:
+    async def clean_up(self, lease: Lease, outcome: Outcome) -> None:
         self.tidied.append(outcome.result_key)
 
 
@@ -86,7 +86,7 @@ class Counts:
         self.stats = stats
         self.queue_answers = True
 
-    def queue_away(self) -> None:
+    def queue_unavailable(self) -> None:
         self.queue_answers = False
 
 
@@ -120,7 +120,7 @@ async def submit(queue: RedisJobQueue, number: int = 0, priority: JobPriority = 
 
 
 async def ended(queue: RedisJobQueue, job: Job) -> Job:
-    return [each.what async for each in queue.watch(job.id) if isinstance(each.what, Job)][-1]
+    return [each.content async for each in queue.watch(job.id) if isinstance(each.content, Job)][-1]
 
 
 async def test_a_job_is_worked_on_and_its_end_told(queue: RedisJobQueue) -> None:
@@ -132,7 +132,9 @@ async def test_a_job_is_worked_on_and_its_end_told(queue: RedisJobQueue) -> None
         await until(lambda: counts.attempts["succeeded"])
         assert done.state is JobState.SUCCEEDED
         assert done.stages[0].state is StageState.RUNNING  # as the attempt left it
-        assert [each.what.text async for each in queue.watch(job.id) if isinstance(each.what, Segment)] == ["hello"]
+        assert [each.content.text async for each in queue.watch(job.id) if isinstance(each.content, Segment)] == [
+            "hello"
+        ]
         assert script.tidied == [await queue.result_key(job.id)]
 
 
@@ -268,7 +270,7 @@ async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
         await until(lambda: silent.running)
         async with working(others, other, counts):
             await clock.is_looked_at()
-            clock.seconds += reclaimer.SILENCE_SECONDS
+            clock.seconds += reclaimer.LEASE_TIMEOUT_SECONDS
             done = await ended(queue, job)
             silent.may_end.set()
             await until(lambda: silent.discarded)
@@ -329,15 +331,15 @@ async def test_jobs_that_wait_when_a_gateway_starts_are_counted_as_recovered(que
 async def reclaims(monkeypatch: pytest.MonkeyPatch) -> None:
     """Returns once abandoned jobs have been looked for a few times more."""
     looked = 0
-    longest = LivenessTracker.longest
+    unchanged = LivenessTracker.unchanged
 
     def count(*arguments: Any) -> list[str]:
         nonlocal looked
         looked += 1
-        return longest(*arguments)
+        return unchanged(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LivenessTracker, "longest", count)
+        patch.setattr(LivenessTracker, "unchanged", count)
         await until(lambda: looked >= 3)
 
 
@@ -345,7 +347,7 @@ async def test_a_clock_that_jumps_takes_no_job_away(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reclaimer, "RECLAIM_SECONDS", 0.02)
-    monkeypatch.setattr(reclaimer, "SILENCE_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(reclaimer, "LEASE_TIMEOUT_SECONDS", HANG_SECONDS)
     now = time.time
     script, counts = Script(), Counts()
     script.may_end.clear()
@@ -366,7 +368,7 @@ async def test_a_job_that_is_lost_again_and_again_is_given_up(
     queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reclaimer, "RECLAIM_SECONDS", 0.02)
-    monkeypatch.setattr(reclaimer, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(reclaimer, "LEASE_TIMEOUT_SECONDS", 0.2)
     job = await submit(queue)
     counts = Counts()
     script = Script()

@@ -27,7 +27,7 @@ from careca.types import Digest, Job, JobPriority, JobState, JobWebhook
 from careca_gateway.jobs.queue.port import DueWebhook
 from careca_gateway.jobs.webhooks import delivery, dispatcher
 from careca_gateway.jobs.webhooks.addresses import CheckedResolver, Lookup
-from careca_gateway.jobs.webhooks.delivery import Sender
+from careca_gateway.jobs.webhooks.delivery import WebhookSender
 from careca_gateway.jobs.webhooks.dispatcher import WebhookDispatcher
 from support.waiting import HANG_SECONDS, until
 
@@ -184,7 +184,7 @@ class Counts:
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "FIRST_DELAY_SECONDS", 0.01)
-    monkeypatch.setattr(dispatcher, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(dispatcher, "POLL_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ async def notifier(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[WebhookDispatcher]:
     resolver = CheckedResolver(allow_private=allow_private, lookup=lookup)
-    sender = Sender(resolver, allow_private=allow_private, timeout_seconds=timeout_seconds, tls=tls)
+    sender = WebhookSender(resolver, allow_private=allow_private, timeout_seconds=timeout_seconds, tls=tls)
     made = WebhookDispatcher(
         notices,
         sender,
@@ -437,23 +437,23 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
 
 async def test_a_slow_receiver_does_not_hold_others(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as slow, receiver() as there, notifier(notices, counts, secret_file):
-        for number in range(3 * dispatcher.AT_ONCE):
+        for number in range(3 * dispatcher.MAX_DELIVERIES):
             notices.add(f"slow-{number}", f"{slow.url}/slow")
-        await until(lambda: len(slow.told) == dispatcher.AT_ONCE_PER_RECEIVER)
+        await until(lambda: len(slow.told) == dispatcher.MAX_DELIVERIES_PER_RECEIVER)
         for number in range(5):
             notices.add(f"quick-{number}", f"{there.url}/200")
         await until(lambda: len(notices.told) == 5)
 
         assert {job_id.split("-")[0] for job_id in notices.told} == {"quick"}
-        assert len(slow.told) == dispatcher.AT_ONCE_PER_RECEIVER
+        assert len(slow.told) == dispatcher.MAX_DELIVERIES_PER_RECEIVER
 
 
 async def test_what_a_slow_receiver_was_not_told_it_is_told_later(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(dispatcher, "SLOT_SECONDS", 0.05)
     monkeypatch.setattr(dispatcher, "LEASE_MARGIN_SECONDS", 0.1)
-    ids = [str(number) for number in range(dispatcher.AT_ONCE_PER_RECEIVER + 5)]
+    ids = [str(number) for number in range(dispatcher.MAX_DELIVERIES_PER_RECEIVER + 5)]
     async with receiver() as slow, notifier(notices, counts, secret_file, timeout_seconds=2.0) as stream_events:
         for job_id in ids:
             notices.add(job_id, f"{slow.url}/slow")
@@ -467,8 +467,8 @@ async def test_what_a_slow_receiver_was_not_told_it_is_told_later(
 async def test_many_of_one_receiver_are_all_told(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "TURN_SECONDS", HANG_SECONDS)
-    ids = [str(number) for number in range(3 * dispatcher.AT_ONCE)]
+    monkeypatch.setattr(dispatcher, "SLOT_SECONDS", HANG_SECONDS)
+    ids = [str(number) for number in range(3 * dispatcher.MAX_DELIVERIES)]
     async with receiver() as there, notifier(notices, counts, secret_file):
         for job_id in ids:
             notices.add(job_id, f"{there.url}/200")
@@ -593,7 +593,7 @@ async def test_a_fault_of_ours_ends_nothing(
 async def test_waking_it_spares_the_wait(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "LOOK_SECONDS", 10 * HANG_SECONDS)
+    monkeypatch.setattr(dispatcher, "POLL_SECONDS", 10 * HANG_SECONDS)
     looks = []
     whole = notices.due_webhooks
 

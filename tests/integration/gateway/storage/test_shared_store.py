@@ -67,20 +67,20 @@ async def stacks(tmp_path: Path, shared: Shared, redis_server: RedisServer) -> A
 @pytest.fixture
 def received_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has every recording look as if it had been written two hours earlier: S3 cannot be told when."""
-    read = blobs_module._blob
+    read = blobs_module._stored_object
 
     def older(found: Any) -> StoredObject:
         blob = read(found)
         return replace(blob, modified_unix=blob.modified_unix - 7200.0 * blob.key.startswith(RECORDINGS))
 
-    monkeypatch.setattr(blobs_module, "_blob", older)
+    monkeypatch.setattr(blobs_module, "_stored_object", older)
 
 
 def make_store(folder: Path, shared: Shared, **limits: Any) -> Store:
     """An open store that shares."""
     bounds = {"max_bytes": 10**9, "retention_seconds": 3600.0} | limits
     sharing = SharedStore(shared.open(), **bounds)
-    store = Store(folder, max_recording_bytes=10**6, sharing=sharing, max_bytes=10**9, retention_seconds=3600.0)
+    store = Store(folder, max_recording_bytes=10**6, shared=sharing, max_bytes=10**9, retention_seconds=3600.0)
     store.open()
     return store
 
@@ -296,7 +296,7 @@ def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
     audio = digest_of(bytes(1000))
     with one.hold(DIGEST) as held, held.drafts(1) as drafts:
         drafts[0].write_bytes(bytes(1000))
-        held.keep_audio(AudioSelection(), drafts, DecodedRecord((audio,), (QUIET,)))
+        held.store_audio(AudioSelection(), drafts, DecodedRecord((audio,), (QUIET,)))
     shared.open().delete([RECORDINGS + DIGEST.sha256])
     with two.hold(DIGEST) as held:
         assert held.known(AudioSelection())
@@ -323,7 +323,7 @@ def test_shared_bytes_that_are_not_the_recording_s_are_refused_before_they_are_a
     with store.hold(DIGEST) as held:
         assert held.known(AudioSelection())
         with pytest.raises(PreconditionFailed) as caught:
-            held.bring()
+            held.fetch()
         assert not held.path.exists()
         assert not held.known(AudioSelection())
 

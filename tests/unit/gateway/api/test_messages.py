@@ -20,8 +20,10 @@ from careca.types import (
     TranscriptionOptions,
 )
 from careca.v1 import audio_pb2, gateway_pb2
-from careca_gateway.api.messages import MAX_NAME_CHARACTERS, decode_request, decode_stages, encode_event
+from careca_gateway.api.admin_messages import decode_stages
+from careca_gateway.api.transcription import encode_event
 from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request
+from careca_gateway.request_codec import MAX_NAME_CHARACTERS, decode_request
 
 DIGEST = audio_pb2.Digest(sha256="a" * 64, size_bytes=1000)
 
@@ -135,10 +137,10 @@ def test_a_track_is_chosen_by_the_gateway_unless_it_is_asked_for(fields: dict[st
 def test_channels_of_one_track_can_be_separated() -> None:
     separate = gateway_pb2.CHANNEL_MODE_SEPARATE
 
-    assert str(decode_request(config(channel_mode=separate, audio_track=2)).sound) == "separate.2"
+    assert str(decode_request(config(channel_mode=separate, audio_track=2)).selection) == "separate.2"
     assert decode_request(
         config(channel_mode=separate, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_AUTO)
-    ).sound.separates_speakers
+    ).selection.separates_speakers
 
 
 def test_every_event_has_its_message() -> None:

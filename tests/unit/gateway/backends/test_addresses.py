@@ -2,7 +2,7 @@
 
 import pytest
 
-from careca_gateway.backends.addresses import look_up, parse_target
+from careca_gateway.backends.addresses import parse_target, resolve
 
 
 @pytest.mark.parametrize("target", ["transcriber:50052", "dns:///transcriber:50052"])
@@ -31,4 +31,4 @@ def test_everything_else_is_left_to_grpc(target: str) -> None:
 
 
 async def test_this_machine_knows_its_own_address() -> None:
-    assert "ipv4:127.0.0.1:50052" in await look_up("localhost", 50052)
+    assert "ipv4:127.0.0.1:50052" in await resolve("localhost", 50052)

@@ -27,7 +27,7 @@ SEGMENTS = tuple(Segment(float(n), n + 1.0, f"segment {n}") for n in range(4))
 RESULT: Completed[Any] = Completed("the result", ())
 
 
-class Heard(JobListener):
+class Listener(JobListener):
     """An ear, with what it told."""
 
     def __init__(self) -> None:
@@ -37,8 +37,8 @@ class Heard(JobListener):
 
 
 @pytest.fixture
-async def ear() -> Heard:
-    return Heard()
+async def ear() -> Listener:
+    return Listener()
 
 
 def job(**fractions: float) -> Job:
@@ -50,32 +50,32 @@ def job(**fractions: float) -> Job:
     return Job("1", JobState.RUNNING, Digest("a" * 64, 1), "", "ana", JobPriority.INTERACTIVE, "r", 0.0, stages=stages)
 
 
-async def test_what_the_attempt_and_the_queue_both_say_is_told_once(ear: Heard) -> None:
-    ear.begun()
-    ear.tell(Progress(Stage.DECODE, 0.0))
+async def test_what_the_attempt_and_the_queue_both_say_is_told_once(ear: Listener) -> None:
+    ear.attempt_started()
+    ear.add(Progress(Stage.DECODE, 0.0))
     for segment in SEGMENTS[:2]:
-        ear.tell(segment)
+        ear.add(segment)
     for what in (job(decode=0.0), *SEGMENTS[:3], job(decode=0.5)):
-        ear.happened(what)
-    ear.tell(SEGMENTS[2])
-    ear.tell(SEGMENTS[3])
+        ear.add_from_queue(what)
+    ear.add(SEGMENTS[2])
+    ear.add(SEGMENTS[3])
 
     assert ear.told == [Progress(Stage.DECODE, 0.0), *SEGMENTS[:3], Progress(Stage.DECODE, 0.5), SEGMENTS[3]]
 
 
-async def test_an_attempt_that_begins_anew_repeats_nothing_and_takes_nothing_back(ear: Heard) -> None:
+async def test_an_attempt_that_begins_anew_repeats_nothing_and_takes_nothing_back(ear: Listener) -> None:
     for _ in range(2):
-        ear.begun()
+        ear.attempt_started()
         for event in (Progress(Stage.TRANSCRIBE, 0.0), SEGMENTS[0], Progress(Stage.TRANSCRIBE, 0.6), SEGMENTS[1]):
-            ear.tell(event)
-        ear.ended()
+            ear.add(event)
+        ear.attempt_ended()
 
     assert ear.told == [Progress(Stage.TRANSCRIBE, 0.0), SEGMENTS[0], Progress(Stage.TRANSCRIBE, 0.6), SEGMENTS[1]]
 
 
-async def test_a_stage_whose_beginning_the_queue_left_out_is_told_from_its_beginning(ear: Heard) -> None:
-    ear.happened(job())
-    ear.happened(job(decode=1.0, diarize=0.25))
+async def test_a_stage_whose_beginning_the_queue_left_out_is_told_from_its_beginning(ear: Listener) -> None:
+    ear.add_from_queue(job())
+    ear.add_from_queue(job(decode=1.0, diarize=0.25))
 
     assert ear.told == [
         Progress(Stage.DECODE, 0.0),
@@ -85,23 +85,23 @@ async def test_a_stage_whose_beginning_the_queue_left_out_is_told_from_its_begin
     ]
 
 
-async def test_reports_are_left_to_the_result(ear: Heard) -> None:
-    ear.begun()
-    ear.tell(StageReport(Stage.DECODE, StageState.SUCCEEDED, 1.0))
+async def test_reports_are_left_to_the_result(ear: Listener) -> None:
+    ear.attempt_started()
+    ear.add(StageReport(Stage.DECODE, StageState.SUCCEEDED, 1.0))
 
     assert ear.told == []
 
 
-async def test_the_ear_is_alone_unless_an_attempt_goes_on(ear: Heard) -> None:
-    states = [ear.alone.is_set()]
-    for happen in (ear.begun, ear.ended, ear.ended, ear.begun):
+async def test_the_ear_is_alone_unless_an_attempt_goes_on(ear: Listener) -> None:
+    states = [ear.no_attempt.is_set()]
+    for happen in (ear.attempt_started, ear.attempt_ended, ear.attempt_ended, ear.attempt_started):
         happen()
-        states.append(ear.alone.is_set())
+        states.append(ear.no_attempt.is_set())
 
     assert states == [True, False, True, True, False]
 
 
-async def test_a_result_is_stored_once_the_call_is_over(ear: Heard) -> None:
+async def test_a_result_is_stored_once_the_call_is_over(ear: Listener) -> None:
     storing = asyncio.create_task(ear.complete(RESULT))
 
     assert await ear.completed is RESULT
@@ -111,7 +111,7 @@ async def test_a_result_is_stored_once_the_call_is_over(ear: Heard) -> None:
     await storing
 
 
-async def test_a_result_is_stored_though_the_call_does_not_end(ear: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_is_stored_though_the_call_does_not_end(ear: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ear_module, "ANSWER_SECONDS", 0.01)
 
     await ear.complete(RESULT)

@@ -16,7 +16,7 @@ from careca_gateway.pipeline.merge import (
     MAX_STRAY_WORDS,
     NEAREST_TURN_SECONDS,
     UTTERANCE_PAUSE_SECONDS,
-    assign,
+    assign_speakers,
     merge,
     merge_channels,
 )
@@ -60,47 +60,47 @@ def test_each_word_goes_to_the_speaker_whose_turns_it_overlaps_most() -> None:
 
 
 def test_a_word_that_straddles_a_turn_goes_to_its_longer_part() -> None:
-    assert assign([(0.0, 1.0), (1.0, 2.0)], [Turn(0.0, 1.4, A), Turn(1.4, 3.0, B)]) == [A, B]
+    assert assign_speakers([(0.0, 1.0), (1.0, 2.0)], [Turn(0.0, 1.4, A), Turn(1.4, 3.0, B)]) == [A, B]
 
 
 def test_overlaps_of_one_speaker_add_up() -> None:
     turns = [Turn(0.0, 0.4, A), Turn(0.4, 0.9, B), Turn(0.9, 1.4, A)]
 
-    assert assign([(0.0, 1.3)], turns) == [A]
+    assert assign_speakers([(0.0, 1.3)], turns) == [A]
 
 
 def test_a_tie_goes_to_the_speaker_of_the_word_in_front() -> None:
     turns = [Turn(0.0, 1.0, A), Turn(1.0, 3.0, B), Turn(3.0, 4.0, A)]
 
-    assert assign([(0.5, 1.5)], turns) == [A]
-    assert assign([(1.5, 2.0), (2.5, 3.5)], turns) == [B, B]
-    assert assign([(0.0, 0.5), (0.5, 1.5)], turns) == [A, A]
+    assert assign_speakers([(0.5, 1.5)], turns) == [A]
+    assert assign_speakers([(1.5, 2.0), (2.5, 3.5)], turns) == [B, B]
+    assert assign_speakers([(0.0, 0.5), (0.5, 1.5)], turns) == [A, A]
 
 
 def test_a_word_outside_any_turn_goes_to_the_nearest_edge_and_not_to_the_nearest_middle() -> None:
     turns = [Turn(0.0, 60.0, A), Turn(61.5, 62.0, B)]
 
-    assert assign([(60.2, 60.4)], turns) == [A]
-    assert assign([(61.0, 61.3)], turns) == [B]
+    assert assign_speakers([(60.2, 60.4)], turns) == [A]
+    assert assign_speakers([(61.0, 61.3)], turns) == [B]
 
 
 def test_a_word_far_from_any_turn_stays_with_the_speaker_in_front() -> None:
     far = 10.0 + NEAREST_TURN_SECONDS
     turns = [Turn(0.0, 1.0, A), Turn(2.0, 10.0, B), Turn(far + 2.1, far + 3.0, A)]
 
-    assert assign([(9.0, 9.5), (far + 0.5, far + 1.0)], turns) == [B, B]
+    assert assign_speakers([(9.0, 9.5), (far + 0.5, far + 1.0)], turns) == [B, B]
 
 
 def test_the_first_words_have_a_speaker_however_far_the_first_turn_is() -> None:
-    assert assign([(0.0, 0.5), (20.0, 21.0)], [Turn(20.0, 21.0, A)]) == [A, A]
+    assert assign_speakers([(0.0, 0.5), (20.0, 21.0)], [Turn(20.0, 21.0, A)]) == [A, A]
 
 
 def test_a_word_without_length_goes_to_the_turn_that_it_lies_in() -> None:
-    assert assign([(0.5, 0.5), (2.0, 2.0)], [Turn(0.0, 1.0, A), Turn(1.5, 3.0, B)]) == [A, B]
+    assert assign_speakers([(0.5, 0.5), (2.0, 2.0)], [Turn(0.0, 1.0, A), Turn(1.5, 3.0, B)]) == [A, B]
 
 
 def test_without_turns_nobody_is_named() -> None:
-    assert assign([(0.0, 0.5)], []) == [None]
+    assert assign_speakers([(0.0, 0.5)], []) == [None]
     assert told(merge(transcript(segment(words("one two"))), diarization())) == [(None, "one two")]
 
 
@@ -328,7 +328,7 @@ def test_the_sweep_looks_at_words_and_turns_a_bounded_number_of_times(count: int
     turns = CountingTurns([Turn(index * 1.0, index + 0.8, A if index % 2 else B) for index in range(count)])
     spoken = [(index / 3, index / 3 + 0.3) for index in range(3 * count)]
 
-    assert len(assign(spoken, turns)) == 3 * count
+    assert len(assign_speakers(spoken, turns)) == 3 * count
     assert turns.looks < 8 * (len(spoken) + count)
 
 

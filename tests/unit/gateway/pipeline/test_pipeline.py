@@ -35,9 +35,10 @@ from careca.types import (
     StageState,
     TranscriptionOptions,
 )
-from careca_gateway.pipeline.pipeline import ANSWER_SECONDS, Found, Pipeline, StageResult
-from careca_gateway.request import AudioSelection, Completed, Deadline, DiarizationRequest, Request
-from careca_gateway.storage.store import DecodedAudio, HeldRecording, StoredAudio
+from careca_gateway.pipeline.pipeline import ANSWER_SECONDS, Pipeline
+from careca_gateway.pipeline.port import Found, StageResult
+from careca_gateway.request import AudioSelection, Completed, Deadline, DiarizationRequest, PipelineEvent, Request
+from careca_gateway.storage.held_recording import DecodedAudio, HeldRecording, StoredAudio
 
 RECORDING = cast("HeldRecording", object())
 AUDIO = StoredAudio(Digest("b" * 64, 64_000), Path("audio.s16"))
@@ -69,7 +70,7 @@ class Decode:
         emit(0.5)
         if self.failure:
             raise self.failure
-        audio = (AUDIO,) if sound == REQUEST.sound else (AUDIO, OTHER_AUDIO)
+        audio = (AUDIO,) if sound == REQUEST.selection else (AUDIO, OTHER_AUDIO)
         return StageResult(DecodedAudio(audio, (NOTICE,)), self.cached)
 
 
@@ -128,7 +129,7 @@ class Merge:
         parts = ("None" if each is None else ", ".join(each) for each in (found.transcripts, found.diarizations))
         return StageResult(" + ".join(parts), cached=False)
 
-    def conclude(self, merged: str, reports: tuple[StageReport, ...]) -> str:
+    def add_reports(self, merged: str, reports: tuple[StageReport, ...]) -> str:
         return merged
 
 
@@ -166,7 +167,7 @@ class Course:
             merger=Merge(),
             observer=self.counts,
         )
-        self.events: list[Progress | Segment | Completed[str]] = []
+        self.events: list[PipelineEvent | Completed[str]] = []
 
     async def run(self) -> Completed[str]:
         async with aclosing(self.pipeline.run(self.request, RECORDING, Deadline())) as events:

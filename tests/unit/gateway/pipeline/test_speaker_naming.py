@@ -14,9 +14,9 @@ from careca.types import Diarization, Speaker, Turn, Voice
 from careca_gateway.pipeline.speaker_naming import (
     KnownVoice,
     apply_names,
+    best_similarity,
     check_comparable,
-    cosine,
-    nearest,
+    cosine_similarity,
     recognize_speakers,
 )
 
@@ -114,10 +114,10 @@ def test_no_name_is_given_twice_or_to_a_voice_that_is_not_alike_whatever_is_hear
     voices = dict(whom)
     for speaker in speakers:
         if speaker.name:
-            assert speaker.similarity == cosine(speaker.embedding, voices[speaker.name].embedding) >= least
+            assert speaker.similarity == cosine_similarity(speaker.embedding, voices[speaker.name].embedding) >= least
     free = [each for each in whom if each.name not in given_names]
     unnamed = [speaker for speaker in speakers if not speaker.name]
-    assert all(cosine(one.embedding, other.voice.embedding) < least for one in unnamed for other in free)
+    assert all(cosine_similarity(one.embedding, other.voice.embedding) < least for one in unnamed for other in free)
 
 
 def test_the_order_in_which_people_are_known_changes_nothing_but_ties() -> None:
@@ -157,7 +157,7 @@ def test_where_no_voice_was_heard_none_is_of_another_model() -> None:
 def test_the_nearest_voice_is_the_most_alike_one() -> None:
     (speaker,) = heard(0)
 
-    assert nearest(speaker, people(ana=120, bob=60, eve=180)) == pytest.approx(0.5)
+    assert best_similarity(speaker, people(ana=120, bob=60, eve=180)) == pytest.approx(0.5)
 
 
 def test_turns_are_those_of_names_and_speakers_keep_their_labels() -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from careca.errors import CarecaError, InternalError, InvalidRequest, OutOfMemory, Overloaded, Unavailable
 from careca.types import Digest, Progress, Segment, Stage
-from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.pipeline.port import StageResult
 from careca_gateway.request import Deadline, PipelineEvent
+from careca_gateway.stages import retrying
 from careca_gateway.stages.retrying import RetryingStage
-from careca_gateway.storage.store import StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
 
 AUDIO = StoredAudio(Digest("b" * 64, 64_000), Path("audio.s16"))
 HELLO, AGAIN = Segment(0.0, 1.0, "hello"), Segment(1.0, 2.0, "again")
@@ -37,7 +38,7 @@ class Tries:
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying_stages, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retrying, "WAIT_SECONDS", 0.01)
 
 
 async def told(stage: Tries, *, patience_seconds: float = 60.0, deadline: Deadline = NEVER) -> list[object]:

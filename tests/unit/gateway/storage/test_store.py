@@ -18,7 +18,8 @@ from careca.types import AudioTracks, ChannelMode, Digest, Notice
 from careca_gateway.request import AudioSelection
 from careca_gateway.storage import store as store_module
 from careca_gateway.storage.decoded_record import DecodedRecord
-from careca_gateway.storage.store import Store, StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
+from careca_gateway.storage.store import Store
 from careca_gateway.storage.upload import Upload
 from support.fakes import digest_of
 
@@ -73,7 +74,7 @@ def put_audio(
         for draft, data in zip(drafts, pcm, strict=False):
             draft.write_bytes(data)
         note = DecodedRecord(tuple(digest_of(data) for data in pcm), notices)
-        audio = held.keep_audio(sound, drafts, note).audio
+        audio = held.store_audio(sound, drafts, note).audio
         for each in audio:
             os.utime(each.path, (time.time() - age,) * 2)
         return [each.path for each in audio]
@@ -91,7 +92,7 @@ def known(store: Store, digest: Digest, sound: AudioSelection = MIX) -> bool:
 
 
 def drafts(store: Store) -> list[Path]:
-    return list(store.drafts.iterdir())
+    return list(store.files.drafts.iterdir())
 
 
 def test_what_was_sent_is_known_afterwards_and_reads_back(store: Store) -> None:
@@ -126,7 +127,9 @@ def test_a_recording_survives_a_restart(tmp_path: Path) -> None:
 def test_only_this_user_can_read_what_is_stored(store: Store) -> None:
     put(store, DATA)
 
-    assert [oct(folder.stat().st_mode & 0o077) for folder in store.root.iterdir() if folder.is_dir()] == ["0o0"] * 4
+    assert [oct(folder.stat().st_mode & 0o077) for folder in store.files.root.iterdir() if folder.is_dir()] == [
+        "0o0"
+    ] * 4
 
 
 def test_bytes_that_are_not_what_was_announced_leave_nothing_behind(store: Store) -> None:
@@ -209,7 +212,7 @@ def test_an_upload_is_not_closed_under_a_thread_that_writes(tmp_path: Path) -> N
 def test_the_audio_of_a_recording_is_found_again_even_without_the_recording(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
 
     with store.hold(digest) as recording:
         assert recording.known(MIX)
@@ -239,7 +242,7 @@ def test_the_channels_of_a_recording_are_kept_in_order_beside_its_mix(store: Sto
 def test_what_was_decoded_in_one_mode_is_not_known_in_the_other_without_the_recording(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE)
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
 
     assert known(store, digest, SEPARATE)
     assert not known(store, digest, MIX)
@@ -256,7 +259,7 @@ def test_every_choice_of_tracks_has_its_own_audio(store: Store) -> None:
         [OTHER_AUDIO],
         [AUDIO, OTHER_AUDIO],
     ]
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
     assert not known(store, digest, AudioSelection(audio_track=1))
     assert not known(store, digest, AudioSelection(ChannelMode.SEPARATE, 2))
 
@@ -278,7 +281,7 @@ def test_what_the_decoder_noticed_is_kept_with_the_audio(tmp_path: Path) -> None
 def test_a_note_of_an_earlier_version_counts_as_none_and_is_replaced(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    note = store.decoded / f"{digest.sha256}.mix.json"
+    note = store.files.decoded / f"{digest.sha256}.mix.json"
     note.write_text(json.dumps([asdict(digest_of(AUDIO))]))
 
     assert stored(store, digest) == ()
@@ -292,14 +295,14 @@ def test_a_job_keeps_the_audio_of_the_tracks_that_it_is_about(tmp_path: Path) ->
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
 
     store.sweep(frozenset({digest.sha256}))
 
     with store.hold(digest) as recording:
         recording.require(EACH)
     store.sweep()
-    assert list(store.audio.iterdir()) == list(store.decoded.iterdir()) == []
+    assert list(store.files.audio.iterdir()) == list(store.files.decoded.iterdir()) == []
 
 
 def test_channels_of_which_one_is_gone_are_not_used_and_forgotten(store: Store) -> None:
@@ -311,7 +314,7 @@ def test_channels_of_which_one_is_gone_are_not_used_and_forgotten(store: Store) 
         assert recording.stored_audio(SEPARATE) is None
     store.sweep()
 
-    assert list(store.decoded.iterdir()) == []
+    assert list(store.files.decoded.iterdir()) == []
 
 
 def test_all_channels_that_a_request_holds_stay(tmp_path: Path) -> None:
@@ -349,7 +352,7 @@ def test_audio_that_was_cut_short_on_disk_is_not_used(store: Store) -> None:
 def test_a_damaged_note_counts_as_none(store: Store, note: str) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.decoded / f"{digest.sha256}.mix.json").write_text(note)
+    (store.files.decoded / f"{digest.sha256}.mix.json").write_text(note)
 
     with store.hold(digest) as recording:
         assert recording.stored_audio(MIX) is None
@@ -375,7 +378,7 @@ def test_what_nobody_used_for_long_goes(tmp_path: Path) -> None:
     assert not known(store, old)
     assert known(store, young)
     assert store.usage().size_bytes == len(DATA) + 1
-    assert list(store.decoded.iterdir()) == []
+    assert list(store.files.decoded.iterdir()) == []
 
 
 def test_what_a_request_holds_stays(tmp_path: Path) -> None:
@@ -492,7 +495,7 @@ def test_a_recording_that_is_there_may_be_worked_on(store: Store) -> None:
 def test_audio_is_enough_to_work_on(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
 
     with store.hold(digest) as recording:
         recording.require(MIX)
@@ -511,7 +514,7 @@ def test_a_recording_that_is_gone_is_missed_by_name(store: Store) -> None:
 @pytest.mark.parametrize("bytes_now", [DATA[:-1], DATA + b"x", b"A" + DATA[1:]])
 def test_a_recording_that_changed_on_disk_is_not_worked_on_and_asked_for_again(store: Store, bytes_now: bytes) -> None:
     digest = put(store, DATA)
-    (store.recordings / digest.sha256).write_bytes(bytes_now)
+    (store.files.recordings / digest.sha256).write_bytes(bytes_now)
 
     with store.hold(digest) as recording, pytest.raises(PreconditionFailed) as caught:
         recording.require(MIX)
@@ -524,7 +527,7 @@ def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(tmp_path: Path
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
 
     store.sweep(frozenset({digest.sha256}))
 
@@ -548,7 +551,7 @@ def test_what_is_let_go_of_while_it_is_asked_what_has_to_stay_is_swept_only_late
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA)
 
-    with store.sparing():
+    with store.files.protect_unpinned():
         assert known(store, digest)  # held and let go of, as a job about it is submitted
         store.sweep()
         assert known(store, digest)

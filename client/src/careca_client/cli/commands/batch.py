@@ -20,7 +20,7 @@ from careca_client.cli.errors import ExitCode, code_of, describe, failures, repo
 from careca_client.cli.options.inputs import STDIN, check_readable, open_stdin
 from careca_client.cli.output import destinations, terminal
 from careca_client.cli.output.progress import Display, open_display
-from careca_client.protocol.transcribe import TranscribeOptions
+from careca_client.protocol.options import TranscribeOptions
 from careca_client.result import TranscriptionResult
 
 

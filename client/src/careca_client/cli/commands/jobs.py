@@ -15,7 +15,8 @@ import typer
 
 from careca.errors import CarecaError, NotFound
 from careca.types import Job, JobState, Notice, Segment
-from careca_client.blocking.client import DEFAULT_TARGET, Client
+from careca_client.access import DEFAULT_TARGET
+from careca_client.blocking.client import Client
 from careca_client.cli import concurrency
 from careca_client.cli.connection import async_client_of, client_of
 from careca_client.cli.errors import EXIT_CODES_HELP, ExitCode, report_error, reporting, worst

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from careca.types import ClearScope
-from careca_client.blocking.client import DEFAULT_TARGET
+from careca_client.access import DEFAULT_TARGET
 from careca_client.cli.connection import client_of
 from careca_client.cli.errors import ExitCode, reporting
 from careca_client.cli.options.common import AsJson, Debug, Gateway, Stages, stages_of

@@ -11,7 +11,7 @@ import typer
 
 from careca.notices import as_line
 from careca.types import Job, JobState, OutputFormat
-from careca_client.blocking.client import DEFAULT_TARGET
+from careca_client.access import DEFAULT_TARGET
 from careca_client.cli.commands.jobs import JobId
 from careca_client.cli.connection import client_of
 from careca_client.cli.errors import ExitCode, code_of_job, describe_job, failures, reporting

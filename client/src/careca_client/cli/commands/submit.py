@@ -12,8 +12,8 @@ from typing import IO, Annotated, Any
 import typer
 
 from careca.types import AudioTracks, ChannelMode, Job, JobPriority
+from careca_client.access import DEFAULT_TARGET
 from careca_client.aio.client import AsyncClient
-from careca_client.blocking.client import DEFAULT_TARGET
 from careca_client.cli import concurrency
 from careca_client.cli.connection import async_client_of
 from careca_client.cli.errors import ExitCode, report_error, reporting, worst
@@ -36,7 +36,7 @@ from careca_client.cli.options.recording import (
 )
 from careca_client.cli.output.following import Follower
 from careca_client.cli.output.progress import Display, open_display
-from careca_client.protocol.transcribe import TranscribeOptions
+from careca_client.protocol.options import TranscribeOptions
 
 EXAMPLES = """\
 Examples:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from careca.types import AudioTracks, ChannelMode, OutputFormat
-from careca_client.blocking.client import DEFAULT_TARGET
+from careca_client.access import DEFAULT_TARGET
 from careca_client.cli.commands.batch import Item, Plan, run
 from careca_client.cli.errors import reporting
 from careca_client.cli.options.common import Debug, Files, Formats, Gateway, Overwrite, Quiet, Submitter

@@ -11,7 +11,7 @@ import typer
 
 from careca.errors import InternalError, InvalidRecording
 from careca.types import Stage, StageState, Voice
-from careca_client.blocking.client import DEFAULT_TARGET
+from careca_client.access import DEFAULT_TARGET
 from careca_client.cli.connection import client_of
 from careca_client.cli.errors import reporting
 from careca_client.cli.options.common import Debug, Gateway, Submitter

@@ -11,7 +11,7 @@ from careca import languages
 from careca.codec.options import MAX_AUDIO_TRACK
 from careca.types import AudioTrack, AudioTracks, ChannelMode
 from careca_client.cli.commands.voices import known_speakers
-from careca_client.protocol.transcribe import TranscribeOptions, build_config
+from careca_client.protocol.options import TranscribeOptions, build_config
 
 
 def _parse_language(text: str) -> str:

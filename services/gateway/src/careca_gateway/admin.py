@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from careca.errors import CarecaError, Unavailable
 from careca.resources.memory import MemoryKeeper, measure
 from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats, Stage
 from careca_gateway.backends.aggregation import aggregate_clearances, aggregate_releases
+from careca_gateway.backends.model_service import ModelServiceClient, ModelServiceReplica
 from careca_gateway.request import Deadline
 from careca_gateway.storage.store import Store, StoreUsage
 
@@ -22,39 +23,6 @@ STATS_SECONDS = 5.0
 """How long to wait for the statistics of a replica. After that the replica counts as unreachable."""
 
 V = TypeVar("V")
-
-
-class ReplicaAdmin(Protocol):
-    """The operations of one replica of a model service. All methods raise ``CarecaError``."""
-
-    address: str
-    """Host and port."""
-
-    async def stats(self, deadline: Deadline) -> ModelServiceStats:
-        """Returns the current statistics."""
-
-    async def clear_cache(self, scope: ClearScope, deadline: Deadline) -> tuple[CacheClearance, MemoryRelease]:
-        """Clears the cache. The scope ``ALL`` also unloads the models."""
-
-    async def release_memory(self, deadline: Deadline) -> MemoryRelease:
-        """Unloads the models."""
-
-
-class ModelServiceAdmin(Protocol):
-    """All replicas of a model service."""
-
-    def replicas(self) -> Sequence[ReplicaAdmin]:
-        """Returns all replicas, the best one to call first. Unavailable replicas are included."""
-
-    async def available(self) -> Sequence[ReplicaAdmin]:
-        """Returns all available replicas, the best one to call first; all replicas if none is available."""
-
-
-class ClearableCache(Protocol):
-    """A cache in this process."""
-
-    def clear(self) -> None:
-        """Removes all entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +41,21 @@ class AdminService:
     Args:
         services: the replicas of each stage's model service.
         store: the recordings.
-        result_cache: the gateway's cache of results. It is cleared when the gateway releases memory.
+        clear_results: clears the gateway's cache of results, when the gateway releases memory.
         memory: releases the memory of this process.
     """
 
     def __init__(
         self,
-        services: Mapping[Stage, ModelServiceAdmin],
+        services: Mapping[Stage, ModelServiceClient[Any, Any]],
         *,
         store: Store,
-        result_cache: ClearableCache,
+        clear_results: Callable[[], None],
         memory: MemoryKeeper,
     ) -> None:
         self._services = services
         self._store = store
-        self._result_cache = result_cache
+        self._clear_results = clear_results
         self._memory = memory
 
     @property
@@ -141,10 +109,10 @@ class AdminService:
         return await _call_each(replicas, lambda replica: replica.release_memory(deadline))
 
     async def _release_own(self) -> MemoryRelease:
-        self._result_cache.clear()
+        self._clear_results()
         return await asyncio.to_thread(self._memory.release)
 
-    async def _available_replicas(self, stages: Sequence[Stage]) -> dict[Stage, Sequence[ReplicaAdmin]]:
+    async def _available_replicas(self, stages: Sequence[Stage]) -> dict[Stage, Sequence[ModelServiceReplica]]:
         replicas = await asyncio.gather(*(self._services[stage].available() for stage in stages))
         return dict(zip(stages, replicas, strict=True))
 
@@ -154,17 +122,17 @@ Outcomes = dict[Stage, dict[str, V | CarecaError]]
 
 
 async def _call_each(
-    replicas: Mapping[Stage, Sequence[ReplicaAdmin]], call: Callable[[ReplicaAdmin], Awaitable[V]]
+    replicas: Mapping[Stage, Sequence[ModelServiceReplica]], call: Callable[[ModelServiceReplica], Awaitable[V]]
 ) -> Outcomes[V]:
     """Calls all replicas at the same time."""
 
-    async def call_one(replica: ReplicaAdmin) -> V | CarecaError:
+    async def call_one(replica: ModelServiceReplica) -> V | CarecaError:
         try:
             return await call(replica)
         except CarecaError as error:
             return error
 
-    async def call_stage(several: Sequence[ReplicaAdmin]) -> dict[str, V | CarecaError]:
+    async def call_stage(several: Sequence[ModelServiceReplica]) -> dict[str, V | CarecaError]:
         outcomes = await asyncio.gather(*map(call_one, several))
         return dict(zip((replica.address for replica in several), outcomes, strict=True))
 

@@ -1,4 +1,4 @@
-"""The gateway's own metrics, beside those that every service has."""
+"""The gateway's own metrics, in addition to those of every service."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class DiarizationRequest:
-    """The input of the diarize stage beside the audio."""
+    """The input of the diarize stage in addition to the audio."""
 
     options: DiarizationOptions
     known_speakers: tuple[KnownSpeaker, ...] = ()

@@ -77,7 +77,7 @@ def wire(settings: GatewaySettings) -> Wiring:
     admin = AdminService(
         {Stage.TRANSCRIBE: transcriber, Stage.DIARIZE: diarizer},
         store=store,
-        result_cache=result_builder,
+        clear_results=result_builder.clear,
         memory=memory,
     )
     jobs = None

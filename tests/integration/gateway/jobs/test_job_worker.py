@@ -105,7 +105,7 @@ async def working(
     queue: RedisJobQueue, script: Script, counts: Counts | None = None, **settings: Any
 ) -> AsyncIterator[JobWorker]:
     defaults = {"slots": 4, "interactive_slots": 4, "max_attempts": 3, "patience_seconds": 60.0}
-    one = JobWorker(queue, script, observer=counts or Counts(), job_ended=lambda: None, **(defaults | settings))
+    one = JobWorker(queue, script, metrics=counts or Counts(), job_ended=lambda: None, **(defaults | settings))
     await one.start()
     try:
         yield one

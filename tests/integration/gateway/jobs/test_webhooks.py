@@ -24,6 +24,7 @@ from aiohttp import web
 
 from careca.errors import Unavailable
 from careca.types import Digest, Job, JobPriority, JobState, JobWebhook
+from careca_gateway.jobs.metrics import WEBHOOK_OUTCOMES
 from careca_gateway.jobs.queue.port import DueWebhook
 from careca_gateway.jobs.webhooks import delivery, dispatcher
 from careca_gateway.jobs.webhooks.addresses import CheckedResolver, Lookup
@@ -176,7 +177,7 @@ class Counts:
         self.outcomes: list[str] = []
 
     def webhook_attempted(self, outcome: str, seconds: float) -> None:
-        assert outcome in dispatcher.OUTCOMES
+        assert outcome in WEBHOOK_OUTCOMES
         assert seconds >= 0
         self.outcomes.append(outcome)
 
@@ -241,7 +242,7 @@ async def notifier(
         secret_file=secret_file,
         timeout_seconds=timeout_seconds,
         attempts=attempts,
-        observer=counts,
+        metrics=counts,
     )
     await made.start()
     try:

@@ -22,11 +22,11 @@ from prometheus_client import CollectorRegistry
 
 from careca.errors import InvalidRequest, PreconditionFailed
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, Stage, StageState
-from careca_gateway.jobs.metrics import JobMetrics
+from careca_gateway.jobs.metrics import WEBHOOK_OUTCOMES, JobMetrics
 from careca_gateway.jobs.webhooks import delivery, payloads
 from careca_gateway.jobs.webhooks.addresses import MAX_CHARACTERS, CheckedResolver, check_address, check_url
 from careca_gateway.jobs.webhooks.delivery import DeliveryResult, delay_seconds, interpret_response
-from careca_gateway.jobs.webhooks.dispatcher import OUTCOMES, check_webhook, read_secret
+from careca_gateway.jobs.webhooks.dispatcher import check_webhook, read_secret
 
 SECRET = b"not a real secret"
 PAGE = (Path(__file__).parents[4] / "docs" / "webhooks.md").read_text()
@@ -410,6 +410,6 @@ def test_attempts_are_counted_by_how_they_ended() -> None:
 
     counts = {
         outcome: registry.get_sample_value("careca_webhook_attempt_seconds_count", {"outcome": outcome})
-        for outcome in OUTCOMES
+        for outcome in WEBHOOK_OUTCOMES
     }
     assert counts == {"delivered": 1.0, "failed": 0.0, "given_up": 0.0}

@@ -125,7 +125,6 @@ class AudioCall(Generic[Q, S]):
         return replica
 
     async def _attempt(self, replica: Replica, deadline: Deadline) -> AsyncGenerator[S, None]:
-        """Yields all responses of one call of a replica."""
         requests = _Requests(self._config, self._chunk, self._audio)
         metadata = (*request_id.outgoing(), *tracing.outgoing())
         call = self._method(replica)(requests.messages(), timeout=deadline.remaining(), metadata=metadata)

@@ -12,29 +12,23 @@ from fractions import Fraction
 from typing import BinaryIO, cast
 
 from av.audio.frame import AudioFrame
-from av.audio.layout import AudioLayout
 from av.filter import Graph
 from av.filter.context import FilterContext
 
 from careca_gateway.decoding.crosstalk import Block, CrosstalkGate
-from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, MixedFile, Written
+from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, MixedFile, MonoOutput, Written
 from careca_gateway.decoding.source import RecordingError
 from careca_gateway.decoding.tracks import SINGLE_TRACK_HINT
 
 _BLOCK_BYTES = SAMPLE_RATE * SAMPLE_BYTES  # a second
-_MONO = AudioLayout("mono")
 
 
-class TrackFile:
+class TrackFile(MonoOutput):
     """An output for one track, with all its channels mixed. It can be read again."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.size = 0
-
-    def begin(self, layout: AudioLayout) -> AudioLayout:
-        """Returns mono."""
-        return _MONO
 
     def write(self, channels: Sequence[Block]) -> None:
         """Appends the one channel."""

@@ -22,7 +22,6 @@ SAMPLE_BYTES = 2
 Written = list[tuple[str, int]]
 """The SHA-256 and the size of each file."""
 
-_MONO = AudioLayout("mono")
 _MIX = "ask for the channels to be mixed (channel_mode CHANNEL_MODE_MIX, the default)"
 
 
@@ -36,28 +35,28 @@ class Output(Protocol):
         """Appends a block to each channel."""
 
 
-class NullOutput:
-    """Drops the PCM, for tracks that are only measured. Mixes all channels."""
+class MonoOutput:
+    """An output with one channel."""
 
     def begin(self, layout: AudioLayout) -> AudioLayout:
         """Returns mono."""
-        return _MONO
+        return AudioLayout("mono")
+
+
+class NullOutput(MonoOutput):
+    """Drops the PCM, for tracks that are only measured. Mixes all channels."""
 
     def write(self, channels: Sequence[Block]) -> None:
         """Does nothing."""
 
 
-class MixedFile:
+class MixedFile(MonoOutput):
     """Writes all channels, mixed, to one file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._hash = hashlib.sha256()
         self._size = 0
-
-    def begin(self, layout: AudioLayout) -> AudioLayout:
-        """Returns mono."""
-        return _MONO
 
     def write(self, channels: Sequence[Block]) -> None:
         """Appends the one channel."""

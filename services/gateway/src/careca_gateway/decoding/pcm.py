@@ -109,12 +109,11 @@ class PcmWriter:
         self._append_pcm(channels)
 
     def _channels(self, frame: AudioFrame) -> list[memoryview]:
-        # PyAV counts the planes by their pointers, one too many where there are eight.
+        # PyAV counts the planes by their pointers, one too many if there are eight.
         planes = frame.planes[: self._layout.nb_channels]
         return [memoryview(plane)[: frame.samples * SAMPLE_BYTES] for plane in planes]
 
     def _append_pcm(self, channels: Sequence[Block]) -> None:
-        """Appends a block to each channel, all of the same length."""
         self._samples += len(channels[0]) // SAMPLE_BYTES
         if self._max_samples is not None and self._samples > self._max_samples:
             limit = f"{self._max_samples / SAMPLE_RATE:g} seconds"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from careca.auth.caller import Caller, serving
 from careca.errors import DeadlineExceeded
@@ -24,21 +23,8 @@ PipelineFactory = Callable[[Lease, StageResults], RunPipeline[gateway_pb2.Transc
 """Creates the pipeline of a job. Its model stages do not repeat what is in the stage results."""
 
 
-class Attempt(Protocol):
-    """Runs jobs."""
-
-    async def run(self, lease: Lease, progress: JobProgress) -> Outcome:
-        """Runs the job, reports to ``progress``, and stores the result. Raises ``CarecaError``."""
-
-    async def discard(self, lease: Lease, outcome: Outcome) -> None:
-        """Removes the stored result of an attempt that did not end the job."""
-
-    async def clean_up(self, lease: Lease, outcome: Outcome) -> None:
-        """Removes the stored results of earlier attempts when the job has ended with ``outcome``."""
-
-
 class PipelineAttempt:
-    """An ``Attempt`` that runs the gateway's pipeline.
+    """Runs jobs through the gateway's pipeline.
 
     Args:
         store: the recordings.
@@ -67,7 +53,10 @@ class PipelineAttempt:
         self._caller_of = caller_of
 
     async def run(self, lease: Lease, progress: JobProgress) -> Outcome:
-        """Runs the job. Saves what the stages found unless all of them succeeded."""
+        """Runs the job, reports to ``progress``, and stores the result. Raises ``CarecaError``.
+
+        Saves what the stages found unless all of them succeeded.
+        """
         request = await self._specs.unpack(lease.spec)
         stage_results = StageResults(
             self._storage, lease.job.id, expected=any(stage.attempts for stage in lease.job.stages)
@@ -84,12 +73,12 @@ class PipelineAttempt:
         return Outcome(JobState.SUCCEEDED, progress.stages, result_key=key, partial=not whole)
 
     async def discard(self, lease: Lease, outcome: Outcome) -> None:
-        """Removes the stored result."""
+        """Removes the stored result of an attempt that did not end the job."""
         if outcome.result_key:
             await self._results.delete(outcome.result_key)
 
     async def clean_up(self, lease: Lease, outcome: Outcome) -> None:
-        """Removes the results of earlier attempts, whose gateways were lost, or that were retried."""
+        """Removes the results of earlier attempts when the job has ended: of lost gateways, and before retries."""
         if lease.fence > 1 and outcome.result_key:
             await self._results.keep_only(lease.job.id, outcome.result_key)
 

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from careca.errors import (
     Cancelled,
@@ -30,6 +29,7 @@ from careca.types import Job, JobPriority, JobState, StageReport
 from careca.v1 import gateway_pb2
 from careca_gateway.background import cancel_and_wait
 from careca_gateway.jobs.listener import JobListener
+from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.jobs.progress import first_stages, stages_to_repeat
 from careca_gateway.jobs.queue.port import JobQueue, Limits, Submission
 from careca_gateway.jobs.results import JobResults
@@ -46,13 +46,6 @@ Config = gateway_pb2.TranscribeRequest.Config
 _MAX_ID = 128
 
 _log = get_logger(__name__)
-
-
-class CallObserver(Protocol):
-    """Counts calls for metrics."""
-
-    def call_without_job(self) -> None:
-        """A call runs without a job, because no job could be submitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +71,7 @@ class CallRunner:
         limits: how many jobs may wait.
         run_directly: runs a call without a job.
         stopping: returns whether the server is ending the calls because the process stops.
-        observer: counts calls.
+        metrics: counts calls.
     """
 
     def __init__(
@@ -91,7 +84,7 @@ class CallRunner:
         limits: Limits,
         run_directly: RunPipeline[Response],
         stopping: Callable[[], bool],
-        observer: CallObserver,
+        metrics: JobMetrics,
     ) -> None:
         self._queue = queue
         self._worker = worker
@@ -100,7 +93,7 @@ class CallRunner:
         self._limits = limits
         self._run_directly = run_directly
         self._stopping = stopping
-        self._observer = observer
+        self._metrics = metrics
 
     def run_for(self, submitter: str, config: Config) -> RunPipeline[Response]:
         """Returns what runs a call of ``submitter`` with this ``config``, from which its request was decoded."""
@@ -133,7 +126,7 @@ class CallRunner:
             else:
                 recording.release()  # the attempt holds it, and must be able to discard it if it is unusable
                 return await self._wait_for_result(call, job, listener)
-        self._observer.call_without_job()
+        self._metrics.call_without_job()
         return await completed(self._run_directly(call.request, recording, call.deadline), emit)
 
     async def _submit_uncancelled(self, call: _Call) -> Job:

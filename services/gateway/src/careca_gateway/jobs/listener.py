@@ -17,7 +17,7 @@ _NOT_STARTED = (StageState.WAITING, StageState.SKIPPED)
 
 
 class JobListener:
-    """An ``AttemptListener`` that also takes the events of the same job from the queue, which may be older or newer.
+    """Takes the events of an attempt, and of the same job from the queue, which may be older or newer.
 
     Segments are emitted once and in order. The progress of a stage never decreases, also if the job starts again.
 
@@ -45,7 +45,7 @@ class JobListener:
         self.no_attempt.clear()
 
     def attempt_ended(self) -> None:
-        """The attempt has ended."""
+        """The attempt has ended. May be called twice."""
         self.no_attempt.set()
 
     def add(self, event: PipelineEvent) -> None:

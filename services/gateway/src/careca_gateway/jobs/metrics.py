@@ -9,10 +9,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from careca.telemetry.metrics import SECONDS_BUCKETS
 from careca.types import JobPriority, JobState
 from careca_gateway.jobs.queue.port import QueueStats
-from careca_gateway.jobs.webhooks.dispatcher import OUTCOMES
 
 ATTEMPT_OUTCOMES = ("succeeded", "partial", "failed", "refused", "cancelled", "handed_back", "lost")
 """How an attempt at a job may end. Refused means that the request was invalid, for example not a recording."""
+
+WEBHOOK_OUTCOMES = ("delivered", "failed", "given_up")
+"""How an attempt to call a webhook may end. After ``failed`` there is another attempt."""
 
 RECOVERIES = ("waiting", "reclaimed")
 """How jobs are recovered: found waiting at the start, or reclaimed from a gateway that is gone."""
@@ -71,7 +73,7 @@ class JobMetrics:
             self._attempts.labels(outcome)
         for reason in RECOVERIES:
             self._recovered.labels(reason)
-        for outcome in OUTCOMES:
+        for outcome in WEBHOOK_OUTCOMES:
             self._webhook_attempts.labels(outcome)
         self.queue_measured(QueueStats())
 
@@ -96,7 +98,7 @@ class JobMetrics:
         self._without_job.inc()
 
     def webhook_attempted(self, outcome: str, seconds: float) -> None:
-        """Counts an attempt to deliver a webhook. ``outcome`` is one of ``OUTCOMES``."""
+        """Counts an attempt to deliver a webhook. ``outcome`` is one of ``WEBHOOK_OUTCOMES``."""
         self._webhook_attempts.labels(outcome).observe(seconds)
 
     def queue_measured(self, stats: QueueStats) -> None:

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from careca.errors import CarecaError
 from careca.types import JobStage, Progress, Segment, Stage, StageReport, StageState
+from careca_gateway.jobs.listener import JobListener
 from careca_gateway.jobs.queue.port import Lease, Outcome, Update
 from careca_gateway.request import Completed, PipelineEvent
-
-
-class AttemptListener(Protocol):
-    """A call in this process that waits for a job. It gets the events of an attempt here sooner than from the queue."""
-
-    def attempt_started(self) -> None:
-        """An attempt has started. The events that follow are from it."""
-
-    def add(self, event: PipelineEvent) -> None:
-        """Takes an event of the attempt, beginning with its first one."""
-
-    async def complete(self, completed: Completed[Any]) -> None:
-        """Takes the result before it is stored. Returns when storing it no longer delays the answer."""
-
-    def attempt_ended(self) -> None:
-        """The attempt has ended, and the queue knows or is being told how. May be called twice."""
 
 
 def first_stages() -> tuple[JobStage, ...]:
@@ -51,7 +36,7 @@ class JobProgress:
         listener: gets all events; ``None`` if no call waits here.
     """
 
-    def __init__(self, lease: Lease, listener: AttemptListener | None = None) -> None:
+    def __init__(self, lease: Lease, listener: JobListener | None = None) -> None:
         self._lease = lease
         self._listener = listener
         self.completed = False

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 from careca.errors import Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
 from careca.types import Job, JobState
 from careca_gateway.background import RETRY_SECONDS, repeat
-from careca_gateway.jobs.queue.port import JobQueue, QueueStats
+from careca_gateway.jobs.metrics import JobMetrics
+from careca_gateway.jobs.queue.port import JobQueue
 
 LEASE_TIMEOUT_SECONDS = 2.5
 """How long after its last renewal a lease counts as abandoned."""
@@ -23,38 +23,19 @@ STATS_SECONDS = 5.0
 _log = get_logger(__name__)
 
 
-class JobObserver(Protocol):
-    """Counts what happens to jobs, for metrics."""
-
-    def job_attempted(self, outcome: str, seconds: float) -> None:
-        """An attempt ended: succeeded, partial, failed, refused, cancelled, handed_back or lost."""
-
-    def job_recovered(self, reason: str, count: int) -> None:
-        """Jobs were found waiting at the start, or were reclaimed from a worker that is gone."""
-
-    def job_stopped(self, seconds: float) -> None:
-        """The work on a cancelled job stopped that long after this worker learned of it."""
-
-    def queue_measured(self, stats: QueueStats) -> None:
-        """The queue was measured."""
-
-    def queue_unavailable(self) -> None:
-        """The queue could not be measured."""
-
-
 class Reclaimer:
     """Reclaims jobs and measures the queue.
 
     Args:
         queue: the jobs.
         max_attempts: how often a job may be lost with its worker before it fails.
-        observer: counts what is found.
+        metrics: counts what is found.
     """
 
-    def __init__(self, queue: JobQueue, *, max_attempts: int, observer: JobObserver) -> None:
+    def __init__(self, queue: JobQueue, *, max_attempts: int, metrics: JobMetrics) -> None:
         self._queue = queue
         self._max_attempts = max_attempts
-        self._observer = observer
+        self._metrics = metrics
 
     def start(self) -> tuple[asyncio.Task[None], ...]:
         """Starts the tasks. The caller must end them."""
@@ -67,7 +48,7 @@ class Reclaimer:
     async def _reclaim(self) -> None:
         jobs = await self._queue.reclaim(LEASE_TIMEOUT_SECONDS, self._max_attempts)
         if jobs:
-            self._observer.job_recovered("reclaimed", len(jobs))
+            self._metrics.job_recovered("reclaimed", len(jobs))
         for job in jobs:
             _log.warning("a job was left by its worker", job_id=job.id, state=job.state.value, worker=_last_worker(job))
 
@@ -75,9 +56,9 @@ class Reclaimer:
         try:
             stats = await self._queue.stats()
         except (Unavailable, Overloaded):
-            self._observer.queue_unavailable()
+            self._metrics.queue_unavailable()
             raise
-        self._observer.queue_measured(stats)
+        self._metrics.queue_measured(stats)
 
     async def _count_recovered(self) -> None:
         """Reports once how many jobs were waiting when this gateway started."""
@@ -88,7 +69,7 @@ class Reclaimer:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             waiting, running = (stats.by_state.get(state, 0) for state in (JobState.QUEUED, JobState.RUNNING))
-            self._observer.job_recovered("waiting", waiting)
+            self._metrics.job_recovered("waiting", waiting)
             _log.info("jobs recovered at the start", waiting=waiting, running_elsewhere_or_left=running)
             return
 

@@ -79,9 +79,9 @@ def errors_logged() -> Iterator[None]:
         _log.warning("optional work on the store failed", reason=error.reason, error=error.message)
 
 
-def prefix_of(job_id: str) -> str:
-    """Returns the key prefix of a job's results."""
-    return f"{PREFIX}{job_id}/"
+def prefix_of(job_id: str, prefix: str = PREFIX) -> str:
+    """Returns the key prefix of a job's results, or of its other objects."""
+    return f"{prefix}{job_id}/"
 
 
 def job_of(key: str) -> str:

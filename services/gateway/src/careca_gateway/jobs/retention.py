@@ -72,8 +72,8 @@ class JobRetention:
 
     def _remove(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
-            for prefix in (results.prefix_of(job_id), stage_results.prefix_of(job_id)):
-                self._storage.delete_prefix(prefix)
+            for prefix in (results.PREFIX, stage_results.PREFIX):
+                self._storage.delete_prefix(results.prefix_of(job_id, prefix))
 
     def _remove_old_specs(self) -> None:
         """Removes specs that no job can have: a spec is written again whenever a job is submitted with it."""

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from careca.errors import NotFound
 from careca.types import Stage
-from careca_gateway.jobs.results import errors_logged
+from careca_gateway.jobs.results import errors_logged, prefix_of
 from careca_gateway.pipeline.port import ModelStage, StageResult
 from careca_gateway.request import Deadline, PipelineEvent
 from careca_gateway.storage.held_recording import StoredAudio
@@ -36,7 +36,7 @@ class StageResults:
 
     def __init__(self, storage: ObjectStorage, job_id: str, *, expected: bool) -> None:
         self._storage = storage
-        self._prefix = prefix_of(job_id)
+        self._prefix = prefix_of(job_id, PREFIX)
         self._expected = expected
         self._found: dict[str, Message] = {}
 
@@ -98,8 +98,3 @@ class ResumingStage(Generic[O, M]):
                 if isinstance(event, StageResult):
                     self._results.add(name, event.message)
                 yield event
-
-
-def prefix_of(job_id: str) -> str:
-    """Returns the key prefix of a job's stage results."""
-    return f"{PREFIX}{job_id}/"

@@ -86,7 +86,7 @@ class Jobs:
             interactive_slots=settings.max_requests,
             max_attempts=settings.job_max_attempts,
             patience_seconds=patience,
-            observer=metrics,
+            metrics=metrics,
             job_ended=parts.job_ended,
         )
         metrics.watch_work(lambda: self._worker.in_flight)
@@ -99,7 +99,7 @@ class Jobs:
             limits=limits,
             run_directly=parts.run_directly,
             stopping=self._stopping,
-            observer=metrics,
+            metrics=metrics,
         )
         self.service = JobService(
             queue=queue,
@@ -126,7 +126,7 @@ class Jobs:
             secret_file=settings.webhook_secret_file,
             timeout_seconds=settings.webhook_timeout_seconds,
             attempts=settings.webhook_attempts,
-            observer=metrics,
+            metrics=metrics,
         )
 
     async def start(self) -> None:

@@ -17,10 +17,12 @@ from careca.rpc import request_id
 from careca.telemetry.logs import get_logger
 from careca.types import Job, JobState
 from careca_gateway.background import RETRY_SECONDS, cancel_and_wait, repeat, retry_until_reachable
-from careca_gateway.jobs.attempt import Attempt
-from careca_gateway.jobs.progress import AttemptListener, JobProgress, stages_to_repeat
+from careca_gateway.jobs.attempt import PipelineAttempt
+from careca_gateway.jobs.listener import JobListener
+from careca_gateway.jobs.metrics import JobMetrics
+from careca_gateway.jobs.progress import JobProgress, stages_to_repeat
 from careca_gateway.jobs.queue.port import JobQueue, Lease, Limits, Outcome, Submission
-from careca_gateway.jobs.reclaimer import JobObserver, Reclaimer
+from careca_gateway.jobs.reclaimer import Reclaimer
 
 RENEW_SECONDS = 0.25
 """How often leases are renewed, which is also how soon the worker learns that a job was cancelled."""
@@ -42,7 +44,7 @@ class _RunningJob:
     progress: JobProgress
     slots: asyncio.Semaphore
     """The semaphore to which its slot belongs."""
-    listener: AttemptListener | None
+    listener: JobListener | None
     task: asyncio.Task[None] | None = None
     lost_at: float | None = None
     """When this worker learned that it lost the lease, on the clock of ``time.monotonic``."""
@@ -61,33 +63,33 @@ class JobWorker:
         interactive_slots: how many more jobs run for waiting callers, so that batch jobs do not block them.
         max_attempts: how often a job may be lost with its worker before it fails.
         patience_seconds: how long an attempt is retried while the store is unavailable.
-        observer: counts what happens.
+        metrics: counts what happens.
         job_ended: is called after each attempt, so that memory can be released.
     """
 
     def __init__(
         self,
         queue: JobQueue,
-        attempt: Attempt,
+        attempt: PipelineAttempt,
         *,
         slots: int,
         interactive_slots: int,
         max_attempts: int,
         patience_seconds: float,
-        observer: JobObserver,
+        metrics: JobMetrics,
         job_ended: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._attempt = attempt
         self._slots = asyncio.Semaphore(slots)
         self._interactive_slots = asyncio.Semaphore(interactive_slots)
-        self._reclaimer = Reclaimer(queue, max_attempts=max_attempts, observer=observer)
+        self._reclaimer = Reclaimer(queue, max_attempts=max_attempts, metrics=metrics)
         self._patience_seconds = patience_seconds
-        self._observer = observer
+        self._metrics = metrics
         self._job_ended = job_ended
         self._name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._running: dict[str, _RunningJob] = {}
-        self._listeners: dict[str, AttemptListener] = {}
+        self._listeners: dict[str, JobListener] = {}
         """By the name of the call that waits."""
         self._loops: list[asyncio.Task[None]] = []
         self._draining = False
@@ -110,7 +112,7 @@ class JobWorker:
         ]
 
     @contextmanager
-    def listen(self, caller: str, listener: AttemptListener) -> Iterator[None]:
+    def listen(self, caller: str, listener: JobListener) -> Iterator[None]:
         """In this context, ``listener`` gets the events of attempts that start here for a job of ``caller``."""
         self._listeners[caller] = listener
         try:
@@ -194,7 +196,7 @@ class JobWorker:
             with bound_contextvars(request_id=lease.job.request_id or request_id.new(), job_id=lease.job.id):
                 outcome = await self._run_to_end(job)
                 seconds = time.monotonic() - job.started
-                self._observer.job_attempted(outcome, seconds)
+                self._metrics.job_attempted(outcome, seconds)
                 _log.info(
                     "job attempt ended",
                     outcome=outcome,
@@ -218,7 +220,7 @@ class JobWorker:
         except asyncio.CancelledError:
             if job.lost_at is None:
                 return await self._hand_back(job)
-            self._observer.job_stopped(time.monotonic() - job.lost_at)
+            self._metrics.job_stopped(time.monotonic() - job.lost_at)
             return "cancelled"
         except CarecaError as error:
             outcome = _failure(job.progress, error)

@@ -160,7 +160,6 @@ def _is_unspaced(text: str, language: str) -> bool:
 
 
 def _untimed_words(segment: Segment) -> tuple[Word, ...]:
-    """Returns the words of a segment without word times."""
     return tuple(Word(text) for text in segment.text.split())
 
 
@@ -231,7 +230,6 @@ def _utterances(
 
 
 def _utterance(words: Sequence[_TimedWord], speaker: str | None) -> Utterance:
-    """Returns one utterance of ``words``."""
     return Utterance(
         start=words[0].start,
         end=max(word.end for word in words),

@@ -1,4 +1,4 @@
-"""Notices: what a person should know about a recording beside its result. Pure functions.
+"""Notices: what a person should know about a recording in addition to its result. Pure functions.
 
 Notices about the recording itself, such as damage, come from the decoder. The notices here follow from the request and
 from what the models found. If a model stage failed, the notices that need it are omitted. Sequences have one entry for

@@ -79,7 +79,6 @@ class SpeakerRecognitionStage:
     async def _known_voice(
         self, speaker: KnownSpeaker, field: str, skip_cache: bool, deadline: Deadline
     ) -> StageResult[KnownVoice]:
-        """Returns the voice of a known speaker."""
         if isinstance(speaker.reference, Voice):
             return StageResult(KnownVoice(speaker.name, speaker.reference), cached=True)
         with _errors_of(speaker.name, field):

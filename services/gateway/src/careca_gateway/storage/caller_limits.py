@@ -1,4 +1,4 @@
-"""The limits for recordings in the current caller's token, beside the gateway's own limits."""
+"""The limits for recordings in the current caller's token, in addition to the gateway's own limits."""
 
 from __future__ import annotations
 

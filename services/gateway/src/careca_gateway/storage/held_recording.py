@@ -110,7 +110,7 @@ class HeldRecording:
 
     def fetch(self) -> None:
         """Fetches the recording from the shared store if it is not here. Raises as ``require`` does."""
-        if not self.path.exists() and not self._fetch_recording():
+        if not self._fetch_file(self.path, lambda shared, draft: shared.fetch_recording(self.digest, draft)):
             raise PreconditionFailed(
                 f"the recording {self.digest.sha256} is no longer in the store: upload it again",
                 reason="RECORDING_MISSING",
@@ -170,14 +170,19 @@ class HeldRecording:
         if self._shared:
             self._shared.put_recording(self.digest, self.path)
 
-    def _fetch_recording(self) -> bool:
-        """Fetches the recording from the shared store. Returns whether that was possible."""
+    def _fetch_file(self, path: Path, fetch: Callable[[SharedStore, Path], bool]) -> bool:
+        """Fetches a file from the shared store if it is not here. Returns whether it is here now."""
+        if path.exists():
+            return True
+        if not self._shared:
+            return False
         with disk_space(), self._files.draft() as draft:
-            if self._shared and self._shared.fetch_recording(self.digest, draft):
+            if not fetch(self._shared, draft):
+                return False
+            if path == self.path:
                 self._check_content(draft)
-                draft.replace(self.path)
-                return True
-        return False
+            draft.replace(path)
+        return True
 
     def _check_content(self, path: Path) -> None:
         """Removes the recording and raises ``PreconditionFailed`` if the file at ``path`` has other bytes."""
@@ -190,14 +195,7 @@ class HeldRecording:
             )
 
     def _fetch_audio(self, audio: StoredAudio) -> bool:
-        """Fetches the audio from the shared store if it is not here. Returns whether it is here now."""
-        if audio.path.exists():
-            return True
-        with disk_space(), self._files.draft() as draft:
-            if self._shared and self._shared.fetch_audio(audio.digest, draft):
-                draft.replace(audio.path)
-                return True
-        return False
+        return self._fetch_file(audio.path, lambda shared, draft: shared.fetch_audio(audio.digest, draft))
 
     def _pin_audio(self, record: DecodedRecord | None) -> tuple[StoredAudio, ...]:
         """Returns the audio that ``record`` lists, pinned from now on."""

@@ -115,7 +115,6 @@ class SharedStore:
     def _removable(
         self, files: Iterable[StoredObject], needed: frozenset[str], marks: Mapping[str, float]
     ) -> Iterator[str]:
-        """Yields the keys of the files to remove."""
         used = {file: max(file.modified_unix, marks.get(file.key, 0.0)) for file in files}
         excess = sum(file.size_bytes for file in used) - self._max_bytes
         now = time.time()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 from yarl import URL
@@ -14,13 +13,11 @@ from careca.errors import PreconditionFailed
 from careca.settings import variable_name
 from careca.telemetry.logs import get_logger
 from careca_gateway.background import cancel_and_wait, repeat, retry_until_reachable
+from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.jobs.queue.notifications import Wakeup
 from careca_gateway.jobs.queue.port import DueWebhook, JobQueue
 from careca_gateway.jobs.webhooks.addresses import check_url
 from careca_gateway.jobs.webhooks.delivery import DeliveryResult, WebhookSender, delay_seconds
-
-OUTCOMES = ("delivered", "failed", "given_up")
-"""How an attempt may end. After ``failed`` there is another attempt."""
 
 MAX_DELIVERIES = 64
 """How many webhooks are delivered at the same time."""
@@ -43,13 +40,6 @@ _DISABLED = (
 )
 
 _log = get_logger(__name__)
-
-
-class WebhookObserver(Protocol):
-    """Counts webhooks for metrics."""
-
-    def webhook_attempted(self, outcome: str, seconds: float) -> None:
-        """An attempt ended with one of ``OUTCOMES``."""
 
 
 def read_secret(path: Path | None) -> bytes:
@@ -83,7 +73,7 @@ class WebhookDispatcher:
         secret_file: contains the secret. It is read for each delivery, so that it can be changed.
         timeout_seconds: the timeout of an attempt.
         attempts: the number of attempts before a webhook is given up.
-        observer: counts attempts.
+        metrics: counts attempts.
     """
 
     def __init__(
@@ -94,14 +84,14 @@ class WebhookDispatcher:
         secret_file: Path | None,
         timeout_seconds: float,
         attempts: int,
-        observer: WebhookObserver,
+        metrics: JobMetrics,
     ) -> None:
         self._queue = queue
         self._sender = sender
         self._secret_file = secret_file
         self._lease_seconds = timeout_seconds + LEASE_MARGIN_SECONDS
         self._attempts = attempts
-        self._observer = observer
+        self._metrics = metrics
         self._wakeup = Wakeup()
         self._disabled = False
         self._task: asyncio.Task[None] | None = None
@@ -199,7 +189,7 @@ class WebhookDispatcher:
                 delay = delay_seconds(attempt, result.retry_after_seconds)
             outcome = "given_up" if delay is None else "failed"
             await retry_until_reachable(lambda: self._queue.webhook_failed(job, result.error, delay), warning)
-        self._observer.webhook_attempted(outcome, seconds)
+        self._metrics.webhook_attempted(outcome, seconds)
         _log.info(
             "webhook attempt ended",
             outcome=outcome,

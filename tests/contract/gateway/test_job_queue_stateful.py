@@ -409,7 +409,7 @@ class Queue(RuleBasedStateMachine):
             self.runner.close()
 
 
-def test_the_queue_keeps_its_promises_in_any_order_of_events(redis_server: RedisServer) -> None:
+def test_the_queue_keeps_its_guarantees_in_any_order_of_events(redis_server: RedisServer) -> None:
     Queue.server = redis_server
     run_state_machine_as_test(
         Queue,

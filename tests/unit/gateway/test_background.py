@@ -10,7 +10,7 @@ from careca.errors import Unavailable
 from careca_gateway.background import cancel_and_wait, repeat
 
 
-async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() -> None:
+async def test_a_step_is_repeated_after_expected_and_unexpected_errors() -> None:
     done = asyncio.Event()
     course: list[Exception | None] = [None, Unavailable("it is away"), ValueError("a fault"), None]
 
@@ -35,7 +35,7 @@ async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() ->
     assert (fault["log_level"], fault["task"], str(fault["exc_info"])) == ("error", "look after things", "a fault")
 
 
-async def test_pauses_are_made_between_steps_and_others_after_a_failure() -> None:
+async def test_the_pause_after_a_failed_step_differs() -> None:
     times: list[float] = []
     loop = asyncio.get_running_loop()
 

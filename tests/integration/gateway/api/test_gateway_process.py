@@ -74,7 +74,7 @@ def test_an_idle_gateway_is_small_and_ends_on_sigterm(gateway: GatewayProcess) -
     assert gateway.stop() == 0
 
 
-async def test_a_gateway_that_hangs_is_noticed_by_who_calls_it(gateway: GatewayProcess) -> None:
+async def test_clients_notice_a_hanging_gateway(gateway: GatewayProcess) -> None:
     keepalive = dict(KEEPALIVE_OPTIONS)
     silent = int(keepalive["grpc.keepalive_time_ms"])
     longest = max(silent + int(keepalive["grpc.keepalive_timeout_ms"]), int(keepalive["grpc.http2.ping_timeout_ms"]))
@@ -112,7 +112,7 @@ async def test_a_large_upload_hardly_grows_the_process(gateway: GatewayProcess) 
     assert max(sizes) - sizes[0] < UPLOAD_GROWTH_BYTES
 
 
-async def test_a_call_outlives_the_gateway_that_is_killed_at_work_on_it(tmp_path: Path) -> None:
+async def test_a_call_survives_the_killed_gateway_that_ran_it(tmp_path: Path) -> None:
     redis_server = RedisServer(tmp_path)
     redis_server.start()
     transcriber, diarizer = ModelService(FakeTranscriberEngine()), ModelService(FakeDiarizerEngine())

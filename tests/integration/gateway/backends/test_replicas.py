@@ -164,7 +164,7 @@ async def refusal(target: str, folder: Path) -> float:
     return refused.value.retry_after_seconds
 
 
-async def test_a_call_goes_to_who_has_fewer_of_our_calls(services: list[ModelService], asker: Asker) -> None:
+async def test_a_call_goes_to_the_replica_with_fewer_calls(services: list[ModelService], asker: Asker) -> None:
     hold(services)
     calls = [asyncio.create_task(asker.ask()) for _ in range(2)]
     await until(lambda: inferences(services) == [1, 1])
@@ -179,9 +179,7 @@ async def test_a_call_goes_to_who_has_fewer_of_our_calls(services: list[ModelSer
     await asyncio.gather(*calls)
 
 
-async def test_who_drains_gets_no_calls_and_gets_them_again_once_it_is_back(
-    services: list[ModelService], asker: Asker
-) -> None:
+async def test_a_draining_replica_gets_no_calls_until_it_is_back(services: list[ModelService], asker: Asker) -> None:
     await services[0].stop()
     for _ in range(6):
         await asker.ask()
@@ -196,7 +194,7 @@ async def test_who_drains_gets_no_calls_and_gets_them_again_once_it_is_back(
     await asyncio.gather(*calls)
 
 
-async def test_who_says_that_it_is_full_is_not_asked_while_another_is_not(
+async def test_a_full_replica_gets_no_calls_while_another_has_room(
     services: list[ModelService], asker: Asker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -224,7 +222,7 @@ async def test_who_says_that_it_is_full_is_not_asked_while_another_is_not(
         assert inferences(services)[0] == 1
 
 
-async def test_what_a_full_one_refuses_is_computed_by_one_with_room_and_nobody_notices(
+async def test_a_call_refused_by_a_full_replica_goes_to_another_one(
     services: list[ModelService], asker: Asker, tmp_path: Path
 ) -> None:
     hold(services)
@@ -241,7 +239,7 @@ async def test_what_a_full_one_refuses_is_computed_by_one_with_room_and_nobody_n
         assert inferences(services) == [1, 2]
 
 
-async def test_where_all_are_full_the_one_says_when_to_come_back_that_has_room_the_soonest(
+async def test_if_all_replicas_are_full_the_shortest_retry_time_is_returned(
     services: list[ModelService], longer: ModelService, tmp_path: Path
 ) -> None:
     both = [services[0], longer]
@@ -258,7 +256,7 @@ async def test_where_all_are_full_the_one_says_when_to_come_back_that_has_room_t
         assert inferences(both) == [1, 1], "they had these before"
 
 
-async def test_where_one_is_full_and_the_other_away_the_refusal_stands(
+async def test_if_one_replica_is_full_and_the_other_unavailable_the_call_is_refused(
     services: list[ModelService], asker: Asker, tmp_path: Path
 ) -> None:
     async with full(services[0], tmp_path):
@@ -271,7 +269,7 @@ async def test_where_one_is_full_and_the_other_away_the_refusal_stands(
         assert refused.value.retry_after_seconds
 
 
-async def test_who_goes_away_while_it_works_is_replaced_and_nothing_is_told_twice(tmp_path: Path) -> None:
+async def test_a_replica_that_fails_during_a_call_is_replaced_without_repeated_segments(tmp_path: Path) -> None:
     engine = HesitantEngine()
     engine.may_go_on.clear()
     service = ModelService(engine)
@@ -290,7 +288,7 @@ async def test_who_goes_away_while_it_works_is_replaced_and_nothing_is_told_twic
     await service.stop()
 
 
-async def test_what_a_service_refuses_is_not_asked_of_others(services: list[ModelService], asker: Asker) -> None:
+async def test_an_invalid_request_is_not_sent_to_other_replicas(services: list[ModelService], asker: Asker) -> None:
     for service in services:
         service.engine.failures = [OutOfMemory("too much")]
 
@@ -300,7 +298,7 @@ async def test_what_a_service_refuses_is_not_asked_of_others(services: list[Mode
     assert sum(inferences(services)) == 1
 
 
-async def test_a_new_address_of_a_name_gets_calls_and_one_that_is_gone_keeps_those_it_has(
+async def test_new_addresses_get_calls_and_removed_ones_keep_theirs(
     services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("careca_gateway.backends.replicas.LOOK_UP_SECONDS", 0.05)
@@ -330,7 +328,7 @@ async def test_a_new_address_of_a_name_gets_calls_and_one_that_is_gone_keeps_tho
     assert set(asked) == {("transcriber", 50052)}
 
 
-async def test_a_name_that_nobody_knows_any_more_keeps_its_addresses(
+async def test_a_name_that_cannot_be_resolved_keeps_its_addresses(
     services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("careca_gateway.backends.replicas.LOOK_UP_SECONDS", 0.02)
@@ -364,7 +362,7 @@ def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     process.wait()
 
 
-async def test_a_process_that_hangs_gets_no_calls_while_another_answers_and_gets_them_again_when_it_goes_on(
+async def test_a_hanging_process_gets_no_calls_until_it_answers_again(
     hanging: tuple[subprocess.Popen[bytes], int], services: list[ModelService], tmp_path: Path
 ) -> None:
     process, port = hanging

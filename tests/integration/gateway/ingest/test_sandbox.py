@@ -105,7 +105,7 @@ def confined(folder: Path, code: str, *, before: str = "", port: int = 1) -> sub
 
 
 @pytest.mark.parametrize("what", ATTEMPTS)
-def test_a_confined_process_can_do_nothing_but_decode(what: str, tmp_path: Path) -> None:
+def test_a_sandboxed_process_can_only_decode(what: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         done = confined(tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", port=server.getsockname()[1])
         server.setblocking(False)
@@ -135,7 +135,7 @@ def test_a_confined_process_can_do_nothing_but_decode(what: str, tmp_path: Path)
         "make its memory executable",
     ],
 )
-def test_a_process_that_is_not_confined_can_do_it(what: str, tmp_path: Path) -> None:
+def test_a_process_without_the_sandbox_can_do_it(what: str, tmp_path: Path) -> None:
     """So that the attempts are what they say."""
     done = confined(
         tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", before="sandbox.enter_sandbox = lambda *_: []"
@@ -144,7 +144,7 @@ def test_a_process_that_is_not_confined_can_do_it(what: str, tmp_path: Path) -> 
     assert (done.stdout.strip(), done.returncode) == ("done", 0), done.stderr
 
 
-def test_threads_allocation_and_what_is_open_still_work(tmp_path: Path) -> None:
+def test_threads_memory_and_open_files_still_work(tmp_path: Path) -> None:
     code = """
 heard = []
 threads = [threading.Thread(target=lambda: heard.append(len(bytearray(50_000_000)))) for _ in range(8)]
@@ -171,7 +171,7 @@ def confined_layers_include(layer: str) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_decoder_of_roots_goes_on_as_nobody_without_a_capability(tmp_path: Path) -> None:
+def test_a_decoder_started_by_root_runs_as_nobody_without_capabilities(tmp_path: Path) -> None:
     """Without the filter, which would refuse to tell."""
     code = "print(os.getresuid(), os.getresgid(), os.getgroups(), open('/proc/self/status').read())"
     before = "sandbox._ARCHITECTURES.clear(); sandbox._restrict_access = lambda _: False"
@@ -188,7 +188,7 @@ def test_a_decoder_of_roots_goes_on_as_nobody_without_a_capability(tmp_path: Pat
 @pytest.mark.parametrize(
     "what", ["read a file", "read a file of the system", "make a file", "list a folder", "connect", "bind"]
 )
-def test_where_system_calls_cannot_be_filtered_landlock_still_closes_paths_and_ports(what: str, tmp_path: Path) -> None:
+def test_without_a_system_call_filter_landlock_still_blocks_paths_and_ports(what: str, tmp_path: Path) -> None:
     code = f"print(SECRET in layers, attempt(lambda: {ATTEMPTS[what]}))".replace("SECRET", repr(SECCOMP))
 
     done = confined(tmp_path, code, before="sandbox._ARCHITECTURES.clear()")
@@ -199,7 +199,7 @@ def test_where_system_calls_cannot_be_filtered_landlock_still_closes_paths_and_p
 NO_FILTER = "from careca_gateway.decoding import process, sandbox; sandbox._ARCHITECTURES.clear(); process.main()"
 
 
-async def test_where_confinement_is_required_nothing_is_decoded_without_it(
+async def test_if_the_sandbox_is_required_nothing_is_decoded_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decode_module, "CHILD", ("-c", NO_FILTER))
@@ -215,7 +215,7 @@ async def test_where_confinement_is_required_nothing_is_decoded_without_it(
     await decode(tmp_path, wav(tone(1.0)), "auto")
 
 
-async def test_the_gateway_knows_how_its_decoders_are_confined(
+async def test_the_gateway_knows_the_layers_of_the_sandbox(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert SECCOMP in await Decoder(LIMITS, slots=1).sandbox_layers()
@@ -225,7 +225,7 @@ async def test_the_gateway_knows_how_its_decoders_are_confined(
     assert SECCOMP not in await Decoder(LIMITS, slots=1).sandbox_layers()
 
 
-async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
+async def test_the_sandbox_is_active_before_the_first_byte_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
@@ -339,9 +339,7 @@ PLAYLISTS = {
 
 @pytest.mark.parametrize("how", ["require", "off"])
 @pytest.mark.parametrize("kind", PLAYLISTS)
-async def test_a_list_of_addresses_or_files_leads_nowhere(
-    kind: str, how: str, tmp_path: Path, temptation: Temptation
-) -> None:
+async def test_playlists_are_not_followed(kind: str, how: str, tmp_path: Path, temptation: Temptation) -> None:
     """Neither where the kernel refuses nor where only the decoder does, which must never rely on the kernel."""
     secret = tmp_path / "secret.wav"
     secret.write_bytes(wav(tone(2.0)))
@@ -353,7 +351,7 @@ async def test_a_list_of_addresses_or_files_leads_nowhere(
     assert temptation.hits == []
 
 
-async def test_a_film_that_keeps_its_sound_elsewhere_has_none(tmp_path: Path, temptation: Temptation) -> None:
+async def test_external_sound_of_a_video_is_not_opened(tmp_path: Path, temptation: Temptation) -> None:
     (tmp_path / "secret.mov").write_bytes(recording("mov", "pcm_s16le", 1.0))
     film = recording("mov", "pcm_s16le", 1.0)
     await decode(tmp_path, film, "off")
@@ -390,7 +388,7 @@ def _with_reference(boxes: bytes, reference: bytes) -> bytes:
     return written
 
 
-async def test_pictures_beside_the_sound_are_never_decoded(tmp_path: Path) -> None:
+async def test_video_is_never_decoded(tmp_path: Path) -> None:
     for container, codec in (
         ("mp4", "aac"),
         ("matroska", "flac"),
@@ -402,7 +400,7 @@ async def test_pictures_beside_the_sound_are_never_decoded(tmp_path: Path) -> No
         assert (tmp_path / "audio").stat().st_size == pytest.approx(2 * 16_000 * 2, rel=0.1)
 
 
-def test_only_decoders_of_sound_are_ever_run() -> None:
+def test_only_audio_decoders_are_run() -> None:
     code = "from careca_gateway.decoding import source; print(source._sound_decoders())"
 
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

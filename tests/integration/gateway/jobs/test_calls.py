@@ -90,7 +90,7 @@ async def test_a_call_in_progress_is_seen_as_a_running_job(stack: Stack, caller:
     assert not (await call).result.partial
 
 
-async def test_a_caller_who_goes_away_cancels_the_job_and_frees_both_devices(
+async def test_a_caller_that_leaves_cancels_the_job_and_frees_both_devices(
     stack: Stack, caller: Caller, ana: Submitter
 ) -> None:
     call = await calling(stack, caller)
@@ -103,7 +103,7 @@ async def test_a_caller_who_goes_away_cancels_the_job_and_frees_both_devices(
     assert not (await caller.transcribe(RECORDING)).result.partial
 
 
-async def test_a_caller_is_told_where_somebody_cancels_the_job(stack: Stack, caller: Caller, ana: Submitter) -> None:
+async def test_cancelling_the_job_ends_the_call(stack: Stack, caller: Caller, ana: Submitter) -> None:
     call = await calling(stack, caller)
 
     await ana.cancel(await only_job(ana))
@@ -113,7 +113,7 @@ async def test_a_caller_is_told_where_somebody_cancels_the_job(stack: Stack, cal
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
 
 
-async def test_a_caller_is_told_where_somebody_deletes_the_job(stack: Stack, caller: Caller, ana: Submitter) -> None:
+async def test_deleting_the_job_ends_the_call(stack: Stack, caller: Caller, ana: Submitter) -> None:
     call = await calling(stack, caller)
 
     await ana.delete(await only_job(ana))
@@ -122,9 +122,7 @@ async def test_a_caller_is_told_where_somebody_deletes_the_job(stack: Stack, cal
         await call
 
 
-async def test_a_call_without_time_left_is_a_job_that_failed_by_it(
-    stack: Stack, caller: Caller, ana: Submitter
-) -> None:
+async def test_a_call_past_its_deadline_is_a_failed_job(stack: Stack, caller: Caller, ana: Submitter) -> None:
     hold(stack)
     deadlines = longer_and_longer(0.5)
     while not all(engine.inferences for engine in engines(stack)):
@@ -137,7 +135,7 @@ async def test_a_call_without_time_left_is_a_job_that_failed_by_it(
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
 
 
-async def test_a_failed_call_is_a_failed_job_whose_retry_waits_for_nobody(
+async def test_the_job_of_a_failed_call_can_be_retried_without_a_caller(
     stack: Stack, caller: Caller, ana: Submitter
 ) -> None:
     engines(stack)[0].failures = [InvalidRequest("config.options.beam_size", field="config.options.beam_size")]
@@ -156,7 +154,7 @@ async def test_a_failed_call_is_a_failed_job_whose_retry_waits_for_nobody(
     assert (again.state, again.partial) == (JobState.SUCCEEDED, False)
 
 
-async def test_a_batch_that_takes_all_slots_is_in_no_callers_way(tmp_path: Path, redis_server: RedisServer) -> None:
+async def test_batch_jobs_in_all_slots_do_not_delay_calls(tmp_path: Path, redis_server: RedisServer) -> None:
     settings = {"job_slots": 1}
     async with (
         Stack(tmp_path, redis_server.url, jobs=True, gateway_settings=settings) as stack,
@@ -177,7 +175,9 @@ async def test_a_batch_that_takes_all_slots_is_in_no_callers_way(tmp_path: Path,
         assert [(await somebody.ended(job)).state for job in batch] == [JobState.SUCCEEDED] * 2
 
 
-async def test_a_submitter_of_whom_too_much_waits_is_refused_at_once(tmp_path: Path, redis_server: RedisServer) -> None:
+async def test_a_submitter_with_too_many_waiting_jobs_is_refused_at_once(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     settings = {"job_slots": 1, "max_requests": 1, "max_queued_jobs_per_submitter": 1}
     async with (
         Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url, gateway_settings=settings) as stack,
@@ -200,7 +200,7 @@ async def test_a_submitter_of_whom_too_much_waits_is_refused_at_once(tmp_path: P
 # Where the queue is away
 
 
-async def test_a_call_is_worked_on_without_a_job_where_redis_is_away(
+async def test_a_call_runs_without_a_job_if_redis_is_unavailable(
     stack: Stack, caller: Caller, ana: Submitter, redis_server: RedisServer
 ) -> None:
     redis_server.stop()
@@ -214,7 +214,7 @@ async def test_a_call_is_worked_on_without_a_job_where_redis_is_away(
     assert await ana.list() == ([], "")
 
 
-async def test_a_redis_that_goes_away_fails_no_call_that_goes_on_here(
+async def test_losing_redis_fails_no_running_call(
     stack: Stack, caller: Caller, ana: Submitter, redis_server: RedisServer
 ) -> None:
     call = await calling(stack, caller)
@@ -228,7 +228,7 @@ async def test_a_redis_that_goes_away_fails_no_call_that_goes_on_here(
     assert (await ana.ended(await only_job(ana))).state is JobState.SUCCEEDED
 
 
-async def test_a_caller_who_goes_away_while_redis_is_away_frees_both_devices(
+async def test_a_caller_that_leaves_without_redis_frees_both_devices(
     stack: Stack, caller: Caller, redis_server: RedisServer
 ) -> None:
     call = await calling(stack, caller)
@@ -265,7 +265,7 @@ async def busy(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack
         let_go(stack)
 
 
-async def test_a_call_to_a_busy_gateway_is_worked_on_by_another_and_told_as_ever(busy: Stack, tmp_path: Path) -> None:
+async def test_a_call_to_a_busy_gateway_runs_on_another_with_the_same_events(busy: Stack, tmp_path: Path) -> None:
     async with another(busy, tmp_path / "two") as two, busy.caller() as caller, submitting(two, "ana") as ana:
         txt = codec.encode_format(OutputFormat.TXT)
 
@@ -310,7 +310,7 @@ async def test_an_error_at_another_gateway_reaches_the_caller_with_all_its_detai
         )
 
 
-async def test_a_caller_who_goes_away_stops_the_work_at_another_gateway(busy: Stack, tmp_path: Path) -> None:
+async def test_a_caller_that_leaves_stops_the_work_at_another_gateway(busy: Stack, tmp_path: Path) -> None:
     async with another(busy, tmp_path / "two") as two, busy.caller() as caller, submitting(two, "ana") as ana:
         hold(two)
         call = asyncio.create_task(caller.transcribe(RECORDING, metadata=ANA))
@@ -334,7 +334,7 @@ async def pair(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[tuple
         yield one, two
 
 
-async def test_a_call_that_outlasts_its_gateway_goes_on_elsewhere_and_is_found_by_its_id(
+async def test_a_call_continues_elsewhere_after_its_gateway_and_is_found_by_its_id(
     pair: tuple[Stack, Stack],
 ) -> None:
     one, two = pair
@@ -377,9 +377,7 @@ async def test_the_client_finds_its_call_again(pair: tuple[Stack, Stack]) -> Non
 # One call sent again
 
 
-async def test_a_call_that_is_sent_again_after_its_end_is_answered_from_the_store(
-    stack: Stack, caller: Caller, ana: Submitter
-) -> None:
+async def test_a_repeated_call_is_answered_from_the_store(stack: Stack, caller: Caller, ana: Submitter) -> None:
     first = await caller.transcribe(RECORDING, metadata=named("call-7"))
     await ana.ended(await only_job(ana))
 
@@ -390,9 +388,7 @@ async def test_a_call_that_is_sent_again_after_its_end_is_answered_from_the_stor
     assert len((await ana.list())[0]) == 1
 
 
-async def test_a_failed_call_that_is_sent_again_is_the_same_job_tried_again(
-    stack: Stack, caller: Caller, ana: Submitter
-) -> None:
+async def test_a_repeated_failed_call_retries_the_same_job(stack: Stack, caller: Caller, ana: Submitter) -> None:
     for engine in engines(stack):
         engine.failures = [Overloaded("full", retry_after_seconds=0.1)]
     with pytest.raises(Overloaded):
@@ -406,7 +402,7 @@ async def test_a_failed_call_that_is_sent_again_is_the_same_job_tried_again(
     assert [attempt.outcome for attempt in ended.attempts] == ["OVERLOADED", "SUCCEEDED"]
 
 
-async def test_calls_about_different_things_may_have_one_id(caller: Caller, ana: Submitter) -> None:
+async def test_calls_with_different_content_may_have_the_same_id(caller: Caller, ana: Submitter) -> None:
     answers = [await caller.transcribe(data, metadata=named("trace-1")) for data in (RECORDING, OTHER, THIRD)]
 
     assert [answer.result.recording for answer in answers] == [digest_of(data) for data in (RECORDING, OTHER, THIRD)]
@@ -415,7 +411,7 @@ async def test_calls_about_different_things_may_have_one_id(caller: Caller, ana:
     assert [job.request_id.split("~")[0] for job in jobs] == ["trace-1"] * 3
 
 
-async def test_a_broken_connection_that_is_noticed_late_does_not_cancel_the_call_that_was_sent_again(
+async def test_a_late_cancellation_does_not_cancel_the_repeated_call(
     stack: Stack, caller: Caller, ana: Submitter, redis_server: RedisServer
 ) -> None:
     hold(stack)

@@ -102,7 +102,7 @@ async def found(
     return event.message.model, event.cached
 
 
-async def test_a_short_spec_is_kept_by_the_queue_and_comes_back(blobs: LocalObjectStorage) -> None:
+async def test_a_short_spec_is_inline_and_can_be_unpacked(blobs: LocalObjectStorage) -> None:
     specs = JobSpecs(blobs)
 
     spec = await specs.pack(config(display_name="call.wav"))
@@ -111,7 +111,7 @@ async def test_a_short_spec_is_kept_by_the_queue_and_comes_back(blobs: LocalObje
     assert keys(blobs) == []
 
 
-async def test_a_long_spec_is_kept_in_the_store_and_comes_back(blobs: LocalObjectStorage) -> None:
+async def test_a_long_spec_is_stored_and_can_be_unpacked(blobs: LocalObjectStorage) -> None:
     specs = JobSpecs(blobs)
     known = gateway_pb2.KnownSpeaker(name="Ana", recording=bytes(INLINE_BYTES))
 
@@ -121,7 +121,7 @@ async def test_a_long_spec_is_kept_in_the_store_and_comes_back(blobs: LocalObjec
     assert (await specs.unpack(spec)).known_speakers == (KnownSpeaker("Ana", bytes(INLINE_BYTES)),)
 
 
-async def test_a_long_spec_that_is_gone_is_missed_by_name(blobs: LocalObjectStorage) -> None:
+async def test_a_missing_spec_is_reported(blobs: LocalObjectStorage) -> None:
     specs = JobSpecs(blobs)
     spec = await specs.pack(config(known_speakers=[gateway_pb2.KnownSpeaker(name="Ana", recording=bytes(20_000))]))
     blobs.delete(keys(blobs))
@@ -132,7 +132,7 @@ async def test_a_long_spec_that_is_gone_is_missed_by_name(blobs: LocalObjectStor
     assert caught.value.reason == "SPEC_MISSING"
 
 
-async def test_what_a_stage_found_is_not_computed_again_for_the_same_question(blobs: LocalObjectStorage) -> None:
+async def test_a_saved_stage_result_is_used_for_the_same_audio_and_options(blobs: LocalObjectStorage) -> None:
     model = Model()
     first = StageResults(blobs, "1", expected=False)
     await found(model, first)
@@ -146,7 +146,7 @@ async def test_what_a_stage_found_is_not_computed_again_for_the_same_question(bl
     assert model.runs == 4
 
 
-async def test_what_was_kept_is_dropped_when_the_job_is_whole(blobs: LocalObjectStorage) -> None:
+async def test_saved_stage_results_are_deleted_when_the_job_succeeds(blobs: LocalObjectStorage) -> None:
     results = StageResults(blobs, "1", expected=True)
     await found(Model(), results)
     await results.save()
@@ -157,7 +157,7 @@ async def test_what_was_kept_is_dropped_when_the_job_is_whole(blobs: LocalObject
     assert keys(blobs) == []
 
 
-async def test_a_store_that_is_away_costs_what_would_be_kept_and_no_job(
+async def test_an_unavailable_store_loses_stage_results_and_no_job(
     blobs: LocalObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -173,7 +173,7 @@ async def test_a_store_that_is_away_costs_what_would_be_kept_and_no_job(
     await results.delete()
 
 
-async def test_a_result_comes_back_with_the_forms_that_are_asked_for(blobs: LocalObjectStorage) -> None:
+async def test_a_result_is_returned_with_the_requested_formats(blobs: LocalObjectStorage) -> None:
     results = JobResults(blobs)
     result = Result(DIGEST, DIGEST, 2.0, (), utterances=(Utterance(0.0, 1.0, "hello", "SPEAKER_00"),))
 
@@ -186,14 +186,14 @@ async def test_a_result_comes_back_with_the_forms_that_are_asked_for(blobs: Loca
     assert list(formatted.formats) == [OutputFormat.TXT, OutputFormat.SRT]
 
 
-async def test_a_result_that_is_gone_is_missed_by_name(blobs: LocalObjectStorage) -> None:
+async def test_a_missing_result_is_reported(blobs: LocalObjectStorage) -> None:
     with pytest.raises(NotFound) as caught:
         await JobResults(blobs).get("results/1/1", (), "call")
 
     assert caught.value.reason == "RESULT_MISSING"
 
 
-async def test_of_several_attempts_one_result_stays(blobs: LocalObjectStorage) -> None:
+async def test_only_one_result_of_several_attempts_is_kept(blobs: LocalObjectStorage) -> None:
     results = JobResults(blobs)
     message = codec.encode_result(Result(DIGEST, DIGEST, 2.0, ()))
     await results.put("1", 1, message)
@@ -205,7 +205,7 @@ async def test_of_several_attempts_one_result_stays(blobs: LocalObjectStorage) -
     assert keys(blobs) == sorted([key, other])
 
 
-async def test_jobs_past_their_time_go_with_all_that_is_stored_of_them(
+async def test_expired_jobs_are_removed_with_their_objects(
     blobs: LocalObjectStorage, queue: RedisJobQueue, tmp_path: Path
 ) -> None:
     job = await finished_job(queue)
@@ -222,7 +222,7 @@ async def test_jobs_past_their_time_go_with_all_that_is_stored_of_them(
         await queue.get(job.id)
 
 
-async def test_what_has_no_job_goes_but_nothing_young_and_nothing_of_others(
+async def test_orphans_are_removed_except_young_and_foreign_objects(
     blobs: LocalObjectStorage, queue: RedisJobQueue, tmp_path: Path
 ) -> None:
     job = await finished_job(queue)

@@ -123,7 +123,7 @@ async def ended(queue: RedisJobQueue, job: Job) -> Job:
     return [each.content async for each in queue.watch(job.id) if isinstance(each.content, Job)][-1]
 
 
-async def test_a_job_is_worked_on_and_its_end_told(queue: RedisJobQueue) -> None:
+async def test_a_job_runs_and_its_end_is_reported(queue: RedisJobQueue) -> None:
     script, counts = Script(), Counts()
     async with working(queue, script, counts):
         job = await submit(queue)
@@ -138,7 +138,7 @@ async def test_a_job_is_worked_on_and_its_end_told(queue: RedisJobQueue) -> None
         assert script.tidied == [await queue.result_key(job.id)]
 
 
-async def test_no_more_jobs_than_slots_are_worked_on_at_once(queue: RedisJobQueue) -> None:
+async def test_no_more_jobs_than_slots_run_at_the_same_time(queue: RedisJobQueue) -> None:
     script = Script()
     script.may_end.clear()
     async with working(queue, script, slots=2):
@@ -162,9 +162,7 @@ async def test_a_store_that_is_full_for_a_while_delays_the_job(
     assert (done.state, len(done.attempts), len(script.begun)) == (JobState.SUCCEEDED, 1, 4)
 
 
-async def test_a_store_that_stays_full_fails_the_job_by_name_in_the_end(
-    queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_store_that_stays_full_fails_the_job(queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_PAUSE_SECONDS", 0.01)
     async with working(queue, Script(*[STORE_FULL] * 1000), patience_seconds=0.1):
         done = await ended(queue, await submit(queue))
@@ -181,7 +179,7 @@ async def test_a_store_that_stays_full_fails_the_job_by_name_in_the_end(
         (InvalidRecording("no sound"), "INVALID_RECORDING", "refused"),
     ],
 )
-async def test_what_cannot_get_better_fails_at_once_and_the_worker_goes_on(
+async def test_permanent_errors_fail_at_once_and_the_worker_continues(
     queue: RedisJobQueue, failure: Exception, reason: str, outcome: str
 ) -> None:
     counts = Counts()
@@ -194,7 +192,7 @@ async def test_what_cannot_get_better_fails_at_once_and_the_worker_goes_on(
     assert counts.attempts == {outcome: 1, "succeeded": 1}
 
 
-async def test_a_job_that_is_cancelled_is_heard_of_and_stopped(queue: RedisJobQueue) -> None:
+async def test_a_cancelled_job_is_stopped(queue: RedisJobQueue) -> None:
     script, counts = Script(), Counts()
     script.may_end.clear()
     async with working(queue, script, counts):
@@ -209,7 +207,7 @@ async def test_a_job_that_is_cancelled_is_heard_of_and_stopped(queue: RedisJobQu
         assert (await queue.get(job.id)).state is JobState.CANCELLED
 
 
-async def test_the_end_of_a_job_is_told_when_redis_is_back(queue: RedisJobQueue, redis_server: RedisServer) -> None:
+async def test_the_end_of_a_job_is_reported_when_redis_is_back(queue: RedisJobQueue, redis_server: RedisServer) -> None:
     script, counts = Script(), Counts()
     script.may_end.clear()
     async with working(queue, script, counts):
@@ -226,7 +224,9 @@ async def test_the_end_of_a_job_is_told_when_redis_is_back(queue: RedisJobQueue,
         assert script.discarded == []
 
 
-async def test_it_is_told_whether_the_queue_answers(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_availability_of_the_queue_is_reported(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reclaimer, "STATS_SECONDS", 0.1)
     impatient = RedisJobQueue(redis_server.url, timeout_seconds=0.5)
     counts = Counts()
@@ -256,7 +256,7 @@ class CountingClock(Clock):
         await until(lambda: self.asked >= before + 4)
 
 
-async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
+async def test_the_result_of_a_worker_that_lost_its_lease_is_discarded(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "RENEW_SECONDS", 3600.0)  # it falls silent
@@ -284,7 +284,7 @@ async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
     assert counts.recovered["reclaimed"] == 1
 
 
-async def test_a_worker_that_ends_hands_its_jobs_back_and_takes_no_more(queue: RedisJobQueue) -> None:
+async def test_a_worker_that_closes_hands_its_jobs_back_and_takes_no_more(queue: RedisJobQueue) -> None:
     script, counts = Script(), Counts()
     script.may_end.clear()
     async with working(queue, script, counts, slots=2) as one:
@@ -301,9 +301,7 @@ async def test_a_worker_that_ends_hands_its_jobs_back_and_takes_no_more(queue: R
     assert [attempt.outcome for attempt in (await queue.get(job.id)).attempts] == ["HANDED_BACK"]
 
 
-async def test_a_worker_that_ends_while_redis_is_away_waits_for_it(
-    queue: RedisJobQueue, redis_server: RedisServer
-) -> None:
+async def test_a_worker_that_closes_waits_for_redis(queue: RedisJobQueue, redis_server: RedisServer) -> None:
     script = Script()
     script.may_end.clear()
     async with working(queue, script):
@@ -315,7 +313,7 @@ async def test_a_worker_that_ends_while_redis_is_away_waits_for_it(
     assert (await queue.get(job.id)).state is JobState.QUEUED
 
 
-async def test_jobs_that_wait_when_a_gateway_starts_are_counted_as_recovered(queue: RedisJobQueue) -> None:
+async def test_jobs_that_wait_at_the_start_are_counted_as_recovered(queue: RedisJobQueue) -> None:
     jobs = [await submit(queue, number) for number in range(3)]
     counts = Counts()
     script = Script()
@@ -343,7 +341,7 @@ async def reclaims(monkeypatch: pytest.MonkeyPatch) -> None:
         await until(lambda: looked >= 3)
 
 
-async def test_a_clock_that_jumps_takes_no_job_away(
+async def test_a_clock_change_reclaims_no_job(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reclaimer, "RECLAIM_SECONDS", 0.02)
@@ -364,9 +362,7 @@ async def test_a_clock_that_jumps_takes_no_job_away(
     assert counts.recovered["reclaimed"] == 0
 
 
-async def test_a_job_that_is_lost_again_and_again_is_given_up(
-    queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_that_is_lost_too_often_fails(queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reclaimer, "RECLAIM_SECONDS", 0.02)
     monkeypatch.setattr(reclaimer, "LEASE_TIMEOUT_SECONDS", 0.2)
     job = await submit(queue)

@@ -263,7 +263,7 @@ def verified(told: Told, secret: bytes) -> bool:
     return names["verify"](told.body, told.headers["Careca-Signature"], secret)
 
 
-async def test_a_webhook_is_told_once_and_signed(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_a_webhook_is_delivered_once_and_signed(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/200?token=abc")
         await until(lambda: bool(counts.outcomes))
@@ -279,9 +279,7 @@ async def test_a_webhook_is_told_once_and_signed(notices: Notices, counts: Count
     assert (notices.told, notices.failed, counts.outcomes) == (["7"], [], ["delivered"])
 
 
-async def test_a_failure_is_tried_again_with_the_number_of_the_attempt(
-    notices: Notices, counts: Counts, secret_file: Path
-) -> None:
+async def test_a_retry_has_the_number_of_the_attempt(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/500,503,200")
         await until(lambda: bool(notices.told))
@@ -293,9 +291,7 @@ async def test_a_failure_is_tried_again_with_the_number_of_the_attempt(
 
 
 @pytest.mark.parametrize("status", [410, 404, 400])
-async def test_a_receiver_that_does_not_want_it_is_given_up(
-    status: int, notices: Notices, counts: Counts, secret_file: Path
-) -> None:
+async def test_a_client_error_gives_up(status: int, notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/{status}")
         await until(lambda: bool(counts.outcomes))
@@ -305,7 +301,9 @@ async def test_a_receiver_that_does_not_want_it_is_given_up(
     assert counts.outcomes == ["given_up"]
 
 
-async def test_after_the_last_attempt_it_is_given_up(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_after_the_last_attempt_the_webhook_is_given_up(
+    notices: Notices, counts: Counts, secret_file: Path
+) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file, attempts=3):
         notices.add("7", f"{there.url}/500")
         await until(lambda: "given_up" in counts.outcomes)
@@ -314,7 +312,7 @@ async def test_after_the_last_attempt_it_is_given_up(notices: Notices, counts: C
     assert counts.outcomes == ["failed", "failed", "given_up"]
 
 
-async def test_the_time_to_come_back_is_the_receivers(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_the_receivers_retry_after_is_used(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/429?after=1000")
         notices.add("8", f"{there.url}/503?after=9999999")
@@ -351,7 +349,7 @@ async def test_proxies_of_the_environment_are_not_used(
 
 
 @pytest.mark.parametrize("addresses", [("127.0.0.1",), ("8.8.8.8", "127.0.0.1"), ("127.0.0.1", "8.8.8.8")])
-async def test_a_name_that_leads_to_this_machine_is_given_up_unheard(
+async def test_a_name_of_this_machine_is_given_up_without_a_connection(
     addresses: tuple[str, ...], notices: Notices, counts: Counts, secret_file: Path
 ) -> None:
     async with (
@@ -366,7 +364,7 @@ async def test_a_name_that_leads_to_this_machine_is_given_up_unheard(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "localhost"])
-async def test_an_address_that_was_accepted_once_is_checked_again(
+async def test_the_address_is_checked_again_at_each_attempt(
     host: str, notices: Notices, counts: Counts, secret_file: Path
 ) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file, allow_private=False):
@@ -377,7 +375,7 @@ async def test_an_address_that_was_accepted_once_is_checked_again(
     assert counts.outcomes == ["given_up"]
 
 
-async def test_a_name_is_looked_up_once_and_its_address_used(
+async def test_a_name_is_resolved_once_and_its_address_used(
     notices: Notices, counts: Counts, secret_file: Path
 ) -> None:
     asked: list[str] = []
@@ -389,7 +387,7 @@ async def test_a_name_is_looked_up_once_and_its_address_used(
     assert {told.headers["Host"].split(":")[0] for told in there.told} == {"receiver.test"}
 
 
-async def test_a_name_that_nobody_knows_is_tried_again(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_an_unknown_name_is_retried(notices: Notices, counts: Counts, secret_file: Path) -> None:
     def lookup(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
@@ -420,9 +418,7 @@ async def test_tls_is_verified_against_the_name(
     assert len(there.told) == (outcome == "delivered")
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(
-    notices: Notices, counts: Counts, secret_file: Path
-) -> None:
+async def test_an_untrusted_certificate_is_refused(notices: Notices, counts: Counts, secret_file: Path) -> None:
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("receiver.test").configure_cert(server)
     async with (
@@ -436,7 +432,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
     assert "certificate" in notices.failed[0][1].lower()
 
 
-async def test_a_slow_receiver_does_not_hold_others(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_a_slow_receiver_does_not_delay_others(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as slow, receiver() as there, notifier(notices, counts, secret_file):
         for number in range(3 * dispatcher.MAX_DELIVERIES):
             notices.add(f"slow-{number}", f"{slow.url}/slow")
@@ -449,7 +445,7 @@ async def test_a_slow_receiver_does_not_hold_others(notices: Notices, counts: Co
         assert len(slow.told) == dispatcher.MAX_DELIVERIES_PER_RECEIVER
 
 
-async def test_what_a_slow_receiver_was_not_told_it_is_told_later(
+async def test_webhooks_of_a_slow_receiver_are_delivered_later(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "SLOT_SECONDS", 0.05)
@@ -465,7 +461,7 @@ async def test_what_a_slow_receiver_was_not_told_it_is_told_later(
     assert sorted(notices.told) == sorted(ids)
 
 
-async def test_many_of_one_receiver_are_all_told(
+async def test_many_webhooks_of_one_receiver_are_all_delivered(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "SLOT_SECONDS", HANG_SECONDS)
@@ -478,9 +474,7 @@ async def test_many_of_one_receiver_are_all_told(
     assert sorted(notices.told) == sorted(ids)
 
 
-async def test_a_receiver_that_does_not_answer_in_time_is_told_again(
-    notices: Notices, counts: Counts, secret_file: Path
-) -> None:
+async def test_a_receiver_that_times_out_is_called_again(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file, timeout_seconds=0.3, attempts=1000):
         notices.add("7", f"{there.url}/slow")
         await until(lambda: bool(notices.failed))
@@ -499,7 +493,7 @@ async def test_a_huge_answer_is_not_read(notices: Notices, counts: Counts, secre
     assert there.sent_bytes < 50_000_000  # what sockets buffer, and by far not all
 
 
-async def test_an_answer_that_is_not_http_is_tried_again_and_hides_the_url(
+async def test_an_answer_that_is_not_http_is_retried_and_hides_the_url(
     notices: Notices, counts: Counts, secret_file: Path
 ) -> None:
     async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -516,7 +510,7 @@ async def test_an_answer_that_is_not_http_is_tried_again_and_hides_the_url(
     assert [error for _, error, _ in notices.failed] == ["the answer is not HTTP"] * 2
 
 
-async def test_nobody_listening_is_tried_again(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_a_refused_connection_is_retried(notices: Notices, counts: Counts, secret_file: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with notifier(notices, counts, secret_file, attempts=2):
@@ -555,7 +549,7 @@ async def test_without_a_secret_webhooks_wait_until_there_is_one(
     assert verified(there.told[0], b"late")
 
 
-async def test_a_queue_that_is_away_is_waited_for(
+async def test_an_unavailable_queue_is_retried(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "_PAUSE_SECONDS", 0.01)
@@ -571,7 +565,7 @@ async def test_a_queue_that_is_away_is_waited_for(
     assert notices.away == 0
 
 
-async def test_a_fault_of_ours_ends_nothing(
+async def test_an_unexpected_error_does_not_stop_the_dispatcher(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "_PAUSE_SECONDS", 0.01)
@@ -591,7 +585,7 @@ async def test_a_fault_of_ours_ends_nothing(
     assert faults == []
 
 
-async def test_waking_it_spares_the_wait(
+async def test_wake_ends_the_pause(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "POLL_SECONDS", 10 * HANG_SECONDS)
@@ -610,7 +604,7 @@ async def test_waking_it_spares_the_wait(
         await until(lambda: notices.told == ["7"])
 
 
-async def test_closing_waits_for_no_receiver(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_close_does_not_wait_for_receivers(notices: Notices, counts: Counts, secret_file: Path) -> None:
     # The notifier closes before the receiver lets go, within HANG_SECONDS.
     async with receiver() as there, notifier(notices, counts, secret_file, timeout_seconds=10 * HANG_SECONDS):
         notices.add("7", f"{there.url}/slow")

@@ -93,7 +93,7 @@ def receive(store: Store, data: bytes = RECORDING) -> Digest:
     return digest
 
 
-async def test_what_one_gateway_received_the_other_knows_and_works_on(stacks: tuple[Stack, Stack]) -> None:
+async def test_a_recording_of_one_gateway_is_known_to_the_other(stacks: tuple[Stack, Stack]) -> None:
     one, two = stacks
     async with one.caller() as first, two.caller() as second:
         sent = await first.transcribe(RECORDING)
@@ -105,7 +105,7 @@ async def test_what_one_gateway_received_the_other_knows_and_works_on(stacks: tu
     assert known.result.stages[0].cached, "the audio was decoded by the other gateway"
 
 
-async def test_what_one_gateway_only_received_the_other_decodes(stacks: tuple[Stack, Stack]) -> None:
+async def test_a_recording_of_one_gateway_can_be_decoded_by_the_other(stacks: tuple[Stack, Stack]) -> None:
     one, two = stacks
     async with submitting(one) as submitter:
         assert await submitter.upload(RECORDING) == "recording_needed"
@@ -118,7 +118,7 @@ async def test_what_one_gateway_only_received_the_other_decodes(stacks: tuple[St
     assert not answer.result.stages[0].cached
 
 
-async def test_a_job_goes_on_in_the_other_gateway_when_one_stops(stacks: tuple[Stack, Stack]) -> None:
+async def test_a_job_continues_in_the_other_gateway_when_one_stops(stacks: tuple[Stack, Stack]) -> None:
     one, two = stacks
     for stack in stacks:
         hold(stack)
@@ -141,7 +141,7 @@ async def test_a_job_goes_on_in_the_other_gateway_when_one_stops(stacks: tuple[S
         assert "good morning" in result.formats[OutputFormat.TXT]
 
 
-async def test_a_result_is_given_by_any_gateway(stacks: tuple[Stack, Stack]) -> None:
+async def test_any_gateway_returns_a_result(stacks: tuple[Stack, Stack]) -> None:
     one, two = stacks
     async with submitting(one) as first, submitting(two) as second:
         job = await first.submit(RECORDING)
@@ -150,9 +150,7 @@ async def test_a_result_is_given_by_any_gateway(stacks: tuple[Stack, Stack]) -> 
         assert await second.result(job) == await first.result(job)
 
 
-async def test_a_recording_whose_bytes_changed_fails_its_job_by_name(
-    tmp_path: Path, shared: Shared, redis_server: RedisServer
-) -> None:
+async def test_a_corrupt_recording_fails_its_job(tmp_path: Path, shared: Shared, redis_server: RedisServer) -> None:
     common: dict[str, Any] = {"redis_url": "", "jobs": True, "jobs_redis_url": redis_server.url}
     settings = shared.settings | {"job_slots": 1}
     async with Stack(tmp_path / "one", gateway_settings=settings, **common) as stack, submitting(stack) as somebody:
@@ -173,7 +171,7 @@ async def test_a_recording_whose_bytes_changed_fails_its_job_by_name(
 
 
 @pytest.mark.parametrize("shared", ["s3"], indirect=True)
-async def test_a_storage_that_is_away_refuses_recordings_and_delays_jobs(
+async def test_an_unavailable_storage_refuses_recordings_and_delays_jobs(
     tmp_path: Path, shared: Shared, redis_server: RedisServer
 ) -> None:
     assert shared.s3
@@ -201,7 +199,7 @@ async def test_a_storage_that_is_away_refuses_recordings_and_delays_jobs(
         assert (await somebody.result(job)).utterances
 
 
-def test_a_recording_that_only_others_have_is_fetched_and_checked(tmp_path: Path, shared: Shared) -> None:
+def test_a_shared_recording_is_fetched_and_checked(tmp_path: Path, shared: Shared) -> None:
     one, two = make_store(tmp_path / "one", shared), make_store(tmp_path / "two", shared)
     receive(one)
 
@@ -211,7 +209,7 @@ def test_a_recording_that_only_others_have_is_fetched_and_checked(tmp_path: Path
         assert held.path.read_bytes() == RECORDING
 
 
-def test_a_recording_that_nobody_has_is_missing(tmp_path: Path, shared: Shared) -> None:
+def test_a_recording_in_no_store_is_missing(tmp_path: Path, shared: Shared) -> None:
     store = make_store(tmp_path / "one", shared)
 
     with store.hold(DIGEST) as held:
@@ -222,7 +220,7 @@ def test_a_recording_that_nobody_has_is_missing(tmp_path: Path, shared: Shared) 
     assert caught.value.reason == "RECORDING_MISSING"
 
 
-def test_what_was_lost_by_all_others_is_shared_again_by_who_still_has_it(tmp_path: Path, shared: Shared) -> None:
+def test_a_lost_shared_recording_is_shared_again_from_a_local_copy(tmp_path: Path, shared: Shared) -> None:
     one, two = make_store(tmp_path / "one", shared), make_store(tmp_path / "two", shared)
     receive(one)
     shared.open().delete([RECORDINGS + DIGEST.sha256])
@@ -234,7 +232,7 @@ def test_what_was_lost_by_all_others_is_shared_again_by_who_still_has_it(tmp_pat
         held.require(AudioSelection())
 
 
-def test_what_nobody_used_for_long_goes_unless_a_job_needs_it(
+def test_unused_shared_files_are_removed_unless_a_job_needs_them(
     tmp_path: Path, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_store(tmp_path / "one", shared)
@@ -249,7 +247,7 @@ def test_what_nobody_used_for_long_goes_unless_a_job_needs_it(
         assert not held.known(AudioSelection())
 
 
-def test_beyond_its_size_the_least_recently_used_goes_but_nothing_young(
+def test_the_least_recently_used_shared_files_are_removed_except_young_ones(
     tmp_path: Path, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_store(tmp_path / "one", shared, max_bytes=len(RECORDING) + 100, retention_seconds=10**6)
@@ -269,7 +267,7 @@ def test_beyond_its_size_the_least_recently_used_goes_but_nothing_young(
 
 @pytest.mark.parametrize("asked", ["one", "two"])
 @pytest.mark.parametrize("bounds", [{"retention_seconds": 3600.0}, {"retention_seconds": 10**6, "max_bytes": 0}])
-def test_what_somebody_was_just_told_is_known_is_not_swept_away(
+def test_a_recording_that_was_just_reported_as_known_is_not_swept(
     tmp_path: Path, shared: Shared, received_long_ago: None, asked: str, bounds: dict[str, float]
 ) -> None:
     """Neither for its age nor for its size, whether who was asked has it at hand or only others do."""
@@ -288,7 +286,7 @@ def test_what_somebody_was_just_told_is_known_is_not_swept_away(
 QUIET = Notice("VERY_QUIET", "the recording is very quiet")
 
 
-def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
+def test_the_audio_of_a_job_stays_if_its_recording_is_missing(
     tmp_path: Path, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = make_store(tmp_path / "one", shared), make_store(tmp_path / "two", shared)
@@ -314,9 +312,7 @@ def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
     assert not list(shared.open().list(""))
 
 
-def test_shared_bytes_that_are_not_the_recording_s_are_refused_before_they_are_at_hand(
-    tmp_path: Path, shared: Shared
-) -> None:
+def test_corrupt_shared_bytes_are_refused_before_they_are_stored(tmp_path: Path, shared: Shared) -> None:
     store = make_store(tmp_path / "one", shared)
     shared.open().put(RECORDINGS + DIGEST.sha256, bytes(DIGEST.size_bytes))
 
@@ -330,7 +326,7 @@ def test_shared_bytes_that_are_not_the_recording_s_are_refused_before_they_are_a
     assert caught.value.reason == "RECORDING_CORRUPT"
 
 
-def test_the_store_tells_what_all_gateways_hold(tmp_path: Path, shared: Shared) -> None:
+def test_usage_is_that_of_all_gateways(tmp_path: Path, shared: Shared) -> None:
     one, two = make_store(tmp_path / "one", shared), make_store(tmp_path / "two", shared)
     receive(one)
 

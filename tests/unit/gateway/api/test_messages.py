@@ -32,11 +32,11 @@ def config(**fields: Any) -> gateway_pb2.TranscribeRequest.Config:
     return gateway_pb2.TranscribeRequest.Config(**{"recording": DIGEST, **fields})
 
 
-def test_a_digest_alone_asks_for_the_defaults() -> None:
+def test_a_config_with_only_a_digest_has_the_defaults() -> None:
     assert decode_request(config()) == Request(recording=Digest("a" * 64, 1000))
 
 
-def test_everything_that_can_be_asked_is_taken_over() -> None:
+def test_all_options_are_decoded() -> None:
     asked = config(
         display_name="Reunião de segunda 🎙️.m4a",
         transcription=audio_pb2.TranscriptionOptions(language_code="pt", hotwords=["Careca"]),
@@ -98,7 +98,7 @@ def test_everything_that_can_be_asked_is_taken_over() -> None:
         ),
     ],
 )
-def test_what_is_out_of_bounds_is_refused_by_its_field(fields: dict[str, Any], field: str) -> None:
+def test_invalid_values_are_refused_with_their_field(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         decode_request(config(**fields))
     assert caught.value.field == field
@@ -112,9 +112,7 @@ def test_what_is_out_of_bounds_is_refused_by_its_field(fields: dict[str, Any], f
         (gateway_pb2.CHANNEL_MODE_SEPARATE, ChannelMode.SEPARATE),
     ],
 )
-def test_channels_are_mixed_unless_they_are_asked_for_apart(
-    number: gateway_pb2.ChannelMode.ValueType, mode: ChannelMode
-) -> None:
+def test_channels_are_mixed_by_default(number: gateway_pb2.ChannelMode.ValueType, mode: ChannelMode) -> None:
     assert decode_request(config(channel_mode=number)).channel_mode is mode
 
 
@@ -130,7 +128,7 @@ def test_channels_are_mixed_unless_they_are_asked_for_apart(
         ({"audio_track": 999}, 999),
     ],
 )
-def test_a_track_is_chosen_by_the_gateway_unless_it_is_asked_for(fields: dict[str, Any], track: AudioTrack) -> None:
+def test_the_track_is_chosen_automatically_by_default(fields: dict[str, Any], track: AudioTrack) -> None:
     assert decode_request(config(**fields)).audio_track == track
 
 
@@ -159,7 +157,7 @@ def test_every_event_has_its_message() -> None:
     assert encode_event(events[-1]) is result
 
 
-def test_no_stage_named_means_all_that_there_are() -> None:
+def test_no_stages_means_all_stages() -> None:
     known = (Stage.TRANSCRIBE, Stage.DIARIZE)
 
     assert decode_stages([], known) == known

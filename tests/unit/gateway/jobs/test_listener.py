@@ -50,7 +50,7 @@ def job(**fractions: float) -> Job:
     return Job("1", JobState.RUNNING, Digest("a" * 64, 1), "", "ana", JobPriority.INTERACTIVE, "r", 0.0, stages=stages)
 
 
-async def test_what_the_attempt_and_the_queue_both_say_is_told_once(ear: Listener) -> None:
+async def test_events_from_both_the_attempt_and_the_queue_are_emitted_once(ear: Listener) -> None:
     ear.attempt_started()
     ear.add(Progress(Stage.DECODE, 0.0))
     for segment in SEGMENTS[:2]:
@@ -63,7 +63,7 @@ async def test_what_the_attempt_and_the_queue_both_say_is_told_once(ear: Listene
     assert ear.told == [Progress(Stage.DECODE, 0.0), *SEGMENTS[:3], Progress(Stage.DECODE, 0.5), SEGMENTS[3]]
 
 
-async def test_an_attempt_that_begins_anew_repeats_nothing_and_takes_nothing_back(ear: Listener) -> None:
+async def test_a_second_attempt_repeats_no_event_and_lowers_no_progress(ear: Listener) -> None:
     for _ in range(2):
         ear.attempt_started()
         for event in (Progress(Stage.TRANSCRIBE, 0.0), SEGMENTS[0], Progress(Stage.TRANSCRIBE, 0.6), SEGMENTS[1]):
@@ -73,7 +73,7 @@ async def test_an_attempt_that_begins_anew_repeats_nothing_and_takes_nothing_bac
     assert ear.told == [Progress(Stage.TRANSCRIBE, 0.0), SEGMENTS[0], Progress(Stage.TRANSCRIBE, 0.6), SEGMENTS[1]]
 
 
-async def test_a_stage_whose_beginning_the_queue_left_out_is_told_from_its_beginning(ear: Listener) -> None:
+async def test_a_stage_always_emits_zero_progress_first(ear: Listener) -> None:
     ear.add_from_queue(job())
     ear.add_from_queue(job(decode=1.0, diarize=0.25))
 
@@ -85,14 +85,14 @@ async def test_a_stage_whose_beginning_the_queue_left_out_is_told_from_its_begin
     ]
 
 
-async def test_reports_are_left_to_the_result(ear: Listener) -> None:
+async def test_stage_reports_are_not_emitted(ear: Listener) -> None:
     ear.attempt_started()
     ear.add(StageReport(Stage.DECODE, StageState.SUCCEEDED, 1.0))
 
     assert ear.told == []
 
 
-async def test_the_ear_is_alone_unless_an_attempt_goes_on(ear: Listener) -> None:
+async def test_no_attempt_is_set_unless_an_attempt_is_running(ear: Listener) -> None:
     states = [ear.no_attempt.is_set()]
     for happen in (ear.attempt_started, ear.attempt_ended, ear.attempt_ended, ear.attempt_started):
         happen()
@@ -101,7 +101,7 @@ async def test_the_ear_is_alone_unless_an_attempt_goes_on(ear: Listener) -> None
     assert states == [True, False, True, True, False]
 
 
-async def test_a_result_is_stored_once_the_call_is_over(ear: Listener) -> None:
+async def test_storing_a_result_waits_for_the_end_of_the_call(ear: Listener) -> None:
     storing = asyncio.create_task(ear.complete(RESULT))
 
     assert await ear.completed is RESULT
@@ -111,7 +111,7 @@ async def test_a_result_is_stored_once_the_call_is_over(ear: Listener) -> None:
     await storing
 
 
-async def test_a_result_is_stored_though_the_call_does_not_end(ear: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_storing_a_result_does_not_wait_forever(ear: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ear_module, "ANSWER_SECONDS", 0.01)
 
     await ear.complete(RESULT)

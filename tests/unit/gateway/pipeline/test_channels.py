@@ -29,11 +29,11 @@ def said(*texts: str, start: float = 0.0, language: str = "en") -> Transcript:
     return Transcript(segments, language, 1.0, 60.0, "fake")
 
 
-def test_speakers_are_named_by_first_speech_and_not_by_the_order_of_channels() -> None:
+def test_labels_follow_first_speech_and_not_the_order_of_channels() -> None:
     assert label_channels(None, (channel((5.0, 6.0)), channel((7.0, 8.0), (1.0, 2.0)))) == (B, A)
 
 
-def test_of_two_who_begin_together_who_ends_first_is_named_first_as_everywhere() -> None:
+def test_of_two_speakers_that_start_together_the_one_that_ends_first_comes_first() -> None:
     diarizations = (channel((1.0, 2.0)), channel((1.0, 1.5)), channel((1.0, 2.0)))
 
     speakers = label_channels(None, diarizations)
@@ -42,7 +42,7 @@ def test_of_two_who_begin_together_who_ends_first_is_named_first_as_everywhere()
     assert [each.label for each in combine_diarizations(diarizations, speakers).speakers] == [A, B, C]
 
 
-def test_each_channels_speaker_has_its_voice_and_who_has_no_turn_has_none() -> None:
+def test_each_channels_speaker_has_its_voice_unless_it_has_no_turn() -> None:
     """The third channel's words alone say that somebody speaks on it."""
     voices = [(1.0, 0.0), (0.0, 1.0)]
     diarizations = [
@@ -63,17 +63,17 @@ def test_a_silent_channel_has_no_speaker() -> None:
     assert label_channels((NOTHING, NOTHING), (SILENCE, SILENCE)) == (None, None)
 
 
-def test_turns_say_who_spoke_first_where_words_disagree() -> None:
+def test_turns_and_not_words_decide_who_spoke_first() -> None:
     transcripts = (said("hello", start=0.5), said("good morning", start=0.9))
 
     assert label_channels(transcripts, (channel((1.0, 2.0)), channel((0.8, 2.0)))) == (B, A)
 
 
-def test_who_has_words_but_no_turn_is_a_speaker_all_the_same() -> None:
+def test_a_channel_with_words_and_no_turn_has_a_speaker() -> None:
     assert label_channels((said("hm", start=0.5), said("hello", start=1.0)), (SILENCE, channel((1.0, 2.0)))) == (A, B)
 
 
-def test_words_alone_name_the_speakers_where_no_turns_could_be_found() -> None:
+def test_without_diarizations_words_decide_the_labels() -> None:
     assert label_channels((said("hello", start=5.0), NOTHING, said("hi", start=1.0)), None) == (B, None, A)
 
 

@@ -184,7 +184,7 @@ def states(completed: Completed[str]) -> dict[Stage, StageState]:
     return {report.stage: report.state for report in completed.reports}
 
 
-async def test_both_models_are_asked_as_the_caller_asked_and_their_answers_merged() -> None:
+async def test_both_models_get_the_callers_options_and_their_results_are_merged() -> None:
     course = Course()
 
     completed = await course.run()
@@ -207,7 +207,7 @@ async def test_both_models_run_at_the_same_time() -> None:
     assert (await course.run()).result == "words + turns"
 
 
-async def test_progress_of_every_stage_and_finished_segments_are_told() -> None:
+async def test_progress_of_every_stage_and_finished_segments_are_yielded() -> None:
     course = Course(Model("words", Progress(Stage.TRANSCRIBE, 0.4), SEGMENT))
 
     await course.run()
@@ -219,7 +219,7 @@ async def test_progress_of_every_stage_and_finished_segments_are_told() -> None:
     assert SEGMENT in course.events
 
 
-async def test_progress_never_goes_back_and_is_told_only_when_it_has_grown() -> None:
+async def test_progress_never_decreases_and_is_yielded_only_if_it_has_grown() -> None:
     steps = [Progress(Stage.DIARIZE, fraction) for fraction in (0.2, 0.201, 0.1, 0.5, 0.999, 1.0, 1.0)]
     course = Course(diarizer=Model("turns", *steps))
 
@@ -228,7 +228,7 @@ async def test_progress_never_goes_back_and_is_told_only_when_it_has_grown() -> 
     assert course.progress(Stage.DIARIZE) == [0.0, 0.2, 0.5, 0.999, 1.0]
 
 
-async def test_what_came_from_a_cache_is_reported() -> None:
+async def test_cached_stages_are_reported() -> None:
     course = Course(Model("words", cached=(AUDIO,)), decoder=Decode(cached=True))
 
     completed = await course.run()
@@ -246,7 +246,7 @@ async def test_what_came_from_a_cache_is_reported() -> None:
 @pytest.mark.parametrize(
     "failure", [OutOfMemory("too little memory"), Unavailable("gone"), DeadlineExceeded("late"), InternalError("bug")]
 )
-async def test_a_model_that_fails_does_not_take_the_other_down(failure: CarecaError) -> None:
+async def test_a_model_that_fails_does_not_stop_the_other_one(failure: CarecaError) -> None:
     course = Course(diarizer=Model(None, failure=failure))
 
     completed = await course.run()
@@ -287,7 +287,7 @@ async def test_the_result_waits_for_the_model_that_has_not_failed() -> None:
         (Unavailable("u"), InternalError("i")),
     ],
 )
-async def test_where_both_fail_the_more_telling_error_is_raised(first: CarecaError, second: CarecaError) -> None:
+async def test_if_both_models_fail_the_more_important_error_is_raised(first: CarecaError, second: CarecaError) -> None:
     for transcriber, diarizer in ((first, second), (second, first)):
         with pytest.raises(CarecaError) as caught:
             await Course(Model(None, failure=transcriber), Model(None, failure=diarizer)).run()
@@ -295,7 +295,7 @@ async def test_where_both_fail_the_more_telling_error_is_raised(first: CarecaErr
 
 
 @pytest.mark.parametrize("refusal", [InvalidRequest("no such language", field="x"), Overloaded("full")])
-async def test_a_refusal_of_one_model_is_that_of_the_request_and_stops_the_other(refusal: CarecaError) -> None:
+async def test_a_refusal_of_one_model_fails_the_request_and_stops_the_other_model(refusal: CarecaError) -> None:
     course = Course(Model(None, failure=refusal))
     course.diarizer.may_end.clear()
 
@@ -321,7 +321,7 @@ async def test_a_model_that_ends_without_a_result_has_failed() -> None:
     assert completed.reports[1].error_reason == "INTERNAL"
 
 
-async def test_a_fault_of_ours_is_not_hidden_in_a_partial_result() -> None:
+async def test_an_unexpected_error_is_not_hidden_in_a_partial_result() -> None:
     course = Course(Model(None, failure=ZeroDivisionError("a bug")))
     course.diarizer.may_end.clear()
 
@@ -331,7 +331,7 @@ async def test_a_fault_of_ours_is_not_hidden_in_a_partial_result() -> None:
     assert course.diarizer.stopped
 
 
-async def test_models_get_a_little_less_time_than_there_is_so_that_an_answer_can_be_given() -> None:
+async def test_models_end_shortly_before_the_deadline() -> None:
     course = Course()
     deadline = Deadline.after(100.0)
 
@@ -360,7 +360,7 @@ async def test_cancelling_stops_both_models() -> None:
     assert course.diarizer.stopped
 
 
-async def test_a_caller_that_stops_listening_stops_both_models() -> None:
+async def test_closing_the_stream_stops_both_models() -> None:
     course = Course(Model("words", SEGMENT))
     course.transcriber.may_end.clear()
     course.diarizer.may_end.clear()
@@ -374,7 +374,7 @@ async def test_a_caller_that_stops_listening_stops_both_models() -> None:
     assert course.diarizer.stopped
 
 
-async def test_each_separate_channel_is_asked_about_as_one_speaker() -> None:
+async def test_each_separate_channel_is_diarized_as_one_speaker() -> None:
     course = Course(request=SEPARATE)
 
     completed = await course.run()
@@ -389,7 +389,7 @@ async def test_each_separate_channel_is_asked_about_as_one_speaker() -> None:
     assert course.counts.audio == [(Stage.DECODE, 4.0), (Stage.MERGE, 4.0)]
 
 
-async def test_each_separate_track_is_asked_about_as_one_speaker() -> None:
+async def test_each_separate_track_is_diarized_as_one_speaker() -> None:
     course = Course(request=EACH_TRACK)
 
     assert (await course.run()).result == "words, words + turns, turns"

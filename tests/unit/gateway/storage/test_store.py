@@ -95,7 +95,7 @@ def drafts(store: Store) -> list[Path]:
     return list(store.files.drafts.iterdir())
 
 
-def test_what_was_sent_is_known_afterwards_and_reads_back(store: Store) -> None:
+def test_an_uploaded_recording_is_known_and_can_be_read(store: Store) -> None:
     digest = digest_of(DATA)
 
     with store.hold(digest) as recording:
@@ -132,7 +132,7 @@ def test_only_this_user_can_read_what_is_stored(store: Store) -> None:
     ] * 4
 
 
-def test_bytes_that_are_not_what_was_announced_leave_nothing_behind(store: Store) -> None:
+def test_bytes_that_differ_from_the_announced_digest_are_not_kept(store: Store) -> None:
     announced = Digest(digest_of(DATA).sha256, len(DATA))
 
     for sent, field in ((DATA[:-1], "size_bytes"), (DATA + b"x", "size_bytes"), (DATA[:-1] + b"x", "sha256")):
@@ -145,7 +145,7 @@ def test_bytes_that_are_not_what_was_announced_leave_nothing_behind(store: Store
     assert drafts(store) == []
 
 
-def test_too_many_bytes_are_noticed_before_the_last_has_come(store: Store) -> None:
+def test_too_many_bytes_are_refused_before_the_last_one(store: Store) -> None:
     with store.hold(Digest("a" * 64, 10)) as recording, recording.upload() as upload:
         upload.write(b"x" * 8)
         with pytest.raises(InvalidRequest):
@@ -153,7 +153,7 @@ def test_too_many_bytes_are_noticed_before_the_last_has_come(store: Store) -> No
 
 
 @pytest.mark.parametrize(("size", "reason"), [(10**6 + 1, "RECORDING_TOO_LARGE"), (0, "EMPTY_AUDIO")])
-def test_a_size_that_cannot_be_is_refused_before_the_first_byte(store: Store, size: int, reason: str) -> None:
+def test_an_impossible_size_is_refused_before_the_first_byte(store: Store, size: int, reason: str) -> None:
     with (
         store.hold(Digest("a" * 64, size)) as recording,
         pytest.raises(InvalidRecording) as caught,
@@ -184,7 +184,7 @@ def test_identical_uploads_at_once_are_both_accepted(store: Store) -> None:
     assert store.usage().recordings == 1
 
 
-def test_an_upload_is_not_closed_under_a_thread_that_writes(tmp_path: Path) -> None:
+def test_an_upload_is_not_closed_while_a_thread_writes(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # a write to a full pipe waits until somebody reads
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     data = b"x" * 1_000_000
@@ -227,7 +227,7 @@ def test_two_recordings_of_the_same_sound_share_their_audio(store: Store) -> Non
     assert store.usage().size_bytes == 2 * len(DATA) + len(b"in another container") + len(AUDIO)
 
 
-def test_the_channels_of_a_recording_are_kept_in_order_beside_its_mix(store: Store) -> None:
+def test_the_channels_and_the_mix_of_a_recording_are_both_kept(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
     put_audio(store, digest, OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO, sound=SEPARATE)
@@ -239,7 +239,7 @@ def test_the_channels_of_a_recording_are_kept_in_order_beside_its_mix(store: Sto
     assert drafts(store) == []
 
 
-def test_what_was_decoded_in_one_mode_is_not_known_in_the_other_without_the_recording(store: Store) -> None:
+def test_audio_of_one_channel_mode_is_not_used_for_the_other(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE)
     (store.files.recordings / digest.sha256).unlink()
@@ -248,7 +248,7 @@ def test_what_was_decoded_in_one_mode_is_not_known_in_the_other_without_the_reco
     assert not known(store, digest, MIX)
 
 
-def test_every_choice_of_tracks_has_its_own_audio(store: Store) -> None:
+def test_every_audio_selection_has_its_own_audio(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
     put_audio(store, digest, OTHER_AUDIO, sound=SECOND)
@@ -264,7 +264,7 @@ def test_every_choice_of_tracks_has_its_own_audio(store: Store) -> None:
     assert not known(store, digest, AudioSelection(ChannelMode.SEPARATE, 2))
 
 
-def test_what_the_decoder_noticed_is_kept_with_the_audio(tmp_path: Path) -> None:
+def test_notices_are_kept_with_the_audio(tmp_path: Path) -> None:
     notices = (QUIET, Notice("TRUNCATED", "the recording breaks off", 1.5, 3.0))
     first = make(tmp_path)
     digest = put(first, DATA)
@@ -278,7 +278,7 @@ def test_what_the_decoder_noticed_is_kept_with_the_audio(tmp_path: Path) -> None
     assert decoded.notices == notices
 
 
-def test_a_note_of_an_earlier_version_counts_as_none_and_is_replaced(store: Store) -> None:
+def test_a_record_of_an_earlier_version_is_ignored_and_replaced(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
     note = store.files.decoded / f"{digest.sha256}.mix.json"
@@ -291,7 +291,7 @@ def test_a_note_of_an_earlier_version_counts_as_none_and_is_replaced(store: Stor
     assert [each.path.read_bytes() for each in stored(store, digest)] == [OTHER_AUDIO]
 
 
-def test_a_job_keeps_the_audio_of_the_tracks_that_it_is_about(tmp_path: Path) -> None:
+def test_audio_of_a_job_without_its_recording_stays(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
@@ -305,7 +305,7 @@ def test_a_job_keeps_the_audio_of_the_tracks_that_it_is_about(tmp_path: Path) ->
     assert list(store.files.audio.iterdir()) == list(store.files.decoded.iterdir()) == []
 
 
-def test_channels_of_which_one_is_gone_are_not_used_and_forgotten(store: Store) -> None:
+def test_separate_channels_are_not_used_if_one_is_missing(store: Store) -> None:
     digest = put(store, DATA)
     _, second = put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE)
     second.unlink()
@@ -331,7 +331,7 @@ def test_all_channels_that_a_request_holds_stay(tmp_path: Path) -> None:
     assert [path.exists() for path in paths] == [False, False]
 
 
-def test_audio_that_was_cut_short_on_disk_is_not_used(store: Store) -> None:
+def test_truncated_audio_is_not_used(store: Store) -> None:
     digest = put(store, DATA)
     (path,) = put_audio(store, digest, AUDIO)
     path.write_bytes(AUDIO[:-2])
@@ -349,7 +349,7 @@ def test_audio_that_was_cut_short_on_disk_is_not_used(store: Store) -> None:
         '{"audio": [{"sha256": "a", "size_bytes": 2}], "notices": ["quiet"]}',
     ],
 )
-def test_a_damaged_note_counts_as_none(store: Store, note: str) -> None:
+def test_a_damaged_record_is_ignored(store: Store, note: str) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
     (store.files.decoded / f"{digest.sha256}.mix.json").write_text(note)
@@ -358,7 +358,7 @@ def test_a_damaged_note_counts_as_none(store: Store, note: str) -> None:
         assert recording.stored_audio(MIX) is None
 
 
-def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+def test_the_least_recently_used_file_is_removed_first(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=3 * len(DATA))
     digests = [put(store, DATA[:-1] + bytes([number]), age=100 - number) for number in range(5)]
     assert known(store, digests[0])  # used now, so that it is the youngest
@@ -368,7 +368,7 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert [known(store, digest) for digest in digests] == [True, False, False, True, True]
 
 
-def test_what_nobody_used_for_long_goes(tmp_path: Path) -> None:
+def test_files_are_removed_after_the_retention_time(tmp_path: Path) -> None:
     store = make(tmp_path, retention_seconds=60.0)
     old, young = put(store, DATA, age=61), put(store, DATA + b"x", age=59)
     put_audio(store, old, AUDIO, age=61)
@@ -381,7 +381,7 @@ def test_what_nobody_used_for_long_goes(tmp_path: Path) -> None:
     assert list(store.files.decoded.iterdir()) == []
 
 
-def test_what_a_request_holds_stays(tmp_path: Path) -> None:
+def test_a_held_file_is_not_removed(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA, age=10_000)
     (path,) = put_audio(store, digest, AUDIO, age=10_000)
@@ -397,7 +397,7 @@ def test_what_a_request_holds_stays(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_two_requests_hold_stays_until_both_have_gone(tmp_path: Path) -> None:
+def test_a_file_held_by_two_requests_stays_until_both_release_it(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA)
 
@@ -421,7 +421,7 @@ def test_a_thread_that_outlives_its_request_holds_nothing(tmp_path: Path) -> Non
     assert store.usage().size_bytes == 0
 
 
-def test_a_recording_that_proved_unusable_is_removed(store: Store) -> None:
+def test_an_unusable_recording_is_removed(store: Store) -> None:
     digest = put(store, DATA)
 
     with store.hold(digest) as recording:
@@ -430,7 +430,7 @@ def test_a_recording_that_proved_unusable_is_removed(store: Store) -> None:
     assert not known(store, digest)
 
 
-def test_a_recording_that_another_request_works_on_is_not_removed_under_it(store: Store) -> None:
+def test_a_recording_that_another_request_holds_is_not_discarded(store: Store) -> None:
     digest = put(store, DATA)
 
     with store.hold(digest) as other:
@@ -439,7 +439,7 @@ def test_a_recording_that_another_request_works_on_is_not_removed_under_it(store
         assert other.path.exists()
 
 
-def test_what_a_crash_left_half_written_is_removed_at_the_next_start(tmp_path: Path) -> None:
+def test_temporary_files_of_a_crash_are_removed_at_the_next_start(tmp_path: Path) -> None:
     crashed = make(tmp_path)
     with crashed.hold(digest_of(DATA)) as recording:
         upload = recording.upload()
@@ -467,7 +467,7 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert caught.value.reason == "STORE_UNUSABLE"
 
 
-def test_a_disk_without_space_refuses_before_the_first_byte(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_refuses_before_the_first_byte(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "FREE_BYTES", 10**18)
 
     with store.hold(digest_of(DATA)) as recording, pytest.raises(Overloaded) as caught, recording.upload():
@@ -476,7 +476,7 @@ def test_a_disk_without_space_refuses_before_the_first_byte(store: Store, monkey
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_disk_that_fills_up_asks_to_come_back_later(tmp_path: Path) -> None:
+def test_a_disk_that_becomes_full_is_reported_with_a_retry_time(tmp_path: Path) -> None:
     full = Path("/dev/full")
     with Upload(full, digest_of(DATA), tmp_path / "recording") as upload, pytest.raises(Overloaded) as caught:
         upload.write(DATA)
@@ -485,14 +485,14 @@ def test_a_disk_that_fills_up_asks_to_come_back_later(tmp_path: Path) -> None:
     assert caught.value.retry_after_seconds
 
 
-def test_a_recording_that_is_there_may_be_worked_on(store: Store) -> None:
+def test_an_existing_recording_passes_require(store: Store) -> None:
     digest = put(store, DATA)
 
     with store.hold(digest) as recording:
         recording.require(MIX)
 
 
-def test_audio_is_enough_to_work_on(store: Store) -> None:
+def test_existing_audio_passes_require(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
     (store.files.recordings / digest.sha256).unlink()
@@ -503,7 +503,7 @@ def test_audio_is_enough_to_work_on(store: Store) -> None:
             recording.require(SEPARATE)
 
 
-def test_a_recording_that_is_gone_is_missed_by_name(store: Store) -> None:
+def test_a_missing_recording_is_reported(store: Store) -> None:
     with store.hold(digest_of(DATA)) as recording, pytest.raises(PreconditionFailed) as caught:
         recording.require(MIX)
 
@@ -512,7 +512,7 @@ def test_a_recording_that_is_gone_is_missed_by_name(store: Store) -> None:
 
 
 @pytest.mark.parametrize("bytes_now", [DATA[:-1], DATA + b"x", b"A" + DATA[1:]])
-def test_a_recording_that_changed_on_disk_is_not_worked_on_and_asked_for_again(store: Store, bytes_now: bytes) -> None:
+def test_a_corrupt_recording_is_reported_and_removed(store: Store, bytes_now: bytes) -> None:
     digest = put(store, DATA)
     (store.files.recordings / digest.sha256).write_bytes(bytes_now)
 
@@ -523,7 +523,7 @@ def test_a_recording_that_changed_on_disk_is_not_worked_on_and_asked_for_again(s
     assert not known(store, digest)
 
 
-def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(tmp_path: Path) -> None:
+def test_the_audio_of_a_job_stays_if_its_recording_is_missing(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
@@ -537,7 +537,7 @@ def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(tmp_path: Path
     assert not known(store, digest)
 
 
-def test_what_a_job_needs_stays_however_old_and_full_the_store_is(tmp_path: Path) -> None:
+def test_recordings_of_jobs_are_never_swept(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     needed, other = put(store, DATA, age=100.0), put(store, b"another", age=100.0)
 
@@ -547,7 +547,7 @@ def test_what_a_job_needs_stays_however_old_and_full_the_store_is(tmp_path: Path
     assert not known(store, other)
 
 
-def test_what_is_let_go_of_while_it_is_asked_what_has_to_stay_is_swept_only_later(tmp_path: Path) -> None:
+def test_a_recording_unpinned_during_a_sweep_is_removed_only_by_the_next_one(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA)
 

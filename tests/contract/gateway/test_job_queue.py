@@ -1,4 +1,4 @@
-"""What the job queue promises, on a real Redis."""
+"""The guarantees of the job queue, tested on a real Redis."""
 
 import asyncio
 import itertools
@@ -72,7 +72,7 @@ def segments(first: int, count: int) -> tuple[Segment, ...]:
 
 @pytest.fixture
 async def make_queue(redis_server: RedisServer) -> AsyncIterator[MakeQueue]:
-    """Makes queues as one gateway each has it, all in one Redis."""
+    """Creates queues on one Redis, each for one gateway."""
     made: list[RedisJobQueue] = []
 
     async def make(url: str = redis_server.url, *, listen: bool = True) -> RedisJobQueue:
@@ -112,7 +112,7 @@ async def take(queue: RedisJobQueue, worker: str = "worker 1") -> Lease:
 
 
 async def ended(queue: RedisJobQueue, outcome: Outcome = SUCCESS, **changes: Any) -> Job:
-    """A job that has been through everything."""
+    """A job that has been through all operations."""
     job = await queue.submit(submission(**changes), PLENTY)
     lease = await take(queue)
     assert lease.job.id == job.id, "another job waits too"
@@ -121,7 +121,7 @@ async def ended(queue: RedisJobQueue, outcome: Outcome = SUCCESS, **changes: Any
 
 
 async def next_of(watch: AsyncIterator[JobEvent], count: int) -> list[JobEvent]:
-    """So many happenings, as soon as they are there."""
+    """Returns the next events of a watch."""
     async with asyncio.timeout(HANG_SECONDS):
         return [await anext(watch) for _ in range(count)]
 
@@ -140,7 +140,7 @@ def listeners(client: redis.Redis) -> int:
 
 
 def everything(client: redis.Redis) -> dict[bytes, object]:
-    """All that Redis holds, in a form that can be compared."""
+    """Returns the whole content of Redis in a form that can be compared."""
 
     def group_of(key: bytes, name: bytes) -> object:
         pending = client.xpending_range(key, name, "-", "+", 1000)
@@ -846,7 +846,7 @@ def test_the_time_of_a_request_does_not_count_as_unchanged() -> None:
 
 
 async def lose_silent_ones(queue: RedisJobQueue, max_attempts: int = 3) -> Sequence[Job]:
-    """Takes all jobs from their workers, none of whom says anything meanwhile."""
+    """Reclaims all jobs; no worker renews its lease meanwhile."""
     await queue.reclaim(1000, max_attempts)
     return await queue.reclaim(0, max_attempts)
 

@@ -1,4 +1,4 @@
-"""Files by key, on a disk and in an S3 storage: one suite for both."""
+"""Object storage, on a disk and in S3: one suite for both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from careca_gateway.storage.object_storage import LocalObjectStorage, ObjectStor
 from support.s3_server import BUCKET, S3Server
 
 LARGE = os.urandom(1024 * 1024) * 12
-"""More than S3 takes in one part."""
+"""More than S3 accepts in one part."""
 
 
 @pytest.fixture(params=["file", "s3"])

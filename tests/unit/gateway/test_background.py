@@ -1,4 +1,4 @@
-"""Steps that are repeated whatever becomes of them."""
+"""Background tasks."""
 
 from __future__ import annotations
 

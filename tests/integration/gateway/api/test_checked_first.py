@@ -1,4 +1,4 @@
-"""What can be judged without the recording is refused before the recording is asked for, in calls and in jobs alike."""
+"""Everything that can be checked without the recording is checked before the upload, in calls and in jobs."""
 
 from __future__ import annotations
 

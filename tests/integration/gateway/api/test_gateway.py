@@ -1,4 +1,4 @@
-"""The gateway between a caller and two model services: real servers and real decoding, engines that follow a script."""
+"""The gateway between a caller and two model services: real servers, real decoding, scripted engines."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ MakeStack = Callable[..., Stack]
 
 @pytest.fixture(params=[False, True], ids=["direct", "jobs"])
 def jobs(request: pytest.FixtureRequest) -> bool:
-    """Whether calls become jobs, which must make no difference to whoever calls."""
+    """Whether calls become jobs, which must make no difference for callers."""
     return bool(request.param)
 
 
@@ -73,7 +73,7 @@ async def stack(tmp_path: Path, redis_server: RedisServer, jobs: bool) -> AsyncI
 
 @pytest.fixture
 def uncached(tmp_path: Path, redis_server: RedisServer, jobs: bool) -> MakeStack:
-    """Makes a stack whose model services remember nothing."""
+    """Creates a stack whose model services have no cache."""
     return partial(Stack, tmp_path, NO_REDIS, jobs=jobs, jobs_redis_url=redis_server.url)
 
 
@@ -99,12 +99,12 @@ def reports(answer: Answer) -> dict[Stage, StageReport]:
 
 
 def hold(stack: Stack) -> None:
-    """Has both engines wait in the middle of their work."""
+    """Makes both engines wait in the middle of their work."""
     for engine in engines(stack):
         engine.may_go_on.clear()
 
 
-def let_go(stack: Stack) -> None:
+def resume_models(stack: Stack) -> None:
     for engine in engines(stack):
         engine.may_go_on.set()
 
@@ -368,7 +368,7 @@ async def test_audio_that_is_too_long_for_a_model_is_a_recording_that_is_too_lon
 
 
 def one_party_each() -> dict[str, ModelService]:
-    """Models that hear the first channel answer what the second channel asks."""
+    """Engines that find the first speaker on the first channel, and the second one on the second channel."""
     words = (Word("is", 0.0, 0.3), Word("it", 0.3, 0.5), Word("raining?", 0.5, 0.9))
     question = Segment(0.0, 0.9, "is it raining?", words)
     answer = Segment(0.8, 1.4, "yes", (Word("yes", 0.8, 1.4),))
@@ -472,7 +472,7 @@ async def test_notices_of_stored_audio_are_returned_again(stereo_stack: Stack, s
 
 
 async def test_recordings_of_the_same_audio_keep_their_own_notices(stereo_stack: Stack, stereo_caller: Caller) -> None:
-    """The results are alike but for them, and one must not be remembered as the other's."""
+    """The results differ only in their notices, and the cache must not confuse them."""
     whole, cut = wav(tone(0.5)), wav(tone(2.0))[: 44 + 16_000]
 
     results = [(await stereo_caller.transcribe(data)).result for data in (whole, cut, whole)]
@@ -729,7 +729,7 @@ async def test_cancelling_a_call_stops_both_models(stack: Stack, caller: Caller)
 
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
     await until(lambda: stack.gateway is not None and not stack.gateway.calls_in_flight)
-    let_go(stack)
+    resume_models(stack)
     assert not (await caller.transcribe(RECORDING)).result.partial
 
 
@@ -778,7 +778,7 @@ async def test_a_slow_model_leaves_the_result_of_the_other_one_before_the_deadli
 
 
 async def _answer_in_time(stack: Stack, caller: Caller) -> Answer:
-    """The answer to a call whose deadline leaves enough time to begin both models and to tell what one found."""
+    """Returns the answer to a call whose deadline is long enough to start both models and to report one result."""
     deadlines = longer_and_longer(2.0)
     while True:
         with suppress(DeadlineExceeded):
@@ -821,7 +821,7 @@ async def test_too_many_requests_are_refused_and_health_checks_are_not(
                 health_pb2.HealthCheckRequest(), timeout=HANG_SECONDS
             )
         assert health.status == health_pb2.HealthCheckResponse.SERVING
-        let_go(stack)
+        resume_models(stack)
         assert not (await first).result.partial
         assert (await caller.transcribe(RECORDING)).kinds[0] == "recording_known"
 
@@ -837,7 +837,7 @@ async def test_a_full_model_service_refuses_the_request_with_a_retry_time(uncach
             await caller.transcribe(wav(tone(1.0)))
 
         assert caught.value.retry_after_seconds
-        let_go(stack)
+        resume_models(stack)
         assert not (await first).result.partial
 
 
@@ -850,7 +850,7 @@ async def test_draining_finishes_calls_in_flight_and_refuses_new_ones(stack: Sta
     await settle()
     with pytest.raises(Unavailable):
         await caller.transcribe(RECORDING)
-    let_go(stack)
+    resume_models(stack)
 
     assert not (await first).result.partial
     await stopping

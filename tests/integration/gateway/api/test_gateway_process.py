@@ -1,4 +1,4 @@
-"""The gateway as a process of its own: what it weighs, what a large upload adds to it, and calls that outlive it."""
+"""The gateway in its own process: its memory, the memory for a large upload, and calls that survive it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ MIB = 1024 * 1024
 IDLE_BYTES = 120_000_000
 UPLOAD_CHUNKS = 300
 UPLOAD_GROWTH_BYTES = 100 * MIB
-"""Far less than is uploaded. What is on its way to the disk is more where the machine is busy: 45 MiB were seen."""
+"""Far less than is uploaded. More data waits for the disk if the machine is busy: 45 MiB were seen."""
 NOTICED_MS = 30_000
 
 
 class GatewayProcess:
-    """``python -m careca_gateway``, with no model services behind it unless ``settings`` say where they are."""
+    """``python -m careca_gateway``, without model services unless ``settings`` name them."""
 
     def __init__(self, folder: Path, port: int = 0, **settings: str) -> None:
         self.port = port or free_port()

@@ -1,4 +1,4 @@
-"""Known speakers, from the request to the names in the result: real servers and decoding, an engine with a script."""
+"""Known speakers, from the request to the names in the result: real servers and decoding, a scripted engine."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from support.waiting import happens, until
 CALL = wav(tone(2.0))
 OF_ANA, OF_BOB, OF_EVE, OF_NOBODY = wav(tone(0.5)), wav(tone(0.75)), wav(tone(1.0)), wav(tone(1.25))
 ALONE = {0.5: (ANA,), 0.75: (BOB,), 1.0: (EVE,), 1.25: ()}
-"""Who speaks in recordings of somebody alone, by their length."""
+"""The speaker of recordings with one person, by their length."""
 
 
-class Ears(FakeDiarizerEngine):
-    """Hears Ana and then Bob in every call, and in the others whoever ``ALONE`` says."""
+class NamedSpeakersEngine(FakeDiarizerEngine):
+    """Finds Ana and then Bob in every call, and in other recordings the speaker in ``ALONE``."""
 
     def diarize(
         self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
@@ -56,7 +56,7 @@ class Ears(FakeDiarizerEngine):
 
 @pytest.fixture
 async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    async with Stack(tmp_path, redis_server.url, diarizer=ModelService(Ears())) as stack:
+    async with Stack(tmp_path, redis_server.url, diarizer=ModelService(NamedSpeakersEngine())) as stack:
         yield stack
 
 
@@ -71,7 +71,7 @@ def known(*people: tuple[str, bytes | Voice]) -> list[gateway_pb2.KnownSpeaker]:
 
 
 def alike(voice: tuple[float, ...], similarity: float) -> Voice:
-    """A voice that has this cosine with ``voice`` and the rest of it with nobody's."""
+    """A voice that has this cosine similarity with ``voice`` and none with others."""
     rest = (1.0 - similarity**2) ** 0.5
     return Voice((*(similarity * value for value in voice[:2]), rest), EMBEDDING_MODEL)
 
@@ -136,7 +136,7 @@ async def test_the_setting_is_the_minimum_similarity(tmp_path: Path) -> None:
     people = known(("Ana", alike(ANA, 0.71)), ("Bob", alike(BOB, 0.69)))
     settings = {"known_speaker_similarity": 0.7}
     async with (
-        Stack(tmp_path, "", diarizer=ModelService(Ears()), gateway_settings=settings) as stack,
+        Stack(tmp_path, "", diarizer=ModelService(NamedSpeakersEngine()), gateway_settings=settings) as stack,
         stack.caller() as caller,
     ):
         answer = await caller.transcribe(CALL, known_speakers=people)
@@ -172,7 +172,7 @@ async def test_skipping_the_cache_also_computes_known_speakers_again(stack: Stac
 
 
 async def test_only_one_of_two_similar_channels_gets_the_name(stack: Stack, caller: Caller) -> None:
-    """Ana is heard on both channels: one name for one speaker of the whole recording, and not of each channel."""
+    """Ana is on both channels, but a name is given once in the whole recording."""
     stereo = wav(tone(2.0, channels=2, hertz=(440, 880)))
 
     answer = await caller.transcribe(

@@ -1,4 +1,4 @@
-"""Tokens at a real gateway: who may do what, and how much of it."""
+"""Tokens at a real gateway: what each caller may do, and how much."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2
 from careca_client import Access, AsyncClient
 from support.media import tone, wav
 from support.stack import Stack
-from support.submitters import hold, let_go
+from support.submitters import pause_models, resume_models
 from support.waiting import HANG_SECONDS, until
 
 RECORDING = wav(tone(2.0))
 
 
 class Tokens:
-    """A file of tokens, and what the owners of the tokens have."""
+    """A file of tokens, and the tokens of their owners."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -88,7 +88,7 @@ async def test_admin_methods_are_refused_for_users(stack: Stack, tokens: Tokens)
 
 
 async def every_method(channel: grpc.aio.Channel, metadata: Any) -> list[str]:
-    """The reasons with which all methods of all services end for a caller that sends nothing but ``metadata``."""
+    """Returns the error reasons of all methods of all services for a call with nothing but ``metadata``."""
     services = [
         *gateway_pb2.DESCRIPTOR.services_by_name.values(),
         *admin_pb2.DESCRIPTOR.services_by_name.values(),
@@ -107,7 +107,7 @@ async def every_method(channel: grpc.aio.Channel, metadata: Any) -> list[str]:
 
 
 async def call(channel: grpc.aio.Channel, method: Any, metadata: Any) -> None:
-    """Sends one empty message, and returns once the call has ended well."""
+    """Sends one empty message. Returns when the call has ended successfully."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     terms: Any = {"metadata": metadata, "timeout": 10.0}
     if method.client_streaming:
@@ -345,7 +345,7 @@ async def test_plain_grpc_calls_need_only_the_metadata(stack: Stack, tokens: Tok
 
 async def test_a_token_limits_how_many_jobs_wait(stack: Stack, tokens: Tokens) -> None:
     tokens.add("few", jobs=2)
-    hold(stack)
+    pause_models(stack)
     stack_slots = 8
     async with client(stack, tokens.of["few"]) as few, client(stack, tokens.of["ana"]) as ana:
         for _ in range(stack_slots):
@@ -356,6 +356,6 @@ async def test_a_token_limits_how_many_jobs_wait(stack: Stack, tokens: Tokens) -
         with pytest.raises(Overloaded) as caught:
             await few.submit(RECORDING)
         await ana.submit(RECORDING)
-    let_go(stack)
+    resume_models(stack)
 
     assert caught.value.reason == "TOO_MANY_JOBS"

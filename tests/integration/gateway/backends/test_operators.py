@@ -1,4 +1,4 @@
-"""What operators do reaches all replicas of a service, over real sockets and with a real Redis."""
+"""Operators' calls reach all replicas of a service, over real sockets and with a real Redis."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -52,7 +52,7 @@ def address_of(service: ModelService) -> str:
 
 
 async def compute(service: ModelService, folder: Path, seed: int) -> None:
-    """Has a result computed by this one, which puts it into the cache."""
+    """Computes a result on this replica, which stores it in the cache."""
     data = pcm(seed=seed)
     path = folder / f"{seed}.pcm"
     path.write_bytes(data)

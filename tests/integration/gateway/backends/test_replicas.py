@@ -1,4 +1,4 @@
-"""Calls to several replicas of a service go where they should, over real sockets."""
+"""The balancing of calls over replicas of a service, over real sockets."""
 
 import asyncio
 import os
@@ -33,12 +33,12 @@ from support.waiting import HANG_SECONDS, Clock, eventually, until
 
 REPOSITORY = Path(__file__).parents[4]
 NOTICED_SECONDS = 3.0
-"""How long a process that hangs is waited for in these tests: one that is merely busy answers by then."""
+"""How long these tests wait for a hanging process. A process that is only busy answers by then."""
 TEXTS = [segment.text for segment in SEGMENTS]
 
 
 class Asker:
-    """Asks replicas for transcripts of different audio."""
+    """Calls replicas for transcripts of different audio."""
 
     def __init__(self, replicas: Replicas, folder: Path, *, first: int = 1) -> None:
         self.replicas = replicas
@@ -48,7 +48,7 @@ class Asker:
         self.told: list[str] = []
 
     async def ask(self) -> list[str]:
-        """The texts of the segments that were told before the result; ``told`` has them as they come."""
+        """Returns the texts of the segments before the result. ``told`` has them as they arrive."""
         data = pcm(seed=self._next)
         path = self._folder / f"{self._next}.pcm"
         self._next += 1
@@ -70,7 +70,7 @@ class Asker:
 
     @property
     def states(self) -> dict[int, State]:
-        """By port."""
+        """The states by port."""
         return {int(each.address.rpartition(":")[2]): each.state for each in self.replicas.all}
 
 
@@ -91,7 +91,7 @@ async def services() -> AsyncIterator[list[ModelService]]:
 
 @pytest.fixture
 async def longer() -> AsyncIterator[ModelService]:
-    """One with more places to wait in."""
+    """A transcriber with a longer queue."""
     service = ModelService(FakeTranscriberEngine(), max_waiting=3)
     await service.start("")
     yield service
@@ -119,7 +119,7 @@ def hold(services: list[ModelService]) -> None:
         service.engine.may_go_on.clear()
 
 
-def let_go(services: list[ModelService]) -> None:
+def resume_models(services: list[ModelService]) -> None:
     for service in services:
         service.engine.may_go_on.set()
 
@@ -130,7 +130,7 @@ def inferences(services: list[ModelService]) -> list[int]:
 
 @asynccontextmanager
 async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncIterator[None]:
-    """Calls of another gateway, which ours do not see, take all slots and waiting places until the end."""
+    """Calls of another gateway, which ours does not see, take all slots and queue places until the end."""
     hold([service])
     async with Replicas(listed([service])) as replicas:
         other = Asker(replicas, folder, first=1000 + service.port)
@@ -144,19 +144,19 @@ async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncI
         try:
             yield
         finally:
-            let_go([service])
+            resume_models([service])
             told = await asyncio.gather(*others)
     assert told == [TEXTS] * calls
 
 
 async def work(replica: ModelServiceReplica) -> tuple[int, int]:
-    """Tasks in flight and waiting there."""
+    """Returns the numbers of tasks that run and that wait there."""
     stats = await replica.stats(Deadline.after(HANG_SECONDS))
     return stats.in_flight, stats.waiting
 
 
 async def refusal(target: str, folder: Path) -> float:
-    """In how many seconds a gateway that only knows this target may come back."""
+    """Returns the retry time that a gateway with only this target gets."""
     async with Replicas(target) as replicas:
         with pytest.raises(Overloaded) as refused:
             await Asker(replicas, folder, first=1).ask()
@@ -169,13 +169,13 @@ async def test_a_call_goes_to_the_replica_with_fewer_calls(services: list[ModelS
     calls = [asyncio.create_task(asker.ask()) for _ in range(2)]
     await until(lambda: inferences(services) == [1, 1])
 
-    let_go(services[:1])
+    resume_models(services[:1])
     await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
     for _ in range(5):
         await asker.ask()
 
     assert inferences(services) == [6, 1], "the second one still works on its first"
-    let_go(services)
+    resume_models(services)
     await asyncio.gather(*calls)
 
 
@@ -190,7 +190,7 @@ async def test_a_draining_replica_gets_no_calls_until_it_is_back(services: list[
     hold(services)
     calls = [asyncio.create_task(asker.ask()) for _ in range(2)]
     await until(lambda: inferences(services) == [1, 7])
-    let_go(services)
+    resume_models(services)
     await asyncio.gather(*calls)
 
 
@@ -233,7 +233,7 @@ async def test_a_call_refused_by_a_full_replica_goes_to_another_one(
         with capture_logs() as logs:
             second = asyncio.create_task(asker.ask())  # the full one has none of our calls, the other one has
             await until(lambda: any(line["event"] == "another replica is asked" for line in logs))
-        let_go(services[1:])
+        resume_models(services[1:])
 
         assert await asyncio.gather(first, second) == [TEXTS, TEXTS]
         assert inferences(services) == [1, 2]
@@ -323,7 +323,7 @@ async def test_new_addresses_get_calls_and_removed_ones_keep_theirs(
 
         known.discard(f"ipv4:127.0.0.1:{services[0].port}")
         await until(lambda: set(asker.states) == {services[1].port})
-        let_go(services)
+        resume_models(services)
         assert await old == await new == TEXTS
     assert set(asked) == {("transcriber", 50052)}
 
@@ -351,7 +351,7 @@ async def test_a_name_that_cannot_be_resolved_keeps_its_addresses(
 
 @pytest.fixture
 def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A transcriber in a process of its own, which takes its time, and its port."""
+    """A slow transcriber in its own process, and its port."""
     port = free_port()
     settings = {"CARECA_PORT": str(port), "CARECA_METRICS_PORT": "-1", "CARECA_TIMED_SECONDS": "0.01"}
     command = [sys.executable, str(REPOSITORY / "bench" / "timed_service.py"), "transcriber"]
@@ -382,7 +382,7 @@ async def test_a_hanging_process_gets_no_calls_until_it_answers_again(
 
 
 class HesitantEngine(FakeTranscriberEngine):
-    """Tells its first segment and waits before it goes on."""
+    """Emits its first segment and waits before it continues."""
 
     def transcribe(
         self,
@@ -400,7 +400,7 @@ class HesitantEngine(FakeTranscriberEngine):
 
 
 def break_connections(port: int) -> None:
-    """Ends all connections to ``port`` in the way that the end of a process does."""
+    """Closes all connections to ``port`` as the end of a process does."""
     for connection in psutil.Process().net_connections("tcp"):
         if connection.raddr and connection.raddr.port == port:
             with socket.socket(fileno=os.dup(connection.fd)) as sock:

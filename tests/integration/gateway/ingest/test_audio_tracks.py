@@ -1,4 +1,4 @@
-"""Recordings with several audio tracks: which is taken, what they are called, and all of them together."""
+"""Recordings with several audio tracks: which one is used, how they are named, and all of them together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def silence(seconds: float, rate: int = RATE) -> np.ndarray:
 
 
 def dither(seconds: float) -> np.ndarray:
-    """What triangular dither makes of silence: samples of -1, 0 and 1 in 16 bits."""
+    """Returns silence with triangular dither: samples of -1, 0 and 1 in 16 bits."""
     noise: np.ndarray = np.rint(rng.uniform(-0.5, 0.5, (2, round(seconds * RATE))).sum(axis=0)) / 32_768
     return noise
 
@@ -147,20 +147,20 @@ async def test_no_notice_if_the_track_was_chosen_or_is_the_only_one(bench: Bench
 async def test_a_track_is_chosen_by_its_number_among_audio_tracks(bench: Bench, number: int, hertz: int) -> None:
     data = encoded("matroska", "aac", sine(2, 300), sine(2, 500), sine(2, 700), default=0)
 
-    assert pitch(await bench.samples(data, sound=AudioSelection(audio_track=number))) == hertz
+    assert pitch(await bench.samples(data, selection=AudioSelection(audio_track=number))) == hertz
 
 
 async def test_a_chosen_silent_track_is_used(bench: Bench) -> None:
     data = encoded("matroska", "flac", silence(2), sine(2, 500))
 
-    assert not (await bench.samples(data, sound=AudioSelection(audio_track=1))).any()
+    assert not (await bench.samples(data, selection=AudioSelection(audio_track=1))).any()
 
 
 @pytest.mark.parametrize("number", [3, 999])
 async def test_a_missing_track_number_is_refused_with_a_list_of_tracks(bench: Bench, number: int) -> None:
     data = encoded("matroska", "aac", silence(1), sine(1, 500), titles=["Desktop", "Mic"], languages=["eng", "por"])
 
-    error = await bench.refusal(data, sound=AudioSelection(audio_track=number))
+    error = await bench.refusal(data, selection=AudioSelection(audio_track=number))
 
     assert (error.reason, error.field) == ("NO_SUCH_AUDIO_TRACK", "config.audio_track")
     assert f"no audio track {number}" in error.message
@@ -168,7 +168,7 @@ async def test_a_missing_track_number_is_refused_with_a_list_of_tracks(bench: Be
 
 
 async def test_a_missing_track_number_of_a_single_track_recording_is_refused(bench: Bench) -> None:
-    error = await bench.refusal(wav(tone(1.0)), sound=AudioSelection(audio_track=2))
+    error = await bench.refusal(wav(tone(1.0)), selection=AudioSelection(audio_track=2))
 
     assert "has 1 audio track: track 1 (pcm_s16le)" in error.message
 
@@ -180,7 +180,7 @@ async def test_track_names_are_one_short_printable_line(bench: Bench, title: str
     data = encoded("matroska", "flac", sine(1, 300), sine(1, 500), titles=[title, title], languages=[title[:100]] * 2)
 
     (notice,) = await bench.notices(data)
-    error = await bench.refusal(data, sound=AudioSelection(audio_track=3))
+    error = await bench.refusal(data, selection=AudioSelection(audio_track=3))
 
     for message in (notice.message, error.message):
         assert message.isprintable()
@@ -200,7 +200,7 @@ async def test_channels_of_a_chosen_track_are_separated(bench: Bench) -> None:
 async def test_all_tracks_are_mixed_to_the_end_of_the_longest_one(bench: Bench) -> None:
     data = encoded("matroska", "flac", sine(2, 300), sine(2, 500), starts=[0.0, 3.0])
 
-    samples = await bench.samples(data, sound=ALL)
+    samples = await bench.samples(data, selection=ALL)
 
     assert len(samples) == 5 * RATE
     assert [pitch(samples[:RATE]), pitch(samples[4 * RATE :])] == [300, 500]
@@ -212,7 +212,7 @@ async def test_all_tracks_are_mixed_to_the_end_of_the_longest_one(bench: Bench) 
 async def test_a_mix_is_the_mean_of_the_tracks_and_never_clips(bench: Bench, count: int) -> None:
     loud = [np.clip(rng.normal(0, 0.5, 2 * RATE), -1, 32_767 / 32_768) for _ in range(count)]
 
-    samples = await bench.samples(encoded("mov", "pcm_s16le", *loud), sound=ALL)
+    samples = await bench.samples(encoded("mov", "pcm_s16le", *loud), selection=ALL)
 
     expected = np.mean([np.rint(sound * 32_768) for sound in loud], axis=0)
     assert np.abs(samples - expected).max() <= 1
@@ -222,14 +222,14 @@ async def test_silent_tracks_do_not_make_a_mix_quieter(bench: Bench) -> None:
     data = encoded("matroska", "flac", silence(2), sine(2, 500), dither(2))
 
     assert np.array_equal(
-        await bench.samples(data, sound=ALL), await bench.samples(data, sound=AudioSelection(audio_track=2))
+        await bench.samples(data, selection=ALL), await bench.samples(data, selection=AudioSelection(audio_track=2))
     )
 
 
 async def test_tracks_that_are_not_interleaved_are_mixed_by_time(bench: Bench) -> None:
     data = encoded("mov", "pcm_s16le", sine(30, 300), sine(20, 500), interleaved=False)
 
-    mixed = await bench.samples(data, sound=ALL)
+    mixed = await bench.samples(data, selection=ALL)
     first, second = await bench.audios(data, LIMITS, EACH)
 
     assert len(mixed) == len(first) == len(second) == 30 * RATE
@@ -271,7 +271,7 @@ async def test_stereo_tracks_are_mixed_to_mono_each(bench: Bench) -> None:
 async def test_tracks_that_cannot_be_used_together_are_refused_and_one_still_can(
     bench: Bench, data: bytes, sound: AudioSelection, reason: str
 ) -> None:
-    error = await bench.refusal(data, sound=sound)
+    error = await bench.refusal(data, selection=sound)
 
     assert (error.reason, error.field) == (reason, "config.audio_track")
     assert reason in TRACK_REASONS & SELECTION_REASONS

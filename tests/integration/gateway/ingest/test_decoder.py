@@ -1,4 +1,4 @@
-"""The decoder: real FFmpeg in a process of its own, on recordings of all kinds."""
+"""The decoder: real FFmpeg in its own process, with recordings of all kinds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def pitch(samples: np.ndarray) -> tuple[int, float]:
-    """The strongest frequency of one second of sound, in Hz, and how strong the next one far from it is beside it."""
+    """Returns the strongest frequency of one second, in Hz, and the relative strength of the next one far from it."""
     spectrum = np.abs(np.fft.rfft(samples[:RATE]))
     strongest = int(np.argmax(spectrum))
     strength = spectrum[strongest]
@@ -184,7 +184,7 @@ async def test_a_mono_part_of_a_stereo_recording_is_heard_on_both_channels(bench
 async def test_channels_that_cannot_be_separated_are_refused_with_a_hint(
     bench: Bench, data: bytes, reason: str
 ) -> None:
-    error = await bench.refusal(data, sound=SEPARATE)
+    error = await bench.refusal(data, selection=SEPARATE)
 
     assert error.reason == reason
     assert reason in SELECTION_REASONS
@@ -206,8 +206,8 @@ async def test_limits_hold_for_separate_channels_too(bench: Bench) -> None:
     ids=str,
 )
 async def test_files_without_audio_are_refused_for_any_selection(bench: Bench, sound: AudioSelection) -> None:
-    assert (await bench.refusal(silent_film(), sound=sound)).reason == "NO_AUDIO"
-    assert (await bench.refusal(wav(tone(0.0, channels=2)), sound=sound)).reason == "EMPTY_AUDIO"
+    assert (await bench.refusal(silent_film(), selection=sound)).reason == "NO_AUDIO"
+    assert (await bench.refusal(wav(tone(0.0, channels=2)), selection=sound)).reason == "EMPTY_AUDIO"
 
 
 async def test_a_video_gives_its_first_audio_track(bench: Bench) -> None:
@@ -259,7 +259,7 @@ async def test_tracks_that_start_in_the_middle_are_ignored(bench: Bench) -> None
 
 
 def test_a_track_that_the_library_does_not_know_at_the_end_ends_the_recording() -> None:
-    """What PyAV does by chance, at the end of a recording with tracks that began in its middle."""
+    """PyAV may do this at the end of a recording with tracks that start in the middle."""
 
     def demux(_: object) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace()

@@ -1,4 +1,4 @@
-"""What the decoder notices of a recording: that it breaks off, is damaged, clipped, very quiet or silent."""
+"""The decoder's notices: truncated, damaged, clipped, very quiet and silent recordings."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def made(container: str, codec: str, seconds: float = 20.0) -> bytes:
 
 
 def at_rate(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Samples at 16 kHz at another rate."""
+    """Resamples from 16 kHz to another rate."""
     seconds = len(samples) / RATE
     return np.interp(np.arange(round(seconds * rate)) / rate, np.arange(len(samples)) / RATE, samples)
 
@@ -176,7 +176,7 @@ async def test_less_than_a_missing_second_is_not_noticed(bench: Bench, seconds: 
 
 
 async def test_a_vbr_mp3_without_a_header_frame_is_not_truncated(bench: Bench) -> None:
-    """Its length is an estimate by the first frames, which is far too great where they are the smallest."""
+    """Its length is estimated from the first frames, and far too long if they are the smallest."""
     quiet, loud = np.zeros(5 * 44_100), np.clip(rng.normal(0, 0.3, 5 * 44_100), -1, 1)
     small, large = (
         encoded("mp3", "libmp3lame", sound, rate=44_100, bit_rate=rate, options={"write_xing": "0"})
@@ -207,7 +207,7 @@ async def test_a_recording_trimmed_by_an_edit_list_is_not_truncated(bench: Bench
 
 
 def damaged(data: bytes, *places: float, size: int = 3_000) -> bytes:
-    """``data`` with random bytes at those shares of it."""
+    """Returns ``data`` with random bytes at these relative positions."""
     changed = bytearray(data)
     for place in places:
         at = int(place * len(data))
@@ -250,7 +250,7 @@ async def test_damage_at_a_truncated_end_is_noticed_once(bench: Bench) -> None:
 
 
 def limited(sound: np.ndarray, gain: float) -> np.ndarray:
-    """``sound`` made louder by a limiter that looks ahead, up to full scale: as loud masters are."""
+    """Returns ``sound`` amplified by a look-ahead limiter up to full scale, as in loud masters."""
     window = RATE // 200
     loud = np.abs(sound) * gain
     peaks = np.max([np.roll(loud, shift) for shift in range(-window, window + 1)], axis=0)

@@ -1,4 +1,4 @@
-"""Names and paths from outside never become paths, and break neither lines of logs nor forms of results."""
+"""Names and paths from callers never become paths, and break neither log lines nor result formats."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from support.waiting import HANG_SECONDS
 
 RECORDING = wav(tone(1.0))
 NO_TEXT = "~no~text~"
-"""Stands for bytes that are no text."""
+"""Stands for bytes that are not text."""
 
 HOSTILE = {
     "parent": "../../../../tmp/careca-escaped",
@@ -123,14 +123,14 @@ ALLOWED_FILE = re.compile(
 
 
 class Lines:
-    """What is logged, as a service would write it: each event in both forms."""
+    """Captures the log as a service writes it: each event in both forms."""
 
     def __init__(self, written: Sequence[io.StringIO]) -> None:
         self._written = written
         self._read = [0 for _ in written]
 
     def read(self) -> list[str]:
-        """What was logged since the last time."""
+        """Returns what was logged since the last call."""
         new = [each.getvalue()[read:] for each, read in zip(self._written, self._read, strict=True)]
         self._read = [read + len(text) for read, text in zip(self._read, new, strict=True)]
         return [line for text in new for line in text.split("\n")[:-1]]
@@ -161,7 +161,7 @@ async def stack(tmp_path: Path, redis_url: str) -> AsyncIterator[Stack]:
 
 
 async def send(stack: Stack, method: str, message: Any, metadata: tuple[tuple[str, str], ...] = ()) -> str:
-    """What is answered, as Careca's own status; raw, so that the bytes may be no text."""
+    """Returns the answer as Careca's own status. Sends raw bytes, so that they need not be text."""
     raw = message.SerializeToString().replace(NO_TEXT.encode(), b"\xff\xed\xa0\x80\xc0\xaf\xfe\xfe\xfe")
 
     async def requests() -> AsyncIterator[bytes]:
@@ -197,7 +197,7 @@ async def test_texts_of_callers_never_become_paths_or_second_lines(
 
 
 def files_of_others(folder: Path, store: Path) -> list[str]:
-    """Files in ``folder`` that are not where, or not called as, a store's own are."""
+    """Returns files in ``folder`` whose place or name is not that of a store's file."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [
         str(path)

@@ -1,4 +1,4 @@
-"""Recordings too quiet for 16 bits are raised by one gain; all others decode as they always did."""
+"""Recordings that are too quiet for 16 bits are amplified by a constant gain; all others decode unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ rng = np.random.default_rng(5)
 
 
 def quieter(decibels: float) -> np.ndarray:
-    """The call, so much quieter."""
+    """The call, attenuated."""
     sound: np.ndarray = CALL * 10 ** (-decibels / 20)
     return sound
 
@@ -106,7 +106,7 @@ async def test_a_click_in_a_quiet_recording_does_not_keep_it_quiet(bench: Bench)
 
 
 async def test_a_word_in_a_quiet_recording_is_not_distorted(bench: Bench) -> None:
-    """A voice near the microphone among far ones: nothing is raised, as it would be clipped."""
+    """One voice is near the microphone and others are far. Nothing is amplified, because it would clip."""
     sound = quieter(60)
     sound[RATE : RATE + RATE // 2] = CALL[8 * RATE : 8 * RATE + RATE // 2]
 
@@ -133,7 +133,7 @@ async def test_progress_does_not_decrease_if_a_recording_is_decoded_twice(bench:
 
 
 def plainly(data: bytes) -> str:
-    """The SHA-256 of what FFmpeg makes of the first track."""
+    """Returns the SHA-256 of what FFmpeg decodes from the first track."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     with av.open(io.BytesIO(data)) as container:
         container.streams.audio[0].codec_context.thread_count = 1
@@ -186,7 +186,7 @@ def diarizer() -> PyannoteEngine:
 
 
 def speakers(diarizer: PyannoteEngine, samples: np.ndarray) -> int:
-    """How many people the diarizer hears."""
+    """Returns the number of speakers that the diarizer finds."""
     heard = diarizer.diarize(Audio(samples.astype(np.int16)), DiarizationOptions(), CancelToken(), lambda _: None)
     return len({turn.speaker for turn in heard.turns})
 

@@ -1,4 +1,4 @@
-"""What a decoder can still do once it is confined: real processes that try everything else."""
+"""What a decoder can still do in the sandbox: real processes that try everything else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def attempt(what):
     except OSError as error:
         return error.strerror
 """
-"""What a process has at hand before it is confined: more than a decoder has, which has no socket and no folder."""
+"""What the process has before it enters the sandbox. A decoder has less: no socket and no folder."""
 
 ATTEMPTS = {
     "make a socket": "socket.socket()",
@@ -97,7 +97,7 @@ ATTEMPTS = {
 
 
 def confined(folder: Path, code: str, *, before: str = "", port: int = 1) -> subprocess.CompletedProcess[str]:
-    """A process that runs ``code`` once it is confined, after ``before``."""
+    """Runs ``code`` in a process in the sandbox, after ``before``."""
     (folder / "secret").write_text("swordfish")
     command = f"{PREPARED}\n{before}\nimport resource\nlayers = sandbox.enter_sandbox('auto', lambda: None)\n{code}"
     program = [sys.executable, "-c", command, str(folder), str(port)]
@@ -136,7 +136,7 @@ def test_a_sandboxed_process_can_only_decode(what: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_process_without_the_sandbox_can_do_it(what: str, tmp_path: Path) -> None:
-    """So that the attempts are what they say."""
+    """This proves that the attempts work without the sandbox."""
     done = confined(
         tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", before="sandbox.enter_sandbox = lambda *_: []"
     )
@@ -172,7 +172,7 @@ def confined_layers_include(layer: str) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_decoder_started_by_root_runs_as_nobody_without_capabilities(tmp_path: Path) -> None:
-    """Without the filter, which would refuse to tell."""
+    """Without the system call filter, which would block the test itself."""
     code = "print(os.getresuid(), os.getresgid(), os.getgroups(), open('/proc/self/status').read())"
     before = "sandbox._ARCHITECTURES.clear(); sandbox._restrict_access = lambda _: False"
 
@@ -258,7 +258,7 @@ async def decode(folder: Path, data: bytes, how: str) -> None:
 
 
 class Temptation:
-    """A real HTTP server with a real recording on it, and who came."""
+    """A real HTTP server with a real recording, which counts its requests."""
 
     def __init__(self) -> None:
         self.hits: list[str] = []
@@ -340,7 +340,7 @@ PLAYLISTS = {
 @pytest.mark.parametrize("how", ["require", "off"])
 @pytest.mark.parametrize("kind", PLAYLISTS)
 async def test_playlists_are_not_followed(kind: str, how: str, tmp_path: Path, temptation: Temptation) -> None:
-    """Neither where the kernel refuses nor where only the decoder does, which must never rely on the kernel."""
+    """Neither with the kernel's sandbox nor with the decoder's own rules alone, which must not rely on the kernel."""
     secret = tmp_path / "secret.wav"
     secret.write_bytes(wav(tone(2.0)))
     targets = (temptation.url, str(secret), temptation.url.replace("http:", "https:"), secret.as_uri(), "secret.wav")
@@ -363,7 +363,7 @@ async def test_external_sound_of_a_video_is_not_opened(tmp_path: Path, temptatio
 
 
 def with_sound_in(film: bytes, path: str) -> bytes:
-    """The QuickTime ``film`` with a reference, of the kind that FFmpeg can follow, to where its samples are."""
+    """Returns the QuickTime ``film`` with an external data reference that FFmpeg can follow."""
     name = path.encode()
     alias = bytes(10) + bytes([1]) + b"v".ljust(27, b"\0") + bytes(12) + bytes([1]) + b"f".ljust(63, b"\0") + bytes(16)
     alias += (0).to_bytes(2, "big") + (1).to_bytes(2, "big") + bytes(16)
@@ -374,7 +374,7 @@ def with_sound_in(film: bytes, path: str) -> bytes:
 
 
 def _with_reference(boxes: bytes, reference: bytes) -> bytes:
-    """``boxes`` with the one data reference in them replaced, at whatever depth it is; the samples come before it."""
+    """Replaces the one data reference in ``boxes`` at any depth. The samples come before it."""
     written, at = b"", 0
     while at < len(boxes):
         size, kind = int.from_bytes(boxes[at : at + 4], "big"), boxes[at + 4 : at + 8]

@@ -1,4 +1,4 @@
-"""Calls that are jobs: what becomes of them in the queue, at other gateways, and where somebody goes away."""
+"""Calls that run as jobs: in the queue, on other gateways, and when callers leave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from support.fakes import digest_of
 from support.media import tone, wav
 from support.redis_server import RedisServer
 from support.stack import Answer, Caller, Stack
-from support.submitters import RECORDING, Submitter, both_compute, engines, hold, let_go, submitting, until_running
+from support.submitters import (
+    RECORDING,
+    Submitter,
+    both_compute,
+    engines,
+    pause_models,
+    resume_models,
+    submitting,
+    until_running,
+)
 from support.waiting import longer_and_longer, until
 
 OTHER = wav(tone(1.0, hertz=(660,)))
@@ -56,7 +65,7 @@ async def only_job(submitter: Submitter) -> Job:
 
 async def calling(stack: Stack, caller: Caller) -> asyncio.Task[Answer]:
     """A call on which both models wait in the middle of their work."""
-    hold(stack)
+    pause_models(stack)
     task = asyncio.create_task(caller.transcribe(RECORDING, metadata=ANA))
     await both_compute(stack)
     return task
@@ -86,7 +95,7 @@ async def test_a_call_in_progress_is_seen_as_a_running_job(stack: Stack, caller:
         if isinstance(told, Job) and told.stages[0].state is StageState.SUCCEEDED:
             break
 
-    let_go(stack)
+    resume_models(stack)
     assert not (await call).result.partial
 
 
@@ -99,7 +108,7 @@ async def test_a_caller_that_leaves_cancels_the_job_and_frees_both_devices(
 
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
     assert (await ana.ended(await only_job(ana))).state is JobState.CANCELLED
-    let_go(stack)
+    resume_models(stack)
     assert not (await caller.transcribe(RECORDING)).result.partial
 
 
@@ -123,7 +132,7 @@ async def test_deleting_the_job_ends_the_call(stack: Stack, caller: Caller, ana:
 
 
 async def test_a_call_past_its_deadline_is_a_failed_job(stack: Stack, caller: Caller, ana: Submitter) -> None:
-    hold(stack)
+    pause_models(stack)
     deadlines = longer_and_longer(0.5)
     while not all(engine.inferences for engine in engines(stack)):
         with pytest.raises(DeadlineExceeded):
@@ -164,14 +173,14 @@ async def test_batch_jobs_in_all_slots_do_not_delay_calls(tmp_path: Path, redis_
         await caller.transcribe(RECORDING)
         for engine in engines(stack):
             engine.started.clear()
-        hold(stack)
+        pause_models(stack)
         batch = [await somebody.submit(data) for data in (OTHER, THIRD)]
         await both_compute(stack)
 
         assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
 
         assert (await somebody.get(batch[1])).state is JobState.QUEUED
-        let_go(stack)
+        resume_models(stack)
         assert [(await somebody.ended(job)).state for job in batch] == [JobState.SUCCEEDED] * 2
 
 
@@ -184,7 +193,7 @@ async def test_a_submitter_with_too_many_waiting_jobs_is_refused_at_once(
         stack.caller() as caller,
         submitting(stack, "ana") as ana,
     ):
-        hold(stack)
+        pause_models(stack)
         for data in (RECORDING, OTHER):  # one of them takes the slot that is kept for such jobs
             await until_running(ana, await ana.submit(data, priority=JobPriority.INTERACTIVE))
         await ana.submit(THIRD, priority=JobPriority.INTERACTIVE)
@@ -194,7 +203,7 @@ async def test_a_submitter_with_too_many_waiting_jobs_is_refused_at_once(
 
         assert refused.value.reason == "TOO_MANY_JOBS"
         assert refused.value.retry_after_seconds
-        let_go(stack)
+        resume_models(stack)
 
 
 # Where the queue is away
@@ -219,7 +228,7 @@ async def test_losing_redis_fails_no_running_call(
 ) -> None:
     call = await calling(stack, caller)
     redis_server.pause()
-    let_go(stack)
+    resume_models(stack)
 
     answer = await call
     redis_server.resume()
@@ -244,7 +253,7 @@ async def test_a_caller_that_leaves_without_redis_frees_both_devices(
 
 @asynccontextmanager
 async def another(stack: Stack, folder: Path, **changes: Any) -> AsyncIterator[Stack]:
-    """A gateway that shares its jobs and its store with that of ``stack``, with models of its own."""
+    """A gateway that shares jobs and store with ``stack`` and has its own model services."""
     settings = {**stack.gateway_settings, **changes}
     common: dict[str, Any] = {"jobs": True, "jobs_redis_url": stack.jobs_redis_url}
     async with Stack(folder, "", gateway_settings=settings, **common) as other:
@@ -253,16 +262,16 @@ async def another(stack: Stack, folder: Path, **changes: Any) -> AsyncIterator[S
 
 @pytest.fixture
 async def busy(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    """A gateway that works on as much as it can."""
+    """A gateway with no free slot."""
     settings = {"store_url": (tmp_path / "shared").as_uri(), "job_slots": 1, "max_requests": 1, "drain_seconds": 0.5}
     common: dict[str, Any] = {"jobs": True, "jobs_redis_url": redis_server.url}
     async with Stack(tmp_path / "one", "", gateway_settings=settings, **common) as stack:
-        hold(stack)
+        pause_models(stack)
         async with submitting(stack) as somebody:
             for data in (OTHER, THIRD):
                 await until_running(somebody, await somebody.submit(data, priority=JobPriority.INTERACTIVE))
         yield stack
-        let_go(stack)
+        resume_models(stack)
 
 
 async def test_a_call_to_a_busy_gateway_runs_on_another_with_the_same_events(busy: Stack, tmp_path: Path) -> None:
@@ -312,7 +321,7 @@ async def test_an_error_at_another_gateway_reaches_the_caller_with_all_its_detai
 
 async def test_a_caller_that_leaves_stops_the_work_at_another_gateway(busy: Stack, tmp_path: Path) -> None:
     async with another(busy, tmp_path / "two") as two, busy.caller() as caller, submitting(two, "ana") as ana:
-        hold(two)
+        pause_models(two)
         call = asyncio.create_task(caller.transcribe(RECORDING, metadata=ANA))
         await both_compute(two)
 
@@ -320,7 +329,7 @@ async def test_a_caller_that_leaves_stops_the_work_at_another_gateway(busy: Stac
 
         await until(lambda: all(engine.cancellations and not engine.running for engine in engines(two)))
         assert (await ana.ended(await only_job(ana))).state is JobState.CANCELLED
-        let_go(two)
+        resume_models(two)
 
 
 @pytest.fixture
@@ -338,7 +347,7 @@ async def test_a_call_continues_elsewhere_after_its_gateway_and_is_found_by_its_
     pair: tuple[Stack, Stack],
 ) -> None:
     one, two = pair
-    hold(one)
+    pause_models(one)
     async with one.caller() as first, two.caller() as second, submitting(two, "ana") as ana:
         call = asyncio.create_task(first.transcribe(RECORDING, metadata=named("call-7")))
         await both_compute(one)
@@ -357,14 +366,14 @@ async def test_a_call_continues_elsewhere_after_its_gateway_and_is_found_by_its_
 
 async def test_the_client_finds_its_call_again(pair: tuple[Stack, Stack]) -> None:
     for stack in pair:
-        hold(stack)
+        pause_models(stack)
     target = "ipv4:" + ",".join(stack.target for stack in pair)
     async with AsyncClient(target, retries=10, submitter="ana") as client:
         call = asyncio.create_task(client.transcribe(RECORDING))
         await until(lambda: any(engine.running for stack in pair for engine in engines(stack)))
         first, other = pair if any(engine.running for engine in engines(pair[0])) else pair[::-1]
         await first.stop_gateway()
-        let_go(other)
+        resume_models(other)
 
         result = await call
 
@@ -414,7 +423,7 @@ async def test_calls_with_different_content_may_have_the_same_id(caller: Caller,
 async def test_a_late_cancellation_does_not_cancel_the_repeated_call(
     stack: Stack, caller: Caller, ana: Submitter, redis_server: RedisServer
 ) -> None:
-    hold(stack)
+    pause_models(stack)
     broken = asyncio.create_task(caller.transcribe(RECORDING, metadata=named("call-7")))
     await both_compute(stack)
     key = f"careca:{{jobs}}:job:{(await only_job(ana)).id}"
@@ -425,7 +434,7 @@ async def test_a_late_cancellation_does_not_cancel_the_repeated_call(
 
     broken.cancel()
     await until(lambda: stack.gateway is not None and stack.gateway.calls_in_flight == 1)
-    let_go(stack)
+    resume_models(stack)
 
     assert not (await again).result.partial
     assert [attempt.outcome for attempt in (await ana.ended(await only_job(ana))).attempts] == ["SUCCEEDED"]

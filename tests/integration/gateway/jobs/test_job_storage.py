@@ -1,4 +1,4 @@
-"""What the store holds of jobs: what they are asked to do, what stages found, results, and what becomes of it all."""
+"""What is stored for jobs: specs, stage results and results, and when it is removed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def keys(blobs: LocalObjectStorage) -> list[str]:
 
 
 def age(tmp_path: Path, seconds: float) -> None:
-    """Makes everything that is stored so old."""
+    """Makes everything that is stored this old."""
     for path in (tmp_path / "blobs").rglob("*"):
         os.utime(path, (time.time() - seconds,) * 2)
 
@@ -81,7 +81,7 @@ def config(**fields: object) -> gateway_pb2.TranscribeRequest.Config:
 
 
 class Model:
-    """Finds a diarization of one speaker's model name, and counts how often."""
+    """Returns a diarization with one speaker and counts its runs."""
 
     def __init__(self) -> None:
         self.runs = 0

@@ -1,4 +1,4 @@
-"""One gateway's work on jobs, with a real queue and attempts that do what a test tells them."""
+"""The worker of one gateway, with a real queue and scripted attempts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STORE_FULL = Overloaded("no space left", reason="STORE_FULL")
 
 
 class Script:
-    """An attempt: raises ``failures`` one by one, then succeeds, once it ``may_end``."""
+    """An attempt that raises ``failures`` one by one, then succeeds when it ``may_end``."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -64,7 +64,7 @@ class Script:
 
 
 class Counts:
-    """Remembers what it was told."""
+    """Records the metrics."""
 
     def __init__(self) -> None:
         self.attempts: Counter[str] = Counter()
@@ -242,7 +242,7 @@ async def test_the_availability_of_the_queue_is_reported(
 
 
 class CountingClock(Clock):
-    """Counts how often it is asked for the time."""
+    """Counts how often it is read."""
 
     asked = 0
 
@@ -251,7 +251,7 @@ class CountingClock(Clock):
         return super().__call__()
 
     async def is_looked_at(self) -> None:
-        """Returns once whoever goes by it has looked for silent workers from beginning to end."""
+        """Returns after a complete check for abandoned jobs."""
         before = self.asked
         await until(lambda: self.asked >= before + 4)
 
@@ -327,7 +327,7 @@ async def test_jobs_that_wait_at_the_start_are_counted_as_recovered(queue: Redis
 
 
 async def reclaims(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Returns once abandoned jobs have been looked for a few times more."""
+    """Returns after a few more checks for abandoned jobs."""
     looked = 0
     unchanged = LivenessTracker.unchanged
 

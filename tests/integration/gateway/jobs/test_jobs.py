@@ -1,4 +1,4 @@
-"""Jobs between a submitter and two model services: real servers, real decoding, a real Redis; scripted engines."""
+"""Jobs between a submitter and two model services: real servers, decoding and Redis; scripted engines."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from support.submitters import (
     Submitter,
     both_compute,
     engines,
-    hold,
-    let_go,
+    pause_models,
+    resume_models,
     submitting,
     until_running,
 )
@@ -61,14 +61,14 @@ async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stac
 
 @pytest.fixture
 async def uncached(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    """Model services that remember nothing."""
+    """Model services without a cache."""
     async with Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url) as stack:
         yield stack
 
 
 @pytest.fixture
 async def narrow(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    """A gateway that works on one job at a time."""
+    """A gateway with one job slot."""
     async with Stack(tmp_path, redis_server.url, jobs=True, gateway_settings={"job_slots": 1}) as stack:
         yield stack
 
@@ -80,7 +80,7 @@ async def ana(stack: Stack) -> AsyncIterator[Submitter]:
 
 
 async def told_of(submitter: Submitter, job: Job) -> JobWebhook:
-    """The job's webhook, once it was told or given up."""
+    """Returns the job's webhook after it was delivered or given up."""
     while True:
         webhook = (await submitter.get(job)).webhook
         assert webhook
@@ -204,7 +204,7 @@ async def test_jobs_are_listed_newest_first_in_pages_and_by_state(stack: Stack, 
     jobs = [await ana.submit(display_name=f"{number}.wav") for number in range(5)]
     for job in jobs:
         await ana.ended(job)
-    hold(stack)
+    pause_models(stack)
     waiting = await ana.submit(OTHER)
 
     first, token = await ana.list(page_size=4)
@@ -217,7 +217,7 @@ async def test_jobs_are_listed_newest_first_in_pages_and_by_state(stack: Stack, 
     since = codec.encode_time(jobs[3].create_unix)
     assert [job.id for job in (await ana.list(created_from=since))[0]] == [waiting.id, jobs[4].id, jobs[3].id]
     assert [job.id for job in (await ana.list(created_before=since))[0]] == [job.id for job in reversed(jobs[:3])]
-    let_go(stack)
+    resume_models(stack)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ async def test_an_invalid_query_is_refused_with_its_field(ana: Submitter, query:
 
 
 async def test_watching_yields_stages_and_segments_and_continues_from_a_cursor(stack: Stack, ana: Submitter) -> None:
-    hold(stack)
+    pause_models(stack)
     job = await ana.submit()
     await both_compute(stack)
     beginning = []
@@ -240,7 +240,7 @@ async def test_watching_yields_stages_and_segments_and_continues_from_a_cursor(s
         beginning.append(told)
         if isinstance(told[1], Job) and stage_states(told[1])[Stage.DECODE] is StageState.SUCCEEDED:
             break
-    let_go(stack)
+    resume_models(stack)
 
     rest = await ana.watch(job, beginning[-1][0])
     afterwards = await ana.watch(job, rest[1][0])
@@ -262,7 +262,7 @@ async def test_a_malformed_cursor_is_refused(ana: Submitter) -> None:
 
 
 async def test_cancelling_a_running_job_frees_both_devices_for_the_next(stack: Stack, ana: Submitter) -> None:
-    hold(stack)
+    pause_models(stack)
     job = await ana.submit()
     await both_compute(stack)
 
@@ -270,7 +270,7 @@ async def test_cancelling_a_running_job_frees_both_devices_for_the_next(stack: S
 
     assert cancelled.state is JobState.CANCELLED
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
-    let_go(stack)
+    resume_models(stack)
     assert (await ana.ended(await ana.submit(OTHER))).state is JobState.SUCCEEDED
     with pytest.raises(PreconditionFailed) as refused:
         await ana.result(job)
@@ -280,14 +280,14 @@ async def test_cancelling_a_running_job_frees_both_devices_for_the_next(stack: S
 
 async def test_a_cancelled_waiting_job_never_runs(narrow: Stack) -> None:
     async with submitting(narrow) as somebody:
-        hold(narrow)
+        pause_models(narrow)
         first = await somebody.submit()
         await both_compute(narrow)
         second = await somebody.submit(OTHER)
 
         assert (await somebody.cancel(second)).state is JobState.CANCELLED
 
-        let_go(narrow)
+        resume_models(narrow)
         assert (await somebody.ended(first)).state is JobState.SUCCEEDED
         assert (await somebody.get(second)).attempts == ()
 
@@ -391,12 +391,12 @@ async def test_an_unavailable_model_service_delays_jobs(stack: Stack, ana: Submi
 
 
 async def test_a_gateway_that_stops_hands_its_jobs_back_and_no_attempt_is_wasted(stack: Stack, ana: Submitter) -> None:
-    hold(stack)
+    pause_models(stack)
     job = await ana.submit()
     await both_compute(stack)
 
     await stack.stop_gateway()
-    let_go(stack)
+    resume_models(stack)
     await stack.start_gateway()
 
     async with submitting(stack, "ana") as same:
@@ -407,7 +407,7 @@ async def test_a_gateway_that_stops_hands_its_jobs_back_and_no_attempt_is_wasted
 
 
 async def test_watchers_get_unavailable_when_the_gateway_stops(stack: Stack, ana: Submitter) -> None:
-    hold(stack)
+    pause_models(stack)
     job = await ana.submit()
     await both_compute(stack)
     watching = asyncio.create_task(ana.watch(job))
@@ -418,12 +418,12 @@ async def test_watchers_get_unavailable_when_the_gateway_stops(stack: Stack, ana
     with pytest.raises(Unavailable):
         await watching
     await stopping
-    let_go(stack)
+    resume_models(stack)
 
 
 async def test_deleting_a_job_removes_its_result_and_one_that_runs_is_cancelled(stack: Stack, ana: Submitter) -> None:
     done = await ana.ended(await ana.submit())
-    hold(stack)
+    pause_models(stack)
     running = await ana.submit(OTHER)
     await both_compute(stack)
 
@@ -435,7 +435,7 @@ async def test_deleting_a_job_removes_its_result_and_one_that_runs_is_cancelled(
             await ana.get(job)
     await until(lambda: not any(engine.running for engine in engines(stack)))
     assert [path for path in stack.folder.rglob("*") if path.is_file() and done.id in str(path)] == []
-    let_go(stack)
+    resume_models(stack)
 
 
 async def test_clearing_the_history_removes_ended_jobs_and_releases_memory(stack: Stack, ana: Submitter) -> None:
@@ -456,7 +456,7 @@ async def test_clearing_the_history_removes_ended_jobs_and_releases_memory(stack
 
 async def test_a_missing_recording_fails_its_job_at_once(narrow: Stack) -> None:
     async with submitting(narrow) as somebody:
-        hold(narrow)
+        pause_models(narrow)
         first = await somebody.submit()
         await both_compute(narrow)
         second = await somebody.submit(OTHER)
@@ -464,7 +464,7 @@ async def test_a_missing_recording_fails_its_job_at_once(narrow: Stack) -> None:
         for path in narrow.folder.rglob("*"):
             if path.is_file() and name in path.name:
                 path.unlink()
-        let_go(narrow)
+        resume_models(narrow)
 
         failed = await somebody.ended(second)
 
@@ -479,11 +479,11 @@ async def test_an_unavailable_redis_refuses_new_jobs_and_loses_none(tmp_path: Pa
         Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url, gateway_settings=settings) as stack,
         submitting(stack) as somebody,
     ):
-        hold(stack)
+        pause_models(stack)
         job = await somebody.submit()
         await both_compute(stack)
         redis_server.pause()
-        let_go(stack)
+        resume_models(stack)
 
         with pytest.raises(Unavailable):
             await somebody.submit()

@@ -1,7 +1,7 @@
-"""Webhooks told to real servers on this machine.
+"""Webhooks delivered to real servers on this machine.
 
-The queue here is a small one in memory with the three methods that matter; that the real one gives out notices as it
-does is for its own tests to say.
+The queue here is a small one in memory with the three methods that matter. The tests of the real queue prove that it
+behaves in the same way.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Told:
 
 @dataclass
 class Receiver:
-    """A server that keeps what it is told. It answers as the path says: ``/500,200`` is a failure, then a success."""
+    """A server that records requests. The path defines the answers: ``/500,200`` is a failure, then a success."""
 
     url: str
     told: list[Told] = field(default_factory=list)
@@ -116,7 +116,7 @@ class _Notice:
 
 
 class Notices:
-    """What a notifier asks of the queue, in memory."""
+    """The part of the queue that the dispatcher uses, in memory."""
 
     def __init__(self) -> None:
         self.waiting: dict[str, _Notice] = {}
@@ -212,7 +212,7 @@ def logged() -> Iterator[list[structlog.typing.EventDict]]:
 
 
 def knows(*addresses: str, asked: list[str] | None = None) -> Lookup:
-    """A name server that gives the same addresses for each name and keeps what it was asked."""
+    """A name server that returns the same addresses for each name and records the questions."""
 
     def lookup(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         if asked is not None:

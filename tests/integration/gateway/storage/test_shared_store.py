@@ -1,4 +1,4 @@
-"""Two gateways that share recordings, audio, results and jobs, and nothing else: real servers, on a disk and in S3."""
+"""Two gateways that share recordings, audio, results and jobs: real servers, on a disk and in S3."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.media import tone, wav
 from support.redis_server import RedisServer
 from support.s3_server import BUCKET, S3Server
 from support.stack import Stack
-from support.submitters import RECORDING, both_compute, engines, hold, let_go, submitting, until_running
+from support.submitters import RECORDING, both_compute, engines, pause_models, resume_models, submitting, until_running
 from support.waiting import until
 
 DIGEST = digest_of(RECORDING)
@@ -32,7 +32,7 @@ DIGEST = digest_of(RECORDING)
 
 @dataclass
 class Shared:
-    """Where gateways share, and the settings that say so."""
+    """The shared storage, and its settings."""
 
     url: str
     s3: S3Server | None = None
@@ -55,7 +55,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
 
 @pytest.fixture
 async def stacks(tmp_path: Path, shared: Shared, redis_server: RedisServer) -> AsyncIterator[tuple[Stack, Stack]]:
-    """Each with model services of its own that remember nothing."""
+    """Two stacks, each with its own model services without a cache."""
     common: dict[str, Any] = {"redis_url": "", "jobs": True, "jobs_redis_url": redis_server.url}
     async with (
         Stack(tmp_path / "one", gateway_settings=dict(shared.settings), **common) as one,
@@ -66,7 +66,7 @@ async def stacks(tmp_path: Path, shared: Shared, redis_server: RedisServer) -> A
 
 @pytest.fixture
 def received_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has every recording look as if it had been written two hours earlier: S3 cannot be told when."""
+    """Makes every recording look two hours old: the time of an S3 object cannot be set."""
     read = blobs_module._stored_object
 
     def older(found: Any) -> StoredObject:
@@ -77,7 +77,7 @@ def received_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_store(folder: Path, shared: Shared, **limits: Any) -> Store:
-    """An open store that shares."""
+    """Creates an open store that shares."""
     bounds = {"max_bytes": 10**9, "retention_seconds": 3600.0} | limits
     sharing = SharedStore(shared.open(), **bounds)
     store = Store(folder, max_recording_bytes=10**6, shared=sharing, max_bytes=10**9, retention_seconds=3600.0)
@@ -121,7 +121,7 @@ async def test_a_recording_of_one_gateway_can_be_decoded_by_the_other(stacks: tu
 async def test_a_job_continues_in_the_other_gateway_when_one_stops(stacks: tuple[Stack, Stack]) -> None:
     one, two = stacks
     for stack in stacks:
-        hold(stack)
+        pause_models(stack)
     async with submitting(one) as submitter:
         job = await submitter.submit(RECORDING)
         await until_running(submitter, job)
@@ -131,7 +131,7 @@ async def test_a_job_continues_in_the_other_gateway_when_one_stops(stacks: tuple
 
     await worked.stop_gateway()
     for stack in stacks:
-        let_go(stack)
+        resume_models(stack)
 
     async with submitting(other) as submitter:
         ended = await submitter.ended(job)
@@ -154,13 +154,13 @@ async def test_a_corrupt_recording_fails_its_job(tmp_path: Path, shared: Shared,
     common: dict[str, Any] = {"redis_url": "", "jobs": True, "jobs_redis_url": redis_server.url}
     settings = shared.settings | {"job_slots": 1}
     async with Stack(tmp_path / "one", gateway_settings=settings, **common) as stack, submitting(stack) as somebody:
-        hold(stack)
+        pause_models(stack)
         first = await somebody.submit(wav(tone(1.0)))
         await both_compute(stack)
         second = await somebody.submit(RECORDING)
         (stack.store / "recordings" / DIGEST.sha256).unlink()
         shared.open().put(RECORDINGS + DIGEST.sha256, bytes(len(RECORDING)))
-        let_go(stack)
+        resume_models(stack)
 
         failed = await somebody.ended(second)
 
@@ -180,12 +180,12 @@ async def test_an_unavailable_storage_refuses_recordings_and_delays_jobs(
         Stack(tmp_path / "one", gateway_settings=shared.settings, **common) as stack,
         submitting(stack) as somebody,
     ):
-        hold(stack)
+        pause_models(stack)
         job = await somebody.submit(RECORDING)
         await both_compute(stack)
         shared.s3.stop()
         try:
-            let_go(stack)
+            resume_models(stack)
             with pytest.raises(Unavailable) as refused:
                 await somebody.upload(wav(tone(1.0)))
             assert refused.value.reason == "STORE_UNREACHABLE"
@@ -270,7 +270,7 @@ def test_the_least_recently_used_shared_files_are_removed_except_young_ones(
 def test_a_recording_that_was_just_reported_as_known_is_not_swept(
     tmp_path: Path, shared: Shared, received_long_ago: None, asked: str, bounds: dict[str, float]
 ) -> None:
-    """Neither for its age nor for its size, whether who was asked has it at hand or only others do."""
+    """Neither for its age nor for the size of the store, whether the gateway has a local copy or not."""
     stores = {name: make_store(tmp_path / name, shared, **bounds) for name in ("one", "two", "three")}
     needed, forgotten = receive(stores["one"]), receive(stores["one"], wav(tone(1.0)))
 

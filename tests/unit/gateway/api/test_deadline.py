@@ -1,4 +1,4 @@
-"""When a caller stops waiting."""
+"""The deadline of a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway accepts and refuses of a caller's config."""
+"""Decoding requests and encoding events."""
 
 from __future__ import annotations
 

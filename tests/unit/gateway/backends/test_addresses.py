@@ -1,4 +1,4 @@
-"""Targets of services, taken apart."""
+"""Parsing and resolving the targets of services."""
 
 import pytest
 

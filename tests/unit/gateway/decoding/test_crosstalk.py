@@ -1,4 +1,4 @@
-"""What one channel has picked up of another is silenced, and nothing else."""
+"""Crosstalk of another channel is silenced, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from careca_gateway.decoding.crosstalk import FRAME_BYTES, HOLD_FRAMES, RATIO, C
 
 RATE = 16_000
 HELD = HOLD_FRAMES * FRAME_BYTES // 2 + RATE // 100
-"""Samples after which nothing that was heard before counts any more."""
+"""The number of samples after which an earlier level no longer counts."""
 
 
 def voice(seconds: float = 1.0, loudness: float = 8_000.0, seed: int = 0) -> np.ndarray:
@@ -24,7 +24,7 @@ def silence(seconds: float = 1.0) -> np.ndarray:
 
 
 def echo(samples: np.ndarray, decibels: float = -30.0, delay: float = 0.0) -> np.ndarray:
-    """``samples`` as another channel picks them up."""
+    """Returns ``samples`` as another channel picks them up."""
     late = np.concatenate([silence(delay), samples])[: len(samples)]
     return (late * 10 ** (decibels / 20)).astype("<i2")
 

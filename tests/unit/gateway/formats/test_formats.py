@@ -1,4 +1,4 @@
-"""The textual forms of a result, read back by the tools that they are made for."""
+"""The text formats of a result, read back by the tools that use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker has learned of a job, until the queue has been told."""
+"""The progress of a job that the queue does not know yet."""
 
 from __future__ import annotations
 

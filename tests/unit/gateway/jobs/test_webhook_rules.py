@@ -1,4 +1,4 @@
-"""What webhooks are told, where they may lead, and when they are told again."""
+"""The content of webhooks, their allowed addresses, and their retries."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def in_url(address: str) -> str:
 
 
 def documented_verify() -> Callable[..., bool]:
-    """The example of the page for receivers."""
+    """The example in the page for receivers."""
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     names: dict[str, Callable[..., bool]] = {}
     exec(example, names)
@@ -285,7 +285,7 @@ def test_any_text_is_accepted_or_refused_without_another_error(text: str) -> Non
 
 
 def answering(*addresses: str) -> Callable[..., list[tuple[object, ...]]]:
-    """A name server that knows one answer to everything."""
+    """A name server with one answer to all questions."""
 
     def lookup(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         kinds = [(socket.AF_INET6 if ":" in each else socket.AF_INET, each) for each in addresses]

@@ -1,4 +1,4 @@
-"""What was found on each channel, put together: each channel is a speaker's own."""
+"""Combining what was found on channels with one speaker each."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NOTHING = Transcript((), "", 0.0, 60.0, "fake")
 
 
 def channel(*times: tuple[float, float]) -> Diarization:
-    """One channel's turns, as a diarizer tells them of one speaker."""
+    """Returns one channel's turns, as a diarizer finds them for one speaker."""
     turns = tuple(Turn(start, end, A) for start, end in times)
     return Diarization(turns, turns, 60.0, "fake", (SpeakerCountCandidate(1, None),))
 
 
 def said(*texts: str, start: float = 0.0, language: str = "en") -> Transcript:
-    """One channel's words, a segment for each of ``texts``."""
+    """Returns one channel's words, with a segment for each of ``texts``."""
     segments = tuple(Segment(start + index, start + index + 1, text) for index, text in enumerate(texts))
     return Transcript(segments, language, 1.0, 60.0, "fake")
 
@@ -43,7 +43,7 @@ def test_of_two_speakers_that_start_together_the_one_that_ends_first_comes_first
 
 
 def test_each_channels_speaker_has_its_voice_unless_it_has_no_turn() -> None:
-    """The third channel's words alone say that somebody speaks on it."""
+    """On the third channel there are only words."""
     voices = [(1.0, 0.0), (0.0, 1.0)]
     diarizations = [
         replace(channel((start, 9.0)), speakers=(Speaker(A, voice, "voices@1"),))

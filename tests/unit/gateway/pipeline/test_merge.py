@@ -1,4 +1,4 @@
-"""Words and turns to utterances."""
+"""Merging words and turns to utterances."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ A, B, C = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 
 
 def words(text: str, start: float = 0.0, step: float = 0.5) -> tuple[Word, ...]:
-    """The words of ``text`` one after the other, each ``step`` seconds long."""
+    """The words of ``text`` in a row, each ``step`` seconds long."""
     return tuple(
         Word(word, start + index * step, start + (index + 1) * step) for index, word in enumerate(text.split())
     )
@@ -309,7 +309,7 @@ def test_every_word_appears_once_and_in_order_for_any_input(spoken: Transcript, 
 
 
 class CountingTurns(Sequence[Turn]):
-    """Counts how often a turn is looked at."""
+    """Counts how often a turn is read."""
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         self._turns = turns

@@ -1,4 +1,4 @@
-"""What a person is told about a recording that its result alone does not show."""
+"""Notices that follow from the request and from what the models found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Times = tuple[float, float]
 
 
 def written(*words: Times, language: str = "en") -> Segment:
-    """A segment of words at these times."""
+    """A segment with words at these times."""
     each = tuple(Word(f"word{number}", *times) for number, times in enumerate(words))
     text = " ".join(word.text for word in each)
     return Segment(words[0][0], words[-1][1], text, each, language)
@@ -46,7 +46,7 @@ def heard(*turns: tuple[float, float] | tuple[float, float, str]) -> Diarization
 
 
 def places(*segments: Segment, turns: Diarization) -> list[tuple[float | None, ...]]:
-    """Where speech without words is told of."""
+    """The times of speech without words."""
     found = collect_notices(REQUEST, [transcript(*segments)], [turns])
     assert {notice.code for notice in found} <= {NoticeCode.SPEECH_WITHOUT_WORDS}
     return [(notice.start, notice.end) for notice in found]
@@ -243,7 +243,7 @@ STEPS = st.integers(0, 60).map(lambda step: step / 4)
     st.lists(st.tuples(STEPS, st.sampled_from([0.0, 0.25, 0.5])), max_size=12),
 )
 def test_any_two_seconds_of_speech_have_words_or_a_notice(turns: list[Times], words: list[Times]) -> None:
-    """Held against a count in steps of an eighth of a second."""
+    """Compared with a count in steps of an eighth of a second."""
     spoken = heard(*((start, start + length) for start, length in turns))
     said = written(*sorted((start, start + length) for start, length in words)) if words else Segment(0.0, 0.0, "")
 

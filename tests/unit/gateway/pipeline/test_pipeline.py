@@ -1,4 +1,4 @@
-"""The stages of one request, with stages that do what a test tells them."""
+"""The pipeline with scripted stages."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SEGMENT = Segment(0.0, 1.0, "hello")
 
 
 class Decode:
-    """Tells half and gives ``AUDIO``, with separate channels or tracks also ``OTHER_AUDIO``, or fails."""
+    """Emits progress and returns ``AUDIO``, for separate channels or tracks also ``OTHER_AUDIO``; or fails."""
 
     def __init__(self, failure: Exception | None = None, *, cached: bool = False) -> None:
         self.failure = failure
@@ -75,9 +75,9 @@ class Decode:
 
 
 class Model:
-    """Tells ``events``, then gives its message or fails; waits for ``may_end`` before that.
+    """Yields ``events``, then its message, or fails; before that, waits for ``may_end``.
 
-    ``failing`` is the audio on which it fails, all by default, and ``cached`` the audio that it has in its cache.
+    It fails on the audio ``failing``, all by default. It has the audio ``cached`` in its cache.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Counts:
 
 
 class Course:
-    """One run of the pipeline and what it told."""
+    """One run of the pipeline, with its events."""
 
     def __init__(
         self,

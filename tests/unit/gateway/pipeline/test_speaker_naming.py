@@ -1,4 +1,4 @@
-"""Whose voices they are: names for speakers, by how alike voices are."""
+"""Naming speakers by the similarity of voices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODEL = "voices@1"
 
 
 def voice(degrees: float) -> tuple[float, float]:
-    """Voices whose cosine is that of the angle between them."""
+    """A voice at this angle: the cosine similarity of two voices is that of the angle between them."""
     return math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
 
 

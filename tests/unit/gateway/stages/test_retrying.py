@@ -21,7 +21,7 @@ NEVER = Deadline()
 
 
 class Tries:
-    """A stage that does the next of ``tries`` each time it is run: tells events, then fails or finishes."""
+    """A stage that runs the next of ``tries`` each time: it yields events, then fails or finishes."""
 
     def __init__(self, *tries: Sequence[PipelineEvent | StageResult[str] | CarecaError]) -> None:
         self.tries = list(tries)

@@ -65,7 +65,7 @@ def put_audio(
     store: Store,
     recording: Digest,
     *pcm: bytes,
-    sound: AudioSelection = MIX,
+    selection: AudioSelection = MIX,
     age: float = 0.0,
     notices: tuple[Notice, ...] = (),
 ) -> list[Path]:
@@ -73,22 +73,22 @@ def put_audio(
     with store.hold(recording) as held, held.drafts(len(pcm) + 1) as drafts:
         for draft, data in zip(drafts, pcm, strict=False):
             draft.write_bytes(data)
-        note = DecodedRecord(tuple(digest_of(data) for data in pcm), notices)
-        audio = held.store_audio(sound, drafts, note).audio
+        record = DecodedRecord(tuple(digest_of(data) for data in pcm), notices)
+        audio = held.store_audio(selection, drafts, record).audio
         for each in audio:
             os.utime(each.path, (time.time() - age,) * 2)
         return [each.path for each in audio]
 
 
-def stored(store: Store, digest: Digest, sound: AudioSelection = MIX) -> tuple[StoredAudio, ...]:
+def stored(store: Store, digest: Digest, selection: AudioSelection = MIX) -> tuple[StoredAudio, ...]:
     with store.hold(digest) as recording:
-        decoded = recording.stored_audio(sound)
+        decoded = recording.stored_audio(selection)
         return decoded.audio if decoded else ()
 
 
-def known(store: Store, digest: Digest, sound: AudioSelection = MIX) -> bool:
+def known(store: Store, digest: Digest, selection: AudioSelection = MIX) -> bool:
     with store.hold(digest) as recording:
-        return recording.known(sound)
+        return recording.known(selection)
 
 
 def drafts(store: Store) -> list[Path]:
@@ -230,7 +230,7 @@ def test_two_recordings_of_the_same_sound_share_their_audio(store: Store) -> Non
 def test_the_channels_and_the_mix_of_a_recording_are_both_kept(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    put_audio(store, digest, OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO, sound=SEPARATE)
+    put_audio(store, digest, OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO, selection=SEPARATE)
 
     assert [each.path.read_bytes() for each in stored(store, digest)] == [AUDIO]
     separate = [each.path.read_bytes() for each in stored(store, digest, SEPARATE)]
@@ -241,7 +241,7 @@ def test_the_channels_and_the_mix_of_a_recording_are_both_kept(store: Store) -> 
 
 def test_audio_of_one_channel_mode_is_not_used_for_the_other(store: Store) -> None:
     digest = put(store, DATA)
-    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=SEPARATE)
     (store.files.recordings / digest.sha256).unlink()
 
     assert known(store, digest, SEPARATE)
@@ -251,10 +251,12 @@ def test_audio_of_one_channel_mode_is_not_used_for_the_other(store: Store) -> No
 def test_every_audio_selection_has_its_own_audio(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    put_audio(store, digest, OTHER_AUDIO, sound=SECOND)
-    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
+    put_audio(store, digest, OTHER_AUDIO, selection=SECOND)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=EACH)
 
-    assert [[each.path.read_bytes() for each in stored(store, digest, sound)] for sound in (MIX, SECOND, EACH)] == [
+    assert [
+        [each.path.read_bytes() for each in stored(store, digest, selection)] for selection in (MIX, SECOND, EACH)
+    ] == [
         [AUDIO],
         [OTHER_AUDIO],
         [AUDIO, OTHER_AUDIO],
@@ -281,8 +283,8 @@ def test_notices_are_kept_with_the_audio(tmp_path: Path) -> None:
 def test_a_record_of_an_earlier_version_is_ignored_and_replaced(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    note = store.files.decoded / f"{digest.sha256}.mix.json"
-    note.write_text(json.dumps([asdict(digest_of(AUDIO))]))
+    record = store.files.decoded / f"{digest.sha256}.mix.json"
+    record.write_text(json.dumps([asdict(digest_of(AUDIO))]))
 
     assert stored(store, digest) == ()
     assert known(store, digest)
@@ -294,7 +296,7 @@ def test_a_record_of_an_earlier_version_is_ignored_and_replaced(store: Store) ->
 def test_audio_of_a_job_without_its_recording_stays(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     digest = put(store, DATA)
-    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=EACH)
     (store.files.recordings / digest.sha256).unlink()
 
     store.sweep(frozenset({digest.sha256}))
@@ -307,7 +309,7 @@ def test_audio_of_a_job_without_its_recording_stays(tmp_path: Path) -> None:
 
 def test_separate_channels_are_not_used_if_one_is_missing(store: Store) -> None:
     digest = put(store, DATA)
-    _, second = put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE)
+    _, second = put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=SEPARATE)
     second.unlink()
 
     with store.hold(digest) as recording:
@@ -320,7 +322,7 @@ def test_separate_channels_are_not_used_if_one_is_missing(store: Store) -> None:
 def test_all_channels_that_a_request_holds_stay(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA, age=10_000)
-    paths = put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE, age=10_000)
+    paths = put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=SEPARATE, age=10_000)
 
     with store.hold(digest) as recording:
         assert recording.stored_audio(SEPARATE)
@@ -349,10 +351,10 @@ def test_truncated_audio_is_not_used(store: Store) -> None:
         '{"audio": [{"sha256": "a", "size_bytes": 2}], "notices": ["quiet"]}',
     ],
 )
-def test_a_damaged_record_is_ignored(store: Store, note: str) -> None:
+def test_a_damaged_record_is_ignored(store: Store, record: str) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.files.decoded / f"{digest.sha256}.mix.json").write_text(note)
+    (store.files.decoded / f"{digest.sha256}.mix.json").write_text(record)
 
     with store.hold(digest) as recording:
         assert recording.stored_audio(MIX) is None

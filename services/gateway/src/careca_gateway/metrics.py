@@ -17,15 +17,15 @@ class GatewayMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__((Stage.DECODE, Stage.MERGE))
-        self._in_flight = self._gauge("careca_work_in_flight", "Requests that are worked on.")
+        self._in_flight = self._gauge("careca_work_in_flight", "Requests that are running.")
         self._waiting = self._gauge("careca_work_waiting", "Recordings that wait for a decoder.")
         self._recordings = self._gauge("careca_store_recordings", "Recordings in the store.")
-        self._store_size = self._gauge("careca_store_size_bytes", "Bytes in the store, decoded audio included.")
+        self._store_size = self._gauge("careca_store_size_bytes", "Bytes in the store, including decoded audio.")
         self._store_max = self._gauge("careca_store_max_bytes", "Bytes that the store may hold.")
         self._store_free = self._gauge("careca_store_free_bytes", "Bytes that are free on the disk of the store.")
         self._sandbox = Gauge(
             "careca_decode_confined",
-            "Whether that layer confines the processes that decode recordings.",
+            "Whether this layer of the decoders' sandbox is active.",
             ("layer",),
             registry=self.registry,
         )

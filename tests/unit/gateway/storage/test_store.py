@@ -344,7 +344,7 @@ def test_truncated_audio_is_not_used(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "note",
+    "record",
     [
         *('[{"sha2', '{"sha256": "a"}', "[1]", "7", '{"audio": [], "notices": []}', '{"audio": [{}], "notices": []}'),
         '{"audio": [{"sha256": "a", "size_bytes": 2}]}',

@@ -118,7 +118,7 @@ class LevelMeter:
             self._sounding_bytes += size
 
     def _bits_without(self, ignored_bytes: int) -> int:
-        """Returns how many bits are needed if so many of the loudest bytes are ignored."""
+        """Returns how many bits are needed if this number of the loudest bytes is ignored."""
         louder = 0
         for bits in range(FULL_BITS + 1, _ZERO_BITS, -1):
             louder += self._bytes_by_bits[bits]

@@ -184,7 +184,7 @@ class _Reading:
         return min(level.gain_bits for level in audible)
 
     def read(self, container: InputContainer, tracks: Sequence[Track], gain_bits: int = 0) -> None:
-        """Reads ``tracks``, amplified by so many bits. Raises ``RecordingError``."""
+        """Reads ``tracks``, amplified by ``gain_bits``. Raises ``RecordingError``."""
         for file in self._files:
             if file.tell():
                 file.seek(0)

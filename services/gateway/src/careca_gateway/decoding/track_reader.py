@@ -107,7 +107,7 @@ class TrackReader:
             raise not_a_recording()
 
     def read(self, packet: Packet[Stream], skipped: int = 0) -> None:
-        """Decodes one packet, before which so many bytes were skipped. A damaged packet is omitted."""
+        """Decodes one packet, before which ``skipped`` bytes were skipped. A damaged packet is omitted."""
         self._skipped = self._skipped or (skipped > _SKIPPED_BYTES and self._is_matroska)
         try:
             frames = cast("list[AudioFrame]", packet.decode())

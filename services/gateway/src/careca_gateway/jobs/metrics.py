@@ -41,13 +41,13 @@ class JobMetrics:
         )
         self._stopped = Histogram(
             "careca_job_cancel_seconds",
-            "Seconds from hearing that a running job was cancelled to the end of its work.",
+            "Seconds from learning that a running job was cancelled to the end of its work.",
             buckets=_STOP_BUCKETS,
             registry=registry,
         )
         self._jobs = Gauge("careca_jobs", "Jobs by state, of all gateways.", ("state",), registry=registry)
         self._waiting = Gauge(
-            "careca_jobs_waiting", "Jobs that wait, by priority, of all gateways.", ("priority",), registry=registry
+            "careca_jobs_waiting", "Waiting jobs by priority, of all gateways.", ("priority",), registry=registry
         )
         self._oldest = Gauge(
             "careca_jobs_oldest_waiting_seconds", "Age of the job that has waited longest.", registry=registry
@@ -56,15 +56,17 @@ class JobMetrics:
             "careca_jobs_available", "Whether the Redis of the jobs answers this gateway.", registry=registry
         )
         self._pending_webhooks = Gauge(
-            "careca_webhooks_pending", "Webhooks that are still to be told.", registry=registry
+            "careca_webhooks_pending", "Webhooks that are still to be called.", registry=registry
         )
         self._without_job = Counter(
-            "careca_calls_without_job", "Calls worked on without a job, as none could be made.", registry=registry
+            "careca_calls_without_job",
+            "Calls that run without a job, because no job could be submitted.",
+            registry=registry,
         )
-        self._in_flight = Gauge("careca_jobs_in_flight", "Jobs that this gateway works on.", registry=registry)
+        self._in_flight = Gauge("careca_jobs_in_flight", "Jobs that are running in this gateway.", registry=registry)
         self._webhook_attempts = Histogram(
             "careca_webhook_attempt_seconds",
-            "Seconds that attempts to tell webhooks took, by how they ended.",
+            "Seconds that attempts to call webhooks took, by how they ended.",
             ("outcome",),
             buckets=SECONDS_BUCKETS,
             registry=registry,

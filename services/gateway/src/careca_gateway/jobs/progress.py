@@ -1,4 +1,4 @@
-"""The progress of one attempt: the stages and segments that the queue does not know yet."""
+"""The progress of one attempt: its stages, and the segments that the queue does not know yet."""
 
 from __future__ import annotations
 

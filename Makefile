@@ -111,7 +111,7 @@ monitoring-check: $(TESTS_READY) models ## check rules, dashboards and metrics w
 	$(BIN)/python -m pytest tests/repo/test_rules.py tests/repo/test_dashboards.py tests/repo/test_monitoring.py tests/unit/common/test_metrics.py
 	PYTHONPATH=deploy/k8s:deploy/local $(BIN)/python -m monitoring.live.check --pictures
 
-docs: $(SERVICES_READY) proto ## write the README's table of settings
+docs: $(SERVICES_READY) proto ## write the table of docs/settings.md from the services' settings
 	@$(BIN)/python docs/settings_table.py
 
 languages: $(TESTS_READY) ## write the names of the languages that Whisper knows

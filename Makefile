@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/careca/v1/*.proto)
 GENERATED := services/common/src/careca/v1
 PARTS := services/common services/transcriber services/diarizer services/gateway client
-PROJECTS := $(PARTS:%=%/pyproject.toml)
+PROJECTS := $(PARTS:%=%/pyproject.toml) VERSION
 SERVICES_READY := $(VENV)/.services
 TESTS_READY := $(VENV)/.tests
 BENCH_READY := $(VENV)/.bench
@@ -62,7 +62,7 @@ k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifes
 	$(BIN)/python -m pytest tests/repo/test_k8s.py tests/repo/test_k8s_docs.py tests/integration/deploy/test_k8s_running.py
 
 images: ## build the images of the services (needs Docker with buildx)
-	REVISION=$$(git rev-parse HEAD) CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) docker buildx bake $(IMAGES)
+	VERSION=$$(cat VERSION) REVISION=$$(git rev-parse HEAD) CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) docker buildx bake $(IMAGES)
 
 fuzz: $(BENCH_READY) proto ## send damaged recordings, requests and connections to real services; writes docs/security.md
 	$(BIN)/python -m bench.fuzz

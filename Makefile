@@ -7,6 +7,7 @@ PROTOS := $(wildcard protos/careca/v1/*.proto)
 GENERATED := services/common/src/careca/v1
 PARTS := services/common services/transcriber services/diarizer services/gateway client
 PROJECTS := $(PARTS:%=%/pyproject.toml) VERSION
+SERVICE ?= transcriber
 SERVICES_READY := $(VENV)/.services
 TESTS_READY := $(VENV)/.tests
 BENCH_READY := $(VENV)/.bench
@@ -16,7 +17,7 @@ KUBECTL_READY := $(VENV)/.kubectl
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-peers chaos load docs languages constraints clean
+.PHONY: help setup models proto demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-peers chaos load docs languages constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,9 +38,15 @@ up: models ## run the whole stack in the foreground
 down: $(SERVICES_READY) ## stop a stack that `make up` started
 	@$(BIN)/python deploy/local/down.py
 
+dev: $(SERVICES_READY) proto ## run one service without a model in the foreground: make dev SERVICE=gateway, transcriber or diarizer
+	@$(BIN)/python deploy/local/timed_service.py $(SERVICE)
+
 test: $(TESTS_READY) $(KUBECTL_READY) proto models ## run all tests
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-unit: $(TESTS_READY) proto ## run the unit tests that need no model, in less than a minute
+	$(BIN)/python -m pytest tests/unit -m "not models" --numprocesses 2 --dist worksteal
 
 check: $(TESTS_READY) proto ## lint, types, import rules, protos
 	$(BIN)/ruff check .
@@ -56,6 +63,9 @@ security-check: $(TESTS_READY) proto ## test TLS, tokens, roles and limits again
 	  tests/integration/gateway/ingest/test_hostile_names.py tests/integration/gateway/jobs/test_webhooks.py \
 	  tests/integration/client/test_cli_tokens.py tests/integration/bench/test_fuzz.py \
 	  tests/unit/gateway/jobs/test_webhook_rules.py tests/unit/common/test_settings.py
+
+release-check: $(SERVICES_READY) proto ## build all wheels, install them into clean environments, and run what they install
+	$(BIN)/python deploy/release/release_check.py
 
 k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifests and hold them to their rules, without a cluster
 	$(BIN)/python deploy/k8s/check.py

@@ -1,4 +1,4 @@
-"""The table in docs/settings.md, made from the services' settings classes. `make docs` writes it, a test compares it."""
+"""The table in docs/settings.md, from the services' settings classes. `make docs` writes it, a test compares it."""
 
 from __future__ import annotations
 

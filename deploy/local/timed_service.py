@@ -1,8 +1,10 @@
-"""A model service without a model, whose tasks take a set time: to measure everything around the models.
+"""Runs one service without any model, for development and to measure everything around the models.
 
-    CARECA_TIMED_SECONDS=0.5 CARECA_TIMED_LOG=tasks.txt python bench/common/timed_service.py transcriber
+    CARECA_TIMED_SECONDS=0.5 CARECA_TIMED_LOG=tasks.txt python deploy/local/timed_service.py transcriber
 
-Its log has a line for each task, when it began and ended on the clock that all processes of a machine share.
+The model services have an engine that takes a set time for each task, and finds the same in every recording. The
+gateway has no engine and is the real one. The file that CARECA_TIMED_LOG names gets a line for each task: when it began
+and ended, on the clock that all processes of a machine share. `make dev` runs this script in the foreground.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from careca.types import (
 )
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.wiring import wire as wire_diarizer
+from careca_gateway.settings import GatewaySettings
+from careca_gateway.wiring import wire as wire_gateway
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.wiring import wire as wire_transcriber
 
@@ -40,7 +44,7 @@ _STEP_SECONDS = 0.02
 
 
 class TimedEngine:
-    """Takes its time and finds the same in everything."""
+    """An engine of both kinds that takes a set time for each task, and finds the same in every recording."""
 
     model = "timed@000000000000"
     device = "cpu"
@@ -57,6 +61,7 @@ class TimedEngine:
         """There is nothing to unload."""
 
     def gpu_memory(self) -> GpuMemory:
+        """Returns no memory."""
         return GpuMemory()
 
     def release_gpu_cache(self) -> None:
@@ -69,6 +74,7 @@ class TimedEngine:
         cancel: CancelToken,
         emit: Callable[[Segment | Progress], None],
     ) -> Transcript:
+        """Returns one word."""
         self._take_time(Stage.TRANSCRIBE, cancel, emit)
         word = Word("word", 0.0, min(1.0, audio.duration), 1.0)
         segment = Segment(0.0, min(1.0, audio.duration), "word", (word,))
@@ -78,6 +84,7 @@ class TimedEngine:
     def diarize(
         self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
     ) -> Diarization:
+        """Returns one speaker, who speaks from start to end."""
         self._take_time(Stage.DIARIZE, cancel, emit)
         turns = (Turn(0.0, audio.duration, "SPEAKER_00"),)
         return Diarization(turns, turns, audio.duration, self.model)
@@ -101,9 +108,21 @@ def _diarizer(settings: DiarizerSettings) -> Wiring:
     return wire_diarizer(settings, TimedEngine())
 
 
+def main() -> int:
+    """Serves until SIGTERM or SIGINT. Returns 2 if the first argument does not name a service."""
+    service = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+    match service:
+        case "gateway":
+            run_service(service, GatewaySettings, wire_gateway)
+        case "transcriber":
+            run_service(service, TranscriberSettings, _transcriber)
+        case "diarizer":
+            run_service(service, DiarizerSettings, _diarizer)
+        case _:
+            print("name one service: gateway, transcriber or diarizer", file=sys.stderr)
+            return 2
+    return 0
+
+
 if __name__ == "__main__":
-    service = sys.argv.pop(1)
-    if service == "transcriber":
-        run_service(service, TranscriberSettings, _transcriber)
-    else:
-        run_service(service, DiarizerSettings, _diarizer)
+    sys.exit(main())

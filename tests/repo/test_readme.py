@@ -13,7 +13,8 @@ import settings_table
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 NAMES = ("usage", "python", "speakers", "security", "jobs", "monitoring", "benchmarks", "diarization")
-PAGES = (README, *((ROOT / "docs" / f"{name}.md").read_text() for name in NAMES))
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+PAGES = (README, CONTRIBUTING, *((ROOT / "docs" / f"{name}.md").read_text() for name in NAMES))
 BLOCKS = [block for page in PAGES for block in re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)]
 EXAMPLES = [block for language, block in BLOCKS if language == "python"]
 GROUPS = {"jobs", "models", "tokens"}

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,20 +70,21 @@ def test_the_changelog_keeps_to_its_format() -> None:
     assert VERSION in text
 
 
-async def test_one_service_can_be_run_without_a_model(tmp_path: Path) -> None:
+@pytest.fixture
+def log_of_a_diarizer(tmp_path: Path) -> Iterator[Path]:
+    """What a diarizer without a model logs while it runs."""
     log = tmp_path / "log"
     environment = {"CARECA_PORT": "0", "CARECA_METRICS_PORT": "-1", "HOME": str(tmp_path), "PATH": ""}
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, TIMED_SERVICE, "diarizer"], env=environment, stdout=file, stderr=file
-        )
-    try:
-        await until(lambda: "Service ready" in log.read_text() or process.poll() is not None)
-    finally:
-        process.terminate()
-        process.wait()
+        command = [sys.executable, TIMED_SERVICE, "diarizer"]
+        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    yield log
+    process.terminate()
+    process.wait()
 
-    assert "Service ready" in log.read_text()
+
+async def test_one_service_can_be_run_without_a_model(log_of_a_diarizer: Path) -> None:
+    await until(lambda: "Service ready" in log_of_a_diarizer.read_text())
 
 
 def test_an_unknown_service_is_refused() -> None:

@@ -65,10 +65,10 @@ def test_every_page_is_in_the_index_once() -> None:
 def test_the_printed_tree_has_every_package_with_a_line() -> None:
     tree = (DOCS / "architecture.md").read_text().split("## The tree")[1].split("```")[1]
     packages = {
-        package.parent.relative_to(src).as_posix()
+        module.parent.relative_to(src).as_posix()
         for src in (*ROOT.glob("services/*/src"), ROOT / "client" / "src")
-        for package in src.rglob("__init__.py")
-        if "careca/v1" not in package.as_posix()
+        for module in src.rglob("*.py")
+        if "careca/v1" not in module.as_posix()
     }
 
     described = dict(re.findall(r"^  (\S+) +(\S.*)$", tree, flags=re.MULTILINE))

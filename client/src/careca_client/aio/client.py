@@ -125,7 +125,7 @@ class AsyncClient(AsyncJobCalls):
     ) -> admin.Health:
         """The health of the gateway, or of one ``service`` by the name under which its server reports it."""
         request = health_pb2.HealthCheckRequest(service=service)
-        async with create_channel(self._target, self._tls, heed_health=False) as channel:
+        async with create_channel(self._target, self._tls, respect_health=False) as channel:
             try:
                 with translated_errors():
                     response = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)

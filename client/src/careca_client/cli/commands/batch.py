@@ -11,7 +11,7 @@ from typing import IO
 import typer
 from rich.filesize import decimal
 
-from careca.notices import as_line
+from careca.formatting import format_notice
 from careca.types import OutputFormat, Stage, StageState
 from careca_client.aio.client import AsyncClient
 from careca_client.cli import concurrency
@@ -118,7 +118,7 @@ def _conclude(plan: Plan, item: Item, outcome: TranscriptionResult | Exception, 
     for failure in failures(outcome.stages):
         terminal.complain(failure, subject=item.name, console=display.console)
     for notice in outcome.notices:
-        display.warn(as_line(notice), item.name)
+        display.warn(format_notice(notice), item.name)
     display.say(summarize(outcome), item.name)
     return ExitCode.PARTIAL if outcome.partial else ExitCode.OK
 

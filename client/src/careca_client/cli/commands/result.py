@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from careca.notices import as_line
+from careca.formatting import format_notice
 from careca.types import Job, JobState, OutputFormat
 from careca_client.blocking.client import DEFAULT_TARGET
 from careca_client.cli.commands.jobs import JobId
@@ -68,7 +68,7 @@ def result(
         for failure in failures(found.stages):
             terminal.complain(failure, subject=job_id)
         for notice in found.notices:
-            terminal.warn(as_line(notice), job_id)
+            terminal.warn(format_notice(notice), job_id)
         raise typer.Exit(ExitCode.PARTIAL if found.partial else ExitCode.OK)
 
 

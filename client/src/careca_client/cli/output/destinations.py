@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from careca.clock import clock
+from careca.formatting import format_time
 from careca.types import OutputFormat, Segment, Utterance
 from careca_client.cli.output import terminal
 from careca_client.result import TranscriptionResult
@@ -150,7 +150,7 @@ def print_utterances(result: TranscriptionResult, console: Console) -> None:
 
 def print_segment(segment: Segment, name: str, console: Console) -> None:
     """One line: whose it is, where that has to be said, time, text."""
-    start, end = clock(segment.start), clock(segment.end)
+    start, end = format_time(segment.start), format_time(segment.end)
     console.print(
         Text.assemble(
             f"{terminal.printable(name)}: " if name else "", (f"[{start} - {end}] ", "dim"), segment.text.strip()
@@ -160,7 +160,7 @@ def print_segment(segment: Segment, name: str, console: Console) -> None:
 
 def _line_of(utterance: Utterance, style: str) -> Text:
     return Text.assemble(
-        (f"[{clock(utterance.start)} - {clock(utterance.end)}] ", "dim"),
+        (f"[{format_time(utterance.start)} - {format_time(utterance.end)}] ", "dim"),
         (f"{utterance.speaker or 'UNKNOWN'}: ", style),
         utterance.text,
     )

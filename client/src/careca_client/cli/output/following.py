@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from careca import types
 from careca.errors import CarecaError
-from careca.notices import as_line
+from careca.formatting import format_notice
 from careca.types import Job, JobState, Segment, StageState
 from careca_client.aio.client import AsyncClient
 from careca_client.cli.errors import ExitCode, code_of_job, describe, describe_job, failures, report_error
@@ -75,7 +75,7 @@ class Follower:
             self._display.warn(f"its notices cannot be shown: {describe(error, self._gateway)}", name)
         else:
             for notice in result.notices:
-                self._display.warn(as_line(notice), name)
+                self._display.warn(format_notice(notice), name)
 
     def _conclude(self, job: Job, name: str) -> ExitCode:
         if job.state is not JobState.SUCCEEDED:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from careca.clock import clock
+from careca.formatting import format_time
 from careca.types import Job, JobState, Notice, Stage, StageState
 from careca_client.cli.output import tables, terminal
 
@@ -66,7 +66,7 @@ def notice_table(notices: Iterable[Notice]) -> Table:
     """One row for each notice."""
     table = tables.new("notice", "from", "to", "what")
     for notice in notices:
-        start, end = (tables.NONE if time is None else clock(time) for time in (notice.start, notice.end))
+        start, end = (tables.NONE if time is None else format_time(time) for time in (notice.start, notice.end))
         table.add_row(notice.code, start, end, Text(terminal.printable(notice.message)))
     return table
 

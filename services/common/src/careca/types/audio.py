@@ -1,4 +1,4 @@
-"""Audio and what a caller may ask of its channels and tracks."""
+"""Audio, and the options for its channels and tracks."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ SAMPLE_BYTES = 2
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Names bytes by their content: lower-case hexadecimal SHA-256 and length."""
+    """Identifies bytes by their content: lower-case hexadecimal SHA-256 and length."""
 
     sha256: str
     size_bytes: int
 
 
 class ChannelMode(enum.StrEnum):
-    """What becomes of the channels of a recording."""
+    """How the channels of a recording are used."""
 
     MIX = "mix"
-    """They are mixed into one audio, and speakers are told apart by their voices."""
+    """They are mixed into one audio, and speakers are distinguished by their voices."""
     SEPARATE = "separate"
-    """Each is a speaker's own, transcribed apart from the others."""
+    """Each channel is one speaker, and is transcribed separately."""
 
 
 class AudioTracks(enum.StrEnum):
     """Which of several audio tracks of a recording are used."""
 
     AUTO = "auto"
-    """One of them: the one that is marked as default, or the first, unless it is silent; then the first that is not."""
+    """One track: the default track, else the first; if that track is silent, the first one that is not."""
     ALL = "all"
-    """All of them, mixed into one audio."""
+    """All tracks, mixed into one audio."""
     EACH = "each"
-    """All of them, each a speaker's own, transcribed apart from the others as separate channels are."""
+    """All tracks. Each is one speaker, and is transcribed separately, like a separate channel."""
 
 
 AudioTrack = AudioTracks | int
-"""Which audio tracks are used, or the number of one: from 1, audio tracks only."""
+"""Which audio tracks are used, or the number of one track: from 1, counting audio tracks only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel or track of a recording, decoded to its own audio. ``speaker`` is ``None`` where nobody speaks."""
+    """One channel or track of a recording, decoded to its own audio. ``speaker`` is ``None`` if nobody speaks."""
 
     audio: Digest
     speaker: str | None = None

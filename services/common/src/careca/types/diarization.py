@@ -1,4 +1,4 @@
-"""Who spoke when, and what a caller may ask of the diarizer."""
+"""The diarization (who spoke when), and the options of the diarizer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One speaker talking from ``start`` to ``end``."""
+    """One speaker speaks from ``start`` to ``end``."""
 
     start: float
     end: float
@@ -16,7 +16,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerCountCandidate:
-    """A number of speakers that was considered, with its silhouette score in [-1, 1]; ``None`` where undefined."""
+    """A number of speakers that was considered, with its silhouette score in [-1, 1]; ``None`` if undefined."""
 
     speaker_count: int
     silhouette_score: float | None
@@ -24,9 +24,9 @@ class SpeakerCountCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What somebody sounds like: an embedding of unit length, and the id of the model that made it.
+    """The voice of a person: an embedding of unit length, and the id of the model that computed it.
 
-    Cosines of embeddings say how alike two voices are, and mean nothing between different models.
+    The cosine of two embeddings is the similarity of the voices. It has no meaning between different models.
     """
 
     embedding: tuple[float, ...]
@@ -35,32 +35,32 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Somebody who speaks in a recording. ``name`` and ``similarity`` are set where it is somebody known."""
+    """A speaker in a recording. ``name`` and ``similarity`` are set for a known speaker."""
 
     label: str
     """``SPEAKER_00``, ``SPEAKER_01`` ... in order of first speech."""
     embedding: tuple[float, ...] = ()
-    """Of the speaker's mean voice, of unit length; empty where the diarizer gives none."""
+    """The mean voice of the speaker, of unit length; empty if the diarizer gives none."""
     embedding_model: str = ""
-    """Id of the model that made the embedding."""
+    """Id of the model that computed the embedding."""
     name: str | None = None
     similarity: float | None = None
-    """Cosine of this voice and that of the known speaker."""
+    """Cosine of this voice and the voice of the known speaker."""
 
     @property
     def voice(self) -> Voice | None:
-        """What the speaker sounds like, ``None`` where that is not known."""
+        """The voice of the speaker, ``None`` if not known."""
         return Voice(self.embedding, self.embedding_model) if self.embedding else None
 
     @property
     def display_name(self) -> str:
-        """The name, or the label of somebody who is not known."""
+        """The name, or the label for an unknown speaker."""
         return self.name or self.label
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSpeaker:
-    """Somebody to recognise, by a recording of that person alone, whatever its container, or by a voice."""
+    """A person to recognise, by a voice or by a recording of that person alone, in any audio format."""
 
     name: str
     reference: bytes | Voice = field(repr=False)
@@ -70,9 +70,8 @@ class KnownSpeaker:
 class Diarization:
     """Who spoke when.
 
-    ``turns`` may overlap, as people do; ``exclusive_turns`` never do and are the ones to give words to speakers by.
-    Both name their speaker by the label. ``speakers`` has one entry for each label in the turns, in order of first
-    speech.
+    ``turns`` may overlap. ``exclusive_turns`` never overlap; use them to assign words to speakers. Both contain the
+    speaker's label. ``speakers`` has one entry for each label in the turns, in order of first speech.
     """
 
     turns: tuple[Turn, ...]
@@ -85,7 +84,7 @@ class Diarization:
 
 @dataclass(frozen=True, slots=True)
 class DiarizationOptions:
-    """What a caller may ask of the diarizer; ``None`` leaves it to the diarizer."""
+    """The options of the diarizer; with ``None`` the diarizer decides."""
 
     speaker_count: int | None = None
     min_speaker_count: int | None = None

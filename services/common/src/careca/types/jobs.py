@@ -10,7 +10,7 @@ from careca.types.stages import Stage, StageState
 
 
 class JobState(enum.StrEnum):
-    """Where a job is in its life."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -20,20 +20,20 @@ class JobState(enum.StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job changes no more by itself."""
+        """Whether the job has reached its final state."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
 class JobPriority(enum.StrEnum):
-    """Which jobs go first."""
+    """The priority of a job; interactive jobs go first."""
 
     INTERACTIVE = "interactive"
-    """Somebody waits."""
+    """A person waits for the result."""
     BATCH = "batch"
 
 
 class WebhookState(enum.StrEnum):
-    """What became of telling a webhook that its job has ended."""
+    """The state of the notification of a webhook."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -50,29 +50,29 @@ class JobStage:
     """Fraction done, from 0 to 1."""
     seconds: float = 0.0
     cached: bool = False
-    """Whether its result came from a cache or was kept from an earlier attempt."""
+    """Whether its result came from a cache or from an earlier attempt."""
     attempts: int = 0
-    """How often it was begun."""
+    """How often it was started."""
     error_reason: str = ""
     error_message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JobAttempt:
-    """One time that a gateway worked on a job. Times are seconds since 1970."""
+    """One attempt of a gateway to run a job. Times are seconds since 1970."""
 
     number: int
     worker: str
     start_unix: float
     end_unix: float | None = None
     outcome: str = ""
-    """SUCCEEDED, CANCELLED, HANDED_BACK, WORKER_LOST, or the reason of the error; empty while it goes on."""
+    """SUCCEEDED, CANCELLED, HANDED_BACK, WORKER_LOST, or the reason of the error; empty while it runs."""
     error_message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JobWebhook:
-    """Whom to tell that a job has ended, and whether they know."""
+    """The URL that is notified of the end of a job, and the state of the notification."""
 
     url: str
     state: WebhookState = WebhookState.PENDING
@@ -82,7 +82,7 @@ class JobWebhook:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One recording to be worked on, whoever waits. Times are seconds since 1970."""
+    """A durable request to process one recording. Times are seconds since 1970."""
 
     id: str
     """Later jobs have greater ids."""
@@ -94,13 +94,13 @@ class Job:
     request_id: str
     create_unix: float
     start_unix: float | None = None
-    """When work on it last began."""
+    """Start of the latest attempt."""
     end_unix: float | None = None
     stages: tuple[JobStage, ...] = ()
     attempts: tuple[JobAttempt, ...] = ()
     """Oldest first; the last 20."""
     partial: bool = False
-    """Whether it has a result in which a stage's part is missing."""
+    """Whether it has a result that lacks the part of a failed stage."""
     error_reason: str = ""
     error_message: str = ""
     webhook: JobWebhook | None = None

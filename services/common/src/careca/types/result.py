@@ -25,44 +25,44 @@ class OutputFormat(enum.StrEnum):
 
 
 class NoticeCode(enum.StrEnum):
-    """What notices can be about. The codes never change their meaning; docs/notices.md says what to do about each."""
+    """The kinds of notices. The meaning of a code never changes; docs/notices.md says what to do about each."""
 
     TRUNCATED = "TRUNCATED"
-    """The recording ends before its container says, or breaks off."""
+    """The recording ends earlier than its container says, or breaks off."""
     DAMAGED = "DAMAGED"
     """Damaged parts of the recording were skipped."""
     AUDIO_TRACK_CHOSEN = "AUDIO_TRACK_CHOSEN"
-    """The recording has several audio tracks, of which one was taken."""
+    """The recording has several audio tracks, and one of them was used."""
     CLIPPED = "CLIPPED"
-    """The recording was made too loud: its peaks are cut off."""
+    """The recording level was too high: its peaks are cut off."""
     VERY_QUIET = "VERY_QUIET"
-    """The recording is so quiet that few bits are left for voices, or that it was raised."""
+    """The recording is so quiet that voices have few bits, or that it was amplified."""
     SILENT = "SILENT"
-    """There is no sound in the recording."""
+    """The recording has no sound."""
     SPEECH_WITHOUT_WORDS = "SPEECH_WITHOUT_WORDS"
-    """The diarizer hears speech of two seconds or more where the transcriber found no word."""
+    """The diarizer found speech of two seconds or more in which the transcriber found no word."""
     FEWER_SPEAKERS_THAN_ASKED = "FEWER_SPEAKERS_THAN_ASKED"
-    """Fewer speakers were found than the exact or the least number that was asked for."""
+    """Fewer speakers were found than the exact or minimum number in the request."""
     SEVERAL_LANGUAGES = "SEVERAL_LANGUAGES"
-    """More than one language is spoken."""
+    """The recording has more than one language."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something about a recording that its result alone does not show. It is no failure: the result is complete."""
+    """Information about a recording that its result does not show. It is not a failure: the result is complete."""
 
     code: str
-    """For programs: a ``NoticeCode``, or one of a newer version."""
+    """For programs: a ``NoticeCode``, or a code of a newer version."""
     message: str
     """For people: one sentence."""
     start: float | None = None
-    """The place it is about, where it is about one."""
+    """The time range of the notice, if it has one."""
     end: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One speaker's words in a row. ``speaker`` is ``None`` where nobody could be named."""
+    """Consecutive words of one speaker. ``speaker`` is ``None`` if it is not known."""
 
     start: float
     end: float
@@ -70,39 +70,39 @@ class Utterance:
     speaker: str | None = None
     words: tuple[Word, ...] = ()
     language: str = ""
-    """ISO 639-1 code of the language spoken in it; empty where that is not known."""
+    """ISO 639-1 code of its language; empty if not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """Who said what, and when, in one recording.
 
-    Words, utterances and turns name their speaker by ``Speaker.display_name``: the name of somebody known, else the
-    label. A stage that failed leaves its fields empty and its report says why; ``partial`` is then true.
+    Words, utterances and turns contain the ``Speaker.display_name``: the name of a known speaker, else the label. If a
+    stage failed, its fields are empty, its report has the error, and ``partial`` is true.
     """
 
     recording: Digest
     audio: Digest
-    """The audio; that of the first channel where each was a speaker's own."""
+    """The audio; with separate channels, the audio of the first one."""
     duration: float
     stages: tuple[StageReport, ...]
     channels: tuple[Channel, ...] = ()
-    """All channels, in the recording's order, where each was a speaker's own; empty where they were mixed."""
+    """All separate channels, in the order of the recording; empty if they were mixed."""
     language: str = ""
     language_probability: float = 0.0
     utterances: tuple[Utterance, ...] = ()
     turns: tuple[Turn, ...] = ()
     exclusive_turns: tuple[Turn, ...] = ()
     speakers: tuple[Speaker, ...] = ()
-    """Everybody who speaks, in order of first speech."""
+    """All speakers, in order of first speech."""
     candidates: tuple[SpeakerCountCandidate, ...] = ()
     transcription_model: str = ""
     diarization_model: str = ""
     formats: Mapping[OutputFormat, str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
-    """What a person should know about the recording, by place; those about all of it first."""
+    """Notices by time; those about the whole recording come first."""
 
     @property
     def partial(self) -> bool:
-        """Whether a stage failed and the rest was delivered without it."""
+        """Whether a stage failed, so that the result lacks its part."""
         return any(report.state is StageState.FAILED for report in self.stages)

@@ -1,4 +1,4 @@
-"""The stages of a job, their progress and what became of them."""
+"""The stages of a job, their state and progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Stage(enum.StrEnum):
 
 
 class StageState(enum.StrEnum):
-    """Where a stage is, or what became of it. Results know only the last three."""
+    """The state of a stage. Results contain only the last three."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -27,7 +27,7 @@ class StageState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage has come, as a fraction from 0 to 1."""
+    """The progress of a stage, as a fraction from 0 to 1."""
 
     stage: Stage
     fraction: float
@@ -35,7 +35,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """What a stage did: its state, the seconds it took, whether its result came from the cache, and why it failed."""
+    """The outcome of a stage: state, duration in seconds, whether the result came from the cache, and the error."""
 
     stage: Stage
     state: StageState

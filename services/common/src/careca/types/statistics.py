@@ -1,4 +1,4 @@
-"""The live state of a model service: its cache and its memory."""
+"""Statistics of services: cache, memory and work."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ClearScope(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """The live state of one stage's result cache, shared by all replicas."""
+    """The current state of the result cache of one stage, shared by all replicas."""
 
     available: bool
-    """Whether Redis answered; where not, the numbers below are zero."""
+    """Whether Redis answered; if not, the counts are zero."""
     entries: int = 0
     size_bytes: int = 0
     hits: int = 0
@@ -33,7 +33,7 @@ class CacheStats:
 
     @property
     def hit_rate(self) -> float | None:
-        """Hits per lookup, or ``None`` before the first lookup."""
+        """Hits per lookup; ``None`` before the first lookup."""
         lookups = self.hits + self.misses
         return self.hits / lookups if lookups else None
 
@@ -49,32 +49,32 @@ class CacheClearance:
 
 @dataclass(frozen=True, slots=True)
 class GpuMemory:
-    """Memory of the GPU that an engine computes on, in bytes; all 0 without one or before its use."""
+    """Memory of the GPU that an engine uses, in bytes; all 0 without a GPU and before its first use."""
 
     allocated_bytes: int = 0
-    """Of this process: in use by live data."""
+    """Used by live data of this process."""
     reserved_bytes: int = 0
-    """Of this process: held, caches included."""
+    """Held by this process, including caches."""
     used_bytes: int = 0
-    """Of the GPU: held by whoever."""
+    """Used on the GPU by all processes."""
     total_bytes: int = 0
-    """Of the GPU: all that there is."""
+    """Total memory of the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUsage:
-    """What one process and its children hold, in bytes."""
+    """Memory of one process and its children, in bytes."""
 
     rss_bytes: int
     uss_bytes: int
-    """0 where only what is quick to know was measured, as it is after each task."""
+    """0 after a quick measurement, as after each task."""
     gpu_allocated_bytes: int = 0
     gpu_reserved_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryRelease:
-    """Memory before and after a cleanup; ``models_unloaded`` where the weights went too."""
+    """Memory before and after a cleanup, and whether it unloaded the models."""
 
     before: MemoryUsage
     after: MemoryUsage
@@ -83,7 +83,7 @@ class MemoryRelease:
 
 @dataclass(frozen=True, slots=True)
 class ModelServiceStats:
-    """The live state of one model service."""
+    """The current state of one model service."""
 
     cache: CacheStats
     memory: MemoryUsage

@@ -1,4 +1,4 @@
-"""What was said, and what a caller may ask of the transcriber."""
+"""The transcript, and the options of the transcriber."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word with its time. ``start`` and ``end`` are ``None`` where the model gave no time."""
+    """One word with its time. ``start`` and ``end`` are ``None`` if the model gave no time."""
 
     text: str
     start: float | None = None
@@ -18,23 +18,23 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of speech as the transcriber cut it, with its words."""
+    """A segment of speech, as the transcriber divided it, with its words."""
 
     start: float
     end: float
     text: str
     words: tuple[Word, ...] = ()
     language: str = ""
-    """ISO 639-1 code of the language spoken in it; empty where that is not known."""
+    """ISO 639-1 code of its language; empty if not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said: segments in order of time."""
+    """What was said: segments by time."""
 
     segments: tuple[Segment, ...]
     language: str
-    """ISO 639-1 code, of several languages the one in which most was said; empty where nothing was."""
+    """ISO 639-1 code; of several languages the one that is spoken longest; empty without speech."""
     language_probability: float
     duration: float
     model: str
@@ -42,15 +42,15 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionOptions:
-    """What a caller may ask of the transcriber."""
+    """The options of the transcriber."""
 
     language: str | None = None
-    """ISO 639-1 code of the whole recording; ``None`` finds it, and anew where the recording changes it."""
+    """ISO 639-1 code of the whole recording. ``None`` detects it, also when the language changes."""
     translate: bool = False
-    """Translate to English instead of writing down the language spoken."""
+    """Translate to English instead of transcribing in the spoken language."""
     initial_prompt: str = ""
-    """Text that the model takes as having come before: names, spelling, style."""
+    """Text that the model treats as preceding the recording: for names, spelling and style."""
     hotwords: tuple[str, ...] = ()
-    """Words and phrases to listen for."""
+    """Words and phrases that are likely to occur."""
     beam_size: int = 5
     """Width of the beam search, 1 to 20; 1 is greedy and fastest."""

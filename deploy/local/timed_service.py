@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
-from careca.launch import Wiring, run_service
+from careca.inference.engine import CancelToken, Emit
+from careca.launch import run_service
+from careca.rpc.server import Service
 from careca.types import (
     Diarization,
     DiarizationOptions,
@@ -44,7 +45,7 @@ _STEP_SECONDS = 0.02
 
 
 class TimedEngine:
-    """An engine of both kinds that takes a set time for each task, and finds the same in every recording."""
+    """Takes a set time for each task."""
 
     model = "timed@000000000000"
     device = "cpu"
@@ -67,28 +68,6 @@ class TimedEngine:
     def release_gpu_cache(self) -> None:
         """There is none."""
 
-    def transcribe(
-        self,
-        audio: Audio,
-        options: TranscriptionOptions,
-        cancel: CancelToken,
-        emit: Callable[[Segment | Progress], None],
-    ) -> Transcript:
-        """Returns one word."""
-        self._take_time(Stage.TRANSCRIBE, cancel, emit)
-        word = Word("word", 0.0, min(1.0, audio.duration), 1.0)
-        segment = Segment(0.0, min(1.0, audio.duration), "word", (word,))
-        emit(segment)
-        return Transcript((segment,), "en", 1.0, audio.duration, self.model)
-
-    def diarize(
-        self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
-    ) -> Diarization:
-        """Returns one speaker, who speaks from start to end."""
-        self._take_time(Stage.DIARIZE, cancel, emit)
-        turns = (Turn(0.0, audio.duration, "SPEAKER_00"),)
-        return Diarization(turns, turns, audio.duration, self.model)
-
     def _take_time(self, stage: Stage, cancel: CancelToken, emit: Callable[[Progress], None]) -> None:
         began = time.monotonic()
         while (passed := time.monotonic() - began) < self._seconds:
@@ -100,12 +79,34 @@ class TimedEngine:
                 file.write(f"{began:.6f} {time.monotonic():.6f}\n")
 
 
-def _transcriber(settings: TranscriberSettings) -> Wiring:
-    return wire_transcriber(settings, TimedEngine())
+class TimedTranscriber(TimedEngine):
+    """Finds one word in every recording."""
+
+    def infer(self, audio: Audio, options: TranscriptionOptions, cancel: CancelToken, emit: Emit) -> Transcript:
+        """Returns one word."""
+        self._take_time(Stage.TRANSCRIBE, cancel, emit)
+        word = Word("word", 0.0, min(1.0, audio.duration), 1.0)
+        segment = Segment(0.0, min(1.0, audio.duration), "word", (word,))
+        emit(segment)
+        return Transcript((segment,), "en", 1.0, audio.duration, self.model)
 
 
-def _diarizer(settings: DiarizerSettings) -> Wiring:
-    return wire_diarizer(settings, TimedEngine())
+class TimedDiarizer(TimedEngine):
+    """Finds one speaker in every recording."""
+
+    def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
+        """Returns one speaker, who speaks from start to end."""
+        self._take_time(Stage.DIARIZE, cancel, emit)
+        turns = (Turn(0.0, audio.duration, "SPEAKER_00"),)
+        return Diarization(turns, turns, audio.duration, self.model)
+
+
+def _transcriber(settings: TranscriberSettings) -> Service:
+    return wire_transcriber(settings, TimedTranscriber())
+
+
+def _diarizer(settings: DiarizerSettings) -> Service:
+    return wire_diarizer(settings, TimedDiarizer())
 
 
 def main() -> int:

@@ -37,7 +37,7 @@ IMPORTERS = {
         f"careca_diarizer.{name}" for name in ("clustering", "declipping", "partitions", "reconstruction", "stitching")
     },
     "grpc": {
-        *("careca.launch", "inference.model_service"),
+        "inference.model_service",
         *(
             f"rpc.{name}"
             for name in (

@@ -386,7 +386,7 @@ async def test_a_process_that_hangs_gets_no_calls_while_another_answers_and_gets
 class HesitantEngine(FakeTranscriberEngine):
     """Tells its first segment and waits before it goes on."""
 
-    def transcribe(
+    def infer(
         self,
         audio: Audio,
         options: TranscriptionOptions,

@@ -24,11 +24,11 @@ IMPORTERS = {
     },
     "openvino": {"careca_diarizer.runtime"},
     "cryptography": {"auth.tls"},
-    "redis": {"cache.circuit_breaker", "queue.notifications", "queue.script"},
+    "redis": {"cache.circuit_breaker", "queue.notifications", "queue.redis_script"},
     "av": {
         f"decoding.{name}"
         for name in (
-            *("process", "ending", "level", "outputs", "passes", "pcm", "track_reader", "source", "mixing", "tracks"),
+            *("process", "truncation", "level", "outputs", "passes", "pcm", "track_reader", "source", "mixing", "tracks"),
         )
     },
     "obstore": {"storage.object_storage"},

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from careca.errors import CarecaError, Unavailable
-from careca.resources.memory import MemoryKeeper, measure
+from careca.resources.memory import MemoryCleaner, measure_memory
 from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats, Stage
 from careca_gateway.backends.aggregation import aggregate_clearances, aggregate_releases
 from careca_gateway.backends.model_service import ModelServiceClient, ModelServiceReplica
@@ -51,7 +51,7 @@ class AdminService:
         *,
         store: Store,
         clear_results: Callable[[], None],
-        memory: MemoryKeeper,
+        memory: MemoryCleaner,
     ) -> None:
         self._services = services
         self._store = store
@@ -68,7 +68,7 @@ class AdminService:
         within = deadline.within(STATS_SECONDS)
         replicas = {stage: service.replicas() for stage, service in self._services.items()}
         services = await _call_each(replicas, lambda replica: replica.stats(within))
-        memory, store = await asyncio.gather(asyncio.to_thread(measure), asyncio.to_thread(self._store.usage))
+        memory, store = await asyncio.gather(asyncio.to_thread(measure_memory), asyncio.to_thread(self._store.usage))
         return SystemStats(services, memory, store)
 
     async def clear_cache(

@@ -26,12 +26,12 @@ from careca_gateway.backends.replicas import FULL_SECONDS, State
 from careca_gateway.pipeline.port import StageResult
 from careca_gateway.request import Deadline
 from careca_gateway.storage.held_recording import StoredAudio
+from local_stack import TIMED_SERVICE
 from support.fakes import SEGMENTS, FakeTranscriberEngine, digest_of, pcm
 from support.redis_server import free_port
 from support.stack import ModelService
 from support.waiting import HANG_SECONDS, Clock, eventually, until
 
-REPOSITORY = Path(__file__).parents[4]
 NOTICED_SECONDS = 3.0
 """How long these tests wait for a hanging process. A process that is only busy answers by then."""
 TEXTS = [segment.text for segment in SEGMENTS]
@@ -354,7 +354,7 @@ def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A slow transcriber in its own process, and its port."""
     port = free_port()
     settings = {"CARECA_PORT": str(port), "CARECA_METRICS_PORT": "-1", "CARECA_TIMED_SECONDS": "0.01"}
-    command = [sys.executable, str(REPOSITORY / "bench" / "timed_service.py"), "transcriber"]
+    command = [sys.executable, TIMED_SERVICE, "transcriber"]
     with (tmp_path / "service.log").open("wb") as log:
         process = subprocess.Popen(command, env={**os.environ, **settings}, stderr=log)
     yield process, port
@@ -384,7 +384,7 @@ async def test_a_hanging_process_gets_no_calls_until_it_answers_again(
 class HesitantEngine(FakeTranscriberEngine):
     """Emits its first segment and waits before it continues."""
 
-    def transcribe(
+    def infer(
         self,
         audio: Audio,
         options: TranscriptionOptions,

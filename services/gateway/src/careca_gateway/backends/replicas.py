@@ -24,7 +24,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from careca.auth.tls import PemFiles
+from careca.auth.tls import TlsFiles
 from careca.rpc.channel import Options, create_channel
 from careca.rpc.deferred_channel import DeferredChannel, Make
 from careca.telemetry.logs import get_logger
@@ -56,7 +56,7 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _log = get_logger(__name__)
 
 
-def connect(address: str, authority: str, tls: PemFiles | None) -> grpc.aio.Channel:
+def connect(address: str, authority: str, tls: TlsFiles | None) -> grpc.aio.Channel:
     """Creates a channel to one replica. With ``tls``, its certificate must be for ``authority``, or the address."""
     called: Options = [("grpc.default_authority", authority)] if authority else []
     return create_channel(address, tls, options=[*_OPTIONS, *called])
@@ -157,7 +157,7 @@ class Replicas:
         resolve: finds the addresses of a name.
     """
 
-    def __init__(self, target: str, tls: PemFiles | None = None, *, resolve: Resolve = resolve) -> None:
+    def __init__(self, target: str, tls: TlsFiles | None = None, *, resolve: Resolve = resolve) -> None:
         self._target = parse_target(target)
         self._tls = tls
         self._resolve = resolve

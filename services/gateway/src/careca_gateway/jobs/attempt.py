@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from careca.auth.caller import Caller, serving
+from careca.auth.caller import Caller, acting_as
 from careca.errors import DeadlineExceeded
 from careca.types import JobState
 from careca.v1 import gateway_pb2
@@ -97,7 +97,7 @@ class PipelineAttempt:
     async def _run_pipeline(
         self, lease: Lease, request: Request, stage_results: StageResults, progress: JobProgress, deadline: Deadline
     ) -> Completed[gateway_pb2.TranscribeResponse]:
-        with serving(self._caller_of(lease.job.submitter)), self._store.hold(request.recording) as recording:
+        with acting_as(self._caller_of(lease.job.submitter)), self._store.hold(request.recording) as recording:
             if not lease.caller:  # the recording of a call was checked a moment ago
                 await asyncio.to_thread(recording.require, request.selection)
             run = self._pipelines(lease, stage_results)

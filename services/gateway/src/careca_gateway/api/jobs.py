@@ -124,5 +124,5 @@ def _submitter_or_all(context: Context, all_submitters: bool) -> str | None:
     """Returns ``None`` for all submitters. Raises ``PermissionDenied`` if the caller is not an administrator then."""
     if not all_submitters:
         return _submitter(context)
-    current_caller().require_admin("what is about the jobs of all")
+    current_caller().require_admin("access to the jobs of all submitters")
     return None

@@ -24,6 +24,6 @@ def submitter_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
             if not isinstance(value, str) or not is_name(value):
                 raise InvalidRequest(f"the metadata {KEY} must have {RULE}", field=KEY)
             if known and value != known:
-                raise PermissionDenied(f"the token is {known}'s: leave {KEY} away", reason="NOT_YOUR_NAME")
+                raise PermissionDenied(f"the token is {known}'s: omit {KEY}", reason="NOT_YOUR_NAME")
             return value
     return known or ANONYMOUS

@@ -83,7 +83,9 @@ class ChannelFiles:
         """Returns all channels."""
         count = layout.nb_channels
         if count == 1:
-            raise RecordingError("SINGLE_CHANNEL", f"the recording has a single channel, nothing to separate; {_MIX}")
+            raise RecordingError(
+                "SINGLE_CHANNEL", f"the recording has a single channel, which cannot be separated; {_MIX}"
+            )
         if count > len(self._files):
             raise RecordingError(
                 "TOO_MANY_CHANNELS",

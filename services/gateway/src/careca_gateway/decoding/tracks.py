@@ -106,7 +106,7 @@ def select_tracks(tracks: Sequence[Track], choice: str | int, most: int) -> list
     if choice == EACH and count == 1:
         raise RecordingError(
             "SINGLE_AUDIO_TRACK",
-            f"the recording has a single audio track, which cannot be several speakers'; {SINGLE_TRACK_HINT}",
+            f"the recording has a single audio track, so there are no tracks to separate; {SINGLE_TRACK_HINT}",
         )
     if len(found) > most:
         raise RecordingError(

@@ -305,7 +305,12 @@ def test_a_result_reads_like_the_domain_value() -> None:
 
 
 def test_a_result_declares_all_attributes_of_the_domain_value() -> None:
+    result = TranscriptionResult(RESULT.result, uploaded_bytes=0, seconds=0.1)
+
     assert TranscriptionResult.__annotations__ == Result.__annotations__
+    assert set(Result.__annotations__) <= set(dir(result))
+    with pytest.raises(AttributeError, match="no_such_attribute"):
+        _ = result.no_such_attribute
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-# Careca's commands. `make help` lists them; each does its own set-up in .venv, with nothing needed but Python 3.11 or newer.
+# Careca's commands. `make help` lists them. Each one first installs what it needs in .venv; only Python 3.11 or newer is required.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,40 +6,48 @@ BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/careca/v1/*.proto)
 GENERATED := services/common/src/careca/v1
 PARTS := services/common services/transcriber services/diarizer services/gateway client
-PROJECTS := $(PARTS:%=%/pyproject.toml)
+PROJECTS := $(PARTS:%=%/pyproject.toml) VERSION
+SERVICE ?= transcriber
 SERVICES_READY := $(VENV)/.services
 TESTS_READY := $(VENV)/.tests
 BENCH_READY := $(VENV)/.bench
 KUBECTL_READY := $(VENV)/.kubectl
 
-# What buf compares the protos with: what landed last. A working tree is compared with its own last commit.
+# What buf compares the protos with: origin/main if it differs from the last commit. Otherwise a changed working tree is compared
+# with the last commit, and a clean one with the commit before.
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-peers chaos load docs languages client constraints clean
+.PHONY: help setup models proto demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-peers chaos load docs languages client constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(SERVICES_READY) proto ## make .venv with the services, the client and the generated stubs
+setup: $(SERVICES_READY) proto ## create .venv with the services, the client and the generated stubs
 
-models: setup ## fetch the default models' weights and verify their digests
+models: setup ## download the weights of the default models and verify their digests
 	@$(BIN)/careca models pull
 
 proto: $(GENERATED)/.stamp ## generate the Python stubs from protos/
 
-demo: models ## transcribe a phone call with the real stack, twice, and stop it again
+demo: models ## start all services, transcribe a telephone call twice, and stop all services
 	@$(BIN)/python deploy/local/demo.py
 
-up: models ## run the whole stack in the foreground
+up: models ## run all services in the foreground
 	@$(BIN)/python deploy/local/up.py
 
-down: $(SERVICES_READY) ## stop a stack that `make up` started
+down: $(SERVICES_READY) ## stop the services that `make up` started
 	@$(BIN)/python deploy/local/down.py
+
+dev: $(SERVICES_READY) proto ## run one service without a model in the foreground: make dev SERVICE=gateway, transcriber or diarizer
+	@$(BIN)/python deploy/local/timed_service.py $(SERVICE)
 
 test: $(TESTS_READY) $(KUBECTL_READY) proto models ## run all tests
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-unit: $(TESTS_READY) proto ## run the unit tests that need no model, in less than a minute
+	$(BIN)/python -m pytest tests/unit -m "not models" --numprocesses 2 --dist worksteal
 
 check: $(TESTS_READY) proto ## lint, types, import rules, protos
 	$(BIN)/ruff check .
@@ -57,17 +65,20 @@ security-check: $(TESTS_READY) proto ## test TLS, tokens, roles and limits again
 	  tests/integration/client/test_cli_tokens.py tests/integration/bench/test_fuzz.py \
 	  tests/unit/gateway/jobs/test_webhook_rules.py tests/unit/common/test_settings.py
 
-k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifests and hold them to their rules, without a cluster
+release-check: $(SERVICES_READY) proto ## build all wheels, install them into clean environments, and run what they install
+	$(BIN)/python deploy/release/release_check.py
+
+k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifests and check their rules, without a cluster
 	$(BIN)/python deploy/k8s/check.py
 	$(BIN)/python -m pytest tests/repo/test_k8s.py tests/repo/test_k8s_docs.py tests/integration/deploy/test_k8s_running.py
 
 images: ## build the images of the services (needs Docker with buildx)
-	REVISION=$$(git rev-parse HEAD) CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) docker buildx bake $(IMAGES)
+	VERSION=$$(cat VERSION) REVISION=$$(git rev-parse HEAD) CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) docker buildx bake $(IMAGES)
 
 fuzz: $(BENCH_READY) proto ## send damaged recordings, requests and connections to real services; writes docs/security.md
 	$(BIN)/python -m bench.fuzz
 
-audit: $(BENCH_READY) .venv-audit/.ready ## look for packages of unknown version or licence, and for known vulnerabilities
+audit: $(BENCH_READY) .venv-audit/.ready ## look for packages without a pinned version or a known licence, and for known vulnerabilities
 	$(BIN)/python -m bench.audit .venv-audit/bin/pip-audit
 
 format: $(TESTS_READY) ## format the code
@@ -81,27 +92,27 @@ bench-diarization: $(BENCH_READY) models ## measure the diarizer alone; writes d
 	$(BIN)/python -m bench.diarization mixtures
 	$(BIN)/python -m bench.diarization length
 
-bench-robustness: $(BENCH_READY) models ## measure what damage does to answers; writes docs/benchmarks.md
+bench-robustness: $(BENCH_READY) models ## measure how damage changes results; writes docs/benchmarks.md
 	$(BIN)/python -m bench.robustness
 
-bench-languages: $(BENCH_READY) models ## measure recordings that change their language; writes docs/benchmarks.md
+bench-languages: $(BENCH_READY) models ## measure recordings with several languages; writes docs/benchmarks.md
 	$(BIN)/python -m bench.languages
 
-bench-jobs: $(BENCH_READY) models ## measure jobs: taking over, sharing, submitting, listing; writes docs/jobs.md
+bench-jobs: $(BENCH_READY) models ## measure jobs: reclaiming, throughput, submitting, listing; writes docs/jobs.md
 	$(BIN)/python -m bench.jobs
 
-chaos: $(BENCH_READY) models ## do jobs while every part is killed again and again; writes docs/jobs.md
+chaos: $(BENCH_READY) models ## run jobs while every process is killed repeatedly; writes docs/jobs.md
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python -m bench.chaos
 
-load: $(BENCH_READY) models ## load the stack, restart and replace its replicas meanwhile; writes docs/benchmarks.md
+load: $(BENCH_READY) models ## measure the system under load, while replicas are restarted and replaced; writes docs/benchmarks.md
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python -m bench.load
 
-bench-peers: $(BENCH_READY) models .venv-peer/.ready ## measure the diarizer beside another one, installed apart
+bench-peers: $(BENCH_READY) models .venv-peer/.ready ## compare the diarizer with another one, which gets its own environment
 	$(BIN)/python -m bench.diarization peer
 
-monitoring: $(TESTS_READY) proto ## write the dashboards and the rules of the Prometheus operator from their sources
+monitoring: $(TESTS_READY) proto ## write the dashboards and the Prometheus operator's rules from their sources
 	$(BIN)/python deploy/k8s/monitoring/prometheus_rules.py
 	cd deploy/k8s && $(CURDIR)/$(BIN)/python -m monitoring.dashboards
 
@@ -111,18 +122,18 @@ monitoring-check: $(TESTS_READY) models ## check rules, dashboards and metrics w
 	$(BIN)/python -m pytest tests/repo/test_rules.py tests/repo/test_dashboards.py tests/repo/test_monitoring.py tests/unit/common/test_metrics.py
 	PYTHONPATH=deploy/k8s:deploy/local $(BIN)/python -m monitoring.live.check --pictures
 
-docs: $(SERVICES_READY) proto ## write the README's table of settings
+docs: $(SERVICES_READY) proto ## write the table of docs/settings.md from the services' settings
 	@$(BIN)/python docs/settings_table.py
 
-languages: $(TESTS_READY) ## write the names of the languages that Whisper knows
+languages: $(TESTS_READY) ## write the table of the names of all languages that Whisper knows
 	@$(BIN)/python docs/languages_table.py
 
 client: $(TESTS_READY) ## generate the blocking client from the one for asyncio
 	@$(BIN)/python client/generate_blocking.py
 
-# Those of images for GPUs are installed nowhere else: they stay as they are.
-constraints: $(BENCH_READY) ## write the versions installed in .venv to constraints.txt
-	@(echo "# Exact versions of everything, direct or not: the only place where versions stand. See 'make constraints'."; \
+# The packages for GPUs are only installed in images, so their lines are kept.
+constraints: $(BENCH_READY) ## write the versions that are installed in .venv to constraints.txt
+	@(echo "# The exact versions of all packages, direct or not. Requirements without versions are elsewhere. Written by 'make constraints'."; \
 	  ($(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; grep -E '^(cuda|nvidia|setuptools|triton)' constraints.txt) | \
 	    LC_ALL=C sort --stable --unique --ignore-case --field-separator== --key=1,1) > constraints.new
 	@mv constraints.new constraints.txt
@@ -134,19 +145,19 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Careca needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-# pip reads its own settings as ever, PIP_INDEX_URL and PIP_EXTRA_INDEX_URL among them.
+# pip reads its own settings, such as PIP_INDEX_URL and PIP_EXTRA_INDEX_URL.
 $(SERVICES_READY): constraints.txt deploy/local/requirements.txt $(PROJECTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement deploy/local/requirements.txt $(PARTS:%=--editable %)
 	@touch $@
 
-# The benchmark's scoring is tested too where it can be installed: meeteval has to be compiled.
+# The scoring of the benchmarks is tested too if it can be installed: meeteval has to be compiled.
 $(TESTS_READY): tests/requirements.txt bench/requirements.txt $(SERVICES_READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement bench/requirements.txt || \
-	  echo "The benchmark's packages cannot be installed here, most likely for want of a C compiler: their tests are skipped."
+	  echo "The benchmark's packages cannot be installed here, probably because there is no C compiler. Their tests are skipped."
 	@touch $@
 
-# The one of this machine where there is one, else one is fetched.
+# Uses the kubectl of this machine if there is one, and downloads one otherwise.
 $(KUBECTL_READY): deploy/k8s/kubectl.py | $(SERVICES_READY)
 	$(BIN)/python deploy/k8s/kubectl.py
 	@touch $@
@@ -155,14 +166,14 @@ $(BENCH_READY): bench/requirements.txt $(TESTS_READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement bench/requirements.txt
 	@touch $@
 
-# Its own environment: it needs other versions than ours.
+# An environment of its own, because it needs other versions of packages.
 .venv-peer/.ready: bench/peer-requirements.txt
 	$(PYTHON) -m venv .venv-peer
 	.venv-peer/bin/python -m pip install --quiet torch==2.13.0
 	.venv-peer/bin/python -m pip install --quiet --requirement bench/peer-requirements.txt
 	@touch $@
 
-# Its own environment, and always the latest: it is no part of what is audited.
+# An environment of its own, so that it is not audited itself. Always the latest version.
 .venv-audit/.ready: | $(VENV)/bin/python
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet pip-audit

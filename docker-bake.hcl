@@ -1,11 +1,12 @@
 # The images: `make images`, or `docker buildx bake TARGET...`. Each variable can be set in the environment.
+# `make images` sets VERSION from the file of that name.
 
 variable "REGISTRY" {
   default = "ghcr.io/careca"
 }
 
 variable "VERSION" {
-  default = "0.1.0"
+  default = "dev"
 }
 
 variable "REVISION" {

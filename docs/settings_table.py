@@ -1,4 +1,4 @@
-"""The README's table of settings, made from the services' settings classes. `make docs` writes it, a test compares."""
+"""The table in docs/settings.md, from the services' settings classes. `make docs` writes it, a test compares it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from careca_diarizer.settings import DiarizerSettings
 from careca_gateway.settings import GatewaySettings
 from careca_transcriber.settings import TranscriberSettings
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parent / "settings.md"
 BEGIN, END = "<!-- settings:begin -->\n", "<!-- settings:end -->"
 SERVICES: dict[str, type[ServiceSettings]] = {
     "gateway": GatewaySettings,
@@ -22,7 +22,7 @@ SERVICES: dict[str, type[ServiceSettings]] = {
 
 
 def table() -> str:
-    """One line for each variable: where it is read, its default, and what it means, in order of how many read it."""
+    """Returns one row for each variable, with its readers, default and meaning. The most widely read come first."""
     names = list(dict.fromkeys(name for settings in SERVICES.values() for name in settings.model_fields))
     names.sort(key=lambda name: [name not in settings.model_fields for settings in SERVICES.values()])
     rows = "".join(_row(name) for name in names)
@@ -30,7 +30,7 @@ def table() -> str:
 
 
 def with_table(text: str) -> str:
-    """``text`` with its table of settings replaced by the current one."""
+    """Returns ``text`` with its table of settings replaced by the current one."""
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}{table()}{END}{rest.split(END)[1]}"
 
@@ -54,12 +54,12 @@ def _shown(value: object) -> str:
 
 
 def main() -> int:
-    """Writes the table into the README; with ``--check`` only says whether it is current."""
-    text = README.read_text()
+    """Writes the table into the page. With ``--check`` it writes nothing and returns 1 if the table is not current."""
+    text = PAGE.read_text()
     current = with_table(text)
     if "--check" in sys.argv:
         return int(text != current)
-    README.write_text(current)
+    PAGE.write_text(current)
     return 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from careca.resources.processors import wait_without_spinning
+from careca.resources.processors import disable_openmp_spinning
 from support.redis_server import RedisServer
 from support.s3_server import S3Server
 
@@ -13,7 +13,7 @@ from support.s3_server import S3Server
 hypothesis.settings.register_profile("any time", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("any time")
 
-wait_without_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
+disable_openmp_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
 
 
 @pytest.fixture(scope="session")

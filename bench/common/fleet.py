@@ -9,8 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bench import REPOSITORY
-from local_stack import HOST, LocalStack, Part, free_ports
+from local_stack import HOST, TIMED_SERVICE, LocalStack, Part, free_ports
 
 
 @dataclass
@@ -75,7 +74,7 @@ class Fleet(LocalStack):
         return Part(
             part.name,
             part.port,
-            [sys.executable, str(REPOSITORY / "bench" / "common" / "timed_service.py"), kind],
+            [sys.executable, TIMED_SERVICE, kind],
             part.environment,
         )
 

@@ -30,7 +30,7 @@ from bench.system.memory import Sampler
 from careca.inference.audio import Audio
 from careca.inference.engine import CancelToken
 from careca.models import ModelStore
-from careca.resources.processors import wait_without_spinning
+from careca.resources.processors import disable_openmp_spinning
 from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Turn
 from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings
@@ -54,7 +54,7 @@ def main() -> int:
     names = PARTS if arguments.part == "all" else (arguments.part,)
     if "mixtures" in names:
         dataset.require_labelled(recordings, "the part `mixtures`")
-    wait_without_spinning()
+    disable_openmp_spinning()
     engine = load_engine()
     for name in names:
         announce(f"== {name}")
@@ -78,7 +78,7 @@ def load_engine() -> PyannoteEngine:
 def diarize(engine: PyannoteEngine, samples: Samples) -> tuple[Diarization, float]:
     """What the engine finds, and in how many seconds."""
     started = time.perf_counter()
-    found = engine.diarize(Audio(samples), DiarizationOptions(), CancelToken(threading.Event()), lambda _: None)
+    found = engine.infer(Audio(samples), DiarizationOptions(), CancelToken(threading.Event()), lambda _: None)
     return found, time.perf_counter() - started
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from bench import REPOSITORY
-from local_stack import HOST, LocalStack, Part
+from local_stack import HOST, TIMED_SERVICE, LocalStack, Part
 
 SERVICES = ("gateway", "transcriber", "diarizer")
 
@@ -79,7 +78,7 @@ class ModellessStack(LocalStack):
         return [str(path.relative_to(self.root)) for folder in folders for path in folder.rglob("*") if path.is_file()]
 
     def _modelless(self, part: Part) -> Part:
-        command = [sys.executable, str(REPOSITORY / "bench" / "common" / "timed_service.py"), part.name]
+        command = [sys.executable, TIMED_SERVICE, part.name]
         return Part(part.name, part.port, command, part.environment)
 
 

@@ -21,7 +21,7 @@ from bench.languages.recordings import Made
 from careca.inference.audio import Audio
 from careca.inference.engine import CancelToken
 from careca.models import ModelStore
-from careca.resources.processors import wait_without_spinning
+from careca.resources.processors import disable_openmp_spinning
 from careca.types import SAMPLE_RATE
 from careca_transcriber.passages import Passage, language_at
 from careca_transcriber.settings import TranscriberSettings
@@ -55,7 +55,7 @@ def main() -> int:
     arguments = parser.parse_args()
     recordings = dataset.find(arguments.data)
     dataset.require_labelled(recordings, "the languages of recordings")
-    wait_without_spinning()
+    disable_openmp_spinning()
     settings = TranscriberSettings()
     engine = WhisperEngine(settings, ModelStore(settings.models_dir))
     engine.load()

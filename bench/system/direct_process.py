@@ -17,7 +17,7 @@ from bench.common.audio import decode
 from careca.inference.audio import Audio
 from careca.inference.engine import CancelToken
 from careca.models import ModelStore
-from careca.resources.processors import wait_without_spinning
+from careca.resources.processors import disable_openmp_spinning
 from careca.settings import load
 from careca.telemetry import logs
 from careca.types import DiarizationOptions, TranscriptionOptions
@@ -47,10 +47,10 @@ class BothEngines:
         return {"whole": time.perf_counter() - started, **parts}
 
     def _transcribe(self, audio: Audio) -> object:
-        return self._transcriber.transcribe(audio, TranscriptionOptions(), CancelToken(), _ignore)
+        return self._transcriber.infer(audio, TranscriptionOptions(), CancelToken(), _ignore)
 
     def _diarize(self, audio: Audio) -> object:
-        return self._diarizer.diarize(audio, DiarizationOptions(), CancelToken(), _ignore)
+        return self._diarizer.infer(audio, DiarizationOptions(), CancelToken(), _ignore)
 
 
 def main() -> None:
@@ -58,8 +58,8 @@ def main() -> None:
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)  # what libraries print must not end up among the answers
         settings = load(TranscriberSettings)
-        logs.configure(settings)
-        wait_without_spinning()  # before the model libraries load, as the services do
+        logs.configure(settings.log_level, settings.log_format)
+        disable_openmp_spinning()  # before the model libraries load, as the services do
         engines = BothEngines(settings, load(DiarizerSettings))
         for line in sys.stdin:
             recording = json.loads(line).get("recording")

@@ -2,7 +2,7 @@
 # The steps of the services' Dockerfiles, as a script so that they can be run and tested without Docker.
 #
 #   build.sh dependencies SERVICE VARIANT    others' packages into $PREFIX/venv, which also looks into $PREFIX/careca
-#   build.sh own SERVICE...                  Careca's own, stubs included, into $PREFIX/careca
+#   build.sh own SERVICE...                  Careca's own, stubs and licence included, into $PREFIX/careca
 #
 # Run in the repository's root. PREFIX is /opt by default. TORCH_CPU_INDEX is where builds of torch without CUDA are, for
 # the variant cpu; where it is empty, torch comes from where everything else does.
@@ -47,6 +47,7 @@ own() {
   touch "$stubs/__init__.py"
   "$prefix/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
     --target "$prefix/careca" services/common "$@"
+  cp LICENSE NOTICE "$prefix/careca/"
 }
 
 case $step in

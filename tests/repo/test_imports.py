@@ -24,11 +24,11 @@ IMPORTERS = {
     },
     "openvino": {"careca_diarizer.runtime"},
     "cryptography": {"auth.tls"},
-    "redis": {"cache.circuit_breaker", "queue.notifications", "queue.script"},
+    "redis": {"cache.circuit_breaker", "queue.notifications", "queue.redis_script"},
     "av": {
         f"decoding.{name}"
         for name in (
-            *("process", "ending", "level", "outputs", "passes", "pcm", "track_reader", "source", "mixing", "tracks"),
+            *("process", "truncation", "level", "outputs", "passes", "pcm", "track_reader", "source", "mixing", "tracks"),
         )
     },
     "obstore": {"storage.object_storage"},
@@ -37,7 +37,7 @@ IMPORTERS = {
         f"careca_diarizer.{name}" for name in ("clustering", "declipping", "partitions", "reconstruction", "stitching")
     },
     "grpc": {
-        *("careca.launch", "inference.model_service"),
+        "inference.model_service",
         *(
             f"rpc.{name}"
             for name in (

@@ -67,8 +67,7 @@ def test_three_versions_of_kubernetes_are_checked_and_none_is_mistaken_for_anoth
 
 
 def test_images_have_the_version_of_the_services(builds: dict[str, Manifests]) -> None:
-    project = (FOLDER.parents[1] / "services" / "gateway" / "pyproject.toml").read_text()
-    version = re.findall(r'^version = "(.*)"', project, flags=re.MULTILINE)[0]
+    version = (FOLDER.parents[1] / "VERSION").read_text().strip()
 
     tags = {
         container.spec["image"].rpartition(":")[2].removesuffix("-cuda")

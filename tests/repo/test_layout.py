@@ -75,3 +75,20 @@ def test_no_file_names_a_path_of_one_machine() -> None:
     home = re.compile(r"(?<![\w.])/(?:work|root|home)/\w+")
 
     assert [str(path) for path in SOURCES if home.search(path.read_text())] == []
+
+
+PACKAGES = sorted(
+    {
+        module.parent
+        for folder in (*ROOT.glob("services/*/src"), ROOT / "client" / "src", ROOT / "bench")
+        for module in folder.rglob("*.py")
+        if "src/careca/v1" not in str(module)
+    }
+)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.relative_to(ROOT).as_posix())
+def test_each_package_says_what_lives_there(package: Path) -> None:
+    text = (package / "__init__.py").read_text()
+
+    assert re.match(r'"""[\w`][^"]+\.', text), "a sentence"

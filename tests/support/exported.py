@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from careca.inference.metrics import ModelServiceMetrics
 from careca.inference.worker import Worker
-from careca.telemetry.metrics import Metrics, ModelServiceMetrics
+from careca.telemetry.metrics import Metrics
 from careca.types import MemoryRelease, MemoryUsage, Stage
 from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.jobs.webhooks.metrics import WebhookMetrics

@@ -149,7 +149,7 @@ class FakeTranscriberEngine(FakeEngine):
         self.language = language
         self.options: list[TranscriptionOptions] = []
 
-    def transcribe(
+    def infer(
         self,
         audio: Audio,
         options: TranscriptionOptions,
@@ -180,7 +180,7 @@ class FakeDiarizerEngine(FakeEngine):
         self.voices = tuple(voices)
         self.options: list[DiarizationOptions] = []
 
-    def diarize(
+    def infer(
         self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
     ) -> Diarization:
         self.options.append(options)

@@ -18,8 +18,8 @@ HOARD_BYTES = 200_000_000
 class Echo(FakeDiarizerEngine):
     """Answers with one turn as long as the audio, by a speaker that is named after the sum of its samples."""
 
-    def diarize(self, audio, options, cancel, emit):
-        super().diarize(audio, options, cancel, emit)
+    def infer(self, audio, options, cancel, emit):
+        super().infer(audio, options, cancel, emit)
         total = int(np.asarray(audio.samples, dtype=np.int64).sum())
         turn = Turn(0.0, audio.duration, f"{total}/{options.speaker_count}/{os.getpid()}")
         return Diarization((turn,), (turn,), audio.duration, self.model)
@@ -38,7 +38,7 @@ class Hoarder(Echo):
 class Killed(Echo):
     """Is killed in its first inference, as the kernel does where memory runs out."""
 
-    def diarize(self, audio, options, cancel, emit):
+    def infer(self, audio, options, cancel, emit):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -19,7 +19,6 @@ from careca import codec
 from careca.rpc.channel import create_channel
 from careca.rpc.server import ServiceServer
 from careca.rpc.statuses import responses_of
-from careca.settings import ServiceSettings
 from careca.types import Digest, Result, Segment, Stage
 from careca.v1 import admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
 from careca_diarizer.settings import DiarizerSettings
@@ -58,10 +57,10 @@ class ModelService:
         common = LOCAL | {"port": self.port} | cache | self._settings
         if isinstance(self.engine, FakeTranscriberEngine):
             transcriber_settings = TranscriberSettings(**common)
-            self._server = _server(transcriber_settings, wire_transcriber(transcriber_settings, self.engine))
+            self._server = ServiceServer(transcriber_settings, wire_transcriber(transcriber_settings, self.engine))
         else:
             diarizer_settings = DiarizerSettings(**common)
-            self._server = _server(diarizer_settings, wire_diarizer(diarizer_settings, self.engine))
+            self._server = ServiceServer(diarizer_settings, wire_diarizer(diarizer_settings, self.engine))
         await self._server.start()
         self.port = self._server.port
         self.health_port, self.metrics_port = self._server.health_port, self._server.metrics_port
@@ -72,19 +71,6 @@ class ModelService:
             self.engine.may_go_on.set()
             await self._server.stop()
             self._server = None
-
-
-def _server(settings: ServiceSettings, wiring: Any) -> ServiceServer:
-    """The server of a service that was wired."""
-    return ServiceServer(
-        settings=settings,
-        add_services=wiring.add_services,
-        metrics=wiring.metrics,
-        warm_up=wiring.warm_up,
-        close=wiring.close,
-        drain=wiring.drain,
-        guard=wiring.guard,
-    )
 
 
 @dataclass
@@ -139,7 +125,7 @@ class Stack:
         settings = GatewaySettings(**(defaults | self.gateway_settings))
         wiring = wire_gateway(settings)
         self.metrics = wiring.metrics
-        self.gateway = _server(settings, wiring)
+        self.gateway = ServiceServer(settings, wiring)
         await self.gateway.start()
         self.target = f"127.0.0.1:{self.gateway.port}"
 

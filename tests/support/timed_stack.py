@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-from local_stack import LocalStack, Part
+from local_stack import TIMED_SERVICE, LocalStack, Part
 
-TIMED = Path(__file__).parents[2] / "bench" / "common" / "timed_service.py"
 TASK_SECONDS = "0.4"
 
 PATIENT = {"CARECA_CACHE_TIMEOUT_SECONDS": "5", "CARECA_JOBS_REDIS_TIMEOUT_SECONDS": "240"}
@@ -23,4 +21,4 @@ class TimedStack(LocalStack):
 
     def service(self, name: str, service: str, port: int, **settings: str) -> Part:
         part = super().service(name, service, port, CARECA_TIMED_SECONDS=TASK_SECONDS, **settings)
-        return part if service == "gateway" else replace(part, command=[sys.executable, str(TIMED), service])
+        return part if service == "gateway" else replace(part, command=[sys.executable, TIMED_SERVICE, service])

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from careca.auth.loopback import is_loopback
 from careca.auth.submitter import KEY, RULE, is_name
-from careca.auth.tls import PemFiles
+from careca.auth.tls import TlsFiles
 from careca.auth.tokens import METADATA_KEY, SCHEME
 from careca.errors import InvalidRequest
 
@@ -51,11 +51,11 @@ class Access:
         return self.tls or self.ca_file is not None or self.cert_file is not None
 
     @property
-    def files(self) -> PemFiles | None:
+    def files(self) -> TlsFiles | None:
         """The files for TLS, ``None`` without TLS. Raises ``PreconditionFailed`` if a file cannot be used."""
         if not self.encrypted:
             return None
-        return PemFiles(certificate=self.cert_file, key=self.key_file, authority=self.ca_file)
+        return TlsFiles(certificate=self.cert_file, key=self.key_file, authority=self.ca_file)
 
     def metadata(self, target: str, submitter: str) -> Metadata:
         """Returns the metadata with the token and the name of ``submitter``, for calls to ``target``.

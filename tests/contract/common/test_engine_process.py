@@ -14,8 +14,8 @@ import pytest
 from careca.errors import Cancelled, InternalError, OutOfMemory, PreconditionFailed
 from careca.inference.audio import Audio, AudioSpool
 from careca.inference.engine import CancelToken
-from careca.inference.engine_process import EngineProcess, Recipe
-from careca.resources.memory import measure
+from careca.inference.engine_process import EngineProcess
+from careca.resources.memory import measure_memory
 from careca.settings import ServiceSettings
 from careca.types import DiarizationOptions, GpuMemory, Progress
 from support import process_engines
@@ -33,7 +33,7 @@ def start() -> Iterator[Start]:
     engines: list[EngineProcess] = []
 
     def make(build: Callable[[ServiceSettings], object]) -> EngineProcess:
-        engines.append(EngineProcess(Recipe(build, ServiceSettings(log_level="error"))))
+        engines.append(EngineProcess(build, ServiceSettings(log_level="error")))
         return engines[-1]
 
     yield make
@@ -42,7 +42,7 @@ def start() -> Iterator[Start]:
 
 
 def diarize(engine: EngineProcess, audio: Audio = AUDIO, cancel: CancelToken | None = None, emit=lambda _: None):
-    return engine.infer("diarize", audio, OPTIONS, cancel=cancel or CancelToken(), emit=emit)
+    return engine.infer(audio, OPTIONS, cancel or CancelToken(), emit)
 
 
 def speaker(result) -> list[str]:
@@ -166,13 +166,13 @@ def test_unloading_ends_the_process_and_gives_back_what_the_engine_keeps(start):
     engine = start(process_engines.hoarder)
     engine.load()
     process = psutil.Process(int(speaker(diarize(engine))[2]))
-    before = measure(engine)
+    before = measure_memory(engine)
 
     engine.unload()
 
     assert not process.is_running()
     assert not engine.loaded
-    assert before.rss_bytes - measure(engine).rss_bytes >= process_engines.HOARD_BYTES
+    assert before.rss_bytes - measure_memory(engine).rss_bytes >= process_engines.HOARD_BYTES
 
 
 def test_cleaning_up_and_unloading_are_harmless_where_nothing_is_loaded(start):

@@ -99,7 +99,7 @@ def diarize(
     cancel: CancelToken | None = None,
     emit: Callable[[Progress], None] = lambda _: None,
 ) -> Diarization:
-    return engine.diarize(audio, options, cancel or CancelToken(), emit)
+    return engine.infer(audio, options, cancel or CancelToken(), emit)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def pause(seconds):
 
 def transcribe(engine, *parts, options=None, emit=lambda _: None, cancel=None):
     audio = Audio(np.concatenate(parts))
-    return engine.transcribe(audio, options or TranscriptionOptions(), cancel or CancelToken(), emit)
+    return engine.infer(audio, options or TranscriptionOptions(), cancel or CancelToken(), emit)
 
 
 def languages(transcript):

@@ -19,7 +19,7 @@ from careca.errors import Cancelled, InvalidRequest, NotFound, PreconditionFaile
 from careca.inference.audio import Audio
 from careca.inference.engine import CancelToken
 from careca.models import ModelStore
-from careca.resources.memory import MemoryKeeper
+from careca.resources.memory import MemoryCleaner
 from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, TranscriptionOptions
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.whisper_engine import WhisperEngine
@@ -84,7 +84,7 @@ class Heard:
             self.events.append(event)
             on_event(event)
 
-        self.transcript = engine.transcribe(audio, options, cancel or CancelToken(), emit)
+        self.transcript = engine.infer(audio, options, cancel or CancelToken(), emit)
         self.segments = self.transcript.segments
         self.words = [word for segment in self.segments for word in segment.words]
         self.text = " ".join(segment.text for segment in self.segments)
@@ -523,7 +523,7 @@ def test_two_at_once_hear_what_each_alone_hears(call):
 
 def test_unloading_gives_the_weights_memory_back(call):
     engine = whisper("whisper-base")
-    keeper = MemoryKeeper(engine)
+    keeper = MemoryCleaner(engine)
     engine.load()
     Heard(engine, call)
     keeper.clean_up()
@@ -550,7 +550,7 @@ from careca_transcriber.whisper_engine import WhisperEngine
 settings = TranscriberSettings(whisper_model="whisper-tiny.en", device="cpu")
 engine = WhisperEngine(settings, ModelStore(settings.models_dir))
 engine.load()
-engine.transcribe(Audio(np.zeros(99, np.int16)), TranscriptionOptions(), CancelToken(), print)
+engine.infer(Audio(np.zeros(99, np.int16)), TranscriptionOptions(), CancelToken(), print)
 sys.exit([name for name in sys.modules if name.split(".")[0] in ("torch", "torchaudio", "transformers")] or 0)
 """
 

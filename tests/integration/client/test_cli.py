@@ -774,7 +774,7 @@ def test_an_unknown_language_is_refused_with_the_nearest_known_one(
 
     assert result.exit_code == ExitCode.USAGE
     assert "--language" in result.stderr
-    assert "nearest are Portuguese (pt)" in result.stderr
+    assert "similar are Portuguese (pt)" in result.stderr
     assert gateway.script.configs == []
     assert gateway.jobs.script.submissions == []
 

@@ -12,7 +12,7 @@ import pytest
 import trustme
 from typer.testing import CliRunner, Result
 
-from careca.auth.tokens import TokenFile, hash_of
+from careca.auth.tokens import TokenFile, hash_token
 from careca_client.cli.app import build_app
 from careca_client.cli.errors import ExitCode
 from support.certificates import issue
@@ -41,7 +41,7 @@ def test_a_token_is_shown_once_and_its_hash_is_kept_for_this_user_alone(tokens_f
 
     text = tokens_file.read_text()
     assert stat.S_IMODE(tokens_file.stat().st_mode) == 0o600
-    assert hash_of(ana) in text
+    assert hash_token(ana) in text
     assert ana not in text
     callers = [TokenFile(tokens_file).caller({"authorization": f"Bearer {token}"}) for token in (ana, ops)]
     assert [(caller.name, caller.is_admin) for caller in callers] == [("ana", False), ("ops", True)]

@@ -12,10 +12,10 @@ from careca import codec
 from careca.errors import InvalidRequest, OutOfMemory, Overloaded, PreconditionFailed
 from careca.inference import cached_stage as stage_module
 from careca.inference.cached_stage import AudioNeeded, CachedStage, Finished
+from careca.inference.metrics import ModelServiceMetrics
 from careca.inference.worker import Worker
-from careca.resources.memory import MemoryKeeper
+from careca.resources.memory import MemoryCleaner
 from careca.settings import ModelServiceSettings
-from careca.telemetry.metrics import ModelServiceMetrics
 from careca.types import ClearScope, Digest, Progress, Stage, TranscriptionOptions
 from careca.v1 import audio_pb2
 from support.fakes import SEGMENTS, FakeCache, FakeTranscriberEngine, chunks_of, digest_of, pcm
@@ -29,7 +29,7 @@ DEFAULTS = TranscriptionOptions()
 class Service:
     """One model service and everything it is made of."""
 
-    def __init__(self, engine=None, *, slots=1, max_waiting=8, keeper=MemoryKeeper, **settings):
+    def __init__(self, engine=None, *, slots=1, max_waiting=8, keeper=MemoryCleaner, **settings):
         self.engine = engine or FakeTranscriberEngine()
         self.worker = Worker(slots=slots, max_waiting=max_waiting)
         self.metrics = ModelServiceMetrics(Stage.TRANSCRIBE, self.engine, self.worker)
@@ -38,7 +38,6 @@ class Service:
         self.stage = CachedStage(
             stage=Stage.TRANSCRIBE,
             engine=self.engine,
-            infer=self.engine.transcribe,
             encode=codec.encode_transcript,
             message_type=audio_pb2.Transcript,
             cache=self.cache,
@@ -308,17 +307,17 @@ async def test_a_hit_is_answered_however_many_wait():
 class WatchedEngine(FakeTranscriberEngine):
     """Keeps a weak reference to a working copy of the audio, as a model makes it."""
 
-    def transcribe(self, audio, options, cancel, emit):
+    def infer(self, audio, options, cancel, emit):
         samples = audio.float32()
         self.audio, self.samples = weakref.ref(audio.samples), weakref.ref(samples)
-        return super().transcribe(audio, options, cancel, emit)
+        return super().infer(audio, options, cancel, emit)
 
 
-class WatchingKeeper(MemoryKeeper):
+class WatchingKeeper(MemoryCleaner):
     """Notes what of the audio is still there when it cleans up."""
 
     def clean_up(self, **context):
-        self.left = (self._engine.audio(), self._engine.samples())
+        self.left = (self._model.audio(), self._model.samples())
         return super().clean_up(**context)
 
 

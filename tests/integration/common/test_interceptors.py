@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from careca import errors
 from careca.errors import CarecaError, InternalError, InvalidRecording, InvalidRequest, Overloaded, Unavailable
 from careca.rpc import request_id
-from careca.rpc.admission import CallGate
+from careca.rpc.admission import AdmissionControl
 from careca.rpc.channel import create_channel, create_sync_channel
 from careca.rpc.interceptors import CallInterceptor
 from careca.rpc.statuses import DETAILS_KEY, from_rpc_error, to_status, translated_errors
@@ -51,8 +51,8 @@ class Echo:
         self.behave = self.repeat
         self.calls = 0
         self.metrics = Metrics()
-        self.gate = CallGate()
-        self.gate.open()
+        self.admission = AdmissionControl()
+        self.admission.start_serving()
 
     async def repeat(self, request, context):
         return request
@@ -90,7 +90,7 @@ class Echo:
 
 @asynccontextmanager
 async def serving(echo):
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics=echo.metrics, gate=echo.gate)])
+    server = grpc.aio.server(interceptors=[CallInterceptor(metrics=echo.metrics, admission=echo.admission)])
     server.add_generic_rpc_handlers((echo.handlers(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -325,9 +325,9 @@ async def test_a_response_that_cannot_be_sent_any_more_ends_the_call_as_taken_ba
         code=lambda: None,
         peer=lambda: "nobody",
     )
-    gate = CallGate()
-    gate.open()
-    interceptor = CallInterceptor(metrics=Metrics(), gate=gate)
+    admission = AdmissionControl()
+    admission.start_serving()
+    interceptor = CallInterceptor(metrics=Metrics(), admission=admission)
     handler = await interceptor.intercept_service(find, SimpleNamespace(method="/test.Echo/unary_stream"))
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
         await handler.stream_stream(chunks_of(b"x"), context)
@@ -349,7 +349,7 @@ async def test_a_call_that_is_taken_back_cancels_the_handler(shape, echo, channe
     await asyncio.wait_for(handler.cancelled.wait(), HANG_SECONDS)
     await asyncio.gather(reading, return_exceptions=True)
     await until(lambda: echo.count(shape, "CANCELLED") == 1)
-    assert echo.gate.in_flight == 0
+    assert echo.admission.in_flight == 0
 
 
 class Hanging:
@@ -410,7 +410,7 @@ async def test_a_call_whose_deadline_has_passed_before_it_is_taken_up_never_reac
         return grpc.unary_unary_rpc_method_handler(echo._one)
 
     details = SimpleNamespace(method="/test.Echo/unary_unary")
-    handler = await CallInterceptor(metrics=echo.metrics, gate=echo.gate).intercept_service(find, details)
+    handler = await CallInterceptor(metrics=echo.metrics, admission=echo.admission).intercept_service(find, details)
     context = LateContext()
 
     with pytest.raises(grpc.aio.AbortError):
@@ -422,13 +422,13 @@ async def test_a_call_whose_deadline_has_passed_before_it_is_taken_up_never_reac
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_calls_are_refused_until_the_gate_is_open_and_after_it_is_closed(shape, echo, channel):
-    echo.gate = CallGate()
+    echo.admission = AdmissionControl()
     async with serving(echo) as target, grpc.aio.insecure_channel(target) as channel:
         with pytest.raises(Unavailable, match="starting") as starting, translated_errors():
             await responses(call(channel, shape))
-        echo.gate.open()
+        echo.admission.start_serving()
         await responses(call(channel, shape))
-        echo.gate.close()
+        echo.admission.start_draining()
         with pytest.raises(Unavailable, match="draining") as draining, translated_errors():
             await responses(call(channel, shape))
 

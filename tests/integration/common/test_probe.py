@@ -11,7 +11,7 @@ import trustme
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from careca.rpc.probe import main
-from careca.rpc.server import ServiceServer
+from careca.rpc.server import Service, ServiceServer
 from careca.settings import ServiceSettings
 from careca.telemetry.metrics import Metrics
 from support.redis_server import free_port
@@ -32,9 +32,7 @@ async def probe(*arguments: str) -> tuple[int, str]:
 
 def new_server(warm_up=None):
     hooks = {"warm_up": warm_up} if warm_up else {}
-    return ServiceServer(
-        settings=ServiceSettings(metrics_port=-1), add_services=lambda _: [], metrics=Metrics(), **hooks
-    )
+    return ServiceServer(ServiceSettings(metrics_port=-1), Service(lambda _: [], Metrics(), **hooks))
 
 
 async def test_a_service_that_takes_calls_is_ready_and_alive():

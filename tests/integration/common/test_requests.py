@@ -10,8 +10,8 @@ import grpc.aio
 import pytest
 
 from careca.errors import CarecaError, DeadlineExceeded, InvalidRequest
-from careca.rpc.requests import Undecodable, only_message
-from careca.rpc.server import ServiceServer
+from careca.rpc.requests import DecodeFailure, single_message
+from careca.rpc.server import Service, ServiceServer
 from careca.rpc.statuses import responses_of
 from careca.settings import ServiceSettings
 from careca.telemetry.metrics import Metrics
@@ -27,9 +27,7 @@ BAD_TEXT = b"\x0a\x02\xff\xfe"
 @pytest.fixture
 async def channel() -> AsyncIterator[grpc.aio.Channel]:
     server = ServiceServer(
-        settings=ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0),
-        add_services=lambda _: (),
-        metrics=Metrics(()),
+        ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0), Service(lambda _: (), Metrics())
     )
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -79,12 +77,12 @@ async def test_who_never_sends_the_message_is_not_waited_for_for_ever() -> None:
         yield
 
     with pytest.raises(DeadlineExceeded):
-        await only_message(nothing(), stall_seconds=0.01)
+        await single_message(nothing(), stall_seconds=0.01)
 
 
 async def test_an_unreadable_message_says_why() -> None:
     async def messages() -> AsyncIterator[object]:
-        yield Undecodable("it is torn")
+        yield DecodeFailure("it is torn")
 
     with pytest.raises(InvalidRequest, match="it is torn"):
-        await only_message(messages())
+        await single_message(messages())

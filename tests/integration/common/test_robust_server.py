@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from careca.rpc import robust_server
-from careca.rpc.server import ServiceServer
+from careca.rpc.server import Service, ServiceServer
 from careca.settings import ServiceSettings
 from careca.telemetry.metrics import Metrics
 from support.waiting import HANG_SECONDS
@@ -66,9 +66,7 @@ def _ends(head: bytes, number: int) -> bool:
 @pytest.fixture
 async def server() -> AsyncIterator[ServiceServer]:
     running = ServiceServer(
-        settings=ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0),
-        add_services=lambda _: (),
-        metrics=Metrics(()),
+        ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0), Service(lambda _: (), Metrics())
     )
     await running.start()
     yield running
@@ -117,7 +115,7 @@ async def test_metadata_that_is_no_text_is_no_matter(server: ServiceServer) -> N
 
 async def test_grpcs_own_server_still_needs_the_help() -> None:
     """Where this fails, ``careca.rpc.robust_server`` can go."""
-    assert robust_server._is_as_known()
+    assert robust_server._is_supported()
     server = grpc.aio.server()
     health_pb2_grpc.add_HealthServicer_to_server(health_pb2_grpc.HealthServicer(), server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
@@ -146,8 +144,8 @@ from careca.telemetry.metrics import Metrics
 from careca.settings import ServiceSettings
 {before}
 settings = ServiceSettings(port=0, metrics_port=-1, drain_seconds=1.0, log_format='json')
-logs.configure(settings)
-asyncio.run(server.serve(settings=settings, add_services=lambda _: (), metrics=Metrics(())))
+logs.configure(settings.log_level, settings.log_format)
+asyncio.run(server.serve(settings, server.Service(lambda _: (), Metrics())))
 """
 
 

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from careca.errors import PreconditionFailed, Unavailable
 from careca.rpc.channel import create_channel
-from careca.rpc.server import ServiceServer, serve
+from careca.rpc.server import Service, ServiceServer, serve
 from careca.rpc.statuses import translated_errors
 from careca.settings import ServiceSettings
 from careca.telemetry.metrics import Metrics
@@ -56,7 +56,7 @@ class Diarizer(diarizer_pb2_grpc.DiarizerServiceServicer):
 
 def new_server(diarizer, settings=None, **hooks):
     settings = settings or ServiceSettings(drain_seconds=10 * HANG_SECONDS)
-    return ServiceServer(settings=settings, add_services=diarizer.add_to, metrics=Metrics(), **hooks)
+    return ServiceServer(settings, Service(diarizer.add_to, Metrics(), **hooks))
 
 
 @asynccontextmanager
@@ -323,7 +323,7 @@ async def test_calls_go_to_the_healthy_one_of_two_servers_while_the_other_drains
 
 async def run(diarizer, settings=None, **hooks):
     settings = settings or ServiceSettings(drain_seconds=10 * HANG_SECONDS)
-    await serve(settings=settings, add_services=diarizer.add_to, metrics=Metrics(), **hooks)
+    await serve(settings, Service(diarizer.add_to, Metrics(), **hooks))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

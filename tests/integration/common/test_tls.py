@@ -15,7 +15,7 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
-from careca.auth.tls import PemFiles
+from careca.auth.tls import TlsFiles
 from careca.errors import CarecaError, PreconditionFailed, Unavailable
 from careca.rpc.channel import create_channel
 from careca.rpc.statuses import translated_errors
@@ -52,8 +52,8 @@ def serving_with(files: CertificateFiles, *, mutual: bool = True) -> dict[str, A
     return settings | ({"tls_client_ca_file": files.authority} if mutual else {})
 
 
-def calling_with(files: CertificateFiles) -> PemFiles:
-    return PemFiles(certificate=files.certificate, key=files.key, authority=files.authority)
+def calling_with(files: CertificateFiles) -> TlsFiles:
+    return TlsFiles(certificate=files.certificate, key=files.key, authority=files.authority)
 
 
 @asynccontextmanager
@@ -66,7 +66,7 @@ async def diarizer(files: CertificateFiles, **settings: Any) -> AsyncIterator[Mo
         await service.stop()
 
 
-async def ask(service: ModelService, tls: PemFiles | None) -> str:
+async def ask(service: ModelService, tls: TlsFiles | None) -> str:
     async with create_channel(f"127.0.0.1:{service.port}", tls) as channel:
         return await ask_on(diarizer_pb2_grpc.DiarizerServiceStub(channel))
 
@@ -90,8 +90,8 @@ async def test_who_shows_no_certificate_or_one_of_another_authority_or_speaks_no
     strange = issue(tmp_path / "strange", trustme.CA(), "gateway")
     strangers = [
         None,
-        PemFiles(authority=server_files.authority),
-        PemFiles(certificate=strange.certificate, key=strange.key, authority=server_files.authority),
+        TlsFiles(authority=server_files.authority),
+        TlsFiles(certificate=strange.certificate, key=strange.key, authority=server_files.authority),
     ]
     async with diarizer(server_files) as service:
         for tls in strangers:
@@ -184,7 +184,7 @@ async def test_a_service_with_files_that_cannot_be_used_does_not_start_and_says_
 
 async def test_probes_without_tls_learn_of_health_and_nothing_else(server_files: CertificateFiles) -> None:
     async with diarizer(server_files, health_port=0) as service:
-        async with create_channel(f"127.0.0.1:{service.health_port}", heed_health=False) as channel:
+        async with create_channel(f"127.0.0.1:{service.health_port}", respect_health=False) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             for name in ("", "readiness", "liveness"):
                 response = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=HANG_SECONDS)

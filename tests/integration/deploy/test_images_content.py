@@ -48,7 +48,8 @@ print(len(names), [name for name in sys.argv[2:] if not absent(name)])
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Careca's packages of all services, made by the Dockerfiles' own step out of a copy of what they copy."""
     source = tmp_path_factory.mktemp("source")
-    shutil.copy(ROOT / "constraints.txt", source)
+    for file in ("constraints.txt", "VERSION", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / file, source)
     unwanted = shutil.ignore_patterns("v1", "__pycache__", "*.egg-info", "build")
     for folder in ("deploy/images", "services"):
         shutil.copytree(ROOT / folder, source / folder, ignore=unwanted)

@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from careca.auth.tls import PemFiles
+from careca.auth.tls import TlsFiles
 from careca.errors import InvalidRecording, PermissionDenied, Unauthenticated, Unavailable
 from careca.rpc.channel import channel_credentials
 from careca.rpc.probe import main as probe
@@ -74,12 +74,12 @@ def secrets(people: Path) -> dict[str, dict[str, bytes]]:
     return secrets_of(people, "careca.example", "127.0.0.1")
 
 
-def mounted(secret: dict[str, bytes], folder: Path) -> PemFiles:
+def mounted(secret: dict[str, bytes], folder: Path) -> TlsFiles:
     """The Secret as it is mounted in a pod, as certificate, key and authority."""
     folder.mkdir()
     for key, value in secret.items():
         (folder / key).write_bytes(value)
-    return PemFiles(certificate=folder / "tls.crt", key=folder / "tls.key", authority=folder / "ca.crt")
+    return TlsFiles(certificate=folder / "tls.crt", key=folder / "tls.key", authority=folder / "ca.crt")
 
 
 def test_the_script_makes_all_secrets_that_the_manifests_name(secrets: dict[str, dict[str, bytes]]) -> None:
@@ -142,7 +142,7 @@ async def test_the_gateway_calls_a_model_service_with_its_certificate_and_nobody
     service = ModelService(FakeDiarizerEngine(), **serving)
     await service.start(redis_url)
 
-    async def health_for(caller: PemFiles, name: str) -> str:
+    async def health_for(caller: TlsFiles, name: str) -> str:
         options = [("grpc.ssl_target_name_override", name)]
         credentials = channel_credentials(caller.current())
         async with grpc.aio.secure_channel(f"127.0.0.1:{service.port}", credentials, options=options) as channel:
@@ -155,7 +155,7 @@ async def test_the_gateway_calls_a_model_service_with_its_certificate_and_nobody
             return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
     gateway = mounted(secrets["gateway-services-tls"], tmp_path / "gateway")
-    stranger = PemFiles(authority=tmp_path / "gateway" / "ca.crt")
+    stranger = TlsFiles(authority=tmp_path / "gateway" / "ca.crt")
     try:
         assert await health_for(gateway, "diarizer") == "SERVING"
         assert await health_for(gateway, "diarizer.careca.svc.cluster.local") == "SERVING"

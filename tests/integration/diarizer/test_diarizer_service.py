@@ -42,9 +42,9 @@ Response = diarizer_pb2.DiarizeResponse
 class CountingEngine(FakeDiarizerEngine):
     """Also tells which numbers of speakers it considered."""
 
-    def diarize(self, *arguments: Any) -> Diarization:
+    def infer(self, *arguments: Any) -> Diarization:
         candidates = (SpeakerCountCandidate(1, None), SpeakerCountCandidate(2, 0.75))
-        return replace(super().diarize(*arguments), candidates=candidates)
+        return replace(super().infer(*arguments), candidates=candidates)
 
 
 class Caller:

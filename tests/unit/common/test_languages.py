@@ -132,7 +132,7 @@ def test_an_unknown_one_is_refused_by_its_field() -> None:
         codec.decode_transcription_options(audio_pb2.TranscriptionOptions(language_code="Portugese"), "config.options")
 
     assert (caught.value.reason, caught.value.field) == ("UNKNOWN_LANGUAGE", "config.options.language_code")
-    assert "config.options.language_code: 'Portugese' is no language" in caught.value.message
+    assert "config.options.language_code: 'Portugese' is not a known language" in caught.value.message
 
 
 @given(st.text(max_size=120))

@@ -7,7 +7,6 @@ import pytest
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from careca.settings import ServiceSettings
 from careca.telemetry.logs import configure, get_logger
 
 
@@ -19,7 +18,7 @@ def lines(capsys):
         return capsys.readouterr().err.splitlines()
 
     def configured(**settings):
-        configure(ServiceSettings(**settings))
+        configure(**{"level": "info", "log_format": "auto"} | settings)
         return read
 
     root = logging.getLogger()
@@ -66,7 +65,7 @@ def test_a_traceback_is_in_the_line_without_the_values_of_local_variables(lines)
 
 
 def test_lines_below_the_level_are_left_out(lines):
-    read = lines(log_format="json", log_level="warning")
+    read = lines(log_format="json", level="warning")
 
     get_logger("test").info("quiet")
     logging.getLogger("library").info("quiet")

@@ -15,7 +15,14 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from careca.resources.memory import CleanupLevel, MemoryKeeper, MemoryKind, MemoryObserver, measure, settle
+from careca.resources.memory import (
+    CleanupLevel,
+    MemoryCleaner,
+    MemoryKind,
+    MemoryObserver,
+    freeze_objects,
+    measure_memory,
+)
 from careca.resources.memory_limit import memory_limit
 from careca.types import GpuMemory, MemoryRelease
 
@@ -87,7 +94,7 @@ def churn() -> list[bytes]:
 
 
 def test_a_process_holds_memory_and_without_an_engine_none_on_a_gpu() -> None:
-    usage = measure()
+    usage = measure_memory()
 
     assert usage.rss_bytes >= usage.uss_bytes > MEGABYTE
     assert (usage.gpu_allocated_bytes, usage.gpu_reserved_bytes) == (0, 0)
@@ -105,21 +112,21 @@ def test_the_limit_is_the_containers_or_the_machines_where_that_is_less(tmp_path
 
 
 def test_what_the_process_allocates_is_seen() -> None:
-    before = measure()
+    before = measure_memory()
 
     block = bytearray(b"x" * 50 * MEGABYTE)
 
-    assert measure().uss_bytes - before.uss_bytes > 40 * MEGABYTE
+    assert measure_memory().uss_bytes - before.uss_bytes > 40 * MEGABYTE
     assert block
 
 
 @needs_malloc_trim
 def test_after_a_task_the_memory_that_threads_freed_goes_back_to_the_system() -> None:
     witness = Witness()
-    at_start = measure()
+    at_start = measure_memory()
     survivors = churn()
 
-    release = MemoryKeeper(observer=witness).clean_up()
+    release = MemoryCleaner(observer=witness).clean_up()
 
     given_back = release.before.rss_bytes - release.after.rss_bytes
     assert release.before.rss_bytes - at_start.rss_bytes > 150 * MEGABYTE, "freed, and yet held by the process"
@@ -136,14 +143,14 @@ def test_after_a_task_cyclic_garbage_is_collected() -> None:
 
     Node()
 
-    release = MemoryKeeper().clean_up()
+    release = MemoryCleaner().clean_up()
 
     assert release.before.rss_bytes - release.after.rss_bytes > 40 * MEGABYTE
 
 
 @pytest.fixture
 def settled() -> Iterator[None]:
-    settle()
+    freeze_objects()
     yield
     gc.unfreeze()
 
@@ -154,7 +161,7 @@ def test_what_became_garbage_since_the_process_settled_is_collected_after_a_task
     gone = weakref.ref(garbage)
     del garbage
 
-    MemoryKeeper().clean_up()
+    MemoryCleaner().clean_up()
 
     assert gone() is None
 
@@ -162,12 +169,12 @@ def test_what_became_garbage_since_the_process_settled_is_collected_after_a_task
 def test_what_was_there_when_the_process_settled_is_collected_when_memory_is_released() -> None:
     model = Cycle()
     gone = weakref.ref(model)
-    settle()
+    freeze_objects()
     del model
 
-    MemoryKeeper().clean_up()
+    MemoryCleaner().clean_up()
     assert gone() is not None, "set aside: looking for it would take long"
-    MemoryKeeper().release()
+    MemoryCleaner().release()
 
     assert gone() is None
     assert gc.get_freeze_count() > 0, "the rest stays set aside"
@@ -175,7 +182,7 @@ def test_what_was_there_when_the_process_settled_is_collected_when_memory_is_rel
 
 
 def test_a_quick_measurement_says_what_is_resident() -> None:
-    quick = measure(thorough=False)
+    quick = measure_memory(thorough=False)
 
     assert quick.rss_bytes > MEGABYTE
     assert quick.uss_bytes == 0
@@ -184,7 +191,7 @@ def test_a_quick_measurement_says_what_is_resident() -> None:
 def test_after_a_task_cached_gpu_memory_goes_back_and_the_models_stay() -> None:
     engine, witness = GpuEngine(), Witness()
 
-    release = MemoryKeeper(engine, witness).clean_up()
+    release = MemoryCleaner(engine, witness).clean_up()
 
     assert engine.calls == ["release_gpu_cache"]
     assert not release.models_unloaded
@@ -196,7 +203,7 @@ def test_after_a_task_cached_gpu_memory_goes_back_and_the_models_stay() -> None:
 def test_releasing_unloads_the_models_and_gives_back_all_gpu_memory() -> None:
     engine, witness = GpuEngine(), Witness()
 
-    release = MemoryKeeper(engine, witness).release()
+    release = MemoryCleaner(engine, witness).release()
 
     assert engine.calls == ["unload", "release_gpu_cache"]
     assert release.models_unloaded
@@ -208,7 +215,7 @@ def test_releasing_unloads_the_models_and_gives_back_all_gpu_memory() -> None:
 
 def test_releasing_twice_unloads_once() -> None:
     engine = GpuEngine()
-    keeper = MemoryKeeper(engine)
+    keeper = MemoryCleaner(engine)
 
     first, second = keeper.release(), keeper.release()
 
@@ -217,7 +224,7 @@ def test_releasing_twice_unloads_once() -> None:
 
 
 def test_a_process_without_an_engine_can_release_too() -> None:
-    assert not MemoryKeeper().release().models_unloaded
+    assert not MemoryCleaner().release().models_unloaded
 
 
 def test_growth_during_a_cleanup_is_never_counted_as_given_back() -> None:
@@ -227,14 +234,14 @@ def test_growth_during_a_cleanup_is_never_counted_as_given_back() -> None:
 
     witness = Witness()
 
-    MemoryKeeper(Growing(), witness).clean_up()
+    MemoryCleaner(Growing(), witness).clean_up()
 
     assert witness.given_back["gpu", "task"] == 0
 
 
 def test_each_cleanup_says_in_the_log_what_was_held_before_and_after_and_what_it_was_for() -> None:
     with capture_logs() as logs:
-        MemoryKeeper(GpuEngine()).clean_up(audio="digest")
+        MemoryCleaner(GpuEngine()).clean_up(audio="digest")
 
     (line,) = (line for line in logs if line["event"] == "memory given back")
     assert (line["cleanup"], line["audio"]) == ("task", "digest")
@@ -245,7 +252,7 @@ def test_each_cleanup_says_in_the_log_what_was_held_before_and_after_and_what_it
 
 def test_cleanups_from_many_threads_do_not_count_the_same_memory_twice() -> None:
     engine, witness = GpuEngine(), Witness()
-    keeper = MemoryKeeper(engine, witness)
+    keeper = MemoryCleaner(engine, witness)
     together = threading.Barrier(8)
 
     def clean_up() -> None:

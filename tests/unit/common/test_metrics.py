@@ -6,8 +6,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from careca.cache.port import CacheOutcome, Removal
+from careca.inference.metrics import ModelServiceMetrics
 from careca.inference.worker import Worker
-from careca.telemetry.metrics import Metrics, MetricsEndpoint, ModelServiceMetrics
+from careca.telemetry.metrics import Metrics, MetricsEndpoint
 from careca.types import GpuMemory, MemoryRelease, MemoryUsage, Stage
 from support.fakes import FakeEngine
 from support.promtool import promtool

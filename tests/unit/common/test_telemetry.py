@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from careca_transcriber.process import build_engine
+from careca_transcriber.engine import build_engine
 from careca_transcriber.settings import TranscriberSettings
 from support.waiting import HANG_SECONDS
 

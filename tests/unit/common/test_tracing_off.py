@@ -1,4 +1,4 @@
-"""Traces that nobody asked for cost nothing, and traces that cannot be sent say what to install."""
+"""Tracing is off by default and costs nothing; without OpenTelemetry, the error says what to install."""
 
 import subprocess
 import sys
@@ -6,14 +6,15 @@ import sys
 import pytest
 
 from careca.errors import PreconditionFailed
+from careca.launch import start_tracing
 from careca.telemetry import tracing
 
 
-def test_without_a_place_to_send_them_nothing_is_imported_and_nothing_happens() -> None:
+def test_without_an_endpoint_opentelemetry_is_not_imported_and_nothing_happens() -> None:
     code = (
         "import sys\n"
+        "import careca.launch\n"
         "from careca.telemetry import tracing\n"
-        "tracing.start('gateway', '')\n"
         "with tracing.span('work', size=1) as note, tracing.serving('/a/b', []) as other:\n"
         "    note(cached=True)\n"
         "    other(code='OK')\n"
@@ -25,16 +26,16 @@ def test_without_a_place_to_send_them_nothing_is_imported_and_nothing_happens() 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_what_is_raised_inside_goes_on() -> None:
+def test_exceptions_inside_a_span_are_passed_on() -> None:
     with pytest.raises(KeyError), tracing.span("work"):
         raise KeyError
 
 
-def test_without_opentelemetry_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opentelemetry_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
     monkeypatch.delitem(sys.modules, "careca.telemetry.otlp", raising=False)
 
     with pytest.raises(PreconditionFailed, match=r"careca-common\[tracing\]") as refused:
-        tracing.start("gateway", "http://127.0.0.1:4317")
+        start_tracing("gateway", "http://127.0.0.1:4317")
 
     assert refused.value.reason == "TRACING_NOT_INSTALLED"

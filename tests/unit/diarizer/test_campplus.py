@@ -82,11 +82,13 @@ def test_the_network_has_the_size_that_its_paper_states() -> None:
     assert parameters + (512 - EMBEDDING_SIZE) * last_layer_inputs == pytest.approx(7.18e6, rel=0.001)
 
 
+@pytest.mark.models
 def test_the_published_weights_fit_the_network_to_the_last_name(network: CAMPPlus) -> None:
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+@pytest.mark.models
 def test_weights_of_another_network_are_refused(tmp_path: Path, network: CAMPPlus) -> None:
     state = network.state_dict()
     state.pop("head.conv1.weight")
@@ -96,6 +98,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, network: CAMPPlu
         load_campplus(tmp_path / "other.pt")
 
 
+@pytest.mark.models
 @pytest.mark.parametrize("frames", [50, 100, 199, 201, 350])
 def test_any_length_gives_one_embedding_each(network: CAMPPlus, frames: int) -> None:
     with torch.inference_mode():
@@ -105,6 +108,7 @@ def test_any_length_gives_one_embedding_each(network: CAMPPlus, frames: int) -> 
     assert embeddings.isfinite().all()
 
 
+@pytest.mark.models
 def test_what_else_is_in_a_batch_changes_nothing(network: CAMPPlus) -> None:
     features = noise(3, 150, MEL_BINS)
 
@@ -114,6 +118,7 @@ def test_what_else_is_in_a_batch_changes_nothing(network: CAMPPlus) -> None:
     assert torch.allclose(alone, together, atol=1e-4)
 
 
+@pytest.mark.models
 def test_one_person_sounds_more_alike_than_two(embedder: Embedder) -> None:
     turns = [turn for turn in phone_call_turns() if turn.end - turn.start > 1.5]
 
@@ -126,6 +131,7 @@ def test_one_person_sounds_more_alike_than_two(embedder: Embedder) -> None:
     assert between.mean() > cosine[~same].mean() + 0.2
 
 
+@pytest.mark.models
 def test_pieces_are_embedded_in_their_order_whatever_their_lengths(embedder: Embedder) -> None:
     call = phone_call()
     pieces = [piece(7, 7.2), piece(8, 11.4), piece(9, 10), piece(7, 7.7), piece(20, 23), piece(24, 24.6)]
@@ -137,5 +143,6 @@ def test_pieces_are_embedded_in_their_order_whatever_their_lengths(embedder: Emb
     assert np.allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
 
 
+@pytest.mark.models
 def test_no_pieces_are_no_voices(embedder: Embedder) -> None:
     assert embed(embedder, phone_call(), []).shape == (0, EMBEDDING_SIZE)

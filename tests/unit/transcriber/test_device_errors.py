@@ -3,7 +3,7 @@
 import pytest
 
 from careca.errors import OutOfMemory
-from careca_transcriber.device_errors import named_device_errors
+from careca_transcriber.device_errors import translated_device_errors
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from careca_transcriber.device_errors import named_device_errors
 def test_too_little_memory_says_which_device_and_what_to_do(failure):
     with (
         pytest.raises(OutOfMemory, match=r"cuda:1 has too little memory.*BATCH_SIZE") as raised,
-        named_device_errors("cuda:1"),
+        translated_device_errors("cuda:1"),
     ):
         raise failure
 
@@ -27,7 +27,7 @@ def test_too_little_memory_says_which_device_and_what_to_do(failure):
 
 @pytest.mark.parametrize("failure", [RuntimeError("CUDA failed with error invalid argument"), ValueError("no")])
 def test_any_other_failure_stays_what_it_is(failure):
-    with pytest.raises(type(failure)) as raised, named_device_errors("cpu"):
+    with pytest.raises(type(failure)) as raised, translated_device_errors("cpu"):
         raise failure
 
     assert raised.value is failure

@@ -134,7 +134,7 @@ class AsyncClient(AsyncJobCalls):
     async def health(self, service: str = "", *, timeout: float = HEALTH_TIMEOUT_SECONDS) -> admin.Health:
         """Returns the health of the gateway, or of the ``service`` that its server reports under this name."""
         request = health_pb2.HealthCheckRequest(service=service)
-        async with create_channel(self._target, self._tls, heed_health=False) as channel:
+        async with create_channel(self._target, self._tls, respect_health=False) as channel:
             try:
                 with translated_errors():
                     response = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from careca import types
 from careca.errors import CarecaError
-from careca.notices import as_line
+from careca.formatting import format_notice
 from careca.types import Job, JobState, Segment, StageState
 from careca_client.aio.client import AsyncClient
 from careca_client.cli import concurrency
@@ -89,7 +89,7 @@ class JobWatcher:
             self._display.warning(f"its notices cannot be shown: {describe(error, self._gateway)}", name)
         else:
             for notice in result.notices:
-                self._display.warning(as_line(notice), name)
+                self._display.warning(format_notice(notice), name)
 
     def _conclude(self, job: Job, name: str) -> None:
         if job.state is not JobState.SUCCEEDED:

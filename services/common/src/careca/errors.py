@@ -1,20 +1,20 @@
-"""Everything that can go wrong on purpose, named once. Each class names its gRPC status.
+"""All expected errors. Each class has its gRPC status.
 
     CarecaError
     ├── InvalidRequest            INVALID_ARGUMENT     the caller must change the request
-    │   └── InvalidRecording      INVALID_ARGUMENT     these bytes are no recording that can be used
+    │   └── InvalidRecording      INVALID_ARGUMENT     the bytes are not a usable recording
     ├── NotFound                  NOT_FOUND
-    ├── Unauthenticated           UNAUTHENTICATED      nobody knows who the caller is
+    ├── Unauthenticated           UNAUTHENTICATED      the caller is not authenticated
     ├── PermissionDenied          PERMISSION_DENIED
-    ├── PreconditionFailed        FAILED_PRECONDITION  the service must be changed first
-    ├── Overloaded                RESOURCE_EXHAUSTED   later may work; says when
-    ├── OutOfMemory               RESOURCE_EXHAUSTED   this recording is too much for this device
-    ├── Unavailable               UNAVAILABLE          starting, draining or not reachable; says when
+    ├── PreconditionFailed        FAILED_PRECONDITION  an operator must change the service first
+    ├── Overloaded                RESOURCE_EXHAUSTED   a retry may succeed; has a delay
+    ├── OutOfMemory               RESOURCE_EXHAUSTED   the device has too little memory for the recording
+    ├── Unavailable               UNAVAILABLE          starting, draining or not reachable; has a delay
     ├── DeadlineExceeded          DEADLINE_EXCEEDED
     ├── Cancelled                 CANCELLED
-    └── InternalError             INTERNAL             a fault of ours; its details are in the log only
+    └── InternalError             INTERNAL             a bug; its details are in the log only
 
-``careca.rpc.statuses`` turns these into statuses with google.rpc details, and back.
+``careca.rpc.statuses`` converts these to statuses with google.rpc details, and back.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import ClassVar
 
 
 class CarecaError(Exception):
-    """Base of all expected failures.
+    """Base of all expected errors.
 
-    ``reason`` is a stable UPPER_SNAKE_CASE name for programs; ``message`` is a sentence for people that says what is
-    wrong and what to do; every variable part of it is in ``metadata`` too. ``field`` is the dotted path of the request
-    field at fault, ``retry_after_seconds`` is set where waiting helps.
+    ``reason`` is a stable UPPER_SNAKE_CASE name for programs. ``message`` is a sentence for people that says what is
+    wrong and what to do; its variable parts are in ``metadata`` too. ``field`` is the dotted path of the wrong request
+    field. ``retry_after_seconds`` is set if a retry may succeed.
     """
 
     status: ClassVar[str] = "UNKNOWN"
@@ -52,41 +52,41 @@ class CarecaError(Exception):
 
 
 class InvalidRequest(CarecaError):
-    """The request breaks a documented rule; sending it again unchanged cannot work."""
+    """The request violates a documented rule; a retry without a change cannot succeed."""
 
     status = "INVALID_ARGUMENT"
     default_reason = "INVALID_REQUEST"
 
 
 class InvalidRecording(InvalidRequest):
-    """The bytes sent are no recording that can be transcribed: no audio, damaged, too long, too large."""
+    """The bytes are not a recording that can be transcribed: no audio, damaged, too long or too large."""
 
     default_reason = "INVALID_RECORDING"
 
 
 class NotFound(CarecaError):
-    """What the request names does not exist."""
+    """The object of the request does not exist."""
 
     status = "NOT_FOUND"
     default_reason = "NOT_FOUND"
 
 
 class Unauthenticated(CarecaError):
-    """The caller did not say who it is, or not so that it can be believed."""
+    """The caller sent no credentials, or credentials that are not valid."""
 
     status = "UNAUTHENTICATED"
     default_reason = "UNAUTHENTICATED"
 
 
 class PermissionDenied(CarecaError):
-    """The caller is known but may not do this."""
+    """The caller is authenticated but may not do this."""
 
     status = "PERMISSION_DENIED"
     default_reason = "PERMISSION_DENIED"
 
 
 class PreconditionFailed(CarecaError):
-    """The service is not in a state to do this until somebody changes it, for example by fetching weights."""
+    """The service cannot do this until an operator changes something, for example fetches weights."""
 
     status = "FAILED_PRECONDITION"
     default_reason = "PRECONDITION_FAILED"
@@ -103,35 +103,35 @@ class Overloaded(CarecaError):
 
 
 class OutOfMemory(CarecaError):
-    """The device has not enough memory for this recording; trying again at once cannot work."""
+    """The device has too little memory for this recording; an immediate retry cannot succeed."""
 
     status = "RESOURCE_EXHAUSTED"
     default_reason = "OUT_OF_MEMORY"
 
 
 class Unavailable(CarecaError):
-    """The service cannot take the call now: its model is loading, it is draining, or it cannot be reached."""
+    """The service cannot accept the call now: its model is loading, it is draining, or it is not reachable."""
 
     status = "UNAVAILABLE"
     default_reason = "UNAVAILABLE"
 
 
 class DeadlineExceeded(CarecaError):
-    """The caller's deadline passed before the work was done."""
+    """The deadline of the call passed before the work was done."""
 
     status = "DEADLINE_EXCEEDED"
     default_reason = "DEADLINE_EXCEEDED"
 
 
 class Cancelled(CarecaError):
-    """The caller went away or cancelled; the device is free again."""
+    """The caller disconnected or cancelled; the device is free again."""
 
     status = "CANCELLED"
     default_reason = "CANCELLED"
 
 
 class InternalError(CarecaError):
-    """A fault of ours. Its text never reaches the caller, only the request id to find it in the log by."""
+    """A bug. The caller never gets its text, only the request id, which finds it in the log."""
 
     status = "INTERNAL"
     default_reason = "INTERNAL"

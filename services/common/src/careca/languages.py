@@ -1,7 +1,7 @@
-"""The languages that Whisper knows, by whatever people call them: codes, tags and names.
+"""The languages that Whisper knows, by codes, tags and names.
 
 ``pt``, ``PT``, ``por``, ``pt-BR``, ``pt_BR.UTF-8``, ``Portuguese``, ``português`` and ``portugais`` are one language.
-The table of names is written by docs/languages_table.py.
+docs/languages_table.py generates the table of names.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from pathlib import Path
 from typing import NamedTuple
 
 TABLE = Path(__file__).with_name("languages.tsv")
-"""One line a language: its code; other codes of it; its names, the first in English, the second its own."""
+"""One line for each language: its code; its other codes; its names, first in English, then in the language itself."""
 
 MAX_CHARACTERS = 100
-"""Longer texts are no language, and not looked into."""
+"""Longer texts are rejected without a search."""
 
 _SHOWN_CHARACTERS = 40
 _NEAREST = 3
 
-# A language tag of RFC 5646 without its rarer parts, or a POSIX locale, which may end with an encoding and a modifier.
+# A language tag of RFC 5646 without its rare parts, or a POSIX locale, which may have an encoding and a modifier.
 _TAG = re.compile(r"([a-z]{2,3}(?:[-_][a-z0-9]{1,8})*)(?:\.[a-z0-9-]+)?(?:@[a-z]+)?", re.IGNORECASE | re.ASCII)
 
 COUNTRY = re.compile(r"\s*[(（].*")  # noqa: RUF001 -- the full-width bracket is meant
-"""What may follow a language's name in brackets: where it is spoken, or how it is written."""
+"""A suffix of a language's name in brackets, such as a country or a script."""
 
 
 class _Known(NamedTuple):
     codes: dict[str, str]
-    """Whisper's code for each code."""
+    """Each code to Whisper's code."""
     names: dict[str, str]
-    """Whisper's code for the key of each name."""
+    """The key of each name to Whisper's code."""
     near: dict[str, str]
-    """Likewise for English and own names alone, which unknown ones are compared with."""
+    """The same for codes, English names and own names only, to suggest similar languages."""
     english: dict[str, str]
-    """The English name for each of Whisper's codes."""
+    """Each of Whisper's codes to the English name."""
 
 
 def code_of(text: str) -> str | None:
-    """Whisper's code of the language that ``text`` means, ``None`` where it is none that is known.
+    """Returns Whisper's code of the language ``text``, ``None`` if it is not known.
 
-    That is the language's ISO 639-1 code but for ``haw``, ``yue`` and ``jw`` (Javanese). What a tag says beside the
-    language, such as the country, is passed over.
+    This is the ISO 639-1 code, except for ``haw``, ``yue`` and ``jw`` (Javanese). The other parts of a tag, such as the
+    country, are ignored.
     """
     if len(text) > MAX_CHARACTERS:
         return None
@@ -57,25 +57,25 @@ def code_of(text: str) -> str | None:
 
 
 def name_of(code: str) -> str:
-    """The language's name in English, for people; the code itself where it is unknown."""
+    """Returns the English name of the language; the code itself if it is unknown."""
     return _known().english.get(code, code)
 
 
 def unknown(text: str) -> str:
-    """A sentence: ``text`` is no language that is known, these are the nearest, and this is what can be given."""
+    """Returns an error message for the unknown language ``text``, with similar languages and the accepted forms."""
     shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
     if near := _nearest(text):
-        these = f"nearest are {', '.join(f'{name_of(code)} ({code})' for code in near)}"
+        suggestion = f"similar are {', '.join(f'{name_of(code)} ({code})' for code in near)}"
     else:
-        these = f"known are {', '.join(_known().english)}"
+        suggestion = f"known are {', '.join(_known().english)}"
     return (
-        f"{shown!r} is no language that is known; {these}; give a code such as pt or pt-BR or a name such as"
-        " Portuguese, or nothing to have it detected"
+        f"{shown!r} is not a known language; {suggestion}; use a code such as pt or pt-BR or a name such as"
+        " Portuguese, or leave it empty to detect the language"
     )
 
 
 def key_of(name: str) -> str:
-    """``name`` without case, accents, spaces and signs: names that differ only in these are the same."""
+    """Returns ``name`` without case, accents, spaces and punctuation, for comparison."""
     letters = unicodedata.normalize("NFKD", name.casefold())
     return "".join(
         each for each in letters if not unicodedata.combining(each) and unicodedata.category(each)[0] in "LMN"
@@ -83,7 +83,7 @@ def key_of(name: str) -> str:
 
 
 def _nearest(text: str) -> list[str]:
-    """Codes of the languages whose names or codes are nearest to ``text``, the nearest first; mostly some."""
+    """Returns the codes of languages with a similar name or code, the most similar first."""
     if len(text) > MAX_CHARACTERS:
         return []
     near = get_close_matches(key_of(text), _known().near, n=2 * _NEAREST)

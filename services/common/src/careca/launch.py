@@ -1,79 +1,69 @@
-"""Runs a service as a process: its help, its settings, its logs, and what to say where it cannot start."""
+"""Runs a service as a process: help text, settings, logs, traces, and errors at the start."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
-import grpc.aio
-
-from careca.auth.caller import Guard, let_anybody_in
-from careca.errors import CarecaError
-from careca.resources.memory import settle
-from careca.resources.processors import wait_without_spinning
-from careca.rpc.server import serve
+from careca.errors import CarecaError, PreconditionFailed
+from careca.resources.memory import freeze_objects
+from careca.resources.processors import disable_openmp_spinning
+from careca.rpc import request_id
+from careca.rpc.server import Service, serve
 from careca.settings import ServiceSettings, load, variable_name
 from careca.telemetry import logs, tracing
-from careca.telemetry.metrics import Metrics
 
 S = TypeVar("S", bound=ServiceSettings)
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """A service put together: what ``careca.rpc.server`` needs to run it."""
+def run_service(name: str, settings_class: type[S], wire: Callable[[S], Service]) -> None:
+    """Serves until SIGTERM or SIGINT. Exits with status 1 if the service cannot start.
 
-    add_services: Callable[[grpc.aio.Server], Sequence[str]]
-    metrics: Metrics
-    warm_up: Callable[[], Awaitable[None]]
-    close: Callable[[], Awaitable[None]]
-    drain: Callable[[], None] = lambda: None
-    guard: Guard = let_anybody_in
-
-
-def run_service(name: str, settings_class: type[S], wire: Callable[[S], Wiring]) -> None:
-    """Serves until SIGTERM or SIGINT. Leaves the process with status 1 where the service cannot start.
-
-    ``wire`` is called in the event loop that the service will run in, and imports model libraries only then.
+    ``wire`` is called in the event loop of the service. It must not import model libraries before that.
     """
     _parse_arguments(name, settings_class)
     settings = load(settings_class)
-    logs.configure(settings)
-    wait_without_spinning()
+    logs.configure(settings.log_level, settings.log_format)
+    disable_openmp_spinning()
     asyncio.run(_serve(name, settings, wire))
 
 
-async def _serve(name: str, settings: S, wire: Callable[[S], Wiring]) -> None:
+async def _serve(name: str, settings: S, wire: Callable[[S], Service]) -> None:
     try:
-        tracing.start(name, settings.otlp_endpoint)
-        wiring = wire(settings)
+        if settings.otlp_endpoint:
+            start_tracing(name, settings.otlp_endpoint)
+        service = wire(settings)
     except CarecaError as error:
         logs.get_logger(__name__).error("Service cannot start", reason=error.reason, error=error.message)
         raise SystemExit(1) from None
 
     async def warm_up() -> None:
-        await wiring.warm_up()
-        settle()
+        await service.warm_up()
+        freeze_objects()
 
     try:
-        await serve(
-            settings=settings,
-            add_services=wiring.add_services,
-            metrics=wiring.metrics,
-            warm_up=warm_up,
-            close=wiring.close,
-            drain=wiring.drain,
-            guard=wiring.guard,
-        )
+        await serve(settings, replace(service, warm_up=warm_up))
     finally:
         await asyncio.to_thread(tracing.stop)
 
 
+def start_tracing(service: str, endpoint: str) -> None:
+    """Sends traces to ``endpoint``. Raises ``PreconditionFailed`` if OpenTelemetry is not installed."""
+    try:
+        from careca.telemetry.otlp import OtlpTracer
+    except ImportError as error:
+        raise PreconditionFailed(
+            "traces need OpenTelemetry: install careca-common[tracing], or leave CARECA_OTLP_ENDPOINT empty",
+            reason="TRACING_NOT_INSTALLED",
+        ) from error
+    tracing.start(OtlpTracer(service, endpoint, request_id.current))
+
+
 def _parse_arguments(name: str, settings_class: type[ServiceSettings]) -> None:
-    """Answers ``--help``; there are no other arguments."""
+    """Handles ``--help``, the only argument."""
     variables = "\n\n".join(
         f"  {variable_name(field)} ({about.default})\n      {about.description}"
         for field, about in settings_class.model_fields.items()

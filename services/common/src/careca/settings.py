@@ -1,6 +1,6 @@
-"""Settings that several services share, read from environment variables with the prefix ``CARECA_``.
+"""Settings that services share, read from environment variables with the prefix ``CARECA_``.
 
-Each service derives its own class with its own default ports. These modules are the only readers of the environment.
+Each service has a subclass with its own default ports. Only these modules read the environment.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from careca.auth.loopback import is_loopback
-from careca.auth.tls import PemFiles
+from careca.auth.tls import TlsFiles
+from careca.telemetry import logs
 
 PREFIX = "CARECA_"
-"""What every environment variable of Careca starts with."""
+"""The prefix of every environment variable of Careca."""
 
 HIDDEN = "***"
-"""What stands in logs where a password was."""
+"""Replaces passwords in logs."""
 
 ExpandedPath = Annotated[Path, AfterValidator(Path.expanduser)]
-"""A path whose leading ``~`` is the home of the user."""
+"""A path in which a leading ``~`` is replaced by the home of the user."""
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -33,7 +34,7 @@ _CONFIG = SettingsConfigDict(
 
 
 class ModelStoreSettings(BaseSettings):
-    """Where models are."""
+    """The settings of the model store."""
 
     model_config = _CONFIG
 
@@ -44,152 +45,151 @@ class ModelStoreSettings(BaseSettings):
 
 
 class ServiceSettings(BaseSettings):
-    """What every service needs to run. Each service gives ``port`` and ``metrics_port`` defaults of its own."""
+    """The settings of every service. Each service has its own defaults for ``port`` and ``metrics_port``."""
 
     model_config = _CONFIG
 
-    _WHAT_KEEPS_STRANGERS_OUT: ClassVar[str] = (
-        "set CARECA_TLS_CERT_FILE, CARECA_TLS_KEY_FILE and CARECA_TLS_CLIENT_CA_FILE"
-    )
+    _HOW_TO_AUTHENTICATE: ClassVar[str] = "set CARECA_TLS_CERT_FILE, CARECA_TLS_KEY_FILE and CARECA_TLS_CLIENT_CA_FILE"
 
     host: str = Field(
-        default="127.0.0.1", description="Address to listen on, for calls and for metrics; 0.0.0.0 is every interface."
+        default="127.0.0.1", description="Address to listen on for calls and metrics; 0.0.0.0 is every interface."
     )
-    port: int = Field(default=0, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free one.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free port.")
     metrics_port: int = Field(
-        default=0, ge=-1, le=65535, description="Port for Prometheus metrics; 0 takes any free one, -1 serves none."
+        default=0,
+        ge=-1,
+        le=65535,
+        description="Port for Prometheus metrics; 0 takes any free port, -1 serves no metrics.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least important level that is logged: debug, info, warning or error."
+    log_level: logs.Level = Field(
+        default="info", description="Lowest level that is logged: debug, info, warning or error."
     )
-    log_format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="Form of log lines: json, console, or auto, which is console in a terminal."
+    log_format: logs.Format = Field(
+        default="auto",
+        description="Format of log lines: json, console, or auto: console in a terminal, json elsewhere.",
     )
     drain_seconds: float = Field(
-        default=30.0, ge=0, description="Seconds that calls in flight get to finish in after SIGTERM."
+        default=30.0, ge=0, description="Seconds that calls in flight may take to finish after SIGTERM."
     )
     reflection: bool = Field(
-        default=True, description="Whether the service tells anybody, such as grpcurl, which methods it has."
+        default=True, description="Whether the service lists its methods (gRPC reflection), for tools such as grpcurl."
     )
-    health: bool = Field(default=True, description="Whether the service tells anybody who calls it about its health.")
+    health: bool = Field(default=True, description="Whether the service answers gRPC health checks on its main port.")
     otlp_endpoint: str = Field(
         default="",
-        description="Where to send traces, as OpenTelemetry's protocol over gRPC, such as http://collector:4317; empty "
-        "sends none.",
+        description="Where to send traces (OTLP over gRPC), such as http://collector:4317; empty sends none.",
     )
     health_port: int = Field(
         default=-1,
         ge=-1,
         le=65535,
-        description="Further port that tells of health alone, without TLS, for probes that speak none; -1 is none.",
+        description="Extra port for health checks only, without TLS, for probes that do not support TLS; -1 is none.",
     )
     tls_cert_file: ExpandedPath | None = Field(
         default=None,
-        description="PEM file with the service's certificate and those up to its authority; may be replaced at any "
+        description="PEM file with the service's certificate and its intermediate certificates; may be replaced at any "
         "time. Empty serves without TLS.",
     )
     tls_key_file: ExpandedPath | None = Field(
-        default=None, description="PEM file with the certificate's key, without a password."
+        default=None, description="PEM file with the certificate's private key, without a password."
     )
     tls_client_ca_file: ExpandedPath | None = Field(
         default=None,
-        description="PEM file with the authorities of callers' certificates; empty asks callers for none.",
+        description="PEM file with the authorities that callers' certificates must be signed by; empty asks for none.",
     )
     allow_insecure: bool = Field(
         default=False,
-        description="Whether others than this machine may call without TLS, or without saying who they are.",
+        description="Whether other machines may call without TLS or without authentication.",
     )
 
     @property
-    def knows_callers(self) -> bool:
-        """Whether callers have to prove who they are."""
+    def authenticates_callers(self) -> bool:
+        """Whether callers must authenticate."""
         return self.tls_client_ca_file is not None
 
     @property
-    def tls(self) -> PemFiles | None:
-        """The files to serve with, ``None`` without TLS. Raises ``PreconditionFailed`` where they cannot be used."""
+    def tls(self) -> TlsFiles | None:
+        """The TLS files to serve with, ``None`` without TLS. Raises ``PreconditionFailed`` if they cannot be used."""
         if self.tls_cert_file is None:
             return None
-        return PemFiles(certificate=self.tls_cert_file, key=self.tls_key_file, authority=self.tls_client_ca_file)
+        return TlsFiles(certificate=self.tls_cert_file, key=self.tls_key_file, authority=self.tls_client_ca_file)
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Self:
+    def _check_tls_is_complete(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("CARECA_TLS_CERT_FILE and CARECA_TLS_KEY_FILE go together")
+            raise ValueError("CARECA_TLS_CERT_FILE and CARECA_TLS_KEY_FILE must be set together")
         if self.tls_client_ca_file and not self.tls_cert_file:
             raise ValueError("CARECA_TLS_CLIENT_CA_FILE needs CARECA_TLS_CERT_FILE")
         return self
 
     @model_validator(mode="after")
-    def _others_are_let_in_on_purpose(self) -> Self:
-        if self.allow_insecure or is_loopback(self.host) or (self.tls_cert_file and self.knows_callers):
+    def _check_remote_access_is_protected(self) -> Self:
+        if self.allow_insecure or is_loopback(self.host) or (self.tls_cert_file and self.authenticates_callers):
             return self
         raise ValueError(
-            f"CARECA_HOST is {self.host!r}, which others can reach: {self._WHAT_KEEPS_STRANGERS_OUT}, or say "
-            "CARECA_ALLOW_INSECURE=true where something else keeps strangers out"
+            f"CARECA_HOST is {self.host!r}, which other machines can reach: {self._HOW_TO_AUTHENTICATE}, or set "
+            "CARECA_ALLOW_INSECURE=true if access is restricted in another way"
         )
 
 
 class ModelServiceSettings(ServiceSettings, ModelStoreSettings):
-    """What a service that runs a model needs beside that."""
+    """The additional settings of a service that runs a model."""
 
     redis_url: str = Field(
-        default="", description="Redis that holds the results, such as redis://localhost:6379/0; empty caches nothing."
+        default="", description="Redis for cached results, such as redis://localhost:6379/0; empty caches nothing."
     )
-    cache_ttl_seconds: float = Field(
-        default=86_400.0, gt=0, description="Seconds that a result stays in the cache after it was stored."
-    )
+    cache_ttl_seconds: float = Field(default=86_400.0, gt=0, description="Seconds that a result stays in the cache.")
     cache_max_entries: int = Field(
-        default=100, ge=1, description="Most results in the cache; the least recently used goes first."
+        default=100, ge=1, description="Most results in the cache; the least recently used is removed first."
     )
     cache_timeout_seconds: float = Field(
-        default=0.25, gt=0, le=5, description="Seconds that Redis gets to answer before the lookup counts as a miss."
+        default=0.25, gt=0, le=5, description="Seconds to wait for Redis before a lookup counts as a miss."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="Device to compute on: cpu, cuda, or auto, which takes a GPU where there is one."
+        default="auto", description="Device to compute on: cpu, cuda, or auto: a GPU if there is one."
     )
-    device_index: int = Field(default=0, ge=0, description="Which GPU to compute on, from 0; one process uses one.")
+    device_index: int = Field(
+        default=0, ge=0, description="Index of the GPU to compute on, from 0; a process uses one GPU."
+    )
     threads: int = Field(
-        default=0, ge=0, description="CPU threads of the model; 0 takes one for each processor the process may use."
+        default=0, ge=0, description="CPU threads of the model; 0 is one for each processor that the process may use."
     )
     max_waiting: int = Field(
         default=8,
         ge=0,
-        description="Tasks that may wait for the one that computes; further ones are refused with a time to retry.",
+        description="Tasks that may wait for the running one; more are refused, with a time after which to retry.",
     )
-    max_audio_seconds: float = Field(
-        default=43_200.0, gt=0, description="Length of the longest audio that is accepted, in seconds."
-    )
+    max_audio_seconds: float = Field(default=43_200.0, gt=0, description="Longest audio that is accepted, in seconds.")
     idle_release_seconds: float = Field(
-        default=0.0, ge=0, description="Seconds without work after which the model's memory is given back; 0 is never."
+        default=0.0, ge=0, description="Seconds without work after which the model is unloaded; 0 is never."
     )
     spool_dir: ExpandedPath | None = Field(
-        default=None, description="Folder for audio while it is worked on; empty is the system's temporary folder."
+        default=None, description="Folder for audio in progress; empty is the system's temporary folder."
     )
 
 
 def load(settings_class: type[S]) -> S:
-    """The settings from the environment.
+    """Returns the settings from the environment.
 
-    Where they are wrong, says on stderr which variable is and why, and leaves the process with status 2.
+    If they are not valid, prints each wrong variable with the reason on stderr and exits the process with status 2.
     """
     try:
         return settings_class()
     except ValidationError as error:
         problems = _problems(error)
-    except SettingsError as error:  # a list or a mapping that is not JSON; the text names the setting
+    except SettingsError as error:  # a list or a mapping that is not JSON; the message names the setting
         problems = [str(error)]
     sys.stderr.write("\n  ".join(["The settings are wrong:", *problems]) + "\n")
     raise SystemExit(2)
 
 
 def public_values(settings: BaseSettings) -> dict[str, object]:
-    """All settings by name, fit for a log: passwords in URLs are hidden."""
+    """Returns all settings by name, for logs: passwords in URLs are hidden."""
     return {name: _public_value(value) for name, value in settings.model_dump(mode="json").items()}
 
 
 def variable_name(field: str) -> str:
-    """The environment variable of a setting."""
+    """Returns the environment variable of a setting."""
     return PREFIX + field.upper()
 
 
@@ -197,7 +197,7 @@ def _problems(error: ValidationError) -> list[str]:
     return [
         f"{variable_name(str(problem['loc'][0]))} is {problem['input']!r}: {problem['msg']}"
         if problem["loc"]
-        else problem["msg"]  # of several settings that do not go together
+        else problem["msg"]  # about a combination of settings
         for problem in error.errors(include_url=False)
     ]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from careca.launch import Wiring, run_service
-from careca_diarizer.process import DiarizerProcess
+from careca.inference.engine_process import EngineProcess
+from careca.launch import run_service
+from careca.rpc.server import Service
+from careca_diarizer.engine import build_engine
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.wiring import wire
 
@@ -13,8 +15,8 @@ def main() -> None:
     run_service("diarizer", DiarizerSettings, _wire)
 
 
-def _wire(settings: DiarizerSettings) -> Wiring:
-    return wire(settings, DiarizerProcess(settings))
+def _wire(settings: DiarizerSettings) -> Service:
+    return wire(settings, EngineProcess(build_engine, settings))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,23 @@
-"""What the diarizer needs of a diarization engine."""
+"""Creates the diarization engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import TypeAlias
 
-from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken, Engine
-from careca.types import Diarization, DiarizationOptions, Progress
+from careca.inference.engine import Engine
+from careca.models import ModelStore
+from careca.types import Diarization, DiarizationOptions
+from careca_diarizer.settings import DiarizerSettings
+
+DiarizerEngine: TypeAlias = Engine[DiarizationOptions, Diarization]
+"""Finds who spoke when; emits progress."""
 
 
-class DiarizerEngine(Engine, Protocol):
-    """Finds who spoke when."""
+def build_engine(settings: DiarizerSettings) -> DiarizerEngine:
+    """Returns the engine for ``settings``, in this process."""
+    # Imported late: the parent process does not need torch.
+    from careca_diarizer.pretrained_engine import PretrainedPipelineEngine
+    from careca_diarizer.pyannote_engine import PyannoteEngine
 
-    def diarize(
-        self,
-        audio: Audio,
-        options: DiarizationOptions,
-        cancel: CancelToken,
-        emit: Callable[[Progress], None],
-    ) -> Diarization:
-        """Diarizes ``audio``, emitting progress.
-
-        Audio without speech, however short, gives a diarization without turns. The same audio and options give the same
-        answer. Raises ``Cancelled`` within a batch of ``cancel``, ``OutOfMemory`` where the device has too little.
-        """
+    engine = PretrainedPipelineEngine if settings.pipeline else PyannoteEngine
+    return engine(settings, ModelStore(settings.models_dir))

@@ -17,7 +17,7 @@ import torch
 
 from careca.errors import PreconditionFailed
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import CancelToken, Emit
 from careca.models import ModelStore
 from careca.telemetry.logs import get_logger
 from careca.turns import exclusive_turns, renamed, speaker_names
@@ -97,9 +97,7 @@ class PretrainedPipelineEngine:
         """Gives cached GPU memory back to the device."""
         self._device.release_cache()
 
-    def diarize(
-        self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
-    ) -> Diarization:
+    def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
         """Finds who spoke when: see ``DiarizerEngine``. Raises ``PreconditionFailed`` where nothing is loaded."""
         if not self._pipeline:
             raise PreconditionFailed("the pipeline is not loaded", reason="MODEL_NOT_LOADED")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from careca.errors import PreconditionFailed
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import CancelToken, Emit
 from careca.models import ModelStore
 from careca.telemetry.logs import get_logger
 from careca.turns import exclusive_turns, renamed, speaker_names
@@ -126,9 +126,7 @@ class PyannoteEngine:
             self._models.embed.release()
         self._device.release_cache()
 
-    def diarize(
-        self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
-    ) -> Diarization:
+    def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
         """Finds who spoke when: see ``DiarizerEngine``. Raises ``PreconditionFailed`` where nothing is loaded."""
         heard = self.hear(audio, cancel, emit)
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)

@@ -1,12 +1,12 @@
-"""Puts the diarizer together: the one place where its parts are made and meet."""
+"""Creates the diarizer service from its parts."""
 
 from __future__ import annotations
 
 import grpc.aio
 
 from careca import codec
-from careca.inference.model_service import wire_model_service
-from careca.launch import Wiring
+from careca.inference.model_service import create_model_service
+from careca.rpc.server import Service
 from careca.types import Stage
 from careca.v1 import audio_pb2, diarizer_pb2, diarizer_pb2_grpc
 from careca_diarizer.engine import DiarizerEngine
@@ -14,17 +14,16 @@ from careca_diarizer.service import DiarizerServicer, DiarizeStage
 from careca_diarizer.settings import DiarizerSettings
 
 SCHEMA = 2
-"""Version of the layout of cached diarizations: raised when ``audio.proto``'s Diarization changes its meaning."""
+"""Version of the layout of cached results. Increase it when the Diarization of ``audio.proto`` changes its meaning."""
 
 
-def wire(settings: DiarizerSettings, engine: DiarizerEngine) -> Wiring:
-    """The diarizer that ``settings`` ask for. To be called in the event loop that it will run in."""
-    return wire_model_service(
+def wire(settings: DiarizerSettings, engine: DiarizerEngine) -> Service:
+    """Returns the diarizer for ``settings``. Call it in the event loop of the service."""
+    return create_model_service(
         name="diarizer",
         stage=Stage.DIARIZE,
         schema=SCHEMA,
         engine=engine,
-        infer=engine.diarize,
         encode=codec.encode_diarization,
         message_type=audio_pb2.Diarization,
         settings=settings,

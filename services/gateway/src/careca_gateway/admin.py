@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from careca.errors import CarecaError, Unavailable
-from careca.resources.memory import MemoryKeeper, measure
+from careca.resources.memory import MemoryCleaner, measure_memory
 from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats, Stage
 from careca_gateway.backends.aggregation import aggregate_clearances, aggregate_releases
 from careca_gateway.request import Deadline
@@ -71,7 +71,7 @@ class AdminService:
     """The services behind this gateway, and the gateway itself."""
 
     def __init__(
-        self, services: Mapping[Stage, ModelServiceAdmin], *, store: Store, memo: ClearableCache, memory: MemoryKeeper
+        self, services: Mapping[Stage, ModelServiceAdmin], *, store: Store, memo: ClearableCache, memory: MemoryCleaner
     ) -> None:
         self._services = services
         self._store = store
@@ -88,7 +88,7 @@ class AdminService:
         within = deadline.within(STATS_SECONDS)
         replicas = {stage: service.replicas() for stage, service in self._services.items()}
         services = await _each(replicas, lambda replica: replica.stats(within))
-        memory, store = await asyncio.gather(asyncio.to_thread(measure), asyncio.to_thread(self._store.usage))
+        memory, store = await asyncio.gather(asyncio.to_thread(measure_memory), asyncio.to_thread(self._store.usage))
         return SystemStats(services, memory, store)
 
     async def clear_cache(

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from careca.auth.tls import PemFiles
+from careca.auth.tls import TlsFiles
 from careca.settings import ExpandedPath, ServiceSettings
 from careca_gateway.ingest.decoder import DecodeLimits
 
@@ -18,7 +18,7 @@ _GIB = 1024 * _MIB
 class GatewaySettings(ServiceSettings):
     """What the gateway needs to run."""
 
-    _WHAT_KEEPS_STRANGERS_OUT = "set CARECA_TLS_CERT_FILE, CARECA_TLS_KEY_FILE and CARECA_TOKENS_FILE"
+    _HOW_TO_AUTHENTICATE = "set CARECA_TLS_CERT_FILE, CARECA_TLS_KEY_FILE and CARECA_TOKENS_FILE"
 
     port: int = Field(default=50051, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free one.")
     metrics_port: int = Field(
@@ -146,16 +146,16 @@ class GatewaySettings(ServiceSettings):
     )
 
     @property
-    def knows_callers(self) -> bool:
+    def authenticates_callers(self) -> bool:
         """Whether callers have to prove who they are."""
-        return self.tokens_file is not None or super().knows_callers
+        return self.tokens_file is not None or super().authenticates_callers
 
     @property
-    def services_tls(self) -> PemFiles | None:
+    def services_tls(self) -> TlsFiles | None:
         """The files to call model services with, ``None`` without TLS. Raises ``PreconditionFailed``."""
         if self.services_ca_file is None:
             return None
-        return PemFiles(
+        return TlsFiles(
             certificate=self.services_cert_file, key=self.services_key_file, authority=self.services_ca_file
         )
 

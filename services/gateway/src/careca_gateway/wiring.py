@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import grpc.aio
 
-from careca.auth.caller import Caller, let_anybody_in
+from careca.auth.caller import Caller, allow_anyone
 from careca.auth.tokens import TokenFile
-from careca.launch import Wiring
-from careca.resources.memory import MemoryKeeper
+from careca.resources.memory import MemoryCleaner
+from careca.rpc.server import Service
 from careca.types import Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from careca_gateway.admin import AdminService
@@ -34,10 +34,10 @@ from careca_gateway.storage.store import Store
 from careca_gateway.transcription import Gateway
 
 
-def wire(settings: GatewaySettings) -> Wiring:
+def wire(settings: GatewaySettings) -> Service:
     """The gateway that ``settings`` ask for. To be called in the event loop that it will run in."""
     metrics = GatewayMetrics()
-    memory = MemoryKeeper(observer=metrics)
+    memory = MemoryCleaner(observer=metrics)
     shared = (
         open_object_storage(settings.store_url, allow_http=settings.store_allow_http) if settings.store_url else None
     )
@@ -51,7 +51,7 @@ def wire(settings: GatewaySettings) -> Wiring:
     tokens = TokenFile(settings.tokens_file) if settings.tokens_file else None
     tls = settings.services_tls
     if tls:
-        metrics.watch_certificate("services", tls)
+        metrics.watch_certificate("services", tls.expiry_unix)
     transcribers, diarizers = Replicas(settings.transcriber_target, tls), Replicas(settings.diarizer_target, tls)
     transcriber, diarizer = TranscriberClient(transcribers), DiarizerClient(diarizers)
     decoder = Decoder(settings.decode_limits, slots=settings.decoders, sandbox_mode=settings.decode_confined)
@@ -93,7 +93,7 @@ def wire(settings: GatewaySettings) -> Wiring:
             metrics=metrics,
             direct=pipeline.run,
             job_ended=housekeeper.request_ended,
-            caller_of=tokens.caller_of if tokens else Caller,
+            caller_of=tokens.caller_named if tokens else Caller,
         )
         jobs = JobsPart(settings, parts)
     metrics.watch_work(in_flight=lambda: gateway.in_flight, waiting=lambda: decoder.waiting)
@@ -133,7 +133,7 @@ def wire(settings: GatewaySettings) -> Wiring:
         await diarizers.close()
         await asyncio.to_thread(store.close)
 
-    return Wiring(add_services, metrics, warm_up, close, drain, Authorizer(tokens) if tokens else let_anybody_in)
+    return Service(add_services, metrics, warm_up, close, drain, Authorizer(tokens) if tokens else allow_anyone)
 
 
 def _sharing(settings: GatewaySettings, blobs: ObjectStorage) -> SharedStore:

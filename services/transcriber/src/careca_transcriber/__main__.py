@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from careca.launch import Wiring, run_service
-from careca_transcriber.process import TranscriberProcess
+from careca.inference.engine_process import EngineProcess
+from careca.launch import run_service
+from careca.rpc.server import Service
+from careca_transcriber.engine import build_engine
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.wiring import wire
 
@@ -13,8 +15,8 @@ def main() -> None:
     run_service("transcriber", TranscriberSettings, _wire)
 
 
-def _wire(settings: TranscriberSettings) -> Wiring:
-    return wire(settings, TranscriberProcess(settings))
+def _wire(settings: TranscriberSettings) -> Service:
+    return wire(settings, EngineProcess(build_engine, settings))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ _SIGNS_OF_OUT_OF_MEMORY = ("out of memory", "alloc_failed", "bad_alloc")
 
 
 @contextmanager
-def named_device_errors(device: str) -> Iterator[None]:
+def translated_device_errors(device: str) -> Iterator[None]:
     """Raises ``OutOfMemory`` in place of what CTranslate2 raises where ``device`` has too little memory.
 
     CTranslate2 has no class for it, only texts such as "CUDA failed with error out of memory".

@@ -1,28 +1,24 @@
-"""What the transcriber needs of a speech recognition engine."""
+"""Creates the transcription engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import os
+from typing import TypeAlias
 
-from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken, Engine
-from careca.types import Progress, Segment, Transcript, TranscriptionOptions
+from careca.inference.engine import Engine
+from careca.models import ModelStore
+from careca.types import Transcript, TranscriptionOptions
+from careca_transcriber.settings import TranscriberSettings
+
+TranscriberEngine: TypeAlias = Engine[TranscriptionOptions, Transcript]
+"""Transcribes audio; emits each segment when it is finished, and progress in between."""
 
 
-class TranscriberEngine(Engine, Protocol):
-    """Writes down what is said."""
+def build_engine(settings: TranscriberSettings) -> TranscriberEngine:
+    """Returns the engine for ``settings``, in this process."""
+    # ONNX Runtime, which detects speech, sends usage data to its makers unless this is set before its import.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # Imported late: the parent process does not need CTranslate2.
+    from careca_transcriber.whisper_engine import WhisperEngine
 
-    def transcribe(
-        self,
-        audio: Audio,
-        options: TranscriptionOptions,
-        cancel: CancelToken,
-        emit: Callable[[Segment | Progress], None],
-    ) -> Transcript:
-        """Transcribes ``audio``, emitting each segment as it is finished and progress in between.
-
-        Audio without speech, however short, gives a transcript without segments. Raises ``Cancelled`` within a batch
-        of ``cancel``, ``InvalidRequest`` for a language that the model does not know, ``OutOfMemory`` where the device
-        has too little.
-        """
+    return WhisperEngine(settings, ModelStore(settings.models_dir))

@@ -16,15 +16,14 @@ from faster_whisper.vad import get_vad_model
 
 from careca.errors import InvalidRequest, PreconditionFailed
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import CancelToken, Emit
 from careca.models import ModelStore
 from careca.resources.processors import usable_processors
 from careca.telemetry.logs import get_logger
 from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, Transcript, TranscriptionOptions, Word
 from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, spread
 from careca_transcriber.context import fit_context
-from careca_transcriber.device_errors import named_device_errors
-from careca_transcriber.engine import TranscriberEngine
+from careca_transcriber.device_errors import translated_device_errors
 from careca_transcriber.gpu import GpuMemoryMeter
 from careca_transcriber.passages import (
     LONGEST_PIECE_SAMPLES,
@@ -62,7 +61,7 @@ _LANGUAGE_BATCH_SIZE = 16
 _log = get_logger(__name__)
 
 
-class WhisperEngine(TranscriberEngine):
+class WhisperEngine:
     """One Whisper model on one device."""
 
     def __init__(self, settings: TranscriberSettings, store: ModelStore) -> None:
@@ -110,13 +109,7 @@ class WhisperEngine(TranscriberEngine):
     def release_gpu_cache(self) -> None:
         """Does nothing: CTranslate2 empties its cache only when the weights go."""
 
-    def transcribe(
-        self,
-        audio: Audio,
-        options: TranscriptionOptions,
-        cancel: CancelToken,
-        emit: Callable[[Segment | Progress], None],
-    ) -> Transcript:
+    def infer(self, audio: Audio, options: TranscriptionOptions, cancel: CancelToken, emit: Emit) -> Transcript:
         """See ``TranscriberEngine.transcribe``. The same audio and options give the same transcript."""
         whisper = self._load()
         _check_options(whisper, options, self._settings.whisper_model)
@@ -124,7 +117,7 @@ class WhisperEngine(TranscriberEngine):
         def progress(fraction: float) -> None:
             emit(Progress(Stage.TRANSCRIBE, fraction))
 
-        with named_device_errors(self.device):
+        with translated_device_errors(self.device):
             activity = self._listen(audio, cancel, lambda fraction: progress(_LISTENING_SHARE * fraction))
             request = _Request(whisper, audio, options, cancel)
             passages = request.find_passages(
@@ -147,7 +140,7 @@ class WhisperEngine(TranscriberEngine):
     def find_passages(self, audio: Audio, cancel: CancelToken) -> list[Passage]:
         """Which language is spoken where in ``audio``, as ``transcribe`` decides it where none is chosen."""
         request = _Request(self._load(), audio, TranscriptionOptions(), cancel)
-        with named_device_errors(self.device):
+        with translated_device_errors(self.device):
             return request.find_passages(self._listen(audio, cancel, lambda _: None), lambda _: None)
 
     def _listen(self, audio: Audio, cancel: CancelToken, progress: Callable[[float], None]) -> Activity:
@@ -165,7 +158,7 @@ class WhisperEngine(TranscriberEngine):
             if self._whisper is None:
                 folder = self._store.verify(self._settings.whisper_model)
                 self._check_device()
-                with named_device_errors(self.device):
+                with translated_device_errors(self.device):
                     whisper = self._open(str(folder))
                     _warm_up(whisper)
                 self._whisper = whisper

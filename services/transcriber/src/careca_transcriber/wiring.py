@@ -1,12 +1,12 @@
-"""Puts the transcriber together: the one place where its parts are made and meet."""
+"""Creates the transcriber service from its parts."""
 
 from __future__ import annotations
 
 import grpc.aio
 
 from careca import codec
-from careca.inference.model_service import wire_model_service
-from careca.launch import Wiring
+from careca.inference.model_service import create_model_service
+from careca.rpc.server import Service
 from careca.types import Stage
 from careca.v1 import audio_pb2, transcriber_pb2, transcriber_pb2_grpc
 from careca_transcriber.engine import TranscriberEngine
@@ -14,17 +14,16 @@ from careca_transcriber.service import TranscriberServicer, TranscribeStage
 from careca_transcriber.settings import TranscriberSettings
 
 SCHEMA = 2
-"""Version of the layout of cached transcripts: raised when ``audio.proto``'s Transcript changes its meaning."""
+"""Version of the layout of cached results. Increase it when the Transcript of ``audio.proto`` changes its meaning."""
 
 
-def wire(settings: TranscriberSettings, engine: TranscriberEngine) -> Wiring:
-    """The transcriber that ``settings`` ask for. To be called in the event loop that it will run in."""
-    return wire_model_service(
+def wire(settings: TranscriberSettings, engine: TranscriberEngine) -> Service:
+    """Returns the transcriber for ``settings``. Call it in the event loop of the service."""
+    return create_model_service(
         name="transcriber",
         stage=Stage.TRANSCRIBE,
         schema=SCHEMA,
         engine=engine,
-        infer=engine.transcribe,
         encode=codec.encode_transcript,
         message_type=audio_pb2.Transcript,
         settings=settings,

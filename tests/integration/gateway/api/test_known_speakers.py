@@ -42,10 +42,10 @@ ALONE = {0.5: (ANA,), 0.75: (BOB,), 1.0: (EVE,), 1.25: ()}
 class Ears(FakeDiarizerEngine):
     """Hears Ana and then Bob in every call, and in the others whoever ``ALONE`` says."""
 
-    def diarize(
+    def infer(
         self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
     ) -> Diarization:
-        heard = super().diarize(audio, options, cancel, emit)
+        heard = super().infer(audio, options, cancel, emit)
         if audio.duration not in ALONE:
             return heard
         assert options == DiarizationOptions(speaker_count=1)

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from careca.auth.caller import Role
-from careca.auth.tokens import entry_text, hash_of, new_token
+from careca.auth.tokens import entry_text, hash_token, new_token
 from careca.errors import (
     CarecaError,
     InvalidRecording,
@@ -46,7 +46,7 @@ class Tokens:
 
     def add(self, name: str, role: Role = Role.USER, **limits: float) -> None:
         self.of[name] = new_token()
-        entry = entry_text(name, role, hash_of(self.of[name]), limits)
+        entry = entry_text(name, role, hash_token(self.of[name]), limits)
         self.path.write_text(self.path.read_text() + entry)
 
 
@@ -139,7 +139,7 @@ async def test_without_a_token_that_is_known_no_method_does_anything(metadata: A
 
 
 async def test_the_hash_in_the_file_opens_nothing(stack: Stack, tokens: Tokens) -> None:
-    async with client(stack, hash_of(tokens.of["ops"])) as thief:
+    async with client(stack, hash_token(tokens.of["ops"])) as thief:
         with pytest.raises(Unauthenticated):
             await thief.stats()
 
@@ -311,7 +311,7 @@ async def test_health_is_open_to_probes_and_can_be_closed(tmp_path: Path, redis_
         settings = {"tokens_file": tokens.path, "health": health, "reflection": health}
         async with (
             Stack(tmp_path / str(health), redis_url, gateway_settings=settings) as stack,
-            create_channel(stack.target, heed_health=False) as channel,
+            create_channel(stack.target, respect_health=False) as channel,
         ):
             call = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=HANG_SECONDS)
             if health:

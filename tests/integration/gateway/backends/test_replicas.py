@@ -26,12 +26,12 @@ from careca_gateway.backends.transcriber import TranscriberReplica
 from careca_gateway.pipeline.pipeline import StageResult
 from careca_gateway.request import Deadline
 from careca_gateway.storage.store import StoredAudio
+from local_stack import TIMED_SERVICE
 from support.fakes import SEGMENTS, FakeTranscriberEngine, digest_of, pcm
 from support.redis_server import free_port
 from support.stack import ModelService
 from support.waiting import HANG_SECONDS, Clock, eventually, until
 
-REPOSITORY = Path(__file__).parents[4]
 NOTICED_SECONDS = 3.0
 """How long a process that hangs is waited for in these tests: one that is merely busy answers by then."""
 TEXTS = [segment.text for segment in SEGMENTS]
@@ -356,7 +356,7 @@ def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A transcriber in a process of its own, which takes its time, and its port."""
     port = free_port()
     settings = {"CARECA_PORT": str(port), "CARECA_METRICS_PORT": "-1", "CARECA_TIMED_SECONDS": "0.01"}
-    command = [sys.executable, str(REPOSITORY / "bench" / "timed_service.py"), "transcriber"]
+    command = [sys.executable, TIMED_SERVICE, "transcriber"]
     with (tmp_path / "service.log").open("wb") as log:
         process = subprocess.Popen(command, env={**os.environ, **settings}, stderr=log)
     yield process, port
@@ -386,7 +386,7 @@ async def test_a_process_that_hangs_gets_no_calls_while_another_answers_and_gets
 class HesitantEngine(FakeTranscriberEngine):
     """Tells its first segment and waits before it goes on."""
 
-    def transcribe(
+    def infer(
         self,
         audio: Audio,
         options: TranscriptionOptions,

@@ -24,7 +24,6 @@ from structlog.contextvars import bound_contextvars
 from careca import codec
 from careca.errors import CarecaError, InvalidRequest
 from careca.rpc.statuses import responses_of
-from careca.settings import ServiceSettings
 from careca.telemetry import logs
 from careca.telemetry.logs import get_logger
 from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Result, Turn, Utterance, Word
@@ -144,7 +143,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     for form in ("json", "console"):
         written.append(io.StringIO())
         monkeypatch.setattr("sys.stderr", written[-1])
-        logs.configure(ServiceSettings(log_format=form))
+        logs.configure("info", form)
         both += root.handlers
     root.handlers[:] = both
     yield Lines(written)

@@ -11,6 +11,7 @@ from careca.errors import CarecaError, InternalError, InvalidRequest, OutOfMemor
 from careca.types import Digest, Progress, Segment, Stage
 from careca_gateway.pipeline.pipeline import StageResult
 from careca_gateway.request import Deadline, PipelineEvent
+from careca_gateway.stages import retrying
 from careca_gateway.stages.retrying import RetryingStage
 from careca_gateway.storage.store import StoredAudio
 
@@ -37,7 +38,7 @@ class Tries:
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying_stages, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retrying, "WAIT_SECONDS", 0.01)
 
 
 async def told(stage: Tries, *, patience_seconds: float = 60.0, deadline: Deadline = NEVER) -> list[object]:

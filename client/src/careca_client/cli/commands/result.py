@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from careca.notices import as_line
+from careca.formatting import format_notice
 from careca.types import Job, JobState, OutputFormat
 from careca_client.access import DEFAULT_TARGET
 from careca_client.cli.connection import connected
@@ -66,7 +66,7 @@ def result(
         for failure in describe_failures(found.stages):
             print_error(failure, job_id)
         for notice in found.notices:
-            print_warning(as_line(notice), job_id)
+            print_warning(format_notice(notice), job_id)
         raise typer.Exit(ExitCode.PARTIAL if found.partial else ExitCode.OK)
 
 

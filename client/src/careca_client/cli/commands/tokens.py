@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from careca.auth.caller import Role
-from careca.auth.tokens import TokenFile, entry_text, hash_of, new_token
+from careca.auth.tokens import TokenFile, entry_text, hash_token, new_token
 from careca_client.cli.errors import reporting
 from careca_client.cli.help import epilog
 from careca_client.cli.output import terminal
@@ -55,7 +55,7 @@ def new(
         "jobs": jobs,
     }
     with reporting():
-        entry = entry_text(name, role, hash_of(token), limits)
+        entry = entry_text(name, role, hash_token(token), limits)
         if file:
             _append(file, entry)
         else:

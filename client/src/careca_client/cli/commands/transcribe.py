@@ -11,7 +11,7 @@ from typing import IO, Annotated
 import typer
 from rich.filesize import decimal
 
-from careca.notices import as_line
+from careca.formatting import format_notice
 from careca.types import AudioTracks, ChannelMode, OutputFormat, Stage, StageState
 from careca_client.access import DEFAULT_TARGET
 from careca_client.aio.client import AsyncClient
@@ -141,7 +141,7 @@ class _Batch:
         for failure in describe_failures(outcome.stages):
             display.error(failure, item.name)
         for notice in outcome.notices:
-            display.warning(as_line(notice), item.name)
+            display.warning(format_notice(notice), item.name)
         display.info(_summarize(outcome), item.name)
         return ExitCode.PARTIAL if outcome.partial else ExitCode.OK
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from careca.types import CacheStats, MemoryRelease, MemoryUsage, ModelServiceStats
 from careca_client.admin import ReplicaStats, StageClearance, StageStats, SystemRelease, SystemStats
-from careca_client.cli.output.tables import NONE, create_table, format_time
+from careca_client.cli.output.tables import NONE, create_table, format_unix
 
 
 def stats_table(stats: SystemStats) -> Table:
@@ -128,8 +128,8 @@ def _cache_cells(cache: CacheStats) -> dict[str, str]:
         "stored": str(cache.stores),
         "evicted": str(cache.evictions),
         "expired": str(cache.expiries),
-        "oldest entry": format_time(cache.oldest_entry_unix),
-        "newest entry": format_time(cache.newest_entry_unix),
+        "oldest entry": format_unix(cache.oldest_entry_unix),
+        "newest entry": format_unix(cache.newest_entry_unix),
         "time to live": f"{cache.ttl_seconds:.0f} s",
     }
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from careca.clock import clock
+from careca.formatting import format_time
 from careca.types import Job, JobState, Notice, Stage, StageState
-from careca_client.cli.output.tables import NONE, create_table, format_time
+from careca_client.cli.output.tables import NONE, create_table, format_unix
 from careca_client.cli.output.terminal import printable
 
 
@@ -17,7 +17,7 @@ def list_table(jobs: Iterable[Job]) -> Table:
     """Returns one row for each job."""
     table = create_table("job", "state", "recording", "submitted", "took")
     for job in jobs:
-        table.add_row(job.id, _state(job), job.display_name, format_time(job.create_unix), _took(job))
+        table.add_row(job.id, _state(job), job.display_name, format_unix(job.create_unix), _took(job))
     return table
 
 
@@ -32,9 +32,9 @@ def job_table(job: Job) -> Table:
         "submitter": job.submitter,
         "priority": job.priority.value,
         "request id": job.request_id,
-        "submitted": format_time(job.create_unix),
-        "begun": format_time(job.start_unix),
-        "ended": format_time(job.end_unix),
+        "submitted": format_unix(job.create_unix),
+        "begun": format_unix(job.start_unix),
+        "ended": format_unix(job.end_unix),
         "webhook": _webhook(job),
     }
     for label, fact in facts.items():
@@ -57,7 +57,7 @@ def attempt_table(job: Job) -> Table:
     """Returns one row for each attempt of a gateway at the job."""
     table = create_table("attempt", "gateway", "began", "ended", "outcome", "error")
     for attempt in job.attempts:
-        begin, end = format_time(attempt.start_unix), format_time(attempt.end_unix)
+        begin, end = format_unix(attempt.start_unix), format_unix(attempt.end_unix)
         outcome, error = attempt.outcome or NONE, attempt.error_message or NONE
         table.add_row(str(attempt.number), attempt.worker, begin, end, outcome, error)
     return table
@@ -67,7 +67,7 @@ def notice_table(notices: Iterable[Notice]) -> Table:
     """Returns one row for each notice."""
     table = create_table("notice", "from", "to", "what")
     for notice in notices:
-        start, end = (NONE if time is None else clock(time) for time in (notice.start, notice.end))
+        start, end = (NONE if time is None else format_time(time) for time in (notice.start, notice.end))
         table.add_row(notice.code, start, end, Text(printable(notice.message)))
     return table
 

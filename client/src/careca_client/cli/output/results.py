@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from careca.clock import clock
+from careca.formatting import format_time
 from careca.types import OutputFormat, Segment
 from careca_client.cli.output.files import write_file
 from careca_client.cli.output.terminal import printable, stdout
@@ -64,4 +64,4 @@ def _print_utterances(result: TranscriptionResult, console: Console) -> None:
 
 
 def _times(start: float, end: float) -> tuple[str, str]:
-    return f"[{clock(start)} - {clock(end)}] ", "dim"
+    return f"[{format_time(start)} - {format_time(end)}] ", "dim"

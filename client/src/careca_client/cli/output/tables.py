@@ -18,6 +18,6 @@ def create_table(*headers: str) -> Table:
     )
 
 
-def format_time(unix: float | None) -> str:
+def format_unix(unix: float | None) -> str:
     """Formats a time, in seconds since 1970, in this machine's time zone."""
     return NONE if unix is None else datetime.fromtimestamp(unix, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

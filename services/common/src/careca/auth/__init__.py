@@ -1,1 +1,1 @@
-"""Who calls and whether they may: tokens, TLS files, submitters. Nothing here makes or serves calls."""
+"""Authentication: tokens, callers, TLS files. Nothing here makes or serves calls."""

@@ -1,4 +1,4 @@
-"""Who calls: what a guard at the door found out, for all that serves the call."""
+"""The caller of the request that is being served: name, role and limits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Role(enum.StrEnum):
     """What a caller may do."""
 
     USER = "user"
-    """Its own recordings and jobs."""
+    """Use its own recordings and jobs."""
     ADMIN = "admin"
-    """Everything."""
+    """Do everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallerLimits:
-    """What one caller may ask for at most; ``None`` where only the service's own limits count."""
+    """The limits of one caller. ``None`` means that only the limits of the service apply."""
 
     requests_per_second: float | None = None
     recording_bytes: int | None = None
@@ -31,12 +31,12 @@ class CallerLimits:
     recording_seconds: float | None = None
     """Length of a recording's audio."""
     jobs: int | None = None
-    """Jobs that wait."""
+    """Number of waiting jobs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who calls. Without a name where nobody is asked for one."""
+    """The caller of a request. The name is empty if the service does not authenticate callers."""
 
     name: str = ""
     role: Role = Role.ADMIN
@@ -44,42 +44,42 @@ class Caller:
 
     @property
     def is_admin(self) -> bool:
-        """Whether it may do everything."""
+        """Whether the caller may do everything."""
         return self.role is Role.ADMIN
 
     @property
     def sees_all_jobs(self) -> bool:
-        """Whether others' jobs are open to it: where nobody proves who he is, to nobody."""
+        """Whether the caller may see the jobs of others. Callers without a name may not."""
         return self.is_admin and bool(self.name)
 
     def require_admin(self, what: str) -> None:
-        """Raises ``PermissionDenied`` (NEEDS_ADMIN) unless the caller may do everything, ``what`` among it."""
+        """Raises ``PermissionDenied`` (NEEDS_ADMIN), naming the action ``what``, if the caller is not an admin."""
         if not self.is_admin:
             raise PermissionDenied(f"{what} needs a token of the role admin", reason="NEEDS_ADMIN")
 
 
-ANYBODY = Caller()
-"""Who calls a service that asks nobody for a name: it keeps strangers out by other means."""
+ANONYMOUS = Caller()
+"""The caller of a service that does not authenticate callers: such a service must be protected in another way."""
 
-Guard: TypeAlias = Callable[[str, list[tuple[str, str | bytes]]], Caller]
-"""Who makes a call to this method with this metadata. Raises ``CarecaError`` where it may not be made."""
+Authorize: TypeAlias = Callable[[str, list[tuple[str, str | bytes]]], Caller]
+"""Returns the caller for a method and the metadata of the call. Raises ``CarecaError`` if the call is not allowed."""
 
-_current: ContextVar[Caller] = ContextVar("caller", default=ANYBODY)
+_current: ContextVar[Caller] = ContextVar("caller", default=ANONYMOUS)
 
 
-def let_anybody_in(_method: str, _metadata: list[tuple[str, str | bytes]]) -> Caller:
-    """The guard of a service that asks nobody for a name."""
-    return ANYBODY
+def allow_anyone(_method: str, _metadata: list[tuple[str, str | bytes]]) -> Caller:
+    """The ``Authorize`` of a service that does not authenticate callers."""
+    return ANONYMOUS
 
 
 def current_caller() -> Caller:
-    """Who makes the call that is being served; ``ANYBODY`` outside calls."""
+    """Returns the caller of the request that is being served; ``ANONYMOUS`` outside of a request."""
     return _current.get()
 
 
 @contextmanager
-def serving(caller: Caller) -> Iterator[None]:
-    """Makes ``caller`` the current one."""
+def acting_as(caller: Caller) -> Iterator[None]:
+    """Makes ``caller`` the current caller."""
     token = _current.set(caller)
     try:
         yield

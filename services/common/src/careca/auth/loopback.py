@@ -1,4 +1,4 @@
-"""Which addresses only this machine reaches."""
+"""Loopback addresses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host``, a name or an address, is this machine as only itself can reach it."""
+    """Whether ``host``, a name or an address, can be reached from this machine only."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

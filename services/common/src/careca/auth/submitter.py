@@ -1,4 +1,4 @@
-"""Who submits: a name that callers give in metadata, which tells jobs apart and proves nothing."""
+"""The submitter: a name that callers may send as metadata to tell their jobs apart. It is not authenticated."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ KEY = "x-careca-submitter"
 """The metadata key."""
 
 RULE = "from 1 to 64 letters, digits and any of . _ - @"
-"""What a name is made of, in words."""
+"""The rule for names, for error messages."""
 
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
 def is_name(text: str) -> bool:
-    """Whether ``text`` can be a submitter's name."""
+    """Whether ``text`` is a valid name."""
     return _NAME.fullmatch(text) is not None

@@ -14,21 +14,22 @@ from careca.errors import PreconditionFailed
 
 
 @dataclass(frozen=True, slots=True)
-class Pem:
-    """What PEM files hold; ``None`` for a file that was not named."""
+class PemContents:
+    """The contents of the PEM files; ``None`` for a file that is not configured."""
 
     certificate: bytes | None
-    """The own certificate, then those between it and its authority."""
+    """The own certificate, followed by the intermediate ones."""
     key: bytes | None
     authority: bytes | None
-    """Certificates that the other side's must lead to."""
+    """Certificates of the authorities that the peer's certificate must be signed by."""
 
 
-class PemFiles:
-    """A certificate with its key, and the authority of the other side's certificates; each may be left out.
+class TlsFiles:
+    """A certificate with its key, and the certificate authorities for the peer. Each may be left out.
 
-    Raises ``PreconditionFailed`` (TLS_FILES) where they cannot be used. Later changes of the files are taken when they
-    can be used and are logged when they cannot, as a key is often replaced a moment after its certificate.
+    Raises ``PreconditionFailed`` (TLS_FILES) if they cannot be used. Changed files are loaded again. If the new files
+    cannot be used, that is logged and the old ones stay in use, because a key is often replaced shortly after its
+    certificate.
     """
 
     def __init__(
@@ -42,20 +43,22 @@ class PemFiles:
 
     @property
     def has_authority(self) -> bool:
-        """Whether the other side must show a certificate."""
+        """Whether the peer must present a certificate."""
         return self._authority is not None
 
-    @property
     def expiry_unix(self) -> float:
-        """When the own certificate ends, in seconds of Unix time; of several the first. 0 without one."""
-        return _expiry_unix(self.current().certificate)
+        """When the first of the own certificates expires, in seconds since 1970; 0 without a certificate."""
+        certificate = self.current().certificate
+        if not certificate:
+            return 0.0
+        return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(certificate))
 
-    def current(self) -> Pem:
-        """What the files hold now, or held last while they could be used."""
+    def current(self) -> PemContents:
+        """The contents of the files now, or the last contents that could be used."""
         return self._watched.current()
 
-    def _read(self) -> Pem:
-        pem = Pem(_read(self._certificate), _read(self._key), _read(self._authority))
+    def _read(self) -> PemContents:
+        pem = PemContents(_read(self._certificate), _read(self._key), _read(self._authority))
         try:
             if pem.authority:
                 x509.load_pem_x509_certificates(pem.authority)
@@ -65,14 +68,8 @@ class PemFiles:
                     raise _unusable(f"{self._key} is not the key of {self._certificate}")
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             names = ", ".join(str(path) for path in self._paths)
-            raise _unusable(f"not all of {names} hold what they should in PEM form: {error}") from error
+            raise _unusable(f"one of the files {names} is not valid PEM: {error}") from error
         return pem
-
-
-def _expiry_unix(certificate: bytes | None) -> float:
-    if not certificate:
-        return 0.0
-    return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(certificate))
 
 
 def _read(path: Path | None) -> bytes | None:

@@ -1,9 +1,9 @@
-"""Bearer tokens, kept as hashes in a file that may be replaced at any time.
+"""Bearer tokens, stored as hashes in a file that may be replaced at any time.
 
-A token is 256 random bits, so that a plain SHA-256 tells nothing of it. The file is TOML:
+A token is 256 random bits, so a plain SHA-256 does not reveal it. The file is TOML:
 
     [[token]]
-    name = "ana"             # in logs and lists of jobs; several may have one, as while one replaces the other
+    name = "ana"             # for logs and lists of jobs; two tokens may share a name while one replaces the other
     role = "user"            # or "admin"
     sha256 = "9f86d081884c..."
     requests_per_second = 5  # optional, as are recording_bytes, recording_seconds and jobs
@@ -27,21 +27,21 @@ from careca.auth.watched_files import WatchedFiles
 from careca.errors import InvalidRequest, PreconditionFailed, Unauthenticated
 
 METADATA_KEY = "authorization"
-"""Where a call carries its token, after ``SCHEME``."""
+"""The metadata key of the token, which follows ``SCHEME``."""
 
 SCHEME = "Bearer "
 
-_PREFIX = "careca_"  # so that scanners for leaked secrets can know one
+_PREFIX = "careca_"  # so that scanners for leaked secrets can recognise a token
 _BYTES = 32
 
 
 def new_token() -> str:
-    """A token that nobody can guess."""
+    """Returns a new random token."""
     return _PREFIX + secrets.token_urlsafe(_BYTES)
 
 
-def hash_of(token: str) -> str:
-    """What a file of tokens says of ``token``."""
+def hash_token(token: str) -> str:
+    """Returns the hash of ``token`` for the file."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -52,7 +52,7 @@ def _checked_name(name: str) -> str:
 
 
 class TokenEntry(BaseModel):
-    """What the file says of one token."""
+    """One token in the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,7 +66,7 @@ class TokenEntry(BaseModel):
 
     @property
     def caller(self) -> Caller:
-        """Who shows the token."""
+        """The caller that the token stands for."""
         limits = CallerLimits(self.requests_per_second, self.recording_bytes, self.recording_seconds, self.jobs)
         return Caller(self.name, self.role, limits)
 
@@ -78,7 +78,7 @@ class _TokenTable(BaseModel):
 
 
 def entry_text(name: str, role: Role, sha256: str, limits: Mapping[str, float | None]) -> str:
-    """What to add to a file of tokens. Raises ``InvalidRequest`` where it could not be used."""
+    """Returns the text of an entry for the file. Raises ``InvalidRequest`` if a value is not valid."""
     values = {"name": name, "role": role.value, "sha256": sha256}
     set_limits = {limit: value for limit, value in limits.items() if value is not None}
     try:
@@ -90,31 +90,32 @@ def entry_text(name: str, role: Role, sha256: str, limits: Mapping[str, float | 
 
 
 class TokenFile:
-    """The tokens of a file, as it is now; what cannot be used is logged and changes nothing.
+    """The tokens of a file, which is read again when it changes.
 
-    Raises ``PreconditionFailed`` (TOKENS_FILE) where it cannot be used at the start.
+    Raises ``PreconditionFailed`` (TOKENS_FILE) if it cannot be used at the start. If a changed file cannot be used,
+    that is logged and the old tokens stay valid.
     """
 
     def __init__(self, path: Path) -> None:
         self._watched = WatchedFiles([path], lambda: _read(path), what="tokens")
 
     def caller(self, metadata: Mapping[str, str | bytes]) -> Caller:
-        """Who shows a token. Raises ``Unauthenticated`` (NO_TOKEN, UNKNOWN_TOKEN)."""
-        shown = metadata.get(METADATA_KEY, "")
-        if not isinstance(shown, str) or not shown.startswith(SCHEME):
+        """Returns the caller whose token is in ``metadata``. Raises ``Unauthenticated`` (NO_TOKEN, UNKNOWN_TOKEN)."""
+        value = metadata.get(METADATA_KEY, "")
+        if not isinstance(value, str) or not value.startswith(SCHEME):
             raise Unauthenticated(
-                f"this service wants to know who calls: send a token as the metadata {METADATA_KEY}: {SCHEME}TOKEN",
+                f"this service needs a token: send it as the metadata {METADATA_KEY}: {SCHEME}TOKEN",
                 reason="NO_TOKEN",
             )
-        digest = hash_of(shown.removeprefix(SCHEME))
-        # All are compared, each in the same time, so that how long it takes tells nothing of the hashes.
+        digest = hash_token(value.removeprefix(SCHEME))
+        # All hashes are compared, each in constant time, so that the duration reveals nothing about them.
         found = [entry for entry in self._watched.current() if hmac.compare_digest(entry.sha256, digest)]
         if not found:
             raise Unauthenticated("this service does not know the token", reason="UNKNOWN_TOKEN")
         return found[0].caller
 
-    def caller_of(self, name: str) -> Caller:
-        """Who has that name, to work on its behalf; without limits where nobody has it any more."""
+    def caller_named(self, name: str) -> Caller:
+        """Returns the caller with that name, to work on its behalf; without limits if it has no token any more."""
         return next((entry.caller for entry in self._watched.current() if entry.name == name), Caller(name, Role.USER))
 
 
@@ -124,16 +125,16 @@ def _read(path: Path) -> tuple[TokenEntry, ...]:
     except OSError as error:
         raise _unusable(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _unusable(f"{path} is no TOML: {error}") from error
+        raise _unusable(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        raise _unusable(f"{path} holds no tokens that can be used: {_problems(error)}") from error
+        raise _unusable(f"{path} is not a valid file of tokens: {_problems(error)}") from error
     if len({entry.sha256 for entry in entries}) < len(entries):
-        raise _unusable(f"{path} names one token twice")
+        raise _unusable(f"{path} contains one token twice")
     return tuple(entries)
 
 
 def _problems(error: ValidationError) -> str:
-    # The values stay out of it: one of them may be a token that somebody wrote where its hash belongs.
+    # Without the values: somebody may have written a token in place of its hash.
     problems = error.errors(include_url=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)
 

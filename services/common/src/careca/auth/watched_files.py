@@ -1,4 +1,4 @@
-"""What files hold that may be replaced while the process runs, as Kubernetes does with mounted secrets."""
+"""Files that may be replaced while the process runs, as Kubernetes does with mounted secrets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ _log = get_logger(__name__)
 
 
 class WatchedFiles(Generic[V]):
-    """The value of files, as they are now, or were last while they could be used: what cannot be is logged.
+    """A value that is read from files, and read again when they change.
+
+    If the new files cannot be used, that is logged and the old value stays.
 
     Args:
         paths: the files.
-        read: their value. Raises ``PreconditionFailed`` where they cannot be used, which at the start is passed on.
-        what: what they hold, in words.
+        read: reads the value. Raises ``PreconditionFailed`` if the files cannot be used; at the start this is passed
+            on.
+        what: what the files contain, for the log.
     """
 
     def __init__(self, paths: Sequence[Path], read: Callable[[], V], *, what: str) -> None:
@@ -35,7 +38,7 @@ class WatchedFiles(Generic[V]):
         self._value = read()
 
     def current(self) -> V:
-        """The value now."""
+        """Returns the current value."""
         stamps = self._stamp()
         if stamps != self._stamps:
             self._stamps = stamps
@@ -48,7 +51,7 @@ class WatchedFiles(Generic[V]):
         return self._value
 
     def _stamp(self) -> list[_Stamp]:
-        """Differs where a file was replaced or written, which costs less to see than to read it."""
+        """Changes when a file is replaced or written. Cheaper than reading the files."""
         return [_stamp_of(path) for path in self._paths]
 
 

@@ -1,4 +1,4 @@
-"""The result cache: its port, its implementation in Redis, the circuit breaker before it.
+"""The result cache: its interface, its implementation in Redis, and the circuit breaker of its connection.
 
 It stores bytes and knows no models.
 """

@@ -1,19 +1,19 @@
--- The result cache's operations, each of them atomic. ARGV[1] names the operation, the others are its arguments.
+-- The operations of the result cache. Each is atomic. ARGV[1] is the name of the operation; its arguments follow.
 --
--- KEYS[1] is the prefix of a namespace, careca:{NAMESPACE}. All keys begin with it, and its braces keep them on one
--- cluster node; entries that have to go are known only here, so their keys cannot be listed by the caller.
+-- KEYS[1] is the prefix of a namespace, careca:{NAMESPACE}. All keys start with it, and its braces keep them on one
+-- cluster node. The caller cannot list all keys in advance, because only the script knows which entries it removes.
 --
---   PREFIX:entry:KEY  hash   origin, created, expires, codec, checksum, payload; ends by itself in time
---   PREFIX:used       zset   KEY by last use, as a count of uses: no two are equal and clocks do not matter
---   PREFIX:created    zset   KEY by time of storing, in milliseconds
---   PREFIX:expires    zset   KEY by end of its time, in milliseconds
---   PREFIX:sizes      hash   KEY to bytes of payload
---   PREFIX:locks      zset   KEY by end of its lease, in milliseconds
+--   PREFIX:entry:KEY  hash   origin, created, expires, codec, checksum, payload; with a TTL
+--   PREFIX:used       zset   KEY by last use, as a counter of uses: unique, and independent of clocks
+--   PREFIX:created    zset   KEY by storage time, in milliseconds
+--   PREFIX:expires    zset   KEY by expiry time, in milliseconds
+--   PREFIX:sizes      hash   KEY to size of the payload in bytes
+--   PREFIX:locks      zset   KEY by end of the lease, in milliseconds
 --   PREFIX:holders    hash   KEY to token of the lock's holder
 --   PREFIX:counters   hash   hits, misses, stores, evictions, expiries, uses
 --
--- Every operation answers {expired, lru, cleared, ...}: how many entries it removed and why, then its own results.
--- All times are of the Redis server, so that replicas need not agree on the time.
+-- Every operation returns {expired, lru, cleared, ...}: how many entries it removed for each reason, then its results.
+-- All times are those of the Redis server, so the clocks of replicas do not matter.
 
 local prefix = KEYS[1]
 local used, created, expires = prefix .. ':used', prefix .. ':created', prefix .. ':expires'
@@ -45,7 +45,7 @@ local function forget(key, reason)
   return size
 end
 
--- Entries past their time are still in the index after Redis removed their data.
+-- When Redis has expired the data of entries, they are still in the index.
 local function purge_expired()
   local size = 0
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', expires, '-inf', now)) do
@@ -54,7 +54,7 @@ local function purge_expired()
   return size
 end
 
--- A Redis that is short of memory may itself evict entries before their time.
+-- Redis itself may evict entries early if it has too little memory.
 local function purge_evicted()
   for _, key in ipairs(redis.call('ZRANGE', used, 0, -1)) do
     if redis.call('EXISTS', entry_of(key)) == 0 then forget(key, 'lru') end
@@ -65,8 +65,8 @@ local function touch(key)
   redis.call('ZADD', used, count('uses', 1), key)
 end
 
--- The entry's fields, or nil where there is none that this caller can use; what is in its place goes. Data that the
--- index does not know is of no use either: no limit would hold for it and no clearing would find it.
+-- Returns the fields of the entry, or nil if there is no usable entry; an unusable one is removed. An entry that is not
+-- in the index is unusable too, because limits and clearing would not apply to it.
 local function read(key, origin)
   local fields = redis.call('HMGET', entry_of(key), 'origin', 'codec', 'checksum', 'payload')
   local ends = tonumber(redis.call('ZSCORE', expires, key))
@@ -98,7 +98,7 @@ end
 
 local operations = {}
 
--- Looks a result up: {codec, checksum, payload}, or nothing.
+-- Looks up a result: {codec, checksum, payload}, or nothing.
 function operations.get(key, origin)
   local entry = read(key, origin)
   if not entry then
@@ -111,7 +111,7 @@ function operations.get(key, origin)
   return answer(entry.codec, entry.checksum, entry.payload)
 end
 
--- Takes back a hit on an entry that turned out to be damaged, and removes it unless it has been replaced by now.
+-- Takes back a hit on a damaged entry, and removes the entry unless it has been replaced.
 function operations.discard(key, checksum)
   if redis.call('HGET', entry_of(key), 'checksum') == checksum then forget(key, 'cleared') end
   count('hits', -1)
@@ -119,7 +119,7 @@ function operations.discard(key, checksum)
   return answer()
 end
 
--- Stores a result and makes room for it: {entries, bytes}.
+-- Stores a result and evicts others if necessary: {entries, bytes}.
 function operations.put(key, origin, codec, checksum, payload, ttl, max_entries)
   purge_expired()
   purge_evicted()
@@ -135,14 +135,14 @@ function operations.put(key, origin, codec, checksum, payload, ttl, max_entries)
   return answer(redis.call('ZCARD', used), total_size())
 end
 
--- Counts lookups that were answered, or not, without this Redis.
+-- Adds hits and misses that were counted while Redis was unavailable.
 function operations.count(hits, misses)
   count('hits', hits)
   count('misses', misses)
   return answer()
 end
 
--- {hits, misses, stores, evictions, expiries, entries, bytes, oldest, newest}, the last two absent without entries.
+-- {hits, misses, stores, evictions, expiries, entries, bytes, oldest, newest}, the last two only if there are entries.
 function operations.stats()
   purge_expired()
   purge_evicted()
@@ -154,8 +154,8 @@ function operations.stats()
   return answer(counts[1], counts[2], counts[3], counts[4], counts[5], entries, bytes, oldest[2], newest[2])
 end
 
--- Removes entries past their time or of another origin, and locks whose lease ran out.
--- {entries, bytes, locks} as removed, and {entries, bytes} that are left.
+-- Removes expired entries, entries of another origin, and locks whose lease has ended.
+-- {entries, bytes, locks} that were removed, and {entries, bytes} that are left.
 function operations.clear_expired(origin)
   local bytes = purge_expired()
   purge_evicted()
@@ -167,7 +167,7 @@ function operations.clear_expired(origin)
   return answer(removed.expired + removed.cleared, bytes, #orphans, redis.call('ZCARD', used), total_size())
 end
 
--- Removes everything but the counters: {entries, bytes, locks} as removed, and {0, 0} that are left.
+-- Removes everything except the counters: {entries, bytes, locks} that were removed, and {0, 0} that are left.
 function operations.clear_all()
   local bytes = purge_expired()
   purge_evicted()
@@ -177,8 +177,8 @@ function operations.clear_all()
   return answer(removed.expired + removed.cleared, bytes, held, 0, 0)
 end
 
--- Asks to be the one who computes: {'stored', now, codec, checksum, payload} where a result is there that was stored
--- after `since`, {'granted', now} with the lock, or {'held', now} where another has it.
+-- Tries to get the lock for a computation: {'stored', now, codec, checksum, payload} if there is a result newer than
+-- `since`, {'granted', now} with the lock, or {'held', now} if another holder has the lock.
 function operations.acquire(key, origin, token, lease, since)
   if (tonumber(redis.call('ZSCORE', created, key)) or -1) > tonumber(since) then
     local entry = read(key, origin)
@@ -194,15 +194,15 @@ function operations.acquire(key, origin, token, lease, since)
   return answer('granted', now)
 end
 
--- Keeps a lock for another lease: {1}, or {0} where it is not this holder's any more. Never takes a free lock: this may
--- arrive after the holder gave it back.
+-- Renews a lock: {1}, or {0} if this holder does not have it any more. Never takes a free lock, because this may arrive
+-- after the holder has released it.
 function operations.renew(key, token, lease)
   if redis.call('HGET', holders, key) ~= token then return answer(0) end
   redis.call('ZADD', locks, now + lease, key)
   return answer(1)
 end
 
--- Gives a lock back, if it is still this holder's.
+-- Releases a lock if this holder still has it.
 function operations.release(key, token)
   if redis.call('HGET', holders, key) == token then unlock(key) end
   return answer()

@@ -1,4 +1,4 @@
-"""The way to a Redis that may be slow or away: calls with a time limit, and a circuit breaker in front of them."""
+"""A Redis client with a time limit per call and a circuit breaker, for a Redis that may be slow or unavailable."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _MAX_CONNECTIONS = 32
 _log = get_logger(__name__)
 
 
-class RedisAwayError(Exception):
-    """Redis did not answer in time, answered with an error, or is not asked because it did so a moment ago."""
+class RedisUnavailableError(Exception):
+    """Redis did not answer in time or answered with an error, or the circuit is open after such a failure."""
 
 
-class RedisGate:
-    """One Redis, asked only while it answers.
+class CircuitBreaker:
+    """Calls one Redis only while it answers.
 
-    The first failure opens the circuit: from then on calls fail at once, and only a background task goes on asking. The
-    first answer that it gets closes the circuit again. Each change is logged once.
+    The first failure opens the circuit: then calls fail at once, and only a background task probes Redis. The first
+    successful probe closes the circuit again. Each change is logged once.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class RedisGate:
         """Connects to nothing yet.
 
         Args:
-            redis_url: where Redis is, as redis-py reads it.
-            timeout_seconds: most that a call may take, connecting included.
+            redis_url: the URL of Redis, in redis-py's format.
+            timeout_seconds: longest time of a call, including the connection.
             probe_seconds: pause between two probes while the circuit is open.
-            probe: what the background task asks: a write, because a Redis that only answers reads is of no use here.
-            on_change: told whether Redis answers, at the first call and whenever that changes.
+            probe: the command of the background task. It must write, because a read-only Redis is of no use here.
+            on_change: called with whether Redis answers, after the first call and after each change.
         """
         self.client = Redis.from_pool(
             BlockingConnectionPool.from_url(
@@ -68,20 +68,16 @@ class RedisGate:
         self._probing: asyncio.Task[None] | None = None
         self._answers: bool | None = None
 
-    async def call(self, command: Callable[[], Awaitable[T]]) -> T:
-        """What the command answers.
+    async def call(self, command: Callable[[], Awaitable[T]], *, force: bool = False) -> T:
+        """Returns the answer to the command; ``force`` sends it even if the circuit is open.
 
-        Raises ``RedisAwayError`` within the time limit, or at once where the circuit is open.
+        Raises ``RedisUnavailableError`` within the time limit, or at once if the circuit is open.
         """
-        if self._probing:
-            raise RedisAwayError("Redis did not answer a moment ago")
-        return await self.insist(command)
-
-    async def insist(self, command: Callable[[], Awaitable[T]]) -> T:
-        """What the command answers, asked even where the circuit is open. Raises ``RedisAwayError`` in time."""
-        answer = await self._ask(command)
+        if self._probing and not force:
+            raise RedisUnavailableError("Redis did not answer a moment ago")
+        answer = await self._send(command)
         if not self._probing:
-            self._note(answers=True)
+            self._report(answers=True)
         return answer
 
     async def aclose(self) -> None:
@@ -92,30 +88,30 @@ class RedisGate:
                 await self._probing
         await self.client.aclose()
 
-    async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
+    async def _send(self, command: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await command()
         except (RedisError, OSError) as error:
             self._open(error)
-            raise RedisAwayError(str(error)) from error
+            raise RedisUnavailableError(str(error)) from error
 
     def _open(self, error: Exception) -> None:
         if self._probing is None:
             self._probing = asyncio.create_task(self._probe_until_it_answers())
-        self._note(answers=False, error=f"{type(error).__name__}: {error}")
+        self._report(answers=False, error=f"{type(error).__name__}: {error}")
 
     async def _probe_until_it_answers(self) -> None:
         while True:
             await asyncio.sleep(self._probe_seconds)
-            with contextlib.suppress(RedisAwayError):
-                await self._ask(self._probe)
+            with contextlib.suppress(RedisUnavailableError):
+                await self._send(self._probe)
                 self._probing = None
-                self._note(answers=True)
+                self._report(answers=True)
                 return
 
-    def _note(self, *, answers: bool, error: str = "") -> None:
-        """Says once that Redis is away, that it is back, and at the first call which of the two."""
+    def _report(self, *, answers: bool, error: str = "") -> None:
+        """Logs and reports the first state and each change of it."""
         if answers is self._answers:
             return
         if not answers:

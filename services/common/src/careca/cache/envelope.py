@@ -1,4 +1,4 @@
-"""How a result is wrapped for the cache: compressed, and with a checksum so that damage is noticed."""
+"""The form of a result in the cache: compressed, with a checksum to detect damage."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _CODEC = b"zlib"
 _LEVEL = 6
 
 _INLINE_BYTES = 64 * 1024
-"""What is compressed on the event loop; more goes to a thread."""
+"""Largest result that is compressed on the event loop; larger ones are compressed in a thread."""
 
 
 class Envelope(NamedTuple):
-    """A wrapped result, in the order in which ``cache.lua`` takes and gives its parts."""
+    """A compressed result. ``cache.lua`` uses the same order of fields."""
 
     codec: bytes
     checksum: bytes
     payload: bytes
 
-    def open(self) -> bytes:
-        """The result. Raises ``ValueError`` where the envelope is damaged or of a kind that is not known."""
+    def unwrap(self) -> bytes:
+        """Returns the result. Raises ``ValueError`` if the envelope is damaged or its codec is unknown."""
         if self.codec != _CODEC:
             raise ValueError(f"unknown codec {self.codec!r}")
         if self.checksum != _checksum(self.payload):
@@ -32,8 +32,8 @@ class Envelope(NamedTuple):
             raise ValueError(str(error)) from error
 
 
-async def seal(value: bytes) -> Envelope:
-    """Wraps a result."""
+async def wrap(value: bytes) -> Envelope:
+    """Compresses a result."""
     if len(value) <= _INLINE_BYTES:
         payload = zlib.compress(value, _LEVEL)
     else:

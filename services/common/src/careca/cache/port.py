@@ -1,6 +1,6 @@
-"""The port of a stage's result cache: what it promises, how a result is named, and the cache that stores nothing.
+"""The interface of a stage's result cache, the cache key, and an implementation that stores nothing.
 
-Bytes go in and bytes come out. A cache never fails a request: where its store is away, every lookup is a miss.
+Values are bytes. A cache never makes a request fail: if its store is unavailable, every lookup is a miss.
 ``careca.cache.redis_cache`` has the implementation that replicas share.
 """
 
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 
 class CacheOutcome(enum.StrEnum):
-    """What became of a request to the cache.
+    """The outcome of a request to the cache.
 
-    ``HIT`` and ``MISS`` part all lookups. ``COALESCED`` and ``ERROR`` say more of a miss: it was then answered by
-    another request's computation, or it was one because the store did not answer. ``BYPASS`` is a request that was told
-    not to look.
+    Each lookup is a ``HIT`` or a ``MISS``. A miss may also be ``COALESCED``, if the computation of another request
+    answered it, or an ``ERROR``, if the store did not answer. ``BYPASS`` is a request without a lookup.
     """
 
     HIT = "hit"
@@ -46,42 +45,42 @@ class Removal(enum.StrEnum):
 
 
 class CacheObserver(Protocol):
-    """Told what a cache does as it happens, for metrics. Its methods are quick and never raise."""
+    """Receives the events of a cache, for metrics. Its methods are quick and never raise."""
 
     def cache_requested(self, outcome: CacheOutcome) -> None:
         """Counts one request with this outcome."""
 
     def cache_removed(self, reason: Removal, entries: int) -> None:
-        """Counts ``entries`` entries that this process removed for this reason."""
+        """Counts entries that this process removed for this reason."""
 
     def cache_sized(self, entries: int, size_bytes: int) -> None:
-        """Takes the entries and compressed bytes that the cache holds now, of all replicas together."""
+        """Receives the number of entries and of compressed bytes in the cache that all replicas share."""
 
     def cache_available(self, available: bool) -> None:
-        """Takes whether the store answers; called when that changes, and once at the start."""
+        """Receives whether the store answers: once at the start, and after each change."""
 
 
-class Unobserved(CacheObserver):
-    """Takes no notice."""
+class NullObserver(CacheObserver):
+    """Ignores all events."""
 
     def cache_requested(self, outcome: CacheOutcome) -> None:
-        """Counts nothing."""
+        """Does nothing."""
 
     def cache_removed(self, reason: Removal, entries: int) -> None:
-        """Counts nothing."""
+        """Does nothing."""
 
     def cache_sized(self, entries: int, size_bytes: int) -> None:
-        """Takes no notice."""
+        """Does nothing."""
 
     def cache_available(self, available: bool) -> None:
-        """Takes no notice."""
+        """Does nothing."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Flight:
-    """A caller's part in computing one result.
+    """A caller's part in the computation of one result.
 
-    The leader computes and calls ``put`` before it leaves the flight. Everybody else has the leader's result in
+    The leader computes and calls ``put`` before it leaves the flight. All other callers get the leader's result in
     ``value``.
     """
 
@@ -90,48 +89,48 @@ class Flight:
 
 
 class ResultCache(Protocol):
-    """Results of one stage by key, least recently used first out, each for a fixed time from when it was stored."""
+    """The results of one stage by key. Entries expire after a fixed time; the least recently used are evicted first."""
 
     async def get(self, key: str) -> bytes | None:
-        """The stored result, which is then the most recently used; ``None`` is a miss. Both are counted.
+        """Returns the stored result and marks it as most recently used; ``None`` is a miss. Counts both.
 
-        Entries past their time, damaged or of another schema are misses.
+        Expired and damaged entries and entries of another schema are misses.
         """
 
     async def put(self, key: str, value: bytes) -> None:
-        """Stores a result over what the key had, and hands it to everybody who waits in a flight for it."""
+        """Stores a result, replacing an older one, and passes it to all callers that wait in a flight for it."""
 
     async def stats(self) -> CacheStats:
-        """The live state, shared by all replicas; ``available`` is false where the store does not answer."""
+        """Returns the current state, shared by all replicas. ``available`` is false if the store does not answer."""
 
     async def clear(self, scope: ClearScope) -> CacheClearance:
-        """Removes entries and locks of this stage only, and says how many. Counters go on.
+        """Removes entries and locks of this stage only, and returns how many. Counters are kept.
 
-        ``EXPIRED`` removes entries past their time, entries of another schema or model, and locks whose holder is gone.
+        ``EXPIRED`` removes expired entries, entries of another schema or model, and locks whose holder is gone.
 
-        Raises ``Unavailable`` where the store does not answer.
+        Raises ``Unavailable`` if the store does not answer.
         """
 
     def flight(self, key: str, *, recompute: bool = False) -> AbstractAsyncContextManager[Flight]:
-        """One computation for all who ask for the same key at the same time, in this process and in other replicas.
+        """One computation for all callers that need the same key at the same time, in all replicas.
 
-        To be entered after a lookup that missed. The first to come enters at once as the leader. The others wait until
-        the result is stored, and enter with it; where the leader leaves without one, exactly one of them takes over.
-        ``recompute`` is for callers who did not look and want no result that was stored before they came.
+        Enter it after a miss. The first caller enters at once as the leader. The others wait until the result is
+        stored, and enter with it. If the leader leaves without a result, exactly one of them takes over. ``recompute``
+        is for callers that made no lookup and do not accept a result that was stored before they came.
         """
 
     async def close(self) -> None:
-        """Lets go of connections and background tasks."""
+        """Closes connections and ends background tasks."""
 
 
 def cache_key(*, schema: int, model: str, audio: Digest, options: DataclassInstance) -> str:
-    """Names a result by everything that it depends on, as hexadecimal SHA-256.
+    """Returns the key of a result: a hexadecimal SHA-256 over everything that the result depends on.
 
     Args:
         schema: version of the result's layout and of the algorithm around the models.
         model: ids of the models with digests of their weights, ``Engine.model``.
         audio: digest of the decoded audio.
-        options: a flat dataclass of what the caller may choose; every field counts.
+        options: the caller's options as a flat dataclass; every field is part of the key.
     """
     parts = {
         "schema": schema,
@@ -144,10 +143,10 @@ def cache_key(*, schema: int, model: str, audio: Digest, options: DataclassInsta
 
 
 class NoCache(ResultCache):
-    """Stores nothing, so that every lookup misses. Callers of this process still share computations in flight."""
+    """Stores nothing, so every lookup is a miss. Callers in this process still share computations in flight."""
 
     def __init__(self, observer: CacheObserver | None = None) -> None:
-        self._observer = observer or Unobserved()
+        self._observer = observer or NullObserver()
         self._flights = SingleFlight()
         self._observer.cache_available(False)
 
@@ -157,21 +156,21 @@ class NoCache(ResultCache):
         return None
 
     async def put(self, key: str, value: bytes) -> None:
-        """Hands the result to everybody who waits in a flight for it."""
-        self._flights.land(key, value)
+        """Passes the result to all callers that wait in a flight for it."""
+        self._flights.resolve(key, value)
 
     async def stats(self) -> CacheStats:
         """Never available."""
         return CacheStats(available=False)
 
     async def clear(self, scope: ClearScope) -> CacheClearance:
-        """Removes nothing, for there is nothing."""
+        """Removes nothing."""
         return CacheClearance(removed_entries=0, removed_bytes=0)
 
     @asynccontextmanager
     async def flight(self, key: str, *, recompute: bool = False) -> AsyncIterator[Flight]:
         """One computation for all callers of this process."""
-        async with self._flights.board(key) as value:
+        async with self._flights.join(key) as value:
             if value is not None:
                 self._observer.cache_requested(CacheOutcome.COALESCED)
             yield Flight(leader=value is None, value=value)

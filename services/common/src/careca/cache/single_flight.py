@@ -1,4 +1,4 @@
-"""One computation at a time for each key within one process: the first caller works, the others wait for its result."""
+"""One computation at a time for each key in one process: the first caller computes, the others wait for its result."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class _Flight:
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by who computes; waiting for it is fair and survives cancellation."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the caller that computes. Waiting for it is fair and survives cancellation."""
     callers: int = 0
     value: bytes | None = None
 
 
 class SingleFlight:
-    """Flights in the air, by key. For one event loop."""
+    """The computations in flight, by key. For one event loop."""
 
     def __init__(self) -> None:
         self._flights: dict[str, _Flight] = {}
 
     @asynccontextmanager
-    async def board(self, key: str) -> AsyncIterator[bytes | None]:
-        """Enters at once with ``None`` where nobody flies, to compute; else waits, and enters with the result.
+    async def join(self, key: str) -> AsyncIterator[bytes | None]:
+        """Yields ``None`` at once to the first caller, which must compute; the others wait and get the result.
 
-        Where the one who computes leaves without a result, by an exception or a cancellation, the next one who waits
-        enters with ``None`` and the others wait on.
+        If the caller that computes leaves without a result, by an exception or a cancellation, the next one gets
+        ``None`` and the others continue to wait.
         """
         flight = self._flights.setdefault(key, _Flight())
         flight.callers += 1
         try:
-            await flight.turn.acquire()
+            await flight.lock.acquire()
             if flight.value is not None:
-                flight.turn.release()
+                flight.lock.release()
             try:
                 yield flight.value
             finally:
                 if flight.value is None:
-                    flight.turn.release()
+                    flight.lock.release()
         finally:
             flight.callers -= 1
             if not flight.callers and self._flights.get(key) is flight:
                 del self._flights[key]
 
-    def land(self, key: str, value: bytes) -> None:
-        """Gives everybody who waits for the key its result. Who comes later starts anew."""
+    def resolve(self, key: str, value: bytes) -> None:
+        """Passes the result to all callers that wait for the key. Later callers start a new flight."""
         if flight := self._flights.pop(key, None):
             flight.value = value
-            if flight.turn.locked():
-                flight.turn.release()
+            if flight.lock.locked():
+                flight.lock.release()

@@ -1,7 +1,7 @@
-"""Values to protobuf messages and back. What comes from a caller is validated here and refused by field.
+"""Converts values to protobuf messages and back, and validates messages of callers.
 
-Decoding trusts messages that a Careca service wrote (results, statistics) and checks those that a caller wrote
-(digests, options, enums), where it raises ``InvalidRequest`` with the dotted path of the field at fault.
+Decoding trusts messages of Careca's services (results, statistics). It checks messages of callers (digests, options,
+enums) and raises ``InvalidRequest`` with the dotted path of the wrong field.
 """
 
 from careca.codec.admin import (

@@ -15,12 +15,12 @@ _SCOPES_BY_NUMBER = {number: scope for scope, number in _SCOPES.items()}
 
 
 def encode_clear_scope(scope: ClearScope) -> admin_pb2.ClearScope.ValueType:
-    """The scope's number on the wire."""
+    """Returns the protobuf value of the scope."""
     return _SCOPES[scope]
 
 
 def decode_clear_scope(number: admin_pb2.ClearScope.ValueType, field: str = "scope") -> ClearScope:
-    """The scope of that number. Raises ``InvalidRequest`` where it is unspecified, so that nothing goes by mistake."""
+    """Returns the scope. Raises ``InvalidRequest`` if it is unspecified, so that nothing is cleared by mistake."""
     scope = _SCOPES_BY_NUMBER.get(number)
     if scope is None:
         raise InvalidRequest(
@@ -32,7 +32,7 @@ def decode_clear_scope(number: admin_pb2.ClearScope.ValueType, field: str = "sco
 
 
 def encode_cache_stats(stats: CacheStats) -> admin_pb2.CacheStats:
-    """The statistics' message."""
+    """Returns the message of the statistics."""
     return admin_pb2.CacheStats(
         available=stats.available,
         entries=stats.entries,
@@ -51,7 +51,7 @@ def encode_cache_stats(stats: CacheStats) -> admin_pb2.CacheStats:
 
 
 def decode_cache_stats(message: admin_pb2.CacheStats) -> CacheStats:
-    """The statistics in ``message``."""
+    """Returns the statistics in ``message``."""
     return CacheStats(
         available=message.available,
         entries=message.entries,
@@ -69,7 +69,7 @@ def decode_cache_stats(message: admin_pb2.CacheStats) -> CacheStats:
 
 
 def encode_memory_usage(usage: MemoryUsage) -> admin_pb2.MemoryUsage:
-    """The usage's message."""
+    """Returns the message of the usage."""
     return admin_pb2.MemoryUsage(
         rss_bytes=usage.rss_bytes,
         uss_bytes=usage.uss_bytes,
@@ -79,12 +79,12 @@ def encode_memory_usage(usage: MemoryUsage) -> admin_pb2.MemoryUsage:
 
 
 def decode_memory_usage(message: admin_pb2.MemoryUsage) -> MemoryUsage:
-    """The usage in ``message``."""
+    """Returns the usage in ``message``."""
     return MemoryUsage(message.rss_bytes, message.uss_bytes, message.gpu_allocated_bytes, message.gpu_reserved_bytes)
 
 
 def encode_memory_release(release: MemoryRelease) -> admin_pb2.MemoryRelease:
-    """The release's message."""
+    """Returns the message of the release."""
     return admin_pb2.MemoryRelease(
         before=encode_memory_usage(release.before),
         after=encode_memory_usage(release.after),
@@ -93,14 +93,14 @@ def encode_memory_release(release: MemoryRelease) -> admin_pb2.MemoryRelease:
 
 
 def decode_memory_release(message: admin_pb2.MemoryRelease) -> MemoryRelease:
-    """The release in ``message``."""
+    """Returns the release in ``message``."""
     return MemoryRelease(
         decode_memory_usage(message.before), decode_memory_usage(message.after), message.models_unloaded
     )
 
 
 def encode_clearance(clearance: CacheClearance, release: MemoryRelease) -> admin_pb2.CacheClearance:
-    """What was removed from a cache and the memory that came back with it."""
+    """Returns the message of what was removed from a cache, and of the memory that was released."""
     return admin_pb2.CacheClearance(
         removed_entries=clearance.removed_entries,
         removed_bytes=clearance.removed_bytes,
@@ -110,13 +110,13 @@ def encode_clearance(clearance: CacheClearance, release: MemoryRelease) -> admin
 
 
 def decode_clearance(message: admin_pb2.CacheClearance) -> tuple[CacheClearance, MemoryRelease]:
-    """What was removed from a cache and the memory that came back with it."""
+    """Returns what was removed from a cache, and the memory that was released."""
     clearance = CacheClearance(message.removed_entries, message.removed_bytes, message.removed_locks)
     return clearance, decode_memory_release(message.memory)
 
 
 def encode_model_service_stats(stats: ModelServiceStats) -> admin_pb2.ModelServiceStats:
-    """The statistics' message."""
+    """Returns the message of the statistics."""
     return admin_pb2.ModelServiceStats(
         cache=encode_cache_stats(stats.cache),
         memory=encode_memory_usage(stats.memory),
@@ -129,7 +129,7 @@ def encode_model_service_stats(stats: ModelServiceStats) -> admin_pb2.ModelServi
 
 
 def decode_model_service_stats(message: admin_pb2.ModelServiceStats) -> ModelServiceStats:
-    """The statistics in ``message``."""
+    """Returns the statistics in ``message``."""
     return ModelServiceStats(
         cache=decode_cache_stats(message.cache),
         memory=decode_memory_usage(message.memory),

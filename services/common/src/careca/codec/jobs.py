@@ -1,4 +1,4 @@
-"""Jobs."""
+"""Conversion of jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JOB_STATES: Mapping[JobState, jobs_pb2.JobState.ValueType] = {
     JobState.FAILED: jobs_pb2.JOB_STATE_FAILED,
     JobState.CANCELLED: jobs_pb2.JOB_STATE_CANCELLED,
 }
-"""Each state's number on the wire."""
+"""Each state to its protobuf value."""
 
 _JOB_STATES_BY_NUMBER = {number: state for state, number in JOB_STATES.items()}
 
@@ -45,12 +45,12 @@ _WEBHOOK_STATES_BY_NUMBER = {number: state for state, number in _WEBHOOK_STATES.
 
 
 def encode_job_state(state: JobState) -> jobs_pb2.JobState.ValueType:
-    """The state's number on the wire."""
+    """Returns the protobuf value of the state."""
     return JOB_STATES[state]
 
 
 def decode_job_state(number: jobs_pb2.JobState.ValueType, field: str) -> JobState:
-    """The state of that number. Raises ``InvalidRequest`` where it is unspecified or unknown."""
+    """Returns the state. Raises ``InvalidRequest`` if it is unspecified or unknown."""
     state = _JOB_STATES_BY_NUMBER.get(number)
     if state is None:
         raise InvalidRequest(
@@ -60,12 +60,12 @@ def decode_job_state(number: jobs_pb2.JobState.ValueType, field: str) -> JobStat
 
 
 def encode_job_priority(priority: JobPriority) -> jobs_pb2.JobPriority.ValueType:
-    """The priority's number on the wire."""
+    """Returns the protobuf value of the priority."""
     return _PRIORITIES[priority]
 
 
 def decode_job_priority(number: jobs_pb2.JobPriority.ValueType, field: str) -> JobPriority:
-    """The priority of that number, ``BATCH`` where it is unspecified. Raises ``InvalidRequest`` where it is unknown."""
+    """Returns the priority, ``BATCH`` if it is unspecified. Raises ``InvalidRequest`` if it is unknown."""
     if number == jobs_pb2.JOB_PRIORITY_UNSPECIFIED:
         return JobPriority.BATCH
     priority = _PRIORITIES_BY_NUMBER.get(number)
@@ -77,7 +77,7 @@ def decode_job_priority(number: jobs_pb2.JobPriority.ValueType, field: str) -> J
 
 
 def encode_job(job: Job) -> jobs_pb2.Job:
-    """The job's message."""
+    """Returns the message of the job."""
     return jobs_pb2.Job(
         job_id=job.id,
         state=JOB_STATES[job.state],
@@ -99,7 +99,7 @@ def encode_job(job: Job) -> jobs_pb2.Job:
 
 
 def decode_job(message: jobs_pb2.Job) -> Job:
-    """The job in ``message``."""
+    """Returns the job in ``message``."""
     return Job(
         id=message.job_id,
         state=_JOB_STATES_BY_NUMBER[message.state],

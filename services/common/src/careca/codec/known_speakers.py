@@ -1,4 +1,4 @@
-"""Known speakers, checked against the limits that gateway.proto documents."""
+"""Conversion of known speakers, with the limits that gateway.proto documents."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from careca.types import KnownSpeaker, Voice
 from careca.v1 import gateway_pb2
 
 MAX_KNOWN_SPEAKERS = 50
-"""Most known speakers in one request."""
+"""Largest number of known speakers in one request."""
 
 MAX_KNOWN_NAME_CHARACTERS = 100
-"""Greatest length of a known speaker's name."""
+"""Largest length of a known speaker's name."""
 
 MAX_REFERENCE_BYTES = 8 * 1024 * 1024
-"""Most bytes of the recordings of all known speakers together: they travel in one message."""
+"""Largest total size of the recordings of all known speakers: they are sent in one message."""
 
 MAX_EMBEDDING_VALUES = 4096
-"""Greatest length of an embedding; those of today's models have 192 to 512 values."""
+"""Largest length of an embedding; current models use 192 to 512 values."""
 
 MAX_MODEL_CHARACTERS = 255
-"""Greatest length of the id of an embedding model."""
+"""Largest length of the id of an embedding model."""
 
 _LABEL = re.compile(r"SPEAKER_\d+")
 
@@ -32,9 +32,9 @@ _LABEL = re.compile(r"SPEAKER_\d+")
 def decode_known_speakers(
     messages: Sequence[gateway_pb2.KnownSpeaker], field: str = "config.known_speakers"
 ) -> tuple[KnownSpeaker, ...]:
-    """The known speakers in ``messages``, their embeddings of unit length.
+    """Returns the known speakers in ``messages``, with embeddings scaled to unit length.
 
-    Raises ``InvalidRequest`` with the path of the field that is out of bounds.
+    Raises ``InvalidRequest`` with the path of the wrong field.
     """
     if len(messages) > MAX_KNOWN_SPEAKERS:
         raise InvalidRequest(
@@ -43,7 +43,7 @@ def decode_known_speakers(
     size = sum(len(message.recording) for message in messages)
     if size > MAX_REFERENCE_BYTES:
         raise InvalidRequest(
-            f"the recordings in {field} have {size} bytes together; at most {MAX_REFERENCE_BYTES} are accepted: "
+            f"the recordings in {field} have {size} bytes in total; at most {MAX_REFERENCE_BYTES} are accepted: "
             "half a minute of each person is enough",
             field=field,
             metadata={"size_bytes": str(size), "max_bytes": str(MAX_REFERENCE_BYTES)},
@@ -53,7 +53,7 @@ def decode_known_speakers(
 
 
 def encode_known_speaker(speaker: KnownSpeaker) -> gateway_pb2.KnownSpeaker:
-    """The known speaker's message."""
+    """Returns the message of the known speaker."""
     if isinstance(speaker.reference, Voice):
         voice = gateway_pb2.Voice(
             embedding=speaker.reference.embedding, embedding_model=speaker.reference.embedding_model
@@ -67,7 +67,7 @@ def _decode(message: gateway_pb2.KnownSpeaker, field: str) -> KnownSpeaker:
         return KnownSpeaker(message.name, _decode_voice(message.voice, f"{field}.voice"))
     if not message.recording:
         raise InvalidRequest(
-            f"{field} must have a voice or a recording with bytes in it: {message.name} could not be recognised",
+            f"{field} must have a voice or a recording that is not empty, to recognise {message.name}",
             field=f"{field}.recording",
         )
     return KnownSpeaker(message.name, message.recording)
@@ -76,7 +76,7 @@ def _decode(message: gateway_pb2.KnownSpeaker, field: str) -> KnownSpeaker:
 def _decode_voice(message: gateway_pb2.Voice, field: str) -> Voice:
     if not 1 <= len(message.embedding_model) <= MAX_MODEL_CHARACTERS:
         raise InvalidRequest(
-            f"{field}.embedding_model must be the id of the embedding's model, which stands beside it in results",
+            f"{field}.embedding_model must be the id of the embedding's model, as in results",
             field=f"{field}.embedding_model",
         )
     check_name(message.embedding_model, MAX_MODEL_CHARACTERS, f"{field}.embedding_model")
@@ -89,21 +89,23 @@ def _decode_voice(message: gateway_pb2.Voice, field: str) -> Voice:
     if not math.isfinite(length):
         raise InvalidRequest(f"{path} must have finite values only", field=path)
     if not length:
-        raise InvalidRequest(f"{path} must not be zero: it says nothing of a voice", field=path)
+        raise InvalidRequest(f"{path} must not be all zeros", field=path)
     return Voice(tuple(value / length for value in message.embedding), message.embedding_model)
 
 
 def _check_names(names: Iterable[str], field: str) -> None:
-    """Refuses what cannot stand for one person in every textual form: NIST's have ``_`` where a name has a space."""
+    """Rejects names that are ambiguous in an output format: NIST's formats replace spaces with ``_``."""
     written: set[str] = set()
     for index, name in enumerate(names):
         path = f"{field}[{index}].name"
         check_name(name, MAX_KNOWN_NAME_CHARACTERS, path)
         if not name or name != name.strip():
-            raise InvalidRequest(f"{path} must not be empty and neither begin nor end with a space", field=path)
+            raise InvalidRequest(f"{path} must not be empty and must not start or end with a space", field=path)
         if _LABEL.fullmatch(name):
-            raise InvalidRequest(f"{path} is {name}, which is what speakers are called who are not known", field=path)
+            raise InvalidRequest(f"{path} is {name}, which is reserved for unknown speakers", field=path)
         as_field = "_".join(name.split())
         if as_field in written:
-            raise InvalidRequest(f"{path} is {name} like that of another known speaker: names must differ", field=path)
+            raise InvalidRequest(
+                f"{path} is {name}, like the name of another known speaker: names must differ", field=path
+            )
         written.add(as_field)

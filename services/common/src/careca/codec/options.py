@@ -1,4 +1,4 @@
-"""What callers may ask, checked against the limits that audio.proto and gateway.proto document."""
+"""Conversion of options, with the limits that audio.proto and gateway.proto document."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from careca.types import AudioTrack, AudioTracks, ChannelMode, DiarizationOption
 from careca.v1 import audio_pb2, gateway_pb2
 
 MAX_BEAM_SIZE = 20
-"""Greatest width of the beam search."""
+"""Largest width of the beam search."""
 
 MAX_PROMPT_CHARACTERS = 1_000
-"""Greatest length of the initial prompt."""
+"""Largest length of the initial prompt."""
 
 MAX_HOTWORDS = 100
-"""Greatest number of hotwords."""
+"""Largest number of hotwords."""
 
 MAX_HOTWORD_CHARACTERS = 100
-"""Greatest length of one hotword."""
+"""Largest length of one hotword."""
 
 MAX_SPEAKERS = 50
-"""Greatest number of speakers that can be asked for."""
+"""Largest number of speakers in a request."""
 
 MAX_AUDIO_TRACK = 999
-"""Greatest number of an audio track that can be asked for: recordings have no more tracks."""
+"""Largest number of an audio track in a request: recordings do not have more tracks."""
 
 _CHANNEL_MODES: Mapping[ChannelMode, gateway_pb2.ChannelMode.ValueType] = {
     ChannelMode.MIX: gateway_pb2.CHANNEL_MODE_MIX,
@@ -50,7 +50,7 @@ _AUDIO_TRACK_MODES_BY_NUMBER = {
 def decode_transcription_options(
     message: audio_pb2.TranscriptionOptions, field: str = "config.options"
 ) -> TranscriptionOptions:
-    """The options in ``message``. Raises ``InvalidRequest`` with the path of the field that is out of range."""
+    """Returns the options in ``message``. Raises ``InvalidRequest`` with the path of a field that is out of range."""
     language = _decode_language(message.language_code, f"{field}.language_code")
     if len(message.initial_prompt) > MAX_PROMPT_CHARACTERS:
         raise InvalidRequest(
@@ -72,7 +72,7 @@ def decode_transcription_options(
 
 
 def encode_transcription_options(options: TranscriptionOptions) -> audio_pb2.TranscriptionOptions:
-    """The options' message."""
+    """Returns the message of the options."""
     return audio_pb2.TranscriptionOptions(
         language_code=options.language or "",
         translate=options.translate,
@@ -85,7 +85,7 @@ def encode_transcription_options(options: TranscriptionOptions) -> audio_pb2.Tra
 def decode_diarization_options(
     message: audio_pb2.DiarizationOptions, field: str = "config.options"
 ) -> DiarizationOptions:
-    """The options in ``message``. Raises ``InvalidRequest`` with the path of the field that is out of range."""
+    """Returns the options in ``message``. Raises ``InvalidRequest`` with the path of a field that is out of range."""
     exact = message.speaker_count if message.HasField("speaker_count") else None
     least = message.min_speaker_count if message.HasField("min_speaker_count") else None
     most = message.max_speaker_count if message.HasField("max_speaker_count") else None
@@ -94,12 +94,12 @@ def decode_diarization_options(
             _check_range(count, MAX_SPEAKERS, f"{field}.{name}")
     if exact is not None and (least is not None or most is not None):
         raise InvalidRequest(
-            f"{field}.speaker_count is exact: give it alone, or min_speaker_count and max_speaker_count without it",
+            f"{field}.speaker_count is exact: use it alone, or use min_speaker_count and max_speaker_count without it",
             field=f"{field}.speaker_count",
         )
     if least is not None and most is not None and least > most:
         raise InvalidRequest(
-            f"{field}.min_speaker_count is {least} but max_speaker_count is {most}: the least must not be the greater",
+            f"{field}.min_speaker_count is {least} but max_speaker_count is {most}: it must not be greater",
             field=f"{field}.min_speaker_count",
             metadata={"min_speaker_count": str(least), "max_speaker_count": str(most)},
         )
@@ -107,7 +107,7 @@ def decode_diarization_options(
 
 
 def encode_diarization_options(options: DiarizationOptions) -> audio_pb2.DiarizationOptions:
-    """The options' message."""
+    """Returns the message of the options."""
     return audio_pb2.DiarizationOptions(
         speaker_count=options.speaker_count,
         min_speaker_count=options.min_speaker_count,
@@ -116,17 +116,17 @@ def encode_diarization_options(options: DiarizationOptions) -> audio_pb2.Diariza
 
 
 def encode_channel_mode(mode: ChannelMode) -> gateway_pb2.ChannelMode.ValueType:
-    """The mode's number on the wire."""
+    """Returns the protobuf value of the mode."""
     return _CHANNEL_MODES[mode]
 
 
 def decode_channel_mode(
     number: gateway_pb2.ChannelMode.ValueType, options: audio_pb2.DiarizationOptions, field: str = "config"
 ) -> ChannelMode:
-    """The mode of that number; mix where it is unspecified.
+    """Returns the mode; ``MIX`` if it is unspecified.
 
-    Raises ``InvalidRequest`` where it is unknown, or where ``options`` ask for a number of speakers although each
-    channel is one. ``field`` is the path of the message that has both.
+    Raises ``InvalidRequest`` if it is unknown, or if the channels are separate, so that each is one speaker, and
+    ``options`` have a number of speakers. ``field`` is the path of the message that contains both.
     """
     mode = _CHANNEL_MODES_BY_NUMBER.get(number)
     if mode is None:
@@ -136,12 +136,12 @@ def decode_channel_mode(
             metadata={"value": str(number)},
         )
     if mode is ChannelMode.SEPARATE:
-        _refuse_speaker_counts(options, field, "separate channels", "have the channels mixed")
+        _refuse_speaker_counts(options, field, "separate channels", "mix the channels")
     return mode
 
 
 def set_audio_track(config: gateway_pb2.TranscribeRequest.Config, track: AudioTrack) -> None:
-    """Asks for the audio track or tracks in ``config``."""
+    """Sets the audio track or tracks in ``config``."""
     if isinstance(track, AudioTracks):
         config.audio_track_mode = _AUDIO_TRACK_MODES[track]
     else:
@@ -149,9 +149,9 @@ def set_audio_track(config: gateway_pb2.TranscribeRequest.Config, track: AudioTr
 
 
 def decode_audio_track(config: gateway_pb2.TranscribeRequest.Config, field: str = "config") -> AudioTrack:
-    """The audio track or tracks that ``config`` asks for.
+    """Returns the audio track or tracks in ``config``.
 
-    Raises ``InvalidRequest`` where there can be no such track, or where it does not go with what else is asked for.
+    Raises ``InvalidRequest`` if the track is out of range or conflicts with other options.
     """
     if config.HasField("audio_track"):
         _check_range(config.audio_track, MAX_AUDIO_TRACK, f"{field}.audio_track")
@@ -165,8 +165,8 @@ def decode_audio_track(config: gateway_pb2.TranscribeRequest.Config, field: str 
         )
     if mode is not AudioTracks.AUTO and config.channel_mode == gateway_pb2.CHANNEL_MODE_SEPARATE:
         raise InvalidRequest(
-            f"{field}.audio_track_mode {mode} does not go with separate channels: name one track by its number, whose "
-            "channels are to be separated, or have the channels mixed",
+            f"{field}.audio_track_mode {mode} cannot be combined with separate channels: select one track by its "
+            "number, or mix the channels",
             field=f"{field}.audio_track_mode",
             metadata={"value": mode},
         )
@@ -179,14 +179,14 @@ def _refuse_speaker_counts(options: audio_pb2.DiarizationOptions, field: str, wh
     for name in ("speaker_count", "min_speaker_count", "max_speaker_count"):
         if options.HasField(name):
             raise InvalidRequest(
-                f"{field}.diarization.{name} does not go with {what}, each of which is one speaker: "
+                f"{field}.diarization.{name} cannot be combined with {what}, because each is one speaker: "
                 f"leave it out, or {instead}",
                 field=f"{field}.diarization.{name}",
             )
 
 
 def _decode_language(text: str, field: str) -> str | None:
-    """The code of the language, by which all ways to write it share cached results; ``None`` where none is given."""
+    """Returns the language's code, so that all its names share cached results; ``None`` if the text is empty."""
     if not text:
         return None
     code = languages.code_of(text)

@@ -1,4 +1,4 @@
-"""The gateway's result and its textual forms."""
+"""Conversion of the gateway's result, with its output formats."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FORMATS: Mapping[OutputFormat, gateway_pb2.OutputFormat.ValueType] = {
     OutputFormat.RTTM: gateway_pb2.OUTPUT_FORMAT_RTTM,
     OutputFormat.STM: gateway_pb2.OUTPUT_FORMAT_STM,
 }
-"""Each format's number on the wire."""
+"""Each format to its protobuf value."""
 
 _FORMATS_BY_NUMBER = {number: output_format for output_format, number in FORMATS.items()}
 
@@ -46,19 +46,19 @@ STATES: Mapping[StageState, gateway_pb2.StageState.ValueType] = {
     StageState.FAILED: gateway_pb2.STAGE_STATE_FAILED,
     StageState.SKIPPED: gateway_pb2.STAGE_STATE_SKIPPED,
 }
-"""Each state's number on the wire."""
+"""Each state to its protobuf value."""
 
 STATES_BY_NUMBER = {number: state for state, number in STATES.items()}
-"""The other way round."""
+"""Each protobuf value to its state."""
 
 
 def encode_format(output_format: OutputFormat) -> gateway_pb2.OutputFormat.ValueType:
-    """The format's number on the wire."""
+    """Returns the protobuf value of the format."""
     return FORMATS[output_format]
 
 
 def decode_format(number: gateway_pb2.OutputFormat.ValueType, field: str = "config.formats") -> OutputFormat:
-    """The format of that number. Raises ``InvalidRequest`` where it is unspecified or unknown."""
+    """Returns the format. Raises ``InvalidRequest`` if it is unspecified or unknown."""
     output_format = _FORMATS_BY_NUMBER.get(number)
     if output_format is None:
         raise InvalidRequest(
@@ -68,7 +68,7 @@ def decode_format(number: gateway_pb2.OutputFormat.ValueType, field: str = "conf
 
 
 def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
-    """The result's message."""
+    """Returns the message of the result."""
     message = gateway_pb2.TranscribeResult(
         recording=encode_digest(result.recording),
         audio=encode_digest(result.audio),
@@ -98,7 +98,7 @@ def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
 
 
 def decode_result(message: gateway_pb2.TranscribeResult) -> Result:
-    """The result in ``message``."""
+    """Returns the result in ``message``."""
     return Result(
         recording=decode_digest(message.recording, "result.recording"),
         audio=decode_digest(message.audio, "result.audio"),

@@ -1,4 +1,4 @@
-"""Times, digests, stages and names."""
+"""Conversion of times, digests and stages, and the check of names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from careca.v1 import audio_pb2
 NANOS = 1_000_000_000
 """Nanoseconds per second."""
 
-# The finest step in which a float holds today's date.
+# A float cannot store a current time more precisely.
 _MICROS = 1_000_000
 
 STAGES: Mapping[Stage, audio_pb2.Stage.ValueType] = {
@@ -25,23 +25,23 @@ STAGES: Mapping[Stage, audio_pb2.Stage.ValueType] = {
     Stage.DIARIZE: audio_pb2.STAGE_DIARIZE,
     Stage.MERGE: audio_pb2.STAGE_MERGE,
 }
-"""Each stage's number on the wire."""
+"""Each stage to its protobuf value."""
 
 _STAGES_BY_NUMBER = {number: stage for stage, number in STAGES.items()}
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories of characters that are no part of a name: controls, surrogates, line and paragraph separators."""
+"""Unicode categories that names must not contain: controls, surrogates, line and paragraph separators."""
 
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that turn the direction of what follows, also beyond the name. Marks that turn nothing are fine."""
+_DIRECTION_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of the following text, even after the name. Direction marks are allowed."""
 
 
 def set_duration(duration: Duration, seconds: float) -> None:
-    """Writes ``seconds``, rounded to the nanosecond, into ``duration`` and so marks it as present."""
+    """Writes ``seconds``, rounded to nanoseconds, into ``duration``, which marks it as present."""
     nanos = round(seconds * NANOS)
-    if nanos < 0:  # both fields carry the sign
+    if nanos < 0:  # both fields have the sign
         duration.seconds = -(-nanos // NANOS)
         duration.nanos = -(-nanos % NANOS)
     else:
@@ -50,19 +50,19 @@ def set_duration(duration: Duration, seconds: float) -> None:
 
 
 def encode_duration(seconds: float) -> Duration:
-    """``seconds``, rounded to the nanosecond."""
+    """Returns ``seconds`` as a message, rounded to nanoseconds."""
     duration = Duration()
     set_duration(duration, seconds)
     return duration
 
 
 def decode_duration(duration: Duration) -> float:
-    """Seconds. Times with up to nine decimals come back exactly as they were encoded."""
+    """Returns seconds. Times with up to nine decimals are decoded exactly as they were encoded."""
     return (duration.seconds * NANOS + duration.nanos) / NANOS
 
 
 def encode_time(unix: float | None) -> Timestamp | None:
-    """Seconds since 1970, to the microsecond; ``None`` stays unset."""
+    """Returns the message of ``unix`` seconds since 1970, rounded to microseconds; ``None`` stays unset."""
     if unix is None:
         return None
     micros = round(unix * _MICROS)
@@ -70,17 +70,17 @@ def encode_time(unix: float | None) -> Timestamp | None:
 
 
 def decode_time(timestamp: Timestamp) -> float:
-    """Seconds since 1970."""
+    """Returns seconds since 1970."""
     return (timestamp.seconds * _MICROS + timestamp.nanos // 1_000) / _MICROS
 
 
 def encode_digest(digest: Digest) -> audio_pb2.Digest:
-    """The digest's message."""
+    """Returns the message of the digest."""
     return audio_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
 
 
 def decode_digest(message: audio_pb2.Digest, field: str) -> Digest:
-    """The digest in ``message``. Raises ``InvalidRequest`` where it is no SHA-256 or its size is negative."""
+    """Returns the digest in ``message``. Raises ``InvalidRequest`` if the SHA-256 or the size is not valid."""
     if not _SHA256.fullmatch(message.sha256):
         raise InvalidRequest(
             f"{field}.sha256 must be a SHA-256 in 64 lower-case hexadecimal characters", field=f"{field}.sha256"
@@ -95,12 +95,12 @@ def decode_digest(message: audio_pb2.Digest, field: str) -> Digest:
 
 
 def encode_stage(stage: Stage) -> audio_pb2.Stage.ValueType:
-    """The stage's number on the wire."""
+    """Returns the protobuf value of the stage."""
     return STAGES[stage]
 
 
 def decode_stage(number: audio_pb2.Stage.ValueType, field: str = "stage") -> Stage:
-    """The stage of that number. Raises ``InvalidRequest`` where it is unspecified or unknown."""
+    """Returns the stage. Raises ``InvalidRequest`` if it is unspecified or unknown."""
     stage = _STAGES_BY_NUMBER.get(number)
     if stage is None:
         raise InvalidRequest(
@@ -110,12 +110,12 @@ def decode_stage(number: audio_pb2.Stage.ValueType, field: str = "stage") -> Sta
 
 
 def is_nameable(character: str) -> bool:
-    """Whether a name may have this character, which then cannot break a line where the name is shown."""
-    return unicodedata.category(character) not in _FORBIDDEN_CATEGORIES and character not in _TURNING
+    """Whether a name may contain this character: it cannot break lines where the name is displayed."""
+    return unicodedata.category(character) not in _FORBIDDEN_CATEGORIES and character not in _DIRECTION_CONTROLS
 
 
 def check_name(name: str, most_characters: int, field: str) -> None:
-    """Raises ``InvalidRequest`` where ``name`` is too long, or could break a line or a field where it is shown."""
+    """Raises ``InvalidRequest`` if ``name`` is too long or has characters that could break its display."""
     if len(name) > most_characters:
         raise InvalidRequest(f"{field} has {len(name)} characters; at most {most_characters} are accepted", field=field)
     if not all(map(is_nameable, name)):

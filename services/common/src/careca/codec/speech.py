@@ -1,7 +1,7 @@
-"""Words, segments, transcripts, turns, speakers, diarizations and progress.
+"""Conversion of words, segments, transcripts, turns, speakers, diarizations and progress.
 
-An hour of speech has about ten thousand words, so words are written field by field into messages that protobuf has
-already placed: building each message by keyword and copying it in costs several times as much.
+An hour of speech has about ten thousand words. So words are written field by field into messages that protobuf has
+already allocated, which is several times faster than to create each message and copy it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write_words(messages: Repeated[audio_pb2.Word], words: Iterable[Word]) -> No
 
 
 def read_words(messages: Iterable[audio_pb2.Word]) -> tuple[Word, ...]:
-    """The words in ``messages``; what is not set becomes ``None``."""
+    """Returns the words in ``messages``; unset fields become ``None``."""
     words = []
     for message in messages:
         present = message.HasField
@@ -57,14 +57,14 @@ def _write_segment(message: audio_pb2.Segment, segment: Segment) -> None:
 
 
 def encode_segment(segment: Segment) -> audio_pb2.Segment:
-    """The segment's message."""
+    """Returns the message of the segment."""
     message = audio_pb2.Segment()
     _write_segment(message, segment)
     return message
 
 
 def decode_segment(message: audio_pb2.Segment) -> Segment:
-    """The segment in ``message``."""
+    """Returns the segment in ``message``."""
     return Segment(
         decode_duration(message.start_offset),
         decode_duration(message.end_offset),
@@ -75,7 +75,7 @@ def decode_segment(message: audio_pb2.Segment) -> Segment:
 
 
 def encode_transcript(transcript: Transcript) -> audio_pb2.Transcript:
-    """The transcript's message."""
+    """Returns the message of the transcript."""
     message = audio_pb2.Transcript(
         language_code=transcript.language,
         language_probability=transcript.language_probability,
@@ -88,7 +88,7 @@ def encode_transcript(transcript: Transcript) -> audio_pb2.Transcript:
 
 
 def decode_transcript(message: audio_pb2.Transcript) -> Transcript:
-    """The transcript in ``message``."""
+    """Returns the transcript in ``message``."""
     return Transcript(
         segments=tuple(decode_segment(segment) for segment in message.segments),
         language=message.language_code,
@@ -107,7 +107,7 @@ def write_turns(messages: Repeated[audio_pb2.Turn], turns: Iterable[Turn]) -> No
 
 
 def read_turns(messages: Iterable[audio_pb2.Turn]) -> tuple[Turn, ...]:
-    """The turns in ``messages``."""
+    """Returns the turns in ``messages``."""
     return tuple(
         Turn(decode_duration(message.start_offset), decode_duration(message.end_offset), message.speaker_label)
         for message in messages
@@ -123,7 +123,7 @@ def write_candidates(
 
 
 def read_candidates(messages: Iterable[audio_pb2.SpeakerCountCandidate]) -> tuple[SpeakerCountCandidate, ...]:
-    """The candidates in ``messages``."""
+    """Returns the candidates in ``messages``."""
     return tuple(
         SpeakerCountCandidate(
             message.speaker_count, message.silhouette_score if message.HasField("silhouette_score") else None
@@ -145,7 +145,7 @@ def write_speakers(messages: Repeated[audio_pb2.Speaker], speakers: Iterable[Spe
 
 
 def read_speakers(messages: Iterable[audio_pb2.Speaker]) -> tuple[Speaker, ...]:
-    """The speakers in ``messages``."""
+    """Returns the speakers in ``messages``."""
     return tuple(
         Speaker(
             label=message.label,
@@ -159,7 +159,7 @@ def read_speakers(messages: Iterable[audio_pb2.Speaker]) -> tuple[Speaker, ...]:
 
 
 def encode_diarization(diarization: Diarization) -> audio_pb2.Diarization:
-    """The diarization's message."""
+    """Returns the message of the diarization."""
     message = audio_pb2.Diarization(model=diarization.model)
     set_duration(message.duration, diarization.duration)
     write_turns(message.turns, diarization.turns)
@@ -170,7 +170,7 @@ def encode_diarization(diarization: Diarization) -> audio_pb2.Diarization:
 
 
 def decode_diarization(message: audio_pb2.Diarization) -> Diarization:
-    """The diarization in ``message``."""
+    """Returns the diarization in ``message``."""
     return Diarization(
         turns=read_turns(message.turns),
         exclusive_turns=read_turns(message.exclusive_turns),
@@ -182,10 +182,10 @@ def decode_diarization(message: audio_pb2.Diarization) -> Diarization:
 
 
 def encode_progress(progress: Progress) -> audio_pb2.Progress:
-    """The progress' message."""
+    """Returns the message of the progress."""
     return audio_pb2.Progress(stage=encode_stage(progress.stage), fraction=progress.fraction)
 
 
 def decode_progress(message: audio_pb2.Progress) -> Progress:
-    """The progress in ``message``."""
+    """Returns the progress in ``message``."""
     return Progress(decode_stage(message.stage), message.fraction)

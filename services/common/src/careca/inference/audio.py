@@ -1,4 +1,4 @@
-"""Decoded audio: 16 kHz mono signed 16-bit PCM, spooled to disk as it arrives so that memory does not grow with it."""
+"""Decoded audio: 16 kHz mono signed 16-bit PCM. It is spooled to disk as it arrives, to keep memory small."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Samples of one recording: shape (samples,), int16, perhaps backed by a file."""
+    """Samples of one recording: shape (samples,), int16. They may be backed by a file."""
 
     samples: npt.NDArray[np.int16]
     descriptor: int | None = None
-    """Descriptor of an open file that holds exactly the samples, for another process to map; ``None`` without one."""
+    """Descriptor of an open file with exactly the samples, which another process can map; ``None`` if there is none."""
 
     @property
     def duration(self) -> float:
@@ -29,12 +29,12 @@ class Audio:
         return len(self.samples) / SAMPLE_RATE
 
     def float32(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
-        """A copy of the samples from ``start`` to ``stop``, shape (stop - start,), scaled to [-1, 1)."""
+        """Returns a copy of the samples from ``start`` to ``stop``, shape (stop - start,), scaled to [-1, 1)."""
         return self.samples[start:stop].astype(np.float32) / np.float32(32768.0)
 
 
 class AudioSpool:
-    """Receives the bytes of one audio into an unlinked temporary file and checks them against their digest."""
+    """Writes the bytes of one audio to an unlinked temporary file and checks them against their digest."""
 
     def __init__(self, expected: Digest, directory: Path | None = None) -> None:
         self._expected = expected
@@ -49,7 +49,7 @@ class AudioSpool:
         self.close()
 
     def write(self, chunk: bytes) -> None:
-        """Appends ``chunk``. Raises ``InvalidRequest`` as soon as there are more bytes than were announced."""
+        """Appends ``chunk``. Raises ``InvalidRequest`` as soon as there are more bytes than announced."""
         self._size += len(chunk)
         if self._size > self._expected.size_bytes:
             raise InvalidRequest(
@@ -61,7 +61,7 @@ class AudioSpool:
         self._file.write(chunk)
 
     def finish(self) -> Audio:
-        """The audio received, backed by the file. Raises ``InvalidRequest`` if it is not what was announced."""
+        """Returns the audio, backed by the file. Raises ``InvalidRequest`` if it does not match its digest."""
         if self._size != self._expected.size_bytes or self._hash.hexdigest() != self._expected.sha256:
             raise InvalidRequest(
                 f"the {self._size} bytes of audio received do not match the digest announced",
@@ -75,5 +75,5 @@ class AudioSpool:
         return Audio(samples, self._file.fileno())
 
     def close(self) -> None:
-        """Gives the disk space back; the audio must no longer be in use."""
+        """Frees the disk space; the audio must no longer be in use."""
         self._file.close()

@@ -1,11 +1,12 @@
-"""The flow of both model services: look the result up by digest, else ask for the audio, compute once, store, clean up.
+"""The flow of both model services: look up the result by digest; on a miss request the audio, compute, store, clean up.
 
     digest -> cache -> flight -> place -> audio -> slot -> load, infer, clean up -> cache -> result
               hit: result
                        shared: result
 
-A flight makes identical callers wait for one of them, a place bounds how many others may wait, a slot is a share of the
-device. Whoever waits for another's result holds neither place nor slot, and is not asked for audio.
+A flight makes all callers with the same key wait for the first one. A place bounds how many tasks may wait. A slot
+allows a task to use the device. A caller that waits for the result of another has neither place nor slot and sends no
+audio.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from google.protobuf.message import Message
 from careca.cache.port import CacheOutcome, ResultCache, cache_key
 from careca.errors import InvalidRequest, OutOfMemory
 from careca.inference.audio import Audio, AudioSpool
-from careca.inference.engine import CancelToken, Engine
+from careca.inference.engine import CancelToken, Emit, Engine, Event
+from careca.inference.metrics import ModelServiceMetrics
 from careca.inference.task_log import TaskLog
 from careca.inference.worker import Done, Worker
-from careca.resources.memory import MemoryKeeper, measure
+from careca.resources.memory import MemoryCleaner, measure_memory
 from careca.settings import ModelServiceSettings
 from careca.telemetry import tracing
 from careca.telemetry.logs import get_logger
-from careca.telemetry.metrics import ModelServiceMetrics
 from careca.types import (
     SAMPLE_BYTES,
     SAMPLE_RATE,
@@ -42,7 +43,6 @@ from careca.types import (
     MemoryRelease,
     ModelServiceStats,
     Progress,
-    Segment,
     Stage,
 )
 
@@ -53,23 +53,20 @@ O = TypeVar("O", bound="DataclassInstance")  # noqa: E741 - options
 R = TypeVar("R")
 M = TypeVar("M", bound=Message)
 
-Event = Progress | Segment
-Emit = Callable[[Event], None]
-
 _COMPUTE_SECONDS = struct.Struct("<d")
-"""What a cached result begins with: how long it took to compute, and so what answering it again saves."""
+"""Header of a cached result: how many seconds it took to compute, which is what a hit saves."""
 
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class AudioNeeded:
-    """The result is not known: chunks are read from now on."""
+    """The result is not cached: the audio's chunks are read from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[M]):
-    """The result's message, and whether it was computed for another call."""
+    """The message of the result, and whether it was computed for another call."""
 
     message: M
     cached: bool
@@ -79,16 +76,15 @@ class CachedStage(Generic[O, R, M]):
     """One model behind its cache.
 
     Args:
-        stage: the stage that the model does.
+        stage: the stage that the model runs.
         schema: version of the result's layout and of the algorithm around the model; part of every cache key.
         engine: the model.
-        infer: computes a result; runs in a thread.
-        encode: the result's message; what is cached is this message, serialized, behind the time that it took.
-        message_type: the message's class, which a cached result is parsed with.
+        encode: converts a result to its message. The cache stores the serialized message after the compute time.
+        message_type: the class of the message, to parse a cached result.
         cache: results by key.
-        worker: the threads; all work on the engine goes through it.
+        worker: the threads that run all work on the engine.
         memory: cleans up after each task.
-        metrics: what to count in.
+        metrics: the metrics to count in.
         settings: limits.
     """
 
@@ -96,13 +92,12 @@ class CachedStage(Generic[O, R, M]):
         self,
         *,
         stage: Stage,
-        engine: Engine,
-        infer: Callable[[Audio, O, CancelToken, Emit], R],
+        engine: Engine[O, R],
         encode: Callable[[R], M],
         message_type: type[M],
         cache: ResultCache,
         worker: Worker,
-        memory: MemoryKeeper,
+        memory: MemoryCleaner,
         metrics: ModelServiceMetrics,
         settings: ModelServiceSettings,
         schema: int = 1,
@@ -110,7 +105,6 @@ class CachedStage(Generic[O, R, M]):
         self._stage = stage
         self._schema = schema
         self._engine = engine
-        self._infer = infer
         self._encode = encode
         self._message_type = message_type
         self._cache = cache
@@ -124,12 +118,12 @@ class CachedStage(Generic[O, R, M]):
     async def run(
         self, audio: Digest, options: O, *, skip_cache: bool, chunks: AsyncIterator[bytes]
     ) -> AsyncGenerator[AudioNeeded | Event | Finished[M], None]:
-        """Answers one call: ``AudioNeeded`` where audio must be sent, then progress and segments, then ``Finished``.
+        """Answers one call: ``AudioNeeded`` if the result is not cached, then progress and segments, then ``Finished``.
 
-        Closing the generator or cancelling its consumer stops the work within a batch and cleans up after it.
+        Closing the generator or cancelling its consumer stops the work after the current batch and cleans up.
 
-        Raises ``InvalidRequest`` where the audio is too long, of odd size or not what its digest announced,
-        ``Overloaded`` where all places are taken, and what the engine raises.
+        Raises ``InvalidRequest`` if the audio is too long, has an odd size or does not match its digest, ``Overloaded``
+        if all places are taken, and what the engine raises.
         """
         self._check_size(audio)
         key = cache_key(schema=self._schema, model=self._engine.model, audio=audio, options=options)
@@ -152,8 +146,8 @@ class CachedStage(Generic[O, R, M]):
                                 yield event
 
     async def stats(self) -> ModelServiceStats:
-        """The live state of the cache, the memory, the models and the work."""
-        cache, memory = await asyncio.gather(self._cache.stats(), asyncio.to_thread(measure, self._engine))
+        """Returns the current state of the cache, the memory, the models and the work."""
+        cache, memory = await asyncio.gather(self._cache.stats(), asyncio.to_thread(measure_memory, self._engine))
         return ModelServiceStats(
             cache=cache,
             memory=memory,
@@ -165,34 +159,34 @@ class CachedStage(Generic[O, R, M]):
         )
 
     async def clear_cache(self, scope: ClearScope) -> tuple[CacheClearance, MemoryRelease]:
-        """Clears the cache; ``ALL`` unloads the models too, once no task computes.
+        """Clears the cache. ``ALL`` unloads the models too, as soon as no task computes.
 
-        Raises ``Unavailable`` where Redis cannot be reached; nothing is cleared or unloaded then.
+        Raises ``Unavailable`` if Redis cannot be reached; then nothing is cleared or unloaded.
         """
-        before = await asyncio.to_thread(measure, self._engine)
+        before = await asyncio.to_thread(measure_memory, self._engine)
         clearance = await self._cache.clear(scope)
         _log.info("cache cleared", scope=scope, entries=clearance.removed_entries, size_bytes=clearance.removed_bytes)
         if scope is ClearScope.ALL:
             return clearance, await self.release_memory()
-        return clearance, MemoryRelease(before=before, after=await asyncio.to_thread(measure, self._engine))
+        return clearance, MemoryRelease(before=before, after=await asyncio.to_thread(measure_memory, self._engine))
 
     async def release_memory(self) -> MemoryRelease:
-        """Waits until no task computes, unloads the models and gives their memory back; the next task loads them."""
+        """Waits until no task computes, unloads the models and releases memory. The next task loads them again."""
         return await self._worker.exclusive(self._memory.release)
 
     async def warm_up(self) -> None:
-        """Loads the models. Raises ``PreconditionFailed`` where weights are missing or damaged."""
+        """Loads the models. Raises ``PreconditionFailed`` if weights are missing or damaged."""
         await self._worker.run(self._engine.load)
 
     async def start(self) -> None:
-        """Warms up and, where the settings say so, begins to give memory back after idle times."""
+        """Warms up and, if configured, starts to release memory after idle times."""
         await self.warm_up()
-        await self._cache.stats()  # so that the metrics say what the cache holds before the first call
+        await self._cache.stats()  # sets the metrics of the cache before the first call
         if self._settings.idle_release_seconds:
             self._idle_release = asyncio.create_task(self._release_when_idle(self._settings.idle_release_seconds))
 
     async def close(self) -> None:
-        """Waits for the threads and lets go of everything. No call may be in flight."""
+        """Waits for the threads and releases everything. No call may be in flight."""
         if self._idle_release:
             self._idle_release.cancel()
             with suppress(asyncio.CancelledError):
@@ -236,7 +230,7 @@ class CachedStage(Generic[O, R, M]):
     async def _compute(
         self, digest: Digest, options: O, chunks: AsyncIterator[bytes], task: TaskLog
     ) -> AsyncGenerator[AudioNeeded | Event | Done[bytes], None]:
-        """Receives the audio and infers; the last thing it yields is what is cached."""
+        """Receives the audio and infers. The last item is the value for the cache."""
         try:
             with AudioSpool(digest, self._settings.spool_dir) as spool:
                 yield AudioNeeded()
@@ -251,18 +245,18 @@ class CachedStage(Generic[O, R, M]):
             self._used.set()
 
     def _work(self, held: list[Audio], options: O, task: TaskLog, cancel: CancelToken, emit: Emit) -> bytes:
-        """Runs in a thread. ``held`` has the only reference to the audio, so that the cleanup finds it dropped."""
+        """Runs in a thread. ``held`` has the only reference to the audio, so that the cleanup can free it."""
         began = time.monotonic()
         try:
             with tracing.span("compute", stage=self._stage.value, audio_seconds=held[0].duration):
                 self._engine.load()
                 self._metrics.count_audio(self._stage, held[0].duration)
-                message = self._encode(self._infer(held[0], options, cancel, emit)).SerializeToString()
+                message = self._encode(self._engine.infer(held[0], options, cancel, emit)).SerializeToString()
             return _COMPUTE_SECONDS.pack(time.monotonic() - began) + message
         except BaseException as error:
             if isinstance(error, OutOfMemory):
                 self._metrics.out_of_memory()
-            # The traceback is still to be logged, but would keep what the model held from being collected.
+            # The traceback is logged later. Without this it would keep the model's data alive.
             traceback.clear_frames(error.__traceback__)
             raise
         finally:
@@ -270,7 +264,7 @@ class CachedStage(Generic[O, R, M]):
             task.memory = self._memory.clean_up()
 
     async def _release_when_idle(self, seconds: float) -> None:
-        """Gives memory back whenever no task has ended for ``seconds`` and none is there."""
+        """Releases memory whenever there is no task and none has ended for ``seconds``."""
         while True:
             self._used.clear()
             try:

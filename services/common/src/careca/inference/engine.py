@@ -1,32 +1,41 @@
-"""What the shared runtime needs to know of a model engine. Each service extends it with its own method of inference."""
+"""The interface of a model engine, and the token that cancels its work."""
 
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, TypeVar
 
 from careca.errors import Cancelled
-from careca.types import GpuMemory
+from careca.inference.audio import Audio
+from careca.resources.memory import ModelMemory
+from careca.types import Progress, Segment
+
+O_contra = TypeVar("O_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+Event: TypeAlias = Progress | Segment
+Emit: TypeAlias = Callable[[Event], None]
 
 
 class Flag(Protocol):
     """An event of ``threading`` or of ``multiprocessing``."""
 
     def set(self) -> None:
-        """Raises the flag."""
+        """Sets the flag."""
 
     def is_set(self) -> bool:
-        """Whether it is raised."""
+        """Whether the flag is set."""
 
 
 class CancelToken:
-    """Asks a thread to stop. The thread checks between batches, since threads do not die by themselves."""
+    """Asks a thread to stop. The thread must check the token between batches, because threads cannot be killed."""
 
     def __init__(self, event: Flag | None = None) -> None:
         self._event = event or threading.Event()
 
     def cancel(self) -> None:
-        """Asks for the work to stop. May be called from any thread, any number of times."""
+        """Asks the work to stop. May be called from any thread, any number of times."""
         self._event.set()
 
     @property
@@ -35,13 +44,16 @@ class CancelToken:
         return self._event.is_set()
 
     def raise_if_cancelled(self) -> None:
-        """Raises ``Cancelled`` once the work should stop."""
+        """Raises ``Cancelled`` if the work should stop."""
         if self._event.is_set():
             raise Cancelled("the work was cancelled")
 
 
-class Engine(Protocol):
-    """Models on one device. All methods block and are called from the worker's threads, never from the event loop."""
+class Engine(ModelMemory, Protocol[O_contra, R_co]):
+    """Models on one device, for one kind of options and results.
+
+    All methods block and are called from the worker's threads, never from the event loop.
+    """
 
     @property
     def model(self) -> str:
@@ -51,21 +63,17 @@ class Engine(Protocol):
     def device(self) -> str:
         """The device that computes, such as ``cpu`` or ``cuda:0``."""
 
-    @property
-    def loaded(self) -> bool:
-        """Whether the weights are in memory."""
-
     def load(self) -> None:
-        """Puts the weights into memory and warms the device up; does nothing where they are.
+        """Loads the weights into memory and warms the device up; does nothing if they are loaded.
 
-        Raises ``PreconditionFailed`` where weights are missing or their digest differs.
+        Raises ``PreconditionFailed`` if weights are missing or their digest differs.
         """
 
-    def unload(self) -> None:
-        """Drops the weights; does nothing where there are none. Never called while an inference runs."""
+    def infer(self, audio: Audio, options: O_contra, cancel: CancelToken, emit: Emit) -> R_co:
+        """Returns the result for ``audio`` and emits progress, and segments if the model finds segments.
 
-    def gpu_memory(self) -> GpuMemory:
-        """What is held of the GPU's memory now."""
-
-    def release_gpu_cache(self) -> None:
-        """Gives memory back that no live data uses: what is cached on a GPU, and buffers of a runtime on the CPU."""
+        The same audio and options give the same result. Audio without speech, also very short audio, gives an empty
+        result. Raises ``Cancelled`` within one batch after ``cancel``, ``InvalidRequest`` for options that the model
+        does not support, ``OutOfMemory`` if the device has too little memory, and ``PreconditionFailed`` if nothing is
+        loaded.
+        """

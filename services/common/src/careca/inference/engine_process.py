@@ -1,11 +1,11 @@
-"""An engine in a process of its own, so that unloading it gives everything back.
+"""An engine in a child process, so that unloading it releases all its memory.
 
-Model libraries keep hundreds of megabytes that no call of theirs frees: modules, thread pools, and on a GPU the whole
-context. The end of a process frees all of it, and a crash of a library costs a task rather than the service. The
-process is there while the engine is loaded.
+Model libraries keep hundreds of megabytes that none of their calls frees: modules, thread pools, and on a GPU the whole
+context. The end of the process frees all of it, and a crash of a library costs one task and not the service. The child
+process exists while the engine is loaded.
 
-The parent sends a command, and for an inference a descriptor of the audio's file; the process answers with events, then
-with one outcome. It does one thing at a time.
+The parent sends a command and, for an inference, a descriptor of the audio's file. The child answers with events and
+then with one outcome. It runs one command at a time.
 """
 
 from __future__ import annotations
@@ -29,59 +29,56 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 
 from careca.errors import CarecaError, InternalError, OutOfMemory
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken, Engine
-from careca.resources.memory import settle, trim_heap
+from careca.inference.engine import CancelToken, Emit, Engine
+from careca.resources.memory import freeze_objects, trim_heap
 from careca.settings import ServiceSettings
 from careca.telemetry import logs
 from careca.types import SAMPLE_BYTES, GpuMemory
 
 S = TypeVar("S", bound=ServiceSettings)
+O = TypeVar("O")  # noqa: E741 - options
+R = TypeVar("R")
 
-_Tools = tuple[CancelToken, Callable[[Any], None]]
-"""What an inference gets beside its audio and options: how to be cancelled, and how to tell what it finds."""
+_BuildEngine = Callable[[Any], Engine[Any, Any]]
 
 _POLL_SECONDS = 0.05
-"""How often a parent that waits for an event looks whether it is to cancel."""
+"""How often the parent checks for a cancellation while it waits for an event."""
 
 _STOP_SECONDS = 5.0
 
-# Processes are started anew and not forked: a fork of a process with gRPC's threads is not safe.
+# Children are spawned and not forked: forking a process with gRPC's threads is not safe.
 _processes = multiprocessing.get_context("spawn")
 
 _log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe(Generic[S]):
-    """How the process makes its engine. It is sent there, ``build`` by its name."""
-
-    build: Callable[[S], Engine]
-    """Makes the engine. A function of a module that imports no model library by itself."""
-    settings: S
-    """What it makes the engine of; logs are written as these say, too."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Outcome:
-    """How a command ended, with the GPU memory that was held then."""
+    """The result or error of a command, and the GPU memory in use at its end."""
 
     value: Any = None
     error: Exception | None = None
     gpu_memory: GpuMemory = field(default_factory=GpuMemory)
 
 
-class EngineProcess(Engine):
-    """An ``Engine`` whose work is done in a process of its own, one task at a time."""
+class EngineProcess(Generic[O, R]):
+    """An ``Engine`` that works in a child process, one task at a time."""
 
-    def __init__(self, recipe: Recipe[Any]) -> None:
-        """Starts the process, to learn what it would load. Raises what making the engine raises."""
-        self._recipe = recipe
-        self._turn = threading.Lock()
+    def __init__(self, build: Callable[[S], Engine[O, R]], settings: S) -> None:
+        """Starts the child process to get the names of its model and device. Raises what ``build`` raises.
+
+        Args:
+            build: creates the engine in the child: a function of a module that imports no model library at the top.
+            settings: passed to ``build``; the child also takes its log settings from them.
+        """
+        self._build: _BuildEngine = build
+        self._settings: ServiceSettings = settings
+        self._lock = threading.Lock()
         self._gpu_memory = GpuMemory()
         self._loaded = False
-        self._child: _Child | None = None
+        self._child: _ChildProcess | None = None
         try:
-            self._description: tuple[str, str] = self._command("describe")
+            self._description: tuple[str, str] = self._run("describe")
         except BaseException:
             self._end()
             raise
@@ -98,67 +95,66 @@ class EngineProcess(Engine):
 
     @property
     def loaded(self) -> bool:
-        """Whether the process is there with the weights in its memory."""
+        """Whether the child process is running and has loaded the weights."""
         return self._loaded and self._child is not None and self._child.alive
 
     def load(self) -> None:
-        """Has the weights loaded, in a new process where there is none; does nothing where they are.
+        """Loads the weights, in a new child process if there is none; does nothing if they are loaded.
 
-        Raises what the engine raises, and ``OutOfMemory`` or ``InternalError`` where the process dies of it.
+        Raises what the engine raises, and ``OutOfMemory`` or ``InternalError`` if the child process dies.
         """
-        with self._turn:
+        with self._lock:
             if not self.loaded:
-                self._command("load")
+                self._run("load")
                 self._loaded = True
 
     def unload(self) -> None:
-        """Ends the process; does nothing where there is none."""
-        with self._turn:
+        """Ends the child process, if there is one."""
+        with self._lock:
             self._end()
 
     def gpu_memory(self) -> GpuMemory:
-        """What was held of the GPU's memory at the end of the last command; nothing without the process."""
+        """The GPU memory in use at the end of the last command; zero without a child process."""
         return self._gpu_memory
 
     def release_gpu_cache(self) -> None:
-        """Has the process collect garbage and give its free memory back, the GPU's and the system's."""
-        with self._turn:
+        """Makes the child process collect garbage and release free memory of the GPU and of the system."""
+        with self._lock:
             if self.loaded:
-                self._command("clean_up")
+                self._run("clean_up")
 
-    def infer(
-        self, method: str, audio: Audio, options: object, *, cancel: CancelToken, emit: Callable[[Any], None]
-    ) -> Any:
-        """What the engine's ``method`` returns for ``audio`` and ``options``; what it emits is emitted here.
+    def infer(self, audio: Audio, options: O, cancel: CancelToken, emit: Emit) -> R:
+        """Returns the result of the engine and emits its events.
 
-        Raises what it raises, and ``OutOfMemory`` or ``InternalError`` where the process dies of it.
+        Raises what the engine raises, and ``OutOfMemory`` or ``InternalError`` if the child process dies.
         """
-        with self._turn:
+        with self._lock:
             if not self._child:
-                raise InternalError("an inference was asked of an engine that is not loaded")
-            with self._kept(), _descriptor_of(audio) as descriptor:
-                self._child.begin("infer", method, options, descriptor=descriptor)
-                return self._outcome(self._child, cancel, emit)
+                raise InternalError("an inference was requested from an engine that is not loaded")
+            with self._ending_on_failure(), _descriptor_of(audio) as descriptor:
+                self._child.send("infer", options, descriptor=descriptor)
+                result: R = self._outcome(self._child, cancel, emit)
+                return result
 
-    def _command(self, name: str) -> Any:
-        """Has a command done, in a new process where there is none."""
+    def _run(self, command: str) -> Any:
+        """Runs a command, in a new child process if there is none."""
         if self._child and not self._child.alive:
             self._end()
-        child = self._child = self._child or _Child(self._recipe)
-        with self._kept():
-            child.begin(name)
+        child = self._child = self._child or _ChildProcess(self._build, self._settings)
+        with self._ending_on_failure():
+            child.send(command)
             return self._outcome(child, CancelToken(), lambda _: None)
 
-    def _outcome(self, child: _Child, cancel: CancelToken, emit: Callable[[Any], None]) -> Any:
-        outcome = child.outcome(cancel, emit)
+    def _outcome(self, child: _ChildProcess, cancel: CancelToken, emit: Emit) -> Any:
+        outcome = child.receive(cancel, emit)
         self._gpu_memory = outcome.gpu_memory
         if outcome.error:
             raise outcome.error
         return outcome.value
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
-        """Ends the process where it died or what it says is not understood any more; refusals leave it as it is."""
+    def _ending_on_failure(self) -> Iterator[None]:
+        """Ends the child process if it has died or its answers are out of step. A ``CarecaError`` does not end it."""
         try:
             yield
         except CarecaError:
@@ -167,56 +163,58 @@ class EngineProcess(Engine):
             code = self._end()
             _log.error("the engine's process died", exit_code=code)
             if code == -signal.SIGKILL:
-                raise OutOfMemory("the model was killed while it worked, most likely for want of memory") from error
+                raise OutOfMemory(
+                    "the model was killed while it worked, most likely because of too little memory"
+                ) from error
             raise InternalError(f"the engine's process died with exit code {code}") from error
         except BaseException:
             self._end()
             raise
 
     def _end(self) -> int | None:
-        """Ends the process, if there is one, and returns its exit code."""
+        """Ends the child process, if there is one, and returns its exit code."""
         child, self._child = self._child, None
         self._loaded = False
         self._gpu_memory = GpuMemory()
         return child.end() if child else None
 
 
-class _Child:
-    """The parent's side of one process."""
+class _ChildProcess:
+    """The parent's side of one child process."""
 
-    def __init__(self, recipe: Recipe[Any]) -> None:
-        self._pipe, theirs = _processes.Pipe()
+    def __init__(self, build: _BuildEngine, settings: ServiceSettings) -> None:
+        self._pipe, child_pipe = _processes.Pipe()
         self._cancelled: Event = _processes.Event()
-        arguments = (theirs, self._cancelled, recipe)
+        arguments = (child_pipe, self._cancelled, build, settings)
         self._process: SpawnProcess = _processes.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
-        theirs.close()
+        child_pipe.close()
 
     @property
     def alive(self) -> bool:
         return self._process.is_alive()
 
-    def begin(self, name: str, *arguments: object, descriptor: int | None = None) -> None:
-        """Sends a command, with a file where it needs one."""
+    def send(self, command: str, options: object = None, *, descriptor: int | None = None) -> None:
+        """Sends a command, and a file if there is a ``descriptor``."""
         self._cancelled.clear()
-        self._pipe.send((name, arguments, get_contextvars()))
+        self._pipe.send((command, options, get_contextvars()))
         if descriptor is not None:
             reduction.send_handle(self._pipe, descriptor, self._process.pid)
 
-    def outcome(self, cancel: CancelToken, emit: Callable[[Any], None]) -> _Outcome:
-        """Emits what the process tells until the command has ended."""
+    def receive(self, cancel: CancelToken, emit: Emit) -> _Outcome:
+        """Emits the events of a command until it has ended. Returns its outcome."""
         while True:
             if cancel.cancelled:
                 self._cancelled.set()
             if self._pipe.poll(_POLL_SECONDS):
-                told = self._pipe.recv()
-                if isinstance(told, _Outcome):
-                    return told
-                emit(told)
+                message = self._pipe.recv()
+                if isinstance(message, _Outcome):
+                    return message
+                emit(message)
 
     def end(self) -> int | None:
-        """Ends the process, by force where it does not end by itself, and returns its exit code."""
-        self._pipe.close()  # an idle process ends when it reads this
+        """Ends the child process, by force if necessary, and returns its exit code."""
+        self._pipe.close()  # an idle child ends when it notices this
         self._process.join(_STOP_SECONDS)
         if self.alive:
             self._process.kill()
@@ -224,46 +222,46 @@ class _Child:
         return self._process.exitcode
 
 
-def _serve(pipe: Connection, cancelled: Event, recipe: Recipe[Any]) -> None:
-    """What the process does: commands, one after the other, until the parent closes the pipe or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
-    logs.configure(recipe.settings)
-    engine: Engine | None = None
+def _serve(pipe: Connection, cancelled: Event, build: _BuildEngine, settings: ServiceSettings) -> None:
+    """The child process: runs one command after the other until the parent closes the pipe or ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and then ends this process
+    logs.configure(settings.log_level, settings.log_format)
+    engine: Engine[Any, Any] | None = None
     with suppress(EOFError, ConnectionError):
         while True:
-            name, arguments, context = pipe.recv()
-            audio = _receive_audio(pipe) if name == "infer" else None
+            command, options, context = pipe.recv()
+            audio = _receive_audio(pipe) if command == "infer" else None
             with bound_contextvars(**context):
                 value, failure = None, None
                 try:
-                    engine = engine or recipe.build(recipe.settings)
-                    value = _do(engine, name, arguments, audio, (CancelToken(cancelled), pipe.send))
+                    engine = engine or build(settings)
+                    if audio is not None:
+                        value = engine.infer(audio, options, CancelToken(cancelled), pipe.send)
+                    else:
+                        value = _run(engine, command)
                 except Exception as error:  # noqa: BLE001 - every failure is an answer
-                    failure = _told(error)
+                    failure = _careca_error(error)
             del audio
             pipe.send(_Outcome(value, failure, engine.gpu_memory() if engine else GpuMemory()))
 
 
-def _do(engine: Engine, name: str, arguments: tuple[Any, ...], audio: Audio | None, tools: _Tools) -> Any:
-    """Does one command."""
-    match name:
+def _run(engine: Engine[Any, Any], command: str) -> Any:
+    """Runs a command without audio."""
+    match command:
         case "describe":
             return engine.model, engine.device
         case "load":
             engine.load()
-            return settle()
+            return freeze_objects()
         case "clean_up":
             gc.collect()
             engine.release_gpu_cache()
             return trim_heap()
-        case "infer":
-            method, options = arguments
-            return getattr(engine, method)(audio, options, *tools)
-    raise ValueError(f"there is no command {name!r}")
+    raise ValueError(f"there is no command {command!r}")
 
 
-def _told(error: Exception) -> CarecaError:
-    """``error`` as it is told to the parent. One that nobody expected is logged here, where its traceback is."""
+def _careca_error(error: Exception) -> CarecaError:
+    """Returns the error for the parent. An unexpected error is logged here, because only here is its traceback."""
     if isinstance(error, CarecaError):
         return error.with_traceback(None)
     _log.error("the engine failed unexpectedly", exc_info=error)
@@ -279,7 +277,7 @@ def _receive_audio(pipe: Connection) -> Audio:
 
 @contextmanager
 def _descriptor_of(audio: Audio) -> Iterator[int]:
-    """A descriptor of a file that holds ``audio``: its own, or a new one in memory."""
+    """Returns a descriptor of a file with ``audio``: its own, or a new one in memory."""
     if audio.descriptor is not None:
         yield audio.descriptor
         return

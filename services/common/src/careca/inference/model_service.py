@@ -1,4 +1,4 @@
-"""Puts a model service together: one engine behind its cache, its worker and its memory keeper."""
+"""Creates a model service: one engine with its cache, its worker and its memory cleaner."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from careca.cache.redis_cache import create_cache
-from careca.inference.audio import Audio
-from careca.inference.cached_stage import CachedStage, Emit
-from careca.inference.engine import CancelToken, Engine
+from careca.inference.cached_stage import CachedStage
+from careca.inference.engine import Engine
+from careca.inference.metrics import ModelServiceMetrics
 from careca.inference.worker import Worker
-from careca.launch import Wiring
-from careca.resources.memory import MemoryKeeper
+from careca.resources.memory import MemoryCleaner
+from careca.rpc.server import Service
 from careca.settings import ModelServiceSettings
-from careca.telemetry.metrics import ModelServiceMetrics
 from careca.types import Stage
 
 if TYPE_CHECKING:
@@ -27,28 +26,26 @@ R = TypeVar("R")
 M = TypeVar("M", bound=Message)
 
 
-def wire_model_service(
+def create_model_service(
     *,
     name: str,
     stage: Stage,
     schema: int,
-    engine: Engine,
-    infer: Callable[[Audio, O, CancelToken, Emit], R],
+    engine: Engine[O, R],
     encode: Callable[[R], M],
     message_type: type[M],
     settings: ModelServiceSettings,
     add_service: Callable[[CachedStage[O, R, M], grpc.aio.Server], str],
-) -> Wiring:
-    """The service that ``settings`` ask for. To be called in the event loop that it will run in.
+) -> Service:
+    """Returns the service for ``settings``. Call it in the event loop of the service.
 
     Args:
-        name: the service's name, which is the namespace of its cache.
-        stage: what it does.
+        name: the name of the service, and the namespace of its cache.
+        stage: the stage that it runs.
         schema: version of the layout of cached results.
         engine: the model.
-        infer: the engine's method of inference.
-        encode: the message of a result.
-        message_type: that message's class.
+        encode: converts a result to its message.
+        message_type: the class of that message.
         settings: limits, cache and device.
         add_service: adds the servicer of the stage to the server and returns the full name of the gRPC service.
     """
@@ -69,12 +66,11 @@ def wire_model_service(
         stage=stage,
         schema=schema,
         engine=engine,
-        infer=infer,
         encode=encode,
         message_type=message_type,
         cache=cache,
         worker=worker,
-        memory=MemoryKeeper(engine, metrics),
+        memory=MemoryCleaner(engine, metrics),
         metrics=metrics,
         settings=settings,
     )
@@ -82,4 +78,4 @@ def wire_model_service(
     def add_services(server: grpc.aio.Server) -> Sequence[str]:
         return (add_service(cached_stage, server),)
 
-    return Wiring(add_services, metrics, warm_up=cached_stage.start, close=cached_stage.close)
+    return Service(add_services, metrics, warm_up=cached_stage.start, close=cached_stage.close)

@@ -1,4 +1,4 @@
-"""What is known of one task of a model service, and the one line that is logged when it ends."""
+"""The log line of one task of a model service."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _log = get_logger(__name__)
 
 
 class TaskLog:
-    """Logs one line when it is left, however the task ended."""
+    """A context that logs one line when it ends, for success, failure and cancellation."""
 
     def __init__(self, stage: Stage, audio: Digest) -> None:
         self._stage = stage
         self._audio = audio
         self._started = time.monotonic()
         self.cache = CacheOutcome.MISS
-        """What the cache had for the task."""
+        """How the cache answered."""
         self.succeeded = False
-        """Whether there is a result; what happens to the caller afterwards does not change that."""
+        """Whether there is a result, even if the caller disconnects afterwards."""
         self.memory: MemoryRelease | None = None
-        """Memory before and after the cleanup, where something was computed."""
+        """Memory before and after the cleanup; ``None`` if nothing was computed."""
 
     @property
     def seconds(self) -> float:
-        """Seconds since the task began."""
+        """Seconds since the start of the task."""
         return time.monotonic() - self._started
 
     def __enter__(self) -> TaskLog:

@@ -1,7 +1,7 @@
-"""Runs blocking inference in threads, off the event loop: bounded in number and in waiting, cancelled cooperatively.
+"""Runs blocking inference in threads, with a bounded number of running and waiting tasks and cooperative cancellation.
 
-A place is taken with ``admit`` before a caller is asked for anything, a slot is taken only to compute. A slot is free
-again when its thread has ended and not when its caller has gone, since a thread cannot be stopped from outside.
+``admit`` reserves a place for a task before its audio is requested. A slot is needed only to compute. A slot is free
+again when its thread has ended, not when its caller has gone, because a thread cannot be stopped from outside.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _MEAN_DECAY = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[R]):
-    """The last thing that ``Worker.stream`` yields: what the work returned."""
+    """The last item of ``Worker.stream``: the result of the work."""
 
     result: R
 
 
 class Worker:
-    """The threads of one model service. All methods are called from the event loop."""
+    """The threads of one model service. Call all methods from the event loop."""
 
     def __init__(self, *, slots: int = 1, max_waiting: int = 8) -> None:
         self._slots = slots
@@ -58,12 +58,12 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Tasks admitted that do not compute: they send audio or wait for a slot."""
+        """Admitted tasks that do not compute: they receive audio or wait for a slot."""
         return max(0, self._admitted - self._in_flight)
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Holds a place for one task. Raises ``Overloaded`` where all slots and waiting places are taken."""
+        """Reserves a place for one task. Raises ``Overloaded`` if all slots and waiting places are taken."""
         if self._admitted >= self._places:
             raise Overloaded(
                 f"{self._in_flight} tasks are computing and {self.waiting} are waiting: try again later",
@@ -76,11 +76,11 @@ class Worker:
             self._admitted -= 1
 
     async def stream(self, work: Callable[[CancelToken, Callable[[E], None]], R]) -> AsyncGenerator[E | Done[R], None]:
-        """Waits for a slot, runs ``work`` in a thread and yields what it emits, then ``Done`` with what it returns.
+        """Waits for a slot, runs ``work`` in a thread and yields what it emits, then ``Done`` with its result.
 
-        ``work`` may call its second argument from its thread at any time. Of progress that the consumer has not taken
-        yet only the latest is kept. Closing the generator or cancelling its consumer cancels the token, then waits
-        until the thread has ended. Raises what ``work`` raises.
+        ``work`` may call its second argument from its thread at any time. If the consumer is slow, only the latest
+        progress is kept. Closing the generator or cancelling its consumer cancels the token and then waits until the
+        thread has ended. Raises what ``work`` raises.
         """
         cancel = CancelToken()
         events = _Events[E](asyncio.get_running_loop())
@@ -100,7 +100,7 @@ class Worker:
             try:
                 await _until_done(thread)
             finally:
-                _log_if_lost(thread)
+                _log_unseen_failure(thread)
             raise
 
     async def run(self, function: Callable[[], R]) -> R:
@@ -111,7 +111,7 @@ class Worker:
         return thread.result()
 
     async def exclusive(self, function: Callable[[], R]) -> R:
-        """Waits until no slot is in use and runs ``function`` while nothing else runs; later work waits for it."""
+        """Waits until no slot is in use and runs ``function`` alone; later work waits for it."""
         async with self._taking_all_slots:
             taken = 0
             try:
@@ -128,11 +128,11 @@ class Worker:
         await self.exclusive(lambda: None)
 
     def close(self) -> None:
-        """Lets the threads go once they have ended. Nothing may be run afterwards."""
+        """Shuts the threads down when they have ended. Nothing may be run afterwards."""
         self._threads.shutdown(wait=False)
 
     def _start(self, function: Callable[[], R]) -> asyncio.Future[R]:
-        """Runs ``function`` in a thread, with the caller's context variables, in a slot that is already taken."""
+        """Runs ``function`` in a thread with the caller's context variables. The slot must be taken already."""
         context = contextvars.copy_context()
         started = time.monotonic()
         self._in_flight += 1
@@ -151,7 +151,7 @@ class Worker:
 
 
 class _Events(Generic[E]):
-    """What a thread emitted and the event loop has not taken yet."""
+    """Events that a thread has emitted and the event loop has not taken yet."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -160,7 +160,7 @@ class _Events(Generic[E]):
         self._pending: list[E] = []
 
     def emit(self, event: E) -> None:
-        """Adds ``event``. Called from the thread."""
+        """Adds ``event``. Call it from the thread."""
         with self._lock:
             if isinstance(event, Progress):
                 self._pending = [other for other in self._pending if not isinstance(other, Progress)]
@@ -177,21 +177,21 @@ class _Events(Generic[E]):
         self._ready.clear()
 
     def take(self) -> list[E]:
-        """Everything emitted since the last call, in order."""
+        """Returns all events since the last call, in order."""
         with self._lock:
             events, self._pending = self._pending, []
         return events
 
 
-def _log_if_lost(thread: asyncio.Future[R]) -> None:
-    """Leaves a trace of a failure that nobody hears of, since the consumer went away before it."""
+def _log_unseen_failure(thread: asyncio.Future[R]) -> None:
+    """Logs a failure that the consumer does not see, because it went away before."""
     error = thread.exception()
     if error is not None and not isinstance(error, Cancelled):
         _log.warning("the work failed after its caller had gone", exc_info=error)
 
 
 async def _until_done(thread: asyncio.Future[R]) -> None:
-    """Waits for ``thread`` however often the waiting task is cancelled meanwhile, and is cancelled then."""
+    """Waits until ``thread`` has ended, even if the waiting task is cancelled; raises the cancellation afterwards."""
     cancelled: asyncio.CancelledError | None = None
     while not thread.done():
         try:

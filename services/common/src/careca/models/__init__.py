@@ -1,7 +1,7 @@
-"""Weights of models: which there are, where they come from, and whether the ones on disk are the right ones.
+"""The weights of models: the catalogue, the download, and the check of the files on disk.
 
-``models.toml`` names every file with its SHA-256. Weights are fetched by ``careca models pull`` and never while a
-request is served; a service checks them before it loads them.
+``models.toml`` lists every file with its SHA-256. ``careca models pull`` fetches weights; a service never fetches them
+while it serves, and checks them before it loads them.
 """
 
 from careca.models.catalogue import Model, ModelFile, load_catalogue

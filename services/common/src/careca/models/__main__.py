@@ -1,4 +1,4 @@
-"""``python -m careca.models list|pull|verify [NAME...]``: models without the client, as in a service's image."""
+"""``python -m careca.models list|pull|verify [NAME...]``: manages models without the client, as in images."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from careca.settings import ModelStoreSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Answers 0 where all went well, 1 where a model is missing, wrong or cannot be had."""
+    """Runs one command. Returns 0 for success, 1 if a model is missing, wrong or cannot be fetched."""
     options = _parse(arguments)
     store = ModelStore(options.root or ModelStoreSettings().models_dir)
     try:
         {"list": _list, "pull": _pull, "verify": _verify}[options.command](store, options.names)
     except CarecaError as error:
-        return _complain(error.message)
+        return _fail(error.message)
     except OSError as error:
-        return _complain(f"The folder of the models cannot be used: {error}")
+        return _fail(f"The folder of the models cannot be used: {error}")
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m careca.models", description="The models that Careca uses.")
-    parser.add_argument("command", choices=("list", "pull", "verify"), help="what to do")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="models; by default those that Careca uses by default")
-    parser.add_argument("--root", type=Path, help="folder of the models; by default what CARECA_MODELS_DIR says")
+    parser = argparse.ArgumentParser(prog="python -m careca.models", description="Manages the models of Careca.")
+    parser.add_argument("command", choices=("list", "pull", "verify"), help="the command")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models; by default Careca's default models")
+    parser.add_argument("--root", type=Path, help="folder of the models; by default the value of CARECA_MODELS_DIR")
     return parser.parse_args(arguments)
 
 
@@ -38,36 +38,36 @@ def _list(store: ModelStore, names: Sequence[str]) -> None:
     for status in store.list():
         model = status.model
         if not names or model.name in names:
-            there = "there" if status.present else "not there"
+            state = "present" if status.present else "missing"
             size = f"{model.size_bytes / 1e6:.0f} MB"
-            _say(f"{model.name:<18} {there:<10} {size:>7}  {model.licence:<11} {model.description}")
+            _print(f"{model.name:<18} {state:<10} {size:>7}  {model.licence:<11} {model.description}")
 
 
 def _pull(store: ModelStore, names: Sequence[str]) -> None:
-    said = ""
+    last_line = ""
 
     def report(progress: PullProgress) -> None:
-        nonlocal said
+        nonlocal last_line
         percent = progress.done_bytes * 10 // progress.total_bytes * 10 if progress.total_bytes else None
         line = f"{progress.model}: {progress.step}" + (f" {percent} %" if percent is not None else "")
-        if line != said:
-            _say(line)
-            said = line
+        if line != last_line:
+            _print(line)
+            last_line = line
 
     store.pull(*names, on_progress=report)
 
 
 def _verify(store: ModelStore, names: Sequence[str]) -> None:
     for name in names or [name for name, model in store.catalogue.items() if model.default]:
-        _say(f"{name}: {store.verify(name)} is right")
+        _print(f"{name}: {store.verify(name)} is verified")
 
 
-def _complain(message: str) -> int:
+def _fail(message: str) -> int:
     sys.stderr.write(message + "\n")
     return 1
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The models that Careca knows, read from ``models.toml``: their files with digests, and where to get them."""
+"""The catalogue of known models, read from ``models.toml``: their files with digests, and their sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 SHORT_DIGEST = 12
-"""Hexadecimal digits of a SHA-256 that stand for weights in ids: enough to tell them apart, short enough to read."""
+"""How many hexadecimal digits of a SHA-256 are used in ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class WheelMember:
-    """A file inside a package of the Python package index: the pinned package, its size, and the path in its wheel."""
+    """A file in a package of the Python package index: the pinned package, its size, and the path in its wheel."""
 
     requirement: str
     wheel_bytes: int
@@ -32,14 +32,14 @@ class WheelMember:
 
 @dataclass(frozen=True, slots=True)
 class WheelSource:
-    """Packages of the Python package index that carry the files. Each file is its parts joined in order."""
+    """Packages of the Python package index with the files. Each file consists of its parts in order."""
 
     parts: Mapping[str, tuple[WheelMember, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """A repository of the Hugging Face hub at a full commit id. A gated one wants an account and a token."""
+    """A repository of the Hugging Face hub at a full commit id. A gated one needs an account and a token."""
 
     repository: str
     revision: str
@@ -48,7 +48,7 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A known model. ``weights`` is the file whose digest stands for the model."""
+    """A known model. The digest of the file ``weights`` identifies the model."""
 
     name: str
     kind: str
@@ -61,18 +61,18 @@ class Model:
 
     @property
     def id(self) -> str:
-        """Name and short digest of the weights, such as ``whisper-base@905e5bf8336b``."""
+        """The name and the short digest of the weights, such as ``whisper-base@905e5bf8336b``."""
         sha256 = next(file.sha256 for file in self.files if file.name == self.weights)
         return f"{self.name}@{sha256[:SHORT_DIGEST]}"
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all its files."""
+        """Total size of its files in bytes."""
         return sum(file.size_bytes for file in self.files)
 
 
 def load_catalogue(text: str | None = None) -> Mapping[str, Model]:
-    """All known models by name, from ``text`` in the form of ``models.toml``, by default that file itself."""
+    """Returns all known models by name, from ``text`` in the format of ``models.toml``, by default from that file."""
     if text is None:
         text = resources.files("careca.models").joinpath("models.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)

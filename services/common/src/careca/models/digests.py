@@ -1,4 +1,4 @@
-"""Digests of files, and the check of a folder against those that its files must have."""
+"""Digests of files, and the check of a folder against expected digests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from careca.models.catalogue import ModelFile
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Returns the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fault_of(folder: Path, files: Iterable[ModelFile]) -> str | None:
-    """What is wrong with the files in this folder, in words, or ``None`` where all are as they must be."""
+def find_fault(folder: Path, files: Iterable[ModelFile]) -> str | None:
+    """Returns a description of the first wrong file in the folder, or ``None`` if all files are right."""
     for file in files:
         path = folder / file.name
         if not path.is_file():

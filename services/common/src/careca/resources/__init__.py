@@ -1,1 +1,1 @@
-"""Memory and processors of this process: measured, limited and given back."""
+"""Memory and processors of this process: measured, limited and released. Nothing here knows what they are used for."""

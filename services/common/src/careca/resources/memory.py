@@ -1,4 +1,4 @@
-"""Memory of this process and its children: measured, given back after each task, and thoroughly on demand."""
+"""Memory of this process and its children: measured, and released after each task or on demand."""
 
 from __future__ import annotations
 
@@ -11,95 +11,111 @@ import threading
 from typing import Literal, Protocol
 
 import psutil
+import structlog
 
-from careca.inference.engine import Engine
-from careca.telemetry.logs import get_logger
 from careca.types import GpuMemory, MemoryRelease, MemoryUsage
 
 MemoryKind = Literal["ram", "gpu"]
 CleanupLevel = Literal["task", "release"]
 
-_log = get_logger(__name__)
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+
+class ModelMemory(Protocol):
+    """A model that can be unloaded. Its methods block."""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory."""
+
+    def unload(self) -> None:
+        """Drops the weights; does nothing if there are none. Never called while an inference runs."""
+
+    def gpu_memory(self) -> GpuMemory:
+        """The GPU memory in use now."""
+
+    def release_gpu_cache(self) -> None:
+        """Releases memory that no live data uses: caches on a GPU, and buffers of a runtime on the CPU."""
 
 
 class MemoryObserver(Protocol):
-    """Told what cleanups gave back, for metrics. Its method is quick, never raises, and is called from any thread."""
+    """Receives what cleanups released, for metrics. Its methods are quick, never raise, and may run in any thread."""
 
     def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
-        """Counts bytes given back, never negative."""
+        """Counts released bytes, never negative."""
 
     def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
-        """Takes what was held before and after a cleanup."""
+        """Receives the memory before and after a cleanup."""
 
 
-def measure(engine: Engine | None = None, *, thorough: bool = True) -> MemoryUsage:
-    """What this process and its children hold now, with the GPU memory of its engine.
+def measure_memory(model: ModelMemory | None = None, *, thorough: bool = True) -> MemoryUsage:
+    """Returns the memory of this process and its children, and the GPU memory of the model.
 
-    Blocks for some milliseconds, more the more memory there is: for USS the system looks at each page. Without
-    ``thorough`` that is left out and the time does not depend on the memory.
+    Blocks for some milliseconds, and longer with more memory, because the system visits each page to compute the USS.
+    Without ``thorough``, the USS is 0 and the time does not depend on the amount of memory.
     """
     own = psutil.Process()
     rss = uss = 0
     for process in (own, *own.children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended in the meantime
             held = process.memory_full_info() if thorough else process.memory_info()
             rss += held.rss
             uss += getattr(held, "uss", 0)
-    gpu = engine.gpu_memory() if engine else GpuMemory()
+    gpu = model.gpu_memory() if model else GpuMemory()
     return MemoryUsage(rss, uss, gpu_allocated_bytes=gpu.allocated_bytes, gpu_reserved_bytes=gpu.reserved_bytes)
 
 
-def settle() -> None:
-    """Takes everything that is there now for what stays, so that collecting garbage after each task passes it over.
+def freeze_objects() -> None:
+    """Excludes all current objects from the garbage collections after each task.
 
-    To be called once a process is ready to work: by then it has some hundred thousand objects of modules and models,
-    and looking through them takes longer than all the rest of a cleanup. Releasing memory looks through them again.
+    Call it when a process is ready to work. By then modules and models have created some hundred thousand objects that
+    stay, and scanning them takes longer than the rest of a cleanup. A release of the memory scans them again.
     """
     gc.collect()
     gc.freeze()
 
 
-class MemoryKeeper:
-    """Gives memory back to the system and to the GPU. Its methods block and may be called from any thread."""
+class MemoryCleaner:
+    """Returns memory to the system and to the GPU. Its methods block and may be called from any thread."""
 
-    def __init__(self, engine: Engine | None = None, observer: MemoryObserver | None = None) -> None:
-        self._engine = engine
+    def __init__(self, model: ModelMemory | None = None, observer: MemoryObserver | None = None) -> None:
+        self._model = model
         self._observer = observer
-        # Two cleanups at once would each count what the other gave back.
-        self._turn = threading.Lock()
+        # Two cleanups at the same time would each count what the other one released.
+        self._lock = threading.Lock()
 
     def clean_up(self, **context: object) -> MemoryRelease:
-        """Gives back what a finished task left behind; the models stay. ``context`` goes to the log line."""
-        return self._give_back("task", context)
+        """Releases what a finished task left behind; the model stays loaded. ``context`` is added to the log line."""
+        return self._clean("task", context)
 
     def release(self, **context: object) -> MemoryRelease:
-        """Gives back as much as possible: unloads the models too. Only while no inference runs."""
-        return self._give_back("release", context)
+        """Releases as much as possible and unloads the model. Call it only while no inference runs."""
+        return self._clean("release", context)
 
-    def _give_back(self, level: CleanupLevel, context: dict[str, object]) -> MemoryRelease:
-        with self._turn:
-            thorough = level == "release"  # after a task it has to be quick: the next one waits
-            before = measure(self._engine, thorough=thorough)
-            unloaded = self._empty(thorough=thorough)
-            after = measure(self._engine, thorough=thorough)
+    def _clean(self, level: CleanupLevel, context: dict[str, object]) -> MemoryRelease:
+        with self._lock:
+            thorough = level == "release"  # after a task it must be quick, because the next task waits
+            before = measure_memory(self._model, thorough=thorough)
+            unloaded = self._free(thorough=thorough)
+            after = measure_memory(self._model, thorough=thorough)
             release = MemoryRelease(before=before, after=after, models_unloaded=unloaded)
         self._report(level, release, context)
         return release
 
-    def _empty(self, *, thorough: bool) -> bool:
-        """Drops, collects and trims, in the order in which each step frees something for the next.
+    def _free(self, *, thorough: bool) -> bool:
+        """Drops, collects and trims, in the order in which each step frees something for the next one.
 
-        Says whether models were unloaded, as they are where it is ``thorough``.
+        With ``thorough`` it unloads the model. Returns whether it did.
         """
-        unload = thorough and self._engine is not None and self._engine.loaded
-        if unload and self._engine:
-            self._engine.unload()
+        unload = thorough and self._model is not None and self._model.loaded
+        if unload and self._model:
+            self._model.unload()
         if thorough:
             _collect_all()
         else:
             gc.collect()
-        if self._engine:
-            self._engine.release_gpu_cache()
+        if self._model:
+            self._model.release_gpu_cache()
         trim_heap()
         return unload
 
@@ -109,7 +125,7 @@ class MemoryKeeper:
             self._observer.memory_released("ram", level, max(0, before.rss_bytes - after.rss_bytes))
             self._observer.memory_released("gpu", level, max(0, before.gpu_reserved_bytes - after.gpu_reserved_bytes))
             self._observer.memory_cleaned(level, release)
-        # A task's own log line carries these figures too.
+        # The log line of a task has these values too.
         _log.log(
             logging.DEBUG if level == "task" else logging.INFO,
             "memory given back",
@@ -124,11 +140,11 @@ class MemoryKeeper:
 
 
 def _collect_all() -> None:
-    """Collects garbage among what ``settle`` set aside too, such as models that were unloaded since."""
-    settled = gc.get_freeze_count() > 0
+    """Collects garbage among frozen objects too, such as models that have been unloaded."""
+    frozen = gc.get_freeze_count() > 0
     gc.unfreeze()
     gc.collect()
-    if settled:
+    if frozen:
         gc.freeze()
 
 
@@ -137,14 +153,14 @@ def _megabytes(size_bytes: int) -> float:
 
 
 def trim_heap() -> None:
-    """Gives the free pages of all of glibc's arenas back: collecting garbage alone leaves them with the process."""
+    """Returns the free pages of all of glibc's arenas to the system; garbage collection alone does not do that."""
     if trim := _malloc_trim():
         trim(0)
 
 
 @functools.cache
 def _malloc_trim() -> ctypes._NamedFuncPointer | None:
-    """The ``malloc_trim`` of glibc, or ``None`` with one line in the log where the C library is another one."""
+    """Returns glibc's ``malloc_trim``, or ``None``, with a warning in the log, if the C library is not glibc."""
     try:
         trim: ctypes._NamedFuncPointer = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):

@@ -1,4 +1,4 @@
-"""How much memory this process and its children may hold."""
+"""The memory limit of this process and its children."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import psutil
 
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where the kernel tells a container its limit: its control group, of version 2 or 1."""
+"""Files with the memory limit of a container's control group: version 2, version 1."""
 
 
 def memory_limit(files: Iterable[Path] = CONTAINER_LIMITS) -> int:
-    """Bytes of the container's limit, or of the machine's memory where that is less or there is no limit."""
-    limits = [int(text) for text in map(_text, files) if text.isdecimal()]  # it is "max" where there is none
+    """Returns the limit of the container in bytes, or the memory of the machine if that is less."""
+    limits = [int(text) for text in map(_text, files) if text.isdecimal()]  # "max" means no limit
     return min([*limits, int(psutil.virtual_memory().total)])
 
 

@@ -1,4 +1,4 @@
-"""The processors that this process may use, and how its threads share them with others."""
+"""The processors that this process may use, and how its threads share them with other processes."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import os
 from pathlib import Path
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-"""Where the kernel says which share of the processors a container may use (control groups, version 2)."""
+"""File with the CPU limit of a container's control group, version 2."""
 
 
 def usable_processors(cpu_max: Path = CPU_MAX) -> int:
-    """Processors that this process may use, at least 1: those it may run on, or fewer where a container has a share.
+    """Returns how many processors this process may use, at least 1: its CPU affinity, or a lower container limit.
 
-    A container on a large machine sees all processors. With a thread for each of them it would use its share up in an
-    instant and then stand still until the next one.
+    A container on a large machine sees all processors. With one thread for each of them it would use up its share at
+    once and then be throttled.
     """
     share = _share(cpu_max)
     allowed = len(os.sched_getaffinity(0))
     return allowed if share is None else max(1, min(allowed, math.ceil(share)))
 
 
-def wait_without_spinning() -> None:
-    """Lets OpenMP threads that wait for each other sleep, not spin. To be called before a model library loads.
+def disable_openmp_spinning() -> None:
+    """Makes waiting OpenMP threads sleep instead of spin. Call it before a model library loads.
 
-    Spinning gains little where a process has its processors to itself, and takes them away from the others where it has
-    not: two models on the same few processors then run many times slower. ``OMP_WAIT_POLICY`` in the environment, where
-    it is set, is left as it is.
+    Spinning gains little for a process that has its processors to itself. If processes share processors, spinning takes
+    time from the others: two models on the same processors then run many times slower. A value of ``OMP_WAIT_POLICY``
+    in the environment is kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _share(cpu_max: Path) -> float | None:
-    """Processors' worth of time in the file, or ``None`` where there is no limit."""
+    """Returns the limit in the file as a number of processors, ``None`` if there is no limit."""
     try:
         quota, period = cpu_max.read_text().split()
     except (OSError, ValueError):  # another kernel, or no container: no limit

@@ -1,4 +1,4 @@
-"""A channel that decides with each call which channel makes it, as stubs keep the one that they were made with."""
+"""A channel that selects another channel for each call. Stubs keep the channel that they were created with."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ import grpc
 import grpc.aio
 
 Make = Callable[[grpc.aio.Channel], Any]
-"""Makes the call on a channel."""
+"""Starts the call on a channel."""
 
 
 class DeferredChannel(grpc.aio.Channel):
-    """Makes each call on the channel that is ``chosen`` then."""
+    """Makes each call on the channel that ``chosen`` returns at that time."""
 
     @abstractmethod
     def chosen(self) -> grpc.aio.Channel:
-        """The channel that the next call would be made on."""
+        """Returns the channel for the next call."""
 
     def begin(self, make: Make) -> Any:
-        """Makes a call."""
+        """Starts a call."""
         return make(self.chosen())
 
     def unary_unary(self, *method: Any, **options: Any) -> Any:
-        """As of a channel."""
-        return self._later("unary_unary", *method, **options)
+        """See ``grpc.aio.Channel``."""
+        return self._deferred("unary_unary", *method, **options)
 
     def unary_stream(self, *method: Any, **options: Any) -> Any:
-        """As of a channel."""
-        return self._later("unary_stream", *method, **options)
+        """See ``grpc.aio.Channel``."""
+        return self._deferred("unary_stream", *method, **options)
 
     def stream_unary(self, *method: Any, **options: Any) -> Any:
-        """As of a channel."""
-        return self._later("stream_unary", *method, **options)
+        """See ``grpc.aio.Channel``."""
+        return self._deferred("stream_unary", *method, **options)
 
     def stream_stream(self, *method: Any, **options: Any) -> Any:
-        """As of a channel."""
-        return self._later("stream_stream", *method, **options)
+        """See ``grpc.aio.Channel``."""
+        return self._deferred("stream_stream", *method, **options)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """That of the chosen channel."""
+        """Returns the state of the chosen channel."""
         return self.chosen().get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """As ``get_state``."""
+        """See ``grpc.aio.Channel``, for the chosen channel."""
         await self.chosen().wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
-        """As ``get_state``."""
+        """See ``grpc.aio.Channel``, for the chosen channel."""
         await self.chosen().channel_ready()
 
     async def __aenter__(self) -> Self:
@@ -58,7 +58,7 @@ class DeferredChannel(grpc.aio.Channel):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _later(self, shape: str, *method: Any, **options: Any) -> Callable[..., Any]:
+    def _deferred(self, shape: str, *method: Any, **options: Any) -> Callable[..., Any]:
         def call(*request: Any, **call_options: Any) -> Any:
             return self.begin(lambda channel: getattr(channel, shape)(*method, **options)(*request, **call_options))
 

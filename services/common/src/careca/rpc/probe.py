@@ -1,6 +1,6 @@
-"""``python -m careca.rpc.probe [--service NAME] HOST:PORT`` asks a service once for its health, as images do.
+"""``python -m careca.rpc.probe [--service NAME] HOST:PORT`` checks a service once, for health checks of images.
 
-Exit code 0 where it says SERVING, 1 where it says anything else, knows no such name or does not answer in time.
+Exit code 0 if the answer is SERVING; 1 for any other answer, for an unknown name, and if there is no answer in time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Asks, says the answer in a word, on stderr where it is not SERVING, and returns the exit code."""
+    """Checks, prints the answer (on stderr unless it is SERVING), and returns the exit code."""
     options = _parse(arguments)
     serving, answer = check(_channel(options), options.service, timeout_seconds=options.timeout)
     (sys.stdout if serving else sys.stderr).write(answer + "\n")
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check(channel: grpc.Channel, service: str, *, timeout_seconds: float) -> tuple[bool, str]:
-    """Whether ``service``, a name of health such as readiness, is served there, and what was answered. Closes it."""
+    """Returns whether the health ``service``, such as readiness, is serving, and the answer. Closes the channel."""
     with channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
@@ -37,7 +37,7 @@ def check(channel: grpc.Channel, service: str, *, timeout_seconds: float) -> tup
 
 
 def _channel(options: argparse.Namespace) -> grpc.Channel:
-    # A proxy meant for the web would answer in the service's place.
+    # A proxy for the web would answer in place of the service.
     settings: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
     if not options.tls_ca_file:
         return grpc.insecure_channel(options.target, options=settings)
@@ -48,12 +48,18 @@ def _channel(options: argparse.Namespace) -> grpc.Channel:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m careca.rpc.probe", description="Asks a service once how it is.")
-    parser.add_argument("target", metavar="HOST:PORT", help="where the service is")
+    parser = argparse.ArgumentParser(
+        prog="python -m careca.rpc.probe", description="Checks the health of a service once."
+    )
+    parser.add_argument("target", metavar="HOST:PORT", help="address of the service")
     parser.add_argument("--service", default="readiness", help="readiness (the default) or liveness")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="how long to wait; 5 by default")
-    parser.add_argument("--tls-ca-file", type=Path, metavar="FILE", help="PEM of the authority; without it, no TLS")
-    parser.add_argument("--tls-server-name", metavar="NAME", help="name in the certificate, where HOST is another")
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="SECONDS", help="how long to wait for the answer; 5 by default"
+    )
+    parser.add_argument(
+        "--tls-ca-file", type=Path, metavar="FILE", help="PEM file of the certificate authority; without it, no TLS"
+    )
+    parser.add_argument("--tls-server-name", metavar="NAME", help="name in the certificate if it differs from HOST")
     return parser.parse_args(arguments)
 
 

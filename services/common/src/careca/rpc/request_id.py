@@ -1,4 +1,4 @@
-"""The id that a request keeps on its way through all services: in metadata, as ``x-request-id``, and in log lines."""
+"""The request id: it stays the same in all services, as metadata ``x-request-id`` and in log lines."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 
 def new() -> str:
-    """An id of our own: a random UUID."""
+    """Returns a new id: a random UUID."""
     return str(uuid.uuid4())
 
 
 def is_accepted(text: str) -> bool:
-    """Whether ``text`` can be a request's id: 1 to 128 printable ASCII characters without spaces."""
+    """Whether ``text`` can be a request id: 1 to 128 printable ASCII characters without spaces."""
     return _ACCEPTED.fullmatch(text) is not None
 
 
 def accepted(metadata: Metadata | None) -> str:
-    """The caller's id, or a new one where there is none or it is not 1 to 128 printable ASCII characters."""
+    """Returns the caller's id from ``metadata``, or a new id if there is none or it is not accepted."""
     for key, value in metadata or ():
         if key == KEY and isinstance(value, str) and is_accepted(value):
             return value
@@ -36,11 +36,11 @@ def accepted(metadata: Metadata | None) -> str:
 
 
 def current() -> str | None:
-    """The id of the request that is being served, ``None`` outside of one."""
+    """Returns the id of the request that is being served, ``None`` outside of a request."""
     request_id = get_contextvars().get(_CONTEXT)
     return request_id if isinstance(request_id, str) else None
 
 
 def outgoing(request_id: str | None = None) -> tuple[tuple[str, str], ...]:
-    """Metadata for a call to another service: this id, else the current one, else a new one."""
+    """Returns metadata for a call to another service, with this id, else the current one, else a new one."""
     return ((KEY, request_id or current() or new()),)

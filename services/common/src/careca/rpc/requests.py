@@ -1,7 +1,8 @@
-"""What callers send, as servicers get it: one message, or messages as they come, each of them one that could be read.
+"""Request messages as servicers get them: decoded, one or a stream.
 
-gRPC parses messages where no interceptor sees it, and calls it a fault of the server when that fails. And a call that
-is to carry one message and carries none stays open for as long as its caller likes: so all calls are taken as streams.
+gRPC decodes messages outside of any interceptor and reports a failure as a fault of the server. And a unary call whose
+caller sends no message stays open for as long as the caller wants. So the server takes all calls as streams, and
+decodes messages here.
 """
 
 from __future__ import annotations
@@ -20,48 +21,50 @@ Deserializer = Callable[[bytes], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Undecodable:
-    """Stands for bytes that are no message; says why."""
+class DecodeFailure:
+    """Takes the place of a message that could not be decoded."""
 
-    why: str
+    error: str
 
 
-def tolerant(deserialize: Deserializer | None) -> Deserializer | None:
-    """As ``deserialize``, which raises ``DecodeError``, but gives ``Undecodable`` where it does."""
-    if deserialize is None:  # bytes are wanted as they are
+def catching_decode_errors(deserialize: Deserializer | None) -> Deserializer | None:
+    """Returns ``deserialize``, changed to return a ``DecodeFailure`` when it would raise ``DecodeError``."""
+    if deserialize is None:  # the method takes plain bytes
         return None
 
     def attempt(data: bytes) -> Any:
         try:
             return deserialize(data)
         except DecodeError as error:
-            return Undecodable(str(error))
+            return DecodeFailure(str(error))
 
     return attempt
 
 
-class Readable(AsyncIterator[Any]):
-    """``messages``. Raises ``InvalidRequest`` where one cannot be read."""
+class DecodedMessages(AsyncIterator[Any]):
+    """Iterates over ``messages``. Raises ``InvalidRequest`` at one that could not be decoded."""
 
     def __init__(self, messages: AsyncIterator[Any]) -> None:
         self._messages = messages
 
     async def __anext__(self) -> Any:
         message = await anext(self._messages)
-        if isinstance(message, Undecodable):
-            raise InvalidRequest(f"a message that was sent cannot be read: {message.why}", reason="UNREADABLE_MESSAGE")
+        if isinstance(message, DecodeFailure):
+            raise InvalidRequest(
+                f"a message that was sent cannot be read: {message.error}", reason="UNREADABLE_MESSAGE"
+            )
         return message
 
 
-async def only_message(messages: AsyncIterator[Any], stall_seconds: float = STALL_SECONDS) -> Any:
-    """The message of a call that carries one; more are passed over.
+async def single_message(messages: AsyncIterator[Any], stall_seconds: float = STALL_SECONDS) -> Any:
+    """Returns the message of a unary call; further messages are ignored.
 
-    Raises ``InvalidRequest`` where there is none or it cannot be read, ``DeadlineExceeded`` where none comes for
+    Raises ``InvalidRequest`` if there is none or it cannot be decoded, ``DeadlineExceeded`` if none comes within
     ``stall_seconds``.
     """
     try:
         async with asyncio.timeout(stall_seconds):
-            return await anext(Readable(messages))
+            return await anext(DecodedMessages(messages))
     except StopAsyncIteration:
         raise InvalidRequest("the call carries no message", reason="NO_MESSAGE") from None
     except TimeoutError:

@@ -1,12 +1,12 @@
-"""A gRPC server that a caller cannot end.
+"""A gRPC server that a caller cannot stop.
 
-grpc.aio takes every call in one task and decodes the name of the method there, if it is none of the server's own. A
-name that is no UTF-8 raises in that task, whose end cancels all calls and closes the port: whoever can connect could
-end the service with one header, before anybody asks who they are. Here calls of unknown methods are refused in a task
-of their own, which never looks at the name.
+grpc.aio accepts all calls in one task. For an unknown method, it decodes the method's name there. A name that is not
+UTF-8 raises in that task; when the task ends, grpc.aio cancels all calls and closes the port. So any client that can
+connect could stop the service with one header, before authentication. Here a separate task refuses calls of unknown
+methods and does not decode the name.
 
-This reaches into what grpc.aio calls private. Where that has changed, its own server is used as it is, and a test that
-sends such a header says whether it still needs help.
+This uses private parts of grpc.aio. If they have changed, its own server is used unchanged; a test that sends such a
+header shows whether it still needs this fix.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from careca.rpc.channel import Options
 from careca.telemetry.logs import get_logger
 
 _UNKNOWN = "unknown"
-"""Stands for the names of methods that there are not."""
+"""Takes the place of the names of unknown methods."""
 
 _HANDLE = ("method_name", "method_resolver", "interceptors", "rpc_state", "loop", "concurrency_exceeded")
 _SCHEDULE = ("rpc_coro", "rpc_state", "loop", "method_name")
@@ -32,20 +32,20 @@ _log = get_logger(__name__)
 
 
 def new_server(interceptors: Sequence[grpc.aio.ServerInterceptor], options: Options) -> grpc.aio.Server:
-    """A server for services whose methods are all registered with it, as generated code does. Made in its loop."""
-    if not _is_as_known():
-        _log.warning("this version of gRPC is not known: a caller may be able to end the service")
+    """Returns a server for services that generated code registers. Call it in the event loop of the server."""
+    if not _is_supported():
+        _log.warning("this version of gRPC is not supported: a caller may be able to stop the service")
         return grpc.aio.server(interceptors=interceptors, options=options)
-    theirs = cygrpc.AioServer
+    original = cygrpc.AioServer
     cygrpc.AioServer = _RobustServer
     try:
         return grpc.aio.server(interceptors=interceptors, options=options)
     finally:
-        cygrpc.AioServer = theirs
+        cygrpc.AioServer = original
 
 
-def _is_as_known() -> bool:
-    """Whether everything that is used below is there and takes what it is given."""
+def _is_supported() -> bool:
+    """Whether the private functions below exist and have the expected parameters."""
     try:
         return (
             _parameters(cygrpc._handle_rpc) == _HANDLE
@@ -63,22 +63,22 @@ def _parameters(function: Any) -> tuple[str, ...]:
 
 
 def _no_methods() -> Any:
-    """What finds no method, whatever its name."""
+    """Returns a resolver that finds no method."""
     return cygrpc._MethodResolver([], {})
 
 
 class _RobustServer(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
-    """grpc.aio's own, but for how calls of unknown methods are answered."""
+    """The server of grpc.aio, except for how it answers calls of unknown methods."""
 
     def _make_request_call_future(self, method_bytes: bytes | None) -> asyncio.Future[Any]:
-        """The next call of a method, or of any that is unknown: that never comes, as it is answered here."""
+        """Returns the next call of a known method. Calls of unknown methods are answered here and never returned."""
         if method_bytes is not None:
             future: asyncio.Future[Any] = super()._make_request_call_future(method_bytes)
             return future
         return asyncio.get_running_loop().create_task(self._refuse_unknown_methods())
 
     async def _refuse_unknown_methods(self) -> Never:
-        """Answers UNIMPLEMENTED until the server stops; raises then what grpc.aio expects."""
+        """Answers UNIMPLEMENTED until the server stops; then raises what grpc.aio expects."""
         loop = asyncio.get_running_loop()
         refusing: set[asyncio.Task[None]] = set()
         while True:

@@ -1,4 +1,4 @@
-"""A channel whose TLS files may be replaced while it is in use: gRPC's own read them once."""
+"""A channel whose TLS files may be replaced while it is in use: gRPC itself reads them only once."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from collections.abc import Callable
 
 import grpc.aio
 
-from careca.auth.tls import Pem, PemFiles
+from careca.auth.tls import PemContents, TlsFiles
 from careca.rpc.deferred_channel import DeferredChannel
 
-# What an old channel's calls get to finish in. No call is longer than its caller's patience.
+# How long calls on an old channel may take to finish. No caller waits longer than this.
 _OLD_CALLS_SECONDS = 24 * 3600.0
 
 
 class RotatingChannel(DeferredChannel):
-    """Makes each call on a channel with the files as they are now; calls under way end on the one they began on.
+    """Makes each call on a channel with the current files. Calls in flight finish on the channel they started on.
 
     Args:
-        files: what the credentials are made of.
-        create: makes a channel of what they hold.
+        files: the source of the credentials.
+        create: creates a channel from the contents of the files.
     """
 
-    def __init__(self, files: PemFiles, create: Callable[[Pem], grpc.aio.Channel]) -> None:
+    def __init__(self, files: TlsFiles, create: Callable[[PemContents], grpc.aio.Channel]) -> None:
         self._files = files
         self._create = create
         self._pem = files.current()
         self._channel = create(self._pem)
-        self._ending: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def chosen(self) -> grpc.aio.Channel:
-        """The channel with the files as they are now."""
+        """Returns the channel with the current files."""
         pem = self._files.current()
         if pem is not self._pem:
             task = asyncio.create_task(self._channel.close(_OLD_CALLS_SECONDS))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
             self._pem, self._channel = pem, self._create(pem)
         return self._channel
 
     async def close(self, grace: float | None = None) -> None:
         """Closes all connections; calls in flight get ``grace`` seconds."""
-        for task in self._ending:
+        for task in self._closing:
             task.cancel()
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        await asyncio.gather(*self._closing, return_exceptions=True)
         await self._channel.close(grace)

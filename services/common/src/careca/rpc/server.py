@@ -1,7 +1,7 @@
 """Runs one gRPC server: TLS, health, reflection, metrics, warm-up, drain.
 
-Health has three names: ``liveness`` serves as long as the event loop answers, ``readiness`` and the empty name, which
-clients watch, serve from the end of the warm-up to the start of the drain.
+There are three health names. ``liveness`` is SERVING as long as the event loop answers. ``readiness`` and the empty
+name, which clients watch, are SERVING from the end of the warm-up to the start of the drain.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import grpc.aio
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from careca.auth.caller import Guard, let_anybody_in
-from careca.auth.tls import Pem, PemFiles
+from careca.auth.caller import Authorize, allow_anyone
+from careca.auth.tls import PemContents, TlsFiles
 from careca.errors import CarecaError, PreconditionFailed
-from careca.rpc.admission import CallGate
+from careca.rpc.admission import AdmissionControl
 from careca.rpc.channel import KEEPALIVE_OPTIONS, KEEPALIVE_SECONDS, MAX_REQUEST_BYTES, Options
 from careca.rpc.interceptors import CallInterceptor
 from careca.rpc.robust_server import new_server
@@ -27,29 +28,29 @@ from careca.telemetry.logs import get_logger
 from careca.telemetry.metrics import Metrics, MetricsEndpoint
 
 READINESS = ("", "readiness")
-"""Names of health that say whether calls are served."""
+"""Health names that report whether the service accepts calls."""
 
 LIVENESS = "liveness"
-"""Name of health that says whether the process is alive."""
+"""Health name that reports whether the process is alive."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
-# An open health watch never ends by itself, so stopping takes the whole grace. The calls that count are over by then.
+# An open health watch never ends by itself, so stopping always takes the whole grace. All other calls have ended then.
 _STOP_GRACE_SECONDS = 0.2
 
-# Cancelled calls answer, and their threads end, within a batch of the model.
+# Cancelled calls answer, and their threads end, after the current batch of the model.
 _CANCEL_GRACE_SECONDS = 10.0
 
 _SERVER_OPTIONS: Options = [
     *KEEPALIVE_OPTIONS,
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_SECONDS * 1000 // 2),
-    # Pings that measure bandwidth come on top of keepalive's. Counting them as abuse ended calls of many minutes.
+    # Clients send pings that measure bandwidth too. When these counted as abuse, they ended calls of many minutes.
     ("grpc.http2.max_ping_strikes", 0),
-    # Clients look for new replicas only when a connection ends. Its calls may finish: there is no grace on purpose.
+    # Clients look for new replicas only when a connection ends. Without a grace, its calls may finish.
     ("grpc.max_connection_age_ms", 300_000),
-    # Two processes on one port would share its calls in silence.
+    # Otherwise two processes on one port would share its calls without an error.
     ("grpc.so_reuseport", 0),
 ]
 
@@ -63,69 +64,61 @@ async def _nothing() -> None:
     """A hook that does nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that is ready to be run by a server."""
+
+    add_services: AddServices
+    """Adds the servicers to the server and returns the full names of their services."""
+    metrics: Metrics
+    warm_up: Hook = _nothing
+    """Runs before calls are accepted, for example to load a model. Raises to prevent the start."""
+    close: Hook = _nothing
+    """Runs when no call is in flight any more."""
+    drain: Callable[[], None] = lambda: None
+    """Runs as soon as no more calls are accepted."""
+    authorize: Authorize = allow_anyone
+
+
 class ServiceServer:
-    """One server, from start to stop, in any event loop: ``serve`` runs it as a process, tests run several in one.
+    """One server, from start to stop, in any event loop. ``serve`` runs it as a process; tests run several in one."""
 
-    Args:
-        settings: where to listen and how long to drain.
-        add_services: adds the servicers to the server and returns the full names of their services.
-        metrics: what to count in; served over HTTP as the settings say.
-        warm_up: what must be done before calls are taken, such as loading a model. Raises to prevent the start.
-        close: what must be done once no call is in flight any more.
-        drain: what must be done as soon as no call is let in any more.
-        guard: finds out who calls, and whether they may.
-    """
-
-    def __init__(
-        self,
-        *,
-        settings: ServiceSettings,
-        add_services: AddServices,
-        metrics: Metrics,
-        warm_up: Hook = _nothing,
-        close: Hook = _nothing,
-        drain: Callable[[], None] = lambda: None,
-        guard: Guard = let_anybody_in,
-    ) -> None:
+    def __init__(self, settings: ServiceSettings, service: Service) -> None:
         self._settings = settings
-        self._add_services = add_services
-        self._metrics = metrics
-        self._warm_up = warm_up
-        self._close = close
-        self._drain = drain
-        self._guard = guard
-        self._gate = CallGate()
+        self._service = service
+        self._admission = AdmissionControl()
         self._health = health.aio.HealthServicer()
         self._servers: list[grpc.aio.Server] = []
         self._endpoint: MetricsEndpoint | None = None
         self.port = 0
-        """The port that is listened on, once started."""
+        """The port for calls, once started."""
         self.health_port = 0
-        """The further port for health alone, once started; 0 where there is none."""
+        """The separate port for health checks, once started; 0 if there is none."""
 
     @property
     def metrics_port(self) -> int | None:
-        """The port that metrics are served on, ``None`` where they are not."""
+        """The port for metrics, ``None`` if they are not served."""
         return self._endpoint.port if self._endpoint else None
 
     @property
     def calls_in_flight(self) -> int:
-        """Calls being served, health and reflection apart."""
-        return self._gate.in_flight
+        """Calls in flight, without health checks and reflection."""
+        return self._admission.in_flight
 
     async def start(self) -> None:
-        """Listens, warms up and then takes calls; before that they are refused as ``Unavailable``.
+        """Listens, warms up and then accepts calls; before that, calls are refused as ``Unavailable``.
 
-        Raises ``PreconditionFailed`` where a port is taken, and what the warm-up raises; ``stop`` is due all the same.
+        Raises ``PreconditionFailed`` if a port is taken, and what the warm-up raises. ``stop`` must be called in any
+        case.
         """
         await self._listen()
-        await self._warm_up()
-        self._gate.open()
+        await self._service.warm_up()
+        self._admission.start_serving()
         await self._set_health(_SERVING)
         _log.info("Service ready", port=self.port, metrics_port=self.metrics_port)
 
     async def wait_until_broken(self) -> None:
-        """Returns or raises when gRPC has stopped serving though nobody asked it to."""
+        """Returns or raises when gRPC has stopped serving by itself."""
         ending = [asyncio.create_task(server.wait_for_termination()) for server in self._servers]
         done, others = await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
         for task in others:
@@ -134,29 +127,29 @@ class ServiceServer:
             await task
 
     async def stop(self) -> None:
-        """Refuses new calls, lets those in flight finish for the drain's time, cancels the rest and stops."""
-        self._gate.close()
-        self._drain()
+        """Refuses new calls, gives those in flight the drain time to finish, cancels the rest and stops."""
+        self._admission.start_draining()
+        self._service.drain()
         await self._set_health(_NOT_SERVING)
-        if not await self._gate.wait_until_empty(self._settings.drain_seconds):
+        if not await self._admission.wait_until_idle(self._settings.drain_seconds):
             _log.warning("calls did not end while draining", calls=self.calls_in_flight)
-            self._gate.cancel_calls()
-            await self._gate.wait_until_empty(_CANCEL_GRACE_SECONDS)
+            self._admission.cancel_calls()
+            await self._admission.wait_until_idle(_CANCEL_GRACE_SECONDS)
         for server in self._servers:
             await server.stop(_STOP_GRACE_SECONDS)
-        await self._close()
+        await self._service.close()
         if self._endpoint:
             await asyncio.to_thread(self._endpoint.close)
         _log.info("Service stopped")
 
     async def _listen(self) -> None:
-        settings = self._settings
+        settings, metrics = self._settings, self._service.metrics
         tls = settings.tls
-        interceptor = CallInterceptor(metrics=self._metrics, gate=self._gate, guard=self._guard)
+        interceptor = CallInterceptor(metrics=metrics, admission=self._admission, authorize=self._service.authorize)
         server = self._new_server(interceptor)
-        services = list(self._add_services(server))
-        self._metrics.expect_rpcs(_methods(services))
-        await self._set_health(_NOT_SERVING)  # the health service begins as serving
+        services = list(self._service.add_services(server))
+        metrics.expect_rpcs(_methods(services))
+        await self._set_health(_NOT_SERVING)  # the initial state of the health service is SERVING
         await self._health.set(LIVENESS, _SERVING)
         if settings.health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -165,11 +158,11 @@ class ServiceServer:
             reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
         self.port = _bind(server, settings.host, settings.port, "CARECA_PORT", tls)
         if settings.health_port >= 0:
-            self.health_port = self._tell_of_health(settings.health_port)
+            self.health_port = self._serve_health(settings.health_port)
         if settings.metrics_port >= 0:
-            self._endpoint = _serve_metrics(self._metrics, settings.host, settings.metrics_port)
+            self._endpoint = _serve_metrics(metrics, settings.host, settings.metrics_port)
         if tls:
-            self._metrics.watch_certificate("server", tls)
+            metrics.watch_certificate("server", tls.expiry_unix)
         for each in self._servers:
             await each.start()
 
@@ -178,7 +171,7 @@ class ServiceServer:
         self._servers.append(server)
         return server
 
-    def _tell_of_health(self, port: int) -> int:
+    def _serve_health(self, port: int) -> int:
         server = self._new_server()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return _bind(server, self._settings.host, port, "CARECA_HEALTH_PORT")
@@ -188,27 +181,10 @@ class ServiceServer:
             await self._health.set(name, status)
 
 
-async def serve(
-    *,
-    settings: ServiceSettings,
-    add_services: AddServices,
-    metrics: Metrics,
-    warm_up: Hook = _nothing,
-    close: Hook = _nothing,
-    drain: Callable[[], None] = lambda: None,
-    guard: Guard = let_anybody_in,
-) -> None:
-    """Runs a ``ServiceServer`` until SIGTERM or SIGINT. Leaves the process with status 1 where it cannot start."""
+async def serve(settings: ServiceSettings, service: Service) -> None:
+    """Runs a ``ServiceServer`` until SIGTERM or SIGINT. Exits the process with status 1 if it cannot start."""
     _log.info("Service starting up", **public_values(settings))
-    server = ServiceServer(
-        settings=settings,
-        add_services=add_services,
-        metrics=metrics,
-        warm_up=warm_up,
-        close=close,
-        drain=drain,
-        guard=guard,
-    )
+    server = ServiceServer(settings, service)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -224,7 +200,7 @@ async def serve(
 
 
 async def _started(server: ServiceServer, stopping: asyncio.Event) -> bool:
-    """Starts ``server``; gives up and returns false where it is to stop before it is ready."""
+    """Starts ``server``. Returns false if it must stop before it is ready."""
     starting = asyncio.create_task(server.start())
     interrupted = asyncio.create_task(stopping.wait())
     await asyncio.wait((starting, interrupted), return_when=asyncio.FIRST_COMPLETED)
@@ -238,7 +214,7 @@ async def _started(server: ServiceServer, stopping: asyncio.Event) -> bool:
 
 
 async def _until(stopping: asyncio.Event, server: ServiceServer) -> None:
-    """Waits for ``stopping``. Leaves the process with status 1 where gRPC stops serving by itself."""
+    """Waits for ``stopping``. Exits the process with status 1 if gRPC stops serving by itself."""
     stopped = asyncio.create_task(stopping.wait())
     broken = asyncio.create_task(server.wait_until_broken())
     await asyncio.wait((stopped, broken), return_when=asyncio.FIRST_COMPLETED)
@@ -250,12 +226,12 @@ async def _until(stopping: asyncio.Event, server: ServiceServer) -> None:
 
 
 def _methods(services: Sequence[str]) -> list[str]:
-    """Full names of all methods of the services, as gRPC writes them."""
+    """Returns the full names of all methods of the services, as in gRPC's paths."""
     pool = descriptor_pool.Default()
     return [f"/{service}/{method.name}" for service in services for method in pool.FindServiceByName(service).methods]
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int, variable: str, tls: PemFiles | None = None) -> int:
+def _bind(server: grpc.aio.Server, host: str, port: int, variable: str, tls: TlsFiles | None = None) -> int:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         if tls:
@@ -265,8 +241,8 @@ def _bind(server: grpc.aio.Server, host: str, port: int, variable: str, tls: Pem
         raise _port_taken(address, variable) from error
 
 
-def _server_credentials(tls: PemFiles) -> grpc.ServerCredentials:
-    """Credentials that are looked at again for each connection."""
+def _server_credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Returns credentials that are checked for changes at each connection."""
     used = tls.current()
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
@@ -279,12 +255,12 @@ def _server_credentials(tls: PemFiles) -> grpc.ServerCredentials:
 
     return grpc.dynamic_ssl_server_credentials(
         _configuration(used),
-        changed,  # type: ignore[arg-type]  # the stubs know nothing of None, which is for no change
+        changed,  # type: ignore[arg-type]  # None means no change, which the stubs do not declare
         require_client_authentication=tls.has_authority,
     )
 
 
-def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
+def _configuration(pem: PemContents) -> grpc.ServerCertificateConfiguration:
     assert pem.key, "the settings name a key with every certificate"  # noqa: S101
     assert pem.certificate, "a server with TLS has a certificate"  # noqa: S101
     return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], root_certificates=pem.authority)

@@ -1,4 +1,4 @@
-"""``careca.errors`` to gRPC statuses with google.rpc details, and back: the one place for each direction."""
+"""Converts ``careca.errors`` to gRPC statuses with google.rpc details, and back."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ DOMAIN = "careca.v1"
 """Domain of every ``ErrorInfo``."""
 
 DETAILS_KEY = "grpc-status-details-bin"
-"""Trailing metadata that holds the serialized google.rpc.Status."""
+"""Key of the trailing metadata with the serialized google.rpc.Status."""
 
-# Longer texts could outgrow what HTTP/2 peers accept as headers, where the whole status would be lost.
+# A longer message could exceed the header size that HTTP/2 peers accept, and then the whole status would be lost.
 _MAX_MESSAGE_CHARACTERS = 1_000
 
-# Key of ErrorInfo's metadata for the class of an error whose reason is finer than its class.
+# Key of ErrorInfo's metadata for the class of an error whose reason is more specific than its class.
 _KIND = "kind"
 
-# How gRPC words that there is no connection: with addresses as it writes them for itself, which nobody has typed, and
-# which are no caller's business where they are those of services behind a gateway.
+# gRPC's texts for a failed connection. They contain internal addresses, which callers of a gateway must not see.
 _NO_CONNECTION = (
     re.compile(
         r"(?:failed to connect to all addresses|connections to all backends failing); last error: [A-Z_]+: "
@@ -41,7 +40,7 @@ _NO_CONNECTION = (
     re.compile(r"errors resolving .*?: \[field:hostname lookup error:(?P<why>.*)\]", re.DOTALL),
 )
 
-# What grpc.aio says of a call whose message could not be sent, and the wait for what the server said.
+# The text of grpc.aio for a call whose message could not be sent, and how long to wait for the server's status.
 _UNSENT = "Internal error from Core"
 _STATUS_WAIT_SECONDS = 1.0
 
@@ -63,8 +62,8 @@ _CLASSES: tuple[type[CarecaError], ...] = (
 )
 _CLASS_BY_KIND = {error_class.default_reason: error_class for error_class in _CLASSES}
 
-# Statuses that gRPC itself, a proxy or another server makes. RESOURCE_EXHAUSTED is not among them: without our details
-# it means a message over the limit, and sending it again would not help.
+# For statuses of gRPC itself, a proxy or another server. RESOURCE_EXHAUSTED is not among them: without our details it
+# means that a message was too large, and a retry would not help.
 _CLASS_BY_BARE_STATUS: dict[grpc.StatusCode, type[CarecaError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequest,
     grpc.StatusCode.NOT_FOUND: errors.NotFound,
@@ -78,12 +77,12 @@ _CLASS_BY_BARE_STATUS: dict[grpc.StatusCode, type[CarecaError]] = {
 
 
 def status_code(error: CarecaError) -> grpc.StatusCode:
-    """The status that the error's class names."""
+    """Returns the status of the error's class."""
     return grpc.StatusCode[error.status]
 
 
 def to_status(error: CarecaError) -> status_pb2.Status:
-    """The error with its details: ``ErrorInfo``, ``BadRequest`` for a field, ``RetryInfo`` where waiting helps."""
+    """Returns the status with details: ``ErrorInfo``, ``BadRequest`` for a field, ``RetryInfo`` for a retry delay."""
     number: int = status_code(error).value[0]
     status = status_pb2.Status(code=number, message=error.message[:_MAX_MESSAGE_CHARACTERS])
     metadata = dict(error.metadata)
@@ -100,9 +99,9 @@ def to_status(error: CarecaError) -> status_pb2.Status:
 
 
 def from_rpc_error(error: grpc.RpcError) -> CarecaError:
-    """The error that the called service raised, or what comes nearest where the failure is not one of its own."""
+    """Returns the error that the service raised, or the nearest class if the status is not from a Careca service."""
     call: Any = (
-        error  # RpcError declares none of the methods of a call that failed, which every one raised by a call has
+        error  # RpcError does not declare the methods of a failed call, but all errors raised by calls have them
     )
     status = _details(call.trailing_metadata())
     info = error_details_pb2.ErrorInfo()
@@ -115,7 +114,7 @@ def from_rpc_error(error: grpc.RpcError) -> CarecaError:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raises ``CarecaError`` where a gRPC call made inside fails. For asyncio and for blocking calls."""
+    """Raises ``CarecaError`` if a gRPC call made inside fails. For asyncio and for blocking calls."""
     try:
         yield
     except grpc.RpcError as error:
@@ -123,10 +122,10 @@ def translated_errors() -> Iterator[None]:
 
 
 async def responses_of(call: grpc.aio.StreamStreamCall[Any, S]) -> AsyncIterator[S]:
-    """The responses to a call that streams both ways. Raises the ``CarecaError`` that ended it.
+    """Yields the responses of a bidirectional call. Raises the ``CarecaError`` that ended it.
 
-    For calls that may be refused while they still send. grpc.aio 1.85 then sets the call's status twice, in no certain
-    order: to the one that the server sent, and to an INTERNAL of its own for the message that could not be sent.
+    For calls that the server may refuse while the client still sends. grpc.aio 1.85 then sets the call's status twice,
+    in any order: to the server's status, and to an INTERNAL of its own for the message that could not be sent.
     """
     ended: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
 
@@ -149,19 +148,19 @@ async def responses_of(call: grpc.aio.StreamStreamCall[Any, S]) -> AsyncIterator
 
 
 def _at_once(ready: Coroutine[Any, Any, S]) -> S:
-    """What a coroutine returns that has nothing to wait for."""
+    """Returns the result of a coroutine that does not wait."""
     try:
         ready.send(None)
     except StopIteration as done:
         value: S = done.value
         return value
-    raise AssertionError("a call that is done has its status")
+    raise AssertionError("a call that is done has a status")
 
 
 def _create(
     error_class: type[CarecaError], status: status_pb2.Status, reason: str, metadata: dict[str, str]
 ) -> CarecaError:
-    """An instance as it was before ``to_status``; the classes' constructors take different arguments."""
+    """Returns the error as it was before ``to_status``. The constructors of the classes take different arguments."""
     error = error_class(status.message, reason=reason)
     error.metadata = metadata
     request, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
@@ -186,11 +185,11 @@ def _details(trailing_metadata: Any) -> status_pb2.Status | None:
         if key == DETAILS_KEY:
             try:
                 return status_pb2.Status.FromString(value)
-            except DecodeError:  # not written by us: the bare status has to do
+            except DecodeError:  # not from a Careca service: only the bare status is used
                 return None
     return None
 
 
 def _unpack(status: status_pb2.Status, detail: Any) -> bool:
-    """Fills ``detail`` from the first detail of its type; says whether there is one."""
+    """Fills ``detail`` from the first detail of its type. Returns whether there is one."""
     return any(packed.Unpack(detail) for packed in status.details)

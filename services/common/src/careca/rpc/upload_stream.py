@@ -1,4 +1,4 @@
-"""The caller's half of an upload stream: the config first and once, then chunks. The same for all three services."""
+"""The request messages of an upload: first the config, then chunks. All services use the same form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_CHUNK_BYTES = 3 * 1024 * 1024
 """Largest chunk of an upload."""
 
 STALL_SECONDS = 60.0
-"""Longest silence of a caller who is to send something: until then it holds a place that others could have."""
+"""Longest time without a message from the caller, who occupies a place in the meantime."""
 
 ChunkField = Literal["audio_chunk", "recording_chunk"]
 
@@ -24,10 +24,10 @@ class UploadRequest(Protocol[C_co]):
 
     @property
     def config(self) -> C_co:
-        """What to do; in the first message."""
+        """The config, in the first message."""
 
     def WhichOneof(self, oneof_group: Literal["message"]) -> Any:  # noqa: N802 - protobuf's name
-        """The field that is set."""
+        """Returns the name of the field that is set."""
 
 
 async def open_upload(
@@ -36,12 +36,11 @@ async def open_upload(
     *,
     stall_seconds: float = STALL_SECONDS,
 ) -> tuple[C_co, AsyncIterator[bytes]]:
-    """The config, once it has come, and the chunks, which are read as they are asked for.
+    """Waits for the config. Returns it and an iterator that reads the chunks.
 
-    Raises ``InvalidRequest`` where the first message carries no config; the iterator raises it for a second config and
-    for a chunk that is too large. Both raise ``DeadlineExceeded`` where the caller sends nothing for ``stall_seconds``.
-    Chunks without a byte are passed over. Whether the chunks are what the config announced is for their consumer to
-    check.
+    Raises ``InvalidRequest`` if the first message has no config. The iterator raises it for a second config and for a
+    chunk that is too large. Both raise ``DeadlineExceeded`` if the caller sends nothing for ``stall_seconds``. Empty
+    chunks are skipped. The consumer must check that the chunks match the config.
     """
     messages = aiter(requests)
     first = await _next(messages, stall_seconds)
@@ -69,7 +68,7 @@ async def _chunks(
 
 
 async def _next(messages: AsyncIterator[UploadRequest[C_co]], stall_seconds: float) -> UploadRequest[C_co] | None:
-    """The next message, ``None`` at the end."""
+    """Returns the next message, ``None`` at the end."""
     try:
         async with asyncio.timeout(stall_seconds):
             return await anext(messages, None)

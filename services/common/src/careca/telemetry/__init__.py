@@ -1,1 +1,1 @@
-"""Logs, metrics and traces. Nothing here knows the settings or what the service does."""
+"""Logs, metrics and traces. Nothing here knows the settings, gRPC, or what the service does."""

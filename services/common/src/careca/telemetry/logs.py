@@ -1,20 +1,20 @@
-"""Logs: one event per line with its values by name, JSON in a cluster and coloured in a terminal.
+"""Logs: one event per line with named values, as JSON in a cluster and in colour in a terminal.
 
-Lines of other libraries that log through ``logging`` take the same form. The id of the request that is being served
-is in every line of it, also from the worker's threads.
+Libraries that log through ``logging`` get the same format. Each line that belongs to a request has the request's id,
+also in the worker's threads.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-if TYPE_CHECKING:
-    from careca.settings import ServiceSettings
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "json", "console"]
 
 _GRPC = "grpc._cython.cygrpc"
 
@@ -27,14 +27,14 @@ _SHARED: list[Processor] = [
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger; takes an event and its values by name: ``log.info("task finished", seconds=1.5)``."""
+    """Returns a logger that takes an event and named values: ``log.info("task finished", seconds=1.5)``."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
-def configure(settings: ServiceSettings) -> None:
-    """Sends all logs to stderr, as the settings say. Called once, by ``__main__``."""
-    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+def configure(level: Level, log_format: Format) -> None:
+    """Sends all logs of this process to stderr. ``auto`` is ``console`` in a terminal and ``json`` elsewhere."""
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -46,20 +46,20 @@ def configure(settings: ServiceSettings) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(console=console))
-    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
-    logging.getLogger(_GRPC).addFilter(_is_no_strangers_noise)
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.getLogger(_GRPC).addFilter(_is_relevant)
 
 
-def _is_no_strangers_noise(record: logging.LogRecord) -> bool:
-    """Whether a line of gRPC's says more than what callers do to themselves, with a traceback each time.
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """Drops lines that gRPC logs, with a traceback, about mistakes of callers.
 
-    Such are metadata that are no text, and to be gone when the answer comes.
+    These are metadata that is not text, and a caller that has disconnected before the response.
     """
     return not str(record.msg).startswith(("Invalid encoding on", "ExecuteBatchError raised in core"))
 
 
 def _escape(_: object, __: str, entry: EventDict) -> EventDict:
-    """Values without what a terminal would act upon, such as escape sequences and line breaks; JSON has its own way."""
+    """Escapes what a terminal would interpret, such as escape sequences and line breaks. JSON does this by itself."""
     return {name: _printable(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 
@@ -68,7 +68,7 @@ def _printable(text: str) -> str:
 
 
 def _formatter(*, console: bool) -> logging.Formatter:
-    """Tracebacks come without the values of local variables: those hold whole recordings, and perhaps secrets."""
+    """Tracebacks do not show local variables: these can hold whole recordings and secrets."""
     rendering: list[Processor] = (
         [_escape, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console

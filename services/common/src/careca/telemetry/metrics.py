@@ -1,43 +1,36 @@
-"""Prometheus metrics: base units, counters end in ``_total``, label values are known beforehand and start at zero.
+"""Prometheus metrics of every service: base units, and label values that are known in advance and start at zero.
 
-A registry of its own is passed around with ``Metrics``; nothing here is global.
+Each ``Metrics`` has a registry of its own; nothing here is global.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from careca.cache.port import CacheObserver, CacheOutcome, Removal
-from careca.resources.memory import CleanupLevel, MemoryKind, MemoryObserver, measure
+from careca.resources.memory import CleanupLevel, MemoryKind, MemoryObserver, ModelMemory, measure_memory
 from careca.resources.memory_limit import memory_limit
 from careca.types import GpuMemory, MemoryRelease, MemoryUsage, Stage
-
-if TYPE_CHECKING:
-    from careca.auth.tls import PemFiles
-    from careca.inference.engine import Engine
-    from careca.inference.worker import Worker
 
 SECONDS_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0),
 )
-"""Upper bounds for durations: from an answer out of a cache to a day-long recording on a slow machine."""
+"""Upper bounds for durations, from a cached result to a very long recording on a slow machine."""
 
 
 class Metrics(MemoryObserver):
-    """What every service counts.
+    """The metrics of every service.
 
     Args:
-        stages: the stages that the service runs or has run for it.
-        engine: whose GPU memory is exported; ``None`` exports none.
+        stages: the stages that the service runs itself or in a child process.
+        model: exports the GPU memory of this model; ``None`` exports no GPU memory.
     """
 
-    def __init__(self, stages: Sequence[Stage] = (), engine: Engine | None = None) -> None:
+    def __init__(self, stages: Sequence[Stage] = (), model: ModelMemory | None = None) -> None:
         self.registry = CollectorRegistry()
         self._rpc_seconds = Histogram(
             "careca_rpc_seconds",
@@ -82,121 +75,53 @@ class Metrics(MemoryObserver):
             for level in ("task", "release"):
                 self._memory_released.labels(kind, level)
         ProcessCollector(registry=self.registry)
-        self.registry.register(MemoryCollector(engine))
+        self.registry.register(MemoryCollector(model))
 
     def expect_rpcs(self, methods: Iterable[str]) -> None:
-        """Starts the metrics of ``methods``, such as /careca.v1.GatewayService/Transcribe, at zero."""
+        """Starts the counts of ``methods``, such as /careca.v1.GatewayService/Transcribe, at zero."""
         for method in methods:
             self._rpc_seconds.labels(method, "OK")
 
     def observe_rpc(self, method: str, code: str, seconds: float) -> None:
-        """Counts a call that has ended. ``method`` must be one that the server has."""
+        """Counts a call that has ended. ``method`` must be a method of the server, so that labels stay bounded."""
         self._rpc_seconds.labels(method, code).observe(seconds)
 
-    def watch_certificate(self, of: str, files: PemFiles) -> None:
-        """Exports when the certificate of ``files`` ends. ``of`` says what it is for."""
-        self._certificates.labels(of).set_function(lambda: files.expiry_unix)
+    def watch_certificate(self, name: str, expiry_unix: Callable[[], float]) -> None:
+        """Exports when a certificate expires. ``expiry_unix`` is called at each scrape."""
+        self._certificates.labels(name).set_function(expiry_unix)
 
     def observe_stage(self, stage: Stage, seconds: float, *, cached: bool) -> None:
         """Counts a stage that succeeded."""
         self._stage_seconds.labels(stage, "true" if cached else "false").observe(seconds)
 
     def count_audio(self, stage: Stage, seconds: float) -> None:
-        """Counts audio that a stage worked on, whether or not it succeeded."""
+        """Counts audio that a stage processed, even if the stage failed."""
         self._audio_seconds.labels(stage).inc(seconds)
 
     def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
-        """Counts bytes given back."""
+        """Counts bytes that a cleanup released."""
         self._memory_released.labels(kind, level).inc(size_bytes)
 
     def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
-        """Takes what was held before and after a cleanup; there is nothing to see before the first of a level."""
+        """Sets the memory before and after the last cleanup of a level."""
         for moment, usage in (("before", release.before), ("after", release.after)):
             self._memory_cleaned.labels("ram", level, moment).set(usage.rss_bytes)
             self._memory_cleaned.labels("gpu", level, moment).set(usage.gpu_reserved_bytes)
 
 
-class ModelServiceMetrics(Metrics, CacheObserver):
-    """What a model service counts beside that: its cache, its work and its model."""
-
-    def __init__(self, stage: Stage, engine: Engine, worker: Worker) -> None:
-        super().__init__((stage,), engine)
-        self._cache_requests = Counter(
-            "careca_cache_requests", "Lookups and bypasses of the cache.", ("result",), registry=self.registry
-        )
-        self._cache_evictions = Counter(
-            "careca_cache_evictions", "Entries removed from the cache.", ("reason",), registry=self.registry
-        )
-        self._cache_entries = self._gauge("careca_cache_entries", "Entries in the cache, of all replicas together.")
-        self._cache_size = self._gauge("careca_cache_size_bytes", "Compressed bytes in the cache, of all replicas.")
-        self._cache_max_entries = self._gauge(
-            "careca_cache_max_entries", "Most entries that the cache may hold; 0 where there is no cache."
-        )
-        self._cache_available = self._gauge("careca_cache_available", "Whether the cache's store answers.")
-        self._cache_saved = Counter(
-            "careca_cache_saved_seconds",
-            "Seconds that computing results took, of those that were answered again without computing them.",
-            registry=self.registry,
-        )
-        self._out_of_memory = Counter(
-            "careca_out_of_memory", "Tasks that were too much for the device's memory.", registry=self.registry
-        )
-        self._gauge("careca_work_in_flight", "Tasks that compute.").set_function(lambda: worker.in_flight)
-        self._gauge("careca_work_waiting", "Tasks admitted that do not compute yet.").set_function(
-            lambda: worker.waiting
-        )
-        self._gauge("careca_model_loaded", "Whether the models are in memory.").set_function(lambda: engine.loaded)
-        for outcome in CacheOutcome:
-            self._cache_requests.labels(outcome)
-        for reason in Removal:
-            self._cache_evictions.labels(reason)
-
-    def cache_requested(self, outcome: CacheOutcome) -> None:
-        """Counts one request to the cache."""
-        self._cache_requests.labels(outcome).inc()
-
-    def cache_removed(self, reason: Removal, entries: int) -> None:
-        """Counts entries removed."""
-        self._cache_evictions.labels(reason).inc(entries)
-
-    def cache_sized(self, entries: int, size_bytes: int) -> None:
-        """Takes the size of the cache."""
-        self._cache_entries.set(entries)
-        self._cache_size.set(size_bytes)
-
-    def cache_available(self, available: bool) -> None:
-        """Takes whether the cache's store answers."""
-        self._cache_available.set(available)
-
-    def cache_limited(self, max_entries: int) -> None:
-        """Takes how many entries the cache may hold, 0 where there is no cache."""
-        self._cache_max_entries.set(max_entries)
-
-    def cache_saved(self, seconds: float) -> None:
-        """Counts the time of a computation that was not done again."""
-        self._cache_saved.inc(seconds)
-
-    def out_of_memory(self) -> None:
-        """Counts a task that was too much for the device's memory."""
-        self._out_of_memory.inc()
-
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, registry=self.registry)
-
-
 class MemoryCollector(Collector):
-    """What the process holds, measured when it is scraped."""
+    """The memory of this process, measured at each scrape."""
 
-    def __init__(self, engine: Engine | None = None) -> None:
-        self._engine = engine
+    def __init__(self, model: ModelMemory | None = None) -> None:
+        self._model = model
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """The names alone, so that registering measures nothing."""
+        """The names of the metrics, without measuring."""
         return self._families(MemoryUsage(0, 0), GpuMemory())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The values now."""
-        return self._families(measure(), self._engine.gpu_memory() if self._engine else GpuMemory())
+        """The current values."""
+        return self._families(measure_memory(), self._model.gpu_memory() if self._model else GpuMemory())
 
     def _families(self, usage: MemoryUsage, gpu: GpuMemory) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily("careca_memory_rss_bytes", "Resident set size.", usage.rss_bytes)
@@ -204,7 +129,7 @@ class MemoryCollector(Collector):
         yield GaugeMetricFamily(
             "careca_memory_limit_bytes", "Memory that the container, or else the machine, has.", memory_limit()
         )
-        if self._engine is not None:
+        if self._model is not None:
             for what, documentation, value in (
                 ("allocated", "GPU memory that live data of the process uses.", gpu.allocated_bytes),
                 ("reserved", "GPU memory that the process holds.", gpu.reserved_bytes),
@@ -215,19 +140,19 @@ class MemoryCollector(Collector):
 
 
 class MetricsEndpoint:
-    """Serves a registry over HTTP from a thread of its own until it is closed."""
+    """Serves a registry over HTTP, from a thread of its own, until it is closed."""
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
-        """Starts to serve; port 0 takes any free one. Raises ``OSError`` where the port cannot be had."""
+        """Starts serving; port 0 takes any free port. Raises ``OSError`` if the port is not available."""
         self._server, self._thread = start_http_server(port, addr=host, registry=registry)
 
     @property
     def port(self) -> int:
-        """The port that is served."""
+        """The port in use."""
         return int(self._server.server_port)
 
     def close(self) -> None:
-        """Stops serving and gives the port back."""
+        """Stops serving and frees the port."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -1,7 +1,8 @@
-"""Traces: which part of a request took how long, in all services. Off unless the settings say where to send them.
+"""Traces: how long each part of a request took, in all services. Off unless ``start`` is called.
 
-Spans of one request are one trace, as the trace's id is made of the request's id: also where work is done later, as a
-job, by another gateway. Without a place to send them nothing of OpenTelemetry is imported, and a span costs nothing.
+All spans of one request belong to one trace, because the trace's id is derived from the request's id. This includes
+work that another gateway does later as a job. While traces are off, OpenTelemetry is not imported and a span costs
+nothing.
 """
 
 from __future__ import annotations
@@ -10,38 +11,38 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from careca.errors import PreconditionFailed
-
 Value = str | bool | int | float
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
-class Note(Protocol):
-    """Adds what becomes known while a span lasts."""
+class SetAttributes(Protocol):
+    """Adds attributes to the span that is open."""
 
     def __call__(self, **values: Value) -> None:
-        """Takes values by name."""
+        """Adds ``values`` by name."""
 
 
 class Tracer(Protocol):
-    """Where spans go."""
+    """Records spans."""
 
-    def span(self, name: str, values: dict[str, Value], caller: Metadata | None) -> AbstractContextManager[Note]:
-        """A span inside the current one, or inside that of a ``caller`` who is in another process."""
+    def span(
+        self, name: str, values: dict[str, Value], caller: Metadata | None
+    ) -> AbstractContextManager[SetAttributes]:
+        """A span inside the current one or, with the metadata of a call, inside the ``caller``'s span."""
 
     def outgoing(self) -> tuple[tuple[str, str], ...]:
-        """Metadata that tells the server of a call of the current span."""
+        """Metadata that passes the current span to the server of a call."""
 
     def stop(self) -> None:
-        """Sends what was not sent yet. Blocks for some seconds where it cannot be."""
+        """Sends the remaining spans. Blocks for some seconds if they cannot be sent."""
 
 
-class _Untraced:
-    """Takes no notice."""
+class _NoopTracer:
+    """Records nothing."""
 
     @contextmanager
-    def span(self, name: str, values: dict[str, Value], caller: Metadata | None) -> Iterator[Note]:
-        yield _forget
+    def span(self, name: str, values: dict[str, Value], caller: Metadata | None) -> Iterator[SetAttributes]:
+        yield _ignore
 
     def outgoing(self) -> tuple[tuple[str, str], ...]:
         return ()
@@ -50,47 +51,35 @@ class _Untraced:
         pass
 
 
-def _forget(**_: Value) -> None:
-    """Takes no notice."""
+def _ignore(**_: Value) -> None:
+    """Does nothing."""
 
 
-_UNTRACED = _Untraced()
-_tracer: Tracer = _UNTRACED
+_NOOP = _NoopTracer()
+_tracer: Tracer = _NOOP
 
 
-def start(service: str, endpoint: str) -> None:
-    """Sends spans to ``endpoint``, such as http://collector:4317, from now on; nowhere where it is empty.
-
-    Raises ``PreconditionFailed`` where OpenTelemetry is not installed.
-    """
-    global _tracer  # noqa: PLW0603 - as with logs, everybody in the process has the same
-    if not endpoint:
-        return
-    try:
-        from careca.telemetry.otlp import OtlpTracer
-    except ImportError as error:
-        raise PreconditionFailed(
-            "traces need OpenTelemetry: install careca-common[tracing], or leave CARECA_OTLP_ENDPOINT empty",
-            reason="TRACING_NOT_INSTALLED",
-        ) from error
-    _tracer = OtlpTracer(service, endpoint)
+def start(tracer: Tracer) -> None:
+    """Records all spans of this process with ``tracer`` from now on."""
+    global _tracer  # noqa: PLW0603 - like logging, tracing is global to the process
+    _tracer = tracer
 
 
 def stop() -> None:
-    """Sends what was not sent yet, and no more from then on."""
+    """Sends the remaining spans and turns tracing off."""
     global _tracer
-    stopping, _tracer = _tracer, _UNTRACED
+    stopping, _tracer = _tracer, _NOOP
     stopping.stop()
 
 
-def span(name: str, **values: Value) -> AbstractContextManager[Note]:
-    """Part of the work on a request, as long as its context lasts. It is marked where an exception ends it."""
+def span(name: str, **values: Value) -> AbstractContextManager[SetAttributes]:
+    """A part of the work on a request, as long as the context lasts. An exception marks it as failed."""
     return _tracer.span(name, values, None)
 
 
-def serving(method: str, metadata: Metadata, *, traced: bool = True) -> AbstractContextManager[Note]:
-    """A call of ``method`` that this process serves, as part of the trace that its caller's metadata tell of."""
-    return (_tracer if traced else _UNTRACED).span(method.removeprefix("/"), {"rpc.system": "grpc"}, metadata)
+def serving(method: str, metadata: Metadata, *, traced: bool = True) -> AbstractContextManager[SetAttributes]:
+    """A span for a call of ``method`` that this process serves, inside the span that ``metadata`` names."""
+    return (_tracer if traced else _NOOP).span(method.removeprefix("/"), {"rpc.system": "grpc"}, metadata)
 
 
 def outgoing() -> tuple[tuple[str, str], ...]:

@@ -23,7 +23,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from careca.auth.tls import PemFiles
+from careca.auth.tls import TlsFiles
 from careca.rpc.channel import Options, create_channel
 from careca.rpc.deferred_channel import DeferredChannel, Make
 from careca.telemetry.logs import get_logger
@@ -55,7 +55,7 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _log = get_logger(__name__)
 
 
-def connect(address: str, authority: str, tls: PemFiles | None) -> grpc.aio.Channel:
+def connect(address: str, authority: str, tls: TlsFiles | None) -> grpc.aio.Channel:
     """A channel to one replica, which with ``tls`` must prove to be who is called; empty: that is the address."""
     called: Options = [("grpc.default_authority", authority)] if authority else []
     return create_channel(address, tls, options=[*_OPTIONS, *called])
@@ -159,7 +159,7 @@ class Replicas:
     def __init__(
         self,
         target: str,
-        tls: PemFiles | None = None,
+        tls: TlsFiles | None = None,
         *,
         look_up: Resolve = look_up,
     ) -> None:

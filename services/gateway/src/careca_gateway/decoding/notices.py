@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from careca.clock import clock
+from careca.formatting import format_time
 from careca_gateway.decoding.level import DB_PER_BIT, FULL_BITS
 from careca_gateway.decoding.passes import Choice, Heard
 from careca_gateway.decoding.track_reader import Damage, Place
@@ -93,7 +93,7 @@ def _damaged(damage: Damage, of_track: str) -> NoticeFields:
 
 def _where(place: Place) -> str:
     long = place.end - place.start >= 1.0
-    return f"{clock(place.start)} to {clock(place.end)}" if long else f"about {clock(place.start)}"
+    return f"{format_time(place.start)} to {format_time(place.end)}" if long else f"about {format_time(place.start)}"
 
 
 def _ending(heard: Heard) -> list[NoticeFields]:
@@ -101,11 +101,11 @@ def _ending(heard: Heard) -> list[NoticeFields]:
         return []
     end = heard.end
     if heard.missing == math.inf:
-        message = f"the recording breaks off after {clock(end)}; nothing says how much is missing"
+        message = f"the recording breaks off after {format_time(end)}; nothing says how much is missing"
         return [_finding(TRUNCATED, message, end, end)]
     announced = end + heard.missing
     message = (
-        f"the recording ends after {clock(end)}, but should be {clock(announced)} long: the last "
+        f"the recording ends after {format_time(end)}, but should be {format_time(announced)} long: the last "
         f"{heard.missing:.1f} s are missing"
     )
     return [_finding(TRUNCATED, message, end, announced)]

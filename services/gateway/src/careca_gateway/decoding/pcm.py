@@ -59,7 +59,7 @@ class PcmWriter:
         self._listener: _RaisingResampler | None = None
 
     def begin(self, layout: AudioLayout) -> None:
-        """Takes the ``layout`` of the first frame, before anything else. Raises ``RecordingError`` where it cannot be used."""
+        """Takes the ``layout`` of the first frame, first of all. Raises ``RecordingError`` if it is unusable."""
         self._layout = self._output.begin(layout)
         self._resampler = self._new_resampler()
 

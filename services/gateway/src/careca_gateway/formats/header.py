@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from careca.notices import as_line
+from careca.formatting import format_notice
 from careca.types import Result, StageState
 
 
@@ -13,4 +13,4 @@ def header(result: Result) -> list[str]:
         for report in result.stages
         if report.state is StageState.FAILED
     ]
-    return [*failures, *map(as_line, result.notices)]
+    return [*failures, *map(format_notice, result.notices)]

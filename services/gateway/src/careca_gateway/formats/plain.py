@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from careca.clock import clock
+from careca.formatting import format_time
 from careca.types import Result
 from careca_gateway.formats.header import header
 
@@ -17,7 +17,7 @@ def txt(result: Result, name: str) -> str:
     lines = [f";; {line}" for line in header(result)]
     for utterance in result.utterances:
         speaker = f"{utterance.speaker}: " if utterance.speaker else ""
-        times = f"[{clock(utterance.start)} - {clock(utterance.end)}]"
+        times = f"[{format_time(utterance.start)} - {format_time(utterance.end)}]"
         lines.append(f"{times} {speaker}{' '.join(utterance.text.split())}")
     return "".join(f"{line}\n" for line in lines)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
 
-from careca.clock import clock
+from careca.formatting import format_time
 from careca.types import Result, Utterance, Word
 from careca_gateway.formats.header import header
 from careca_gateway.pipeline.words import columns, ends_sentence, gaps, spans
@@ -43,7 +43,8 @@ class Cue:
 def srt(result: Result, name: str) -> str:
     """SubRip: numbered cues, the speaker in front of the text."""
     blocks = [
-        f"{number}\n{clock(cue.start, ',')} --> {clock(cue.end, ',')}\n{_without_arrows(chr(10).join(cue.lines))}\n"
+        f"{number}\n{format_time(cue.start, ',')} --> {format_time(cue.end, ',')}\n"
+        f"{_without_arrows(chr(10).join(cue.lines))}\n"
         for number, cue in enumerate(cues(result, prefixed=True), start=1)
     ]
     return "\n".join(blocks)
@@ -56,7 +57,7 @@ def vtt(result: Result, name: str) -> str:
     for cue in cues(result, prefixed=False):
         text = _escaped("\n".join(cue.lines))
         voice = f"<v {_escaped(cue.speaker)}>{text}</v>" if cue.speaker else text
-        blocks.append(f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{voice}\n")
+        blocks.append(f"{format_time(cue.start, '.')} --> {format_time(cue.end, '.')}\n{voice}\n")
     return "\n".join(blocks)
 
 

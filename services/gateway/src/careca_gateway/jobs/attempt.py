@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Protocol
 
-from careca.auth.caller import Caller, serving
+from careca.auth.caller import Caller, acting_as
 from careca.errors import DeadlineExceeded, InternalError
 from careca.types import JobState
 from careca.v1 import gateway_pb2
@@ -107,7 +107,7 @@ class PipelineAttempt:
     async def _complete(
         self, lease: Lease, request: Request, kept: StageResults, progress: JobProgress, deadline: Deadline
     ) -> Completed[gateway_pb2.TranscribeResponse]:
-        with serving(self._caller_of(lease.job.submitter)), self._store.hold(request.recording) as recording:
+        with acting_as(self._caller_of(lease.job.submitter)), self._store.hold(request.recording) as recording:
             if not lease.caller:  # a call's recording was there a moment ago
                 await asyncio.to_thread(recording.require, request.sound)
             running = self._pipelines(lease, kept).run(request, recording, deadline)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import inf
 from typing import NamedTuple
 
-from careca.clock import clock
+from careca.formatting import format_time
 from careca.languages import name_of
 from careca.types import Diarization, DiarizationOptions, Notice, NoticeCode, Segment, Transcript
 from careca_gateway.pipeline.words import spans
@@ -80,7 +80,7 @@ def _several_languages(transcripts: Sequence[Transcript]) -> Iterator[Notice]:
     if len(first_heard) > 1:
         in_order = sorted(first_heard, key=lambda language: (first_heard[language], language))
         each = ", ".join(
-            f"{name_of(language)} ({language}) from {clock(first_heard[language])}" for language in in_order
+            f"{name_of(language)} ({language}) from {format_time(first_heard[language])}" for language in in_order
         )
         yield Notice(NoticeCode.SEVERAL_LANGUAGES, f"{len(in_order)} languages are spoken: {each}")
 

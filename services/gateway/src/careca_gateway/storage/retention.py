@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from careca.errors import CarecaError
-from careca.resources.memory import MemoryKeeper
+from careca.resources.memory import MemoryCleaner
 from careca.telemetry.logs import get_logger
 from careca_gateway.background import end
 from careca_gateway.storage.store import Store, StoreUsage
@@ -35,7 +35,7 @@ class StoreRetention:
     def __init__(
         self,
         store: Store,
-        memory: MemoryKeeper,
+        memory: MemoryCleaner,
         report: Callable[[StoreUsage], None],
         recordings_in_use: Callable[[], Awaitable[frozenset[str]]] | None = None,
     ) -> None:

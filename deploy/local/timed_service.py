@@ -1,0 +1,129 @@
+"""Runs one service without any model, for development and to measure everything around the models.
+
+    CARECA_TIMED_SECONDS=0.5 CARECA_TIMED_LOG=tasks.txt python deploy/local/timed_service.py transcriber
+
+The model services have an engine that takes a set time for each task, and finds the same in every recording. The
+gateway has no engine and is the real one. The file that CARECA_TIMED_LOG names gets a line for each task: when it began
+and ended, on the clock that all processes of a machine share. `make dev` runs this script in the foreground.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from careca.inference.audio import Audio
+from careca.inference.engine import CancelToken, Emit
+from careca.launch import run_service
+from careca.rpc.server import Service
+from careca.types import (
+    Diarization,
+    DiarizationOptions,
+    GpuMemory,
+    Progress,
+    Segment,
+    Stage,
+    Transcript,
+    TranscriptionOptions,
+    Turn,
+    Word,
+)
+from careca_diarizer.settings import DiarizerSettings
+from careca_diarizer.wiring import wire as wire_diarizer
+from careca_gateway.settings import GatewaySettings
+from careca_gateway.wiring import wire as wire_gateway
+from careca_transcriber.settings import TranscriberSettings
+from careca_transcriber.wiring import wire as wire_transcriber
+
+SECONDS = "CARECA_TIMED_SECONDS"
+LOG = "CARECA_TIMED_LOG"
+
+_STEP_SECONDS = 0.02
+
+
+class TimedEngine:
+    """Takes a set time for each task."""
+
+    model = "timed@000000000000"
+    device = "cpu"
+    loaded = True
+
+    def __init__(self) -> None:
+        self._seconds = float(os.environ.get(SECONDS, "1.0"))
+        self._log = Path(os.environ[LOG]) if LOG in os.environ else None
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    def unload(self) -> None:
+        """There is nothing to unload."""
+
+    def gpu_memory(self) -> GpuMemory:
+        """Returns no memory."""
+        return GpuMemory()
+
+    def release_gpu_cache(self) -> None:
+        """There is none."""
+
+    def _take_time(self, stage: Stage, cancel: CancelToken, emit: Callable[[Progress], None]) -> None:
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < self._seconds:
+            cancel.raise_if_cancelled()
+            emit(Progress(stage, passed / self._seconds))
+            time.sleep(min(_STEP_SECONDS, self._seconds - passed))
+        if self._log:
+            with self._log.open("a") as file:
+                file.write(f"{began:.6f} {time.monotonic():.6f}\n")
+
+
+class TimedTranscriber(TimedEngine):
+    """Finds one word in every recording."""
+
+    def infer(self, audio: Audio, options: TranscriptionOptions, cancel: CancelToken, emit: Emit) -> Transcript:
+        """Returns one word."""
+        self._take_time(Stage.TRANSCRIBE, cancel, emit)
+        word = Word("word", 0.0, min(1.0, audio.duration), 1.0)
+        segment = Segment(0.0, min(1.0, audio.duration), "word", (word,))
+        emit(segment)
+        return Transcript((segment,), "en", 1.0, audio.duration, self.model)
+
+
+class TimedDiarizer(TimedEngine):
+    """Finds one speaker in every recording."""
+
+    def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
+        """Returns one speaker, who speaks from start to end."""
+        self._take_time(Stage.DIARIZE, cancel, emit)
+        turns = (Turn(0.0, audio.duration, "SPEAKER_00"),)
+        return Diarization(turns, turns, audio.duration, self.model)
+
+
+def _transcriber(settings: TranscriberSettings) -> Service:
+    return wire_transcriber(settings, TimedTranscriber())
+
+
+def _diarizer(settings: DiarizerSettings) -> Service:
+    return wire_diarizer(settings, TimedDiarizer())
+
+
+def main() -> int:
+    """Serves until SIGTERM or SIGINT. Returns 2 if the first argument does not name a service."""
+    service = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+    match service:
+        case "gateway":
+            run_service(service, GatewaySettings, wire_gateway)
+        case "transcriber":
+            run_service(service, TranscriberSettings, _transcriber)
+        case "diarizer":
+            run_service(service, DiarizerSettings, _diarizer)
+        case _:
+            print("name one service: gateway, transcriber or diarizer", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The metrics of a model service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import Counter, Gauge
+
+from careca.cache.port import CacheObserver, CacheOutcome, Removal
+from careca.inference.engine import Engine
+from careca.inference.worker import Worker
+from careca.telemetry.metrics import Metrics
+from careca.types import Stage
+
+
+class ModelServiceMetrics(Metrics, CacheObserver):
+    """Adds the metrics of the cache, the work and the model to those of every service."""
+
+    def __init__(self, stage: Stage, engine: Engine[Any, Any], worker: Worker) -> None:
+        super().__init__((stage,), engine)
+        self._cache_requests = Counter(
+            "careca_cache_requests", "Lookups and bypasses of the cache.", ("result",), registry=self.registry
+        )
+        self._cache_evictions = Counter(
+            "careca_cache_evictions", "Entries removed from the cache.", ("reason",), registry=self.registry
+        )
+        self._cache_entries = self._gauge("careca_cache_entries", "Entries in the cache, of all replicas together.")
+        self._cache_size = self._gauge("careca_cache_size_bytes", "Compressed bytes in the cache, of all replicas.")
+        self._cache_max_entries = self._gauge(
+            "careca_cache_max_entries", "Most entries that the cache may hold; 0 where there is no cache."
+        )
+        self._cache_available = self._gauge("careca_cache_available", "Whether the cache's store answers.")
+        self._cache_saved = Counter(
+            "careca_cache_saved_seconds",
+            "Seconds that computing results took, of those that were answered again without computing them.",
+            registry=self.registry,
+        )
+        self._out_of_memory = Counter(
+            "careca_out_of_memory", "Tasks that were too much for the device's memory.", registry=self.registry
+        )
+        self._gauge("careca_work_in_flight", "Tasks that compute.").set_function(lambda: worker.in_flight)
+        self._gauge("careca_work_waiting", "Tasks admitted that do not compute yet.").set_function(
+            lambda: worker.waiting
+        )
+        self._gauge("careca_model_loaded", "Whether the models are in memory.").set_function(lambda: engine.loaded)
+        for outcome in CacheOutcome:
+            self._cache_requests.labels(outcome)
+        for reason in Removal:
+            self._cache_evictions.labels(reason)
+
+    def cache_requested(self, outcome: CacheOutcome) -> None:
+        """Counts one request to the cache."""
+        self._cache_requests.labels(outcome).inc()
+
+    def cache_removed(self, reason: Removal, entries: int) -> None:
+        """Counts entries removed."""
+        self._cache_evictions.labels(reason).inc(entries)
+
+    def cache_sized(self, entries: int, size_bytes: int) -> None:
+        """Sets the size of the cache."""
+        self._cache_entries.set(entries)
+        self._cache_size.set(size_bytes)
+
+    def cache_available(self, available: bool) -> None:
+        """Sets whether the cache's store answers."""
+        self._cache_available.set(available)
+
+    def cache_limited(self, max_entries: int) -> None:
+        """Sets how many entries the cache may hold; 0 means that there is no cache."""
+        self._cache_max_entries.set(max_entries)
+
+    def cache_saved(self, seconds: float) -> None:
+        """Counts the time of a computation that a cached result replaced."""
+        self._cache_saved.inc(seconds)
+
+    def out_of_memory(self) -> None:
+        """Counts a task that ran out of the device's memory."""
+        self._out_of_memory.inc()
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(name, documentation, registry=self.registry)

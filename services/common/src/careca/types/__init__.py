@@ -1,0 +1,72 @@
+"""The values that all parts of Careca share. Data only: no I/O, no protobuf, no model library.
+
+Times are seconds from the start of the recording, as ``float``. Import everything from ``careca.types`` itself.
+"""
+
+from careca.types.audio import SAMPLE_BYTES, SAMPLE_RATE, AudioTrack, AudioTracks, Channel, ChannelMode, Digest
+from careca.types.diarization import (
+    Diarization,
+    DiarizationOptions,
+    KnownSpeaker,
+    Speaker,
+    SpeakerCountCandidate,
+    Turn,
+    Voice,
+)
+from careca.types.jobs import Job, JobAttempt, JobPriority, JobStage, JobState, JobWebhook, WebhookState
+from careca.types.result import Notice, NoticeCode, OutputFormat, Result, Utterance
+from careca.types.stages import Progress, Stage, StageReport, StageState
+from careca.types.statistics import (
+    CacheClearance,
+    CacheStats,
+    ClearScope,
+    GpuMemory,
+    MemoryRelease,
+    MemoryUsage,
+    ModelServiceStats,
+)
+from careca.types.transcript import Segment, Transcript, TranscriptionOptions, Word
+
+__all__ = [
+    "SAMPLE_BYTES",
+    "SAMPLE_RATE",
+    "AudioTrack",
+    "AudioTracks",
+    "CacheClearance",
+    "CacheStats",
+    "Channel",
+    "ChannelMode",
+    "ClearScope",
+    "Diarization",
+    "DiarizationOptions",
+    "Digest",
+    "GpuMemory",
+    "Job",
+    "JobAttempt",
+    "JobPriority",
+    "JobStage",
+    "JobState",
+    "JobWebhook",
+    "KnownSpeaker",
+    "MemoryRelease",
+    "MemoryUsage",
+    "ModelServiceStats",
+    "Notice",
+    "NoticeCode",
+    "OutputFormat",
+    "Progress",
+    "Result",
+    "Segment",
+    "Speaker",
+    "SpeakerCountCandidate",
+    "Stage",
+    "StageReport",
+    "StageState",
+    "Transcript",
+    "TranscriptionOptions",
+    "Turn",
+    "Utterance",
+    "Voice",
+    "WebhookState",
+    "Word",
+]

@@ -42,7 +42,7 @@ T = TypeVar("T")
 class JobCalls:
     """A job runs even if no caller waits for it. The gateway keeps it until it is deleted or its retention ends.
 
-    ``jobs`` lists and ``clear_jobs`` removes only the jobs of the client's submitter, unless ``all_submitters`` is true.
+    ``jobs`` and ``clear_jobs`` concern only the jobs of the client's submitter, unless ``all_submitters`` is true.
     """
 
     _retries: int

@@ -13,7 +13,7 @@ from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, CAMPPlus, load_ca
 from careca_diarizer.conversion import convert
 from careca_diarizer.embedding import Embedder
 from careca_diarizer.fbank import FilterBank, count_frames
-from careca_diarizer.runtime import OnOpenVINO
+from careca_diarizer.runtime import OpenVINONetwork
 from careca_diarizer.stitching import Piece
 from careca_diarizer.torchaudio_cpu import hide_cuda_extension
 from careca_diarizer.windows import FRAMES_PER_SECOND
@@ -35,7 +35,7 @@ def network(weights: Path) -> CAMPPlus:
 
 @pytest.fixture(scope="module")
 def embedder(network: CAMPPlus) -> Embedder:
-    return Embedder(OnOpenVINO(convert(network, torch.zeros(1, 100, MEL_BINS)), threads=2), CPU, batch_size=4)
+    return Embedder(OpenVINONetwork(convert(network, torch.zeros(1, 100, MEL_BINS)), threads=2), CPU, batch_size=4)
 
 
 def noise(*shape: int) -> torch.Tensor:

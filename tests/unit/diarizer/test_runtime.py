@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from careca.errors import InternalError, OutOfMemory
 from careca_diarizer.campplus import MEL_BINS, load_campplus
 from careca_diarizer.conversion import EMBEDDING, SEGMENTATION
-from careca_diarizer.networks import convert_apart
+from careca_diarizer.networks import convert_in_subprocess
 from careca_diarizer.pyannote_setup import import_pyannote
-from careca_diarizer.runtime import Network, OnOpenVINO, import_openvino
+from careca_diarizer.runtime import Network, OpenVINONetwork, import_openvino
 from careca_diarizer.segmentation import SegmentationNetwork, load_segmentation
 from careca_diarizer.windows import WINDOW_SAMPLES
 from support.weights import model_folder
@@ -42,13 +42,13 @@ class Prepared:
     @cached_property
     def compute(self) -> Network:
         """The model, ready to infer with one thread."""
-        return OnOpenVINO(self.file, threads=1)
+        return OpenVINONetwork(self.file, threads=1)
 
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
-    convert_apart(*checkpoints(), folder)
+    convert_in_subprocess(*checkpoints(), folder)
     return folder
 
 
@@ -77,7 +77,7 @@ def test_a_compiled_network_computes_what_torch_does(prepared: Prepared) -> None
 
 def test_threads_and_what_else_is_in_a_batch_change_no_bit(prepared: Prepared) -> None:
     one, inputs = prepared.compute, prepared.inputs
-    two = OnOpenVINO(prepared.file, threads=2)
+    two = OpenVINONetwork(prepared.file, threads=2)
 
     together = one(inputs)
 
@@ -121,7 +121,7 @@ def test_a_conversion_that_fails_or_is_killed_is_no_network(
     monkeypatch.setattr(sys, "executable", str(python))
 
     with pytest.raises(error):
-        convert_apart(tmp_path / "one", tmp_path / "other", tmp_path)
+        convert_in_subprocess(tmp_path / "one", tmp_path / "other", tmp_path)
 
 
 def test_nothing_is_reported_to_the_makers_of_the_runtime() -> None:

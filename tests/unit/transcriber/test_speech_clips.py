@@ -13,7 +13,7 @@ from careca.inference.audio import Audio
 from careca.inference.engine import CancelToken
 from careca.types import SAMPLE_RATE
 from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, spread
-from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span, find_speech, listen
+from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span, detect_activity, find_speech
 from support.waiting import HANG_SECONDS
 
 FRAMES_PER_SECOND = SAMPLE_RATE / FRAME_SAMPLES
@@ -45,7 +45,9 @@ def clips_of(heard, seconds):
 
 def hear(samples, detect, *, threads=1, cancel=None, progress=lambda _: None):
     audio = Audio(np.asarray(samples, dtype=np.int16))
-    return listen(audio, detect, threshold=0.3, threads=threads, cancel=cancel or CancelToken(), progress=progress)
+    return detect_activity(
+        audio, detect, threshold=0.3, threads=threads, cancel=cancel or CancelToken(), progress=progress
+    )
 
 
 def loud_is_speech(samples):

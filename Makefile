@@ -16,7 +16,7 @@ KUBECTL_READY := $(VENV)/.kubectl
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down test check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-peers chaos load docs languages constraints clean
+.PHONY: help setup models proto demo up down test check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-peers chaos load docs languages client constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,6 +116,9 @@ docs: $(SERVICES_READY) proto ## write the README's table of settings
 
 languages: $(TESTS_READY) ## write the names of the languages that Whisper knows
 	@$(BIN)/python docs/languages_table.py
+
+client: $(TESTS_READY) ## generate the blocking client from the one for asyncio
+	@$(BIN)/python client/generate_blocking.py
 
 # Those of images for GPUs are installed nowhere else: they stay as they are.
 constraints: $(BENCH_READY) ## write the versions installed in .venv to constraints.txt

@@ -12,12 +12,12 @@ import pytest
 
 from careca.errors import InvalidRecording
 from careca.types import ChannelMode, Digest, Notice
-from careca_gateway.ingest.decoder import DecodeLimits, Decoder, drafts_needed
-from careca_gateway.request import Sound
-from careca_gateway.storage.decoded import DecodedNote
+from careca_gateway.ingest.decoder import DecodeLimits, Decoder, files_needed
+from careca_gateway.request import AudioSelection
+from careca_gateway.storage.decoded_record import DecodedRecord
 from support.waiting import HANG_SECONDS
 
-DEFAULT = Sound()
+DEFAULT = AudioSelection()
 LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=HANG_SECONDS, max_audio_seconds=3600.0)
 
 
@@ -29,12 +29,14 @@ class Bench:
         self.progress: list[float] = []
         self.audio = folder / "0.s16"
 
-    async def decode(self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: Sound = DEFAULT) -> DecodedNote:
+    async def decode(
+        self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: AudioSelection = DEFAULT
+    ) -> DecodedRecord:
         """What the decoder says of ``data``, with its files in the folder."""
         path = data if isinstance(data, Path) else self.folder / "recording"
         if not isinstance(data, Path):
             path.write_bytes(data)
-        drafts = [self.folder / f"{number}.s16" for number in range(drafts_needed(sound))]
+        drafts = [self.folder / f"{number}.s16" for number in range(files_needed(sound))]
         drafts[0] = self.audio
         return await Decoder(limits, slots=1).decode(path, sound, drafts, self.progress.append)
 
@@ -43,34 +45,36 @@ class Bench:
         (digest,) = (await self.decode(data, limits)).audio
         return digest
 
-    async def samples(self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: Sound = DEFAULT) -> np.ndarray:
+    async def samples(
+        self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: AudioSelection = DEFAULT
+    ) -> np.ndarray:
         """The one audio that ``data`` decodes to."""
         (samples,) = await self.audios(data, limits, sound)
         return samples
 
     async def channels(self, data: bytes | Path, limits: DecodeLimits = LIMITS) -> list[np.ndarray]:
         """The audio of each channel."""
-        return await self.audios(data, limits, Sound(ChannelMode.SEPARATE))
+        return await self.audios(data, limits, AudioSelection(ChannelMode.SEPARATE))
 
-    async def audios(self, data: bytes | Path, limits: DecodeLimits, sound: Sound) -> list[np.ndarray]:
+    async def audios(self, data: bytes | Path, limits: DecodeLimits, sound: AudioSelection) -> list[np.ndarray]:
         """All audio that ``data`` decodes to, which is as its digests say; other files stay empty."""
         digests = (await self.decode(data, limits, sound)).audio
-        drafts = [self.audio, *(self.folder / f"{number}.s16" for number in range(1, drafts_needed(sound)))]
+        drafts = [self.audio, *(self.folder / f"{number}.s16" for number in range(1, files_needed(sound)))]
         pcm = [draft.read_bytes() for draft in drafts]
         assert list(digests) == [Digest(hashlib.sha256(each).hexdigest(), len(each)) for each in pcm[: len(digests)]]
         assert sound.audio_track == "all" or not any(pcm[len(digests) :])
         return [np.frombuffer(each, "<i2").astype(np.float64) for each in pcm[: len(digests)]]
 
-    async def notices(self, data: bytes | Path, sound: Sound = DEFAULT) -> list[Notice]:
+    async def notices(self, data: bytes | Path, sound: AudioSelection = DEFAULT) -> list[Notice]:
         """What the decoder notices in ``data``."""
         return list((await self.decode(data, sound=sound)).notices)
 
-    async def codes(self, data: bytes | Path, sound: Sound = DEFAULT) -> list[str]:
+    async def codes(self, data: bytes | Path, sound: AudioSelection = DEFAULT) -> list[str]:
         """The codes of what the decoder notices in ``data``."""
         return [notice.code for notice in await self.notices(data, sound)]
 
     async def refusal(
-        self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: Sound = DEFAULT
+        self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: AudioSelection = DEFAULT
     ) -> InvalidRecording:
         """Why ``data`` is refused; no process is left."""
         with pytest.raises(InvalidRecording) as caught:

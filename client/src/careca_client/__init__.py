@@ -1,4 +1,4 @@
-"""Careca's client library: a recording in, who said what and when out.
+"""Careca's client library. It sends a recording to a gateway and returns who said what, and when.
 
     from careca_client import Client
 
@@ -7,7 +7,7 @@
         for utterance in result.utterances:
             print(utterance.start, utterance.speaker, utterance.text)
 
-``AsyncClient`` has the same methods for asyncio. Errors are those of ``careca.errors``.
+``AsyncClient`` has the same methods for asyncio. Both raise the errors of ``careca.errors``.
 """
 
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, Segment, Speaker, Voice
@@ -17,7 +17,7 @@ from careca_client.aio.client import AsyncClient
 from careca_client.blocking.client import Client
 from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
 from careca_client.protocol.jobs import JobsClearance
-from careca_client.protocol.transcribe import TranscribeOptions
+from careca_client.protocol.options import TranscribeOptions
 from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, read_voice, voice_json
 

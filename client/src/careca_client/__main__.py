@@ -1,4 +1,4 @@
-"""``python -m careca_client`` is the command ``careca``, for where scripts are not on the path."""
+"""``python -m careca_client`` runs the command ``careca``."""
 
 from careca_client.cli import main
 

@@ -1,4 +1,4 @@
-"""How a gateway is reached that lets in only those it knows: TLS, a token, a name."""
+"""How a client reaches a gateway: address, TLS, token, and the submitter's name."""
 
 from __future__ import annotations
 
@@ -13,57 +13,60 @@ from careca.auth.tokens import METADATA_KEY, SCHEME
 from careca.errors import InvalidRequest
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
-"""What a call carries beside its message."""
+"""The metadata of a call."""
+
+DEFAULT_TARGET = "localhost:50051"
+"""Address of a gateway on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What to show a gateway, and what it must show. The default is for one on this machine that asks for nothing.
+    """TLS and a token. The default fits a gateway on this machine that needs neither.
 
-    Raises ``InvalidRequest`` where it is not whole.
+    Raises ``InvalidRequest`` if the token or the pair of certificate and key is invalid.
     """
 
     token: str = field(default="", repr=False)
-    """Who calls, as one line of secret text."""
+    """The secret that tells the gateway who calls: one line of text."""
     tls: bool = False
-    """Whether the gateway must prove its name; so it must where there is a ``ca_file``."""
+    """Whether to use TLS: the gateway must prove its name. A ``ca_file`` or ``cert_file`` also turns TLS on."""
     ca_file: Path | None = None
-    """PEM file with the authority of the gateway's certificate; this machine's own list by default."""
+    """PEM file with the authority of the gateway's certificate. Default: the authorities that this machine trusts."""
     cert_file: Path | None = None
-    """PEM file with a certificate to show, where the gateway asks for one."""
+    """PEM file with the client's certificate, if the gateway requires one."""
     key_file: Path | None = None
-    """PEM file with that certificate's key."""
+    """PEM file with the key of that certificate."""
     insecure: bool = False
-    """Whether the token may cross a network without TLS."""
+    """Whether the token may be sent over a network without TLS."""
 
     def __post_init__(self) -> None:
         if (self.cert_file is None) != (self.key_file is None):
-            raise InvalidRequest("a certificate to show needs its key, and the key its certificate")
+            raise InvalidRequest("a certificate needs its key, and a key needs its certificate")
         if not (self.token.isascii() and self.token.isprintable()) or " " in self.token:
             raise InvalidRequest("a token is one line of printable ASCII characters without spaces")
 
     @property
     def encrypted(self) -> bool:
-        """Whether calls are made with TLS."""
+        """Whether calls use TLS."""
         return self.tls or self.ca_file is not None or self.cert_file is not None
 
     @property
     def files(self) -> TlsFiles | None:
-        """The files for TLS, ``None`` without it. Raises ``PreconditionFailed`` where they cannot be used."""
+        """The files for TLS, ``None`` without TLS. Raises ``PreconditionFailed`` if a file cannot be used."""
         if not self.encrypted:
             return None
         return TlsFiles(certificate=self.cert_file, key=self.key_file, authority=self.ca_file)
 
     def metadata(self, target: str, submitter: str) -> Metadata:
-        """What says at ``target`` that ``submitter`` calls; empty for nobody in particular.
+        """Returns the metadata with the token and the name of ``submitter``, for calls to ``target``.
 
-        Raises ``InvalidRequest`` where that is no name, and where anybody on the way could read the token.
+        Raises ``InvalidRequest`` if the name is invalid, or if the token would be sent over a network without TLS.
         """
         token: Metadata = ()
         if self.token:
             if not (self.encrypted or self.insecure or _is_this_machine(target)):
                 raise InvalidRequest(
-                    f"the token would cross the network to {target} for everybody to read: use TLS",
+                    f"the token would be sent to {target} without encryption: use TLS",
                     reason="TOKEN_IN_CLEAR",
                 )
             token = ((METADATA_KEY, SCHEME + self.token),)
@@ -78,7 +81,7 @@ NO_ACCESS_NEEDED = Access()
 
 
 def _is_this_machine(target: str) -> bool:
-    """Whether all addresses of ``target`` are this machine's own."""
+    """Whether all addresses of ``target`` belong to this machine."""
     scheme, _, rest = target.partition(":")
     if scheme == "unix":
         return True

@@ -1,4 +1,4 @@
-"""What operators see of a whole Careca: values that the gateway's AdminService and health service answer with."""
+"""Values of the gateway's AdminService and health service, and their messages."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage,
 from careca.v1 import admin_pb2
 
 ADMIN_TIMEOUT_SECONDS = 60.0
-"""Limit of the calls that compute nothing."""
+"""Default limit of calls that compute nothing."""
+
+HEALTH_TIMEOUT_SECONDS = 5.0
+"""Default limit of a health check."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStats:
-    """One replica of a model service. ``stats`` is ``None`` where it cannot be reached; ``error`` then says why."""
+    """One replica of a model service. If it cannot be reached, ``stats`` is ``None`` and ``error`` says why."""
 
     address: str
-    """Where the gateway calls it: host and port."""
+    """The address under which the gateway calls it: host and port."""
     stats: ModelServiceStats | None
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StageStats:
-    """The model service of one stage. ``stats`` is ``None`` where it cannot be reached; ``error`` then says why.
+    """The model service of one stage. If it cannot be reached, ``stats`` is ``None`` and ``error`` says why.
 
-    Where it has several replicas, ``stats`` has what those together hold and do that can be reached.
+    If it has several replicas, ``stats`` is the sum over those that can be reached.
     """
 
     stage: Stage
@@ -38,18 +41,18 @@ class StageStats:
 
 @dataclass(frozen=True, slots=True)
 class SystemStats:
-    """The live state of all services behind one gateway."""
+    """The state of all services behind one gateway."""
 
     stages: tuple[StageStats, ...]
     gateway_memory: MemoryUsage
     stored_recordings: int
     stored_bytes: int
-    """Bytes in the gateway's store, decoded audio included."""
+    """Bytes in the gateway's store, including decoded audio."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageClearance:
-    """What clearing the cache of one stage removed, and the memory that its service gave back."""
+    """What was removed from the cache of one stage, and the memory that its service released."""
 
     stage: Stage
     cleared: CacheClearance
@@ -58,7 +61,7 @@ class StageClearance:
 
 @dataclass(frozen=True, slots=True)
 class SystemRelease:
-    """The memory that the model services and the gateway gave back."""
+    """The memory that the model services and the gateway released."""
 
     stages: tuple[tuple[Stage, MemoryRelease], ...]
     gateway: MemoryRelease
@@ -66,9 +69,9 @@ class SystemRelease:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The state of a server or of one service of it, in the words of grpc.health.v1.
+    """The health of a server, or of one of its services, as in grpc.health.v1.
 
-    ``status`` is ``SERVING``, ``NOT_SERVING``, ``UNKNOWN``, or ``SERVICE_UNKNOWN`` for a service that the server lacks.
+    ``status`` is ``SERVING``, ``NOT_SERVING``, ``UNKNOWN``, or ``SERVICE_UNKNOWN`` if the server has no such service.
     """
 
     service: str
@@ -76,12 +79,12 @@ class Health:
 
     @property
     def serving(self) -> bool:
-        """Whether it takes calls."""
+        """Whether the server accepts calls."""
         return self.status == "SERVING"
 
 
 def decode_stats(message: admin_pb2.StatsResponse) -> SystemStats:
-    """The statistics in ``message``."""
+    """Returns the statistics in ``message``."""
     return SystemStats(
         stages=tuple(_decode_stage_stats(entry) for entry in message.stages),
         gateway_memory=codec.decode_memory_usage(message.gateway_memory),
@@ -91,14 +94,14 @@ def decode_stats(message: admin_pb2.StatsResponse) -> SystemStats:
 
 
 def encode_clear_cache(scope: ClearScope, stages: Iterable[Stage]) -> admin_pb2.ClearCacheRequest:
-    """The request to clear the caches of ``stages``."""
+    """Returns the request that clears the caches of ``stages``."""
     return admin_pb2.ClearCacheRequest(
         scope=codec.encode_clear_scope(ClearScope(scope)), stages=[codec.encode_stage(Stage(stage)) for stage in stages]
     )
 
 
 def decode_clearances(message: admin_pb2.ClearCacheResponse) -> tuple[StageClearance, ...]:
-    """What was cleared."""
+    """Returns what was cleared."""
     return tuple(
         StageClearance(codec.decode_stage(entry.stage), *codec.decode_clearance(entry.clearance))
         for entry in message.stages
@@ -106,12 +109,12 @@ def decode_clearances(message: admin_pb2.ClearCacheResponse) -> tuple[StageClear
 
 
 def encode_release_memory(stages: Iterable[Stage]) -> admin_pb2.ReleaseMemoryRequest:
-    """The request for the memory of ``stages``."""
+    """Returns the request that releases the memory of ``stages``."""
     return admin_pb2.ReleaseMemoryRequest(stages=[codec.encode_stage(Stage(stage)) for stage in stages])
 
 
 def decode_release(message: admin_pb2.ReleaseMemoryResponse) -> SystemRelease:
-    """What came back."""
+    """Returns the memory that was released."""
     return SystemRelease(
         stages=tuple(
             (codec.decode_stage(entry.stage), codec.decode_memory_release(entry.memory)) for entry in message.stages

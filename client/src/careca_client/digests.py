@@ -1,4 +1,4 @@
-"""What one client remembers of the files that it has hashed, so that asking about a long recording again is quick."""
+"""The digests of files that a client has hashed, so that a long recording is hashed only once."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from careca.types import Digest
 from careca_client.recording import Identity, Recording
 
 MAX_FILES = 256
-"""Files remembered; those not asked about for longest are forgotten first."""
+"""Number of files in the cache. The least recently used are removed first."""
 
 SETTLED_SECONDS = 2.0
-"""Age that a file's last change must have for its digest to be remembered.
+"""A digest is stored only if the file's last change is older than this.
 
-Time stamps are coarse: what is written right after a younger file was hashed may leave them as they were.
+Timestamps are coarse: a write shortly after an earlier one may leave them unchanged.
 """
 
 
-class DigestMemory:
-    """Digests of files by device, inode, size and both times of change. May be used by several threads."""
+class DigestCache:
+    """Digests of files by device, inode, size and both times of change. Safe to use from several threads."""
 
     def __init__(self, *, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._now_ns = now_ns
@@ -29,23 +29,23 @@ class DigestMemory:
         self._lock = threading.Lock()
 
     def hash(self, recording: Recording) -> Iterator[int]:
-        """As ``Recording.hash``, but at an end at once for a file that has not changed since it was last hashed."""
+        """As ``Recording.hash``, but without any step if the file has not changed since it was last hashed."""
         identity = recording.identity()
-        if identity is not None and (digest := self._recall(identity)) is not None:
+        if identity is not None and (digest := self._get(identity)) is not None:
             recording.digest = digest
             return
         settled = identity is not None and self._now_ns() - identity.changed_ns > SETTLED_SECONDS * 1e9
         yield from recording.hash()
         if identity is not None and settled and recording.identity() == identity:
-            self._remember(identity, recording.digest)
+            self._put(identity, recording.digest)
 
-    def _recall(self, identity: Identity) -> Digest | None:
+    def _get(self, identity: Identity) -> Digest | None:
         with self._lock:
             if identity in self._digests:
                 self._digests.move_to_end(identity)
             return self._digests.get(identity)
 
-    def _remember(self, identity: Identity, digest: Digest) -> None:
+    def _put(self, identity: Identity, digest: Digest) -> None:
         with self._lock:
             self._digests[identity] = digest
             if len(self._digests) > MAX_FILES:

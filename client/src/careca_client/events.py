@@ -1,4 +1,4 @@
-"""What ``transcribe``, ``upload``, ``submit`` and ``watch`` tell their ``on_event`` callback while they run."""
+"""The events that ``transcribe``, ``upload``, ``submit`` and ``watch`` pass to their ``on_event`` callback."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Hashing:
 
 @dataclass(frozen=True, slots=True)
 class RecordingKnown:
-    """The gateway has the recording already: nothing is uploaded."""
+    """The gateway already has the recording: nothing is uploaded."""
 
     recording: Digest
 
 
 @dataclass(frozen=True, slots=True)
 class Uploading:
-    """``done_bytes`` of the recording's ``total_bytes`` have been handed over for sending; 0 when the upload begins."""
+    """``done_bytes`` of the recording's ``total_bytes`` have been passed to gRPC; 0 when the upload begins."""
 
     done_bytes: int
     total_bytes: int
@@ -35,7 +35,7 @@ class Uploading:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """The gateway could not be reached or went away: all is asked again, for the ``attempt``-th time (from 2)."""
+    """The gateway could not be reached or went away. Attempt number ``attempt``, 2 or higher, follows."""
 
     attempt: int
     delay_seconds: float
@@ -43,7 +43,7 @@ class Retrying:
 
 
 Event: TypeAlias = Hashing | RecordingKnown | Uploading | Progress | Segment | Retrying
-"""Anything that ``on_event`` is called with. A segment's words have no speakers yet."""
+"""Any event. The words of a segment have no speakers yet."""
 
 EventCallback: TypeAlias = Callable[[Event], None]
-"""Called with one event at a time and never concurrently. What it raises ends the call."""
+"""Called with one event at a time, never concurrently. An exception that it raises ends the call."""

@@ -1,6 +1,6 @@
-"""A recording as the client reads it: first hashed, then, only if the gateway asks, read again for upload.
+"""Reads a recording: once to hash it, and again to upload it if the gateway needs it.
 
-Nothing here holds more than one chunk in memory. All methods block; the asyncio client calls them in threads.
+Holds at most one chunk in memory. All methods block: the asyncio client calls them in threads.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from careca.errors import InvalidRecording
 from careca.types import Digest
 
 CHUNK_BYTES = 1 << 20
-"""Bytes read, hashed and sent at a time; on one gRPC stream this size is the fastest."""
+"""Size of the chunks that are read, hashed and sent. This size is the fastest on one gRPC stream."""
 
 MAX_NAME_CHARACTERS = 255
-"""Longest display name that the gateway takes."""
+"""Longest display name that the gateway accepts."""
 
 Source: TypeAlias = str | os.PathLike[str] | IO[bytes] | bytes | bytearray | memoryview
-"""A path, a binary file object (read from its position on), or the bytes themselves."""
+"""A path, a binary file object (read from its current position), or the bytes."""
 
 
 class Identity(NamedTuple):
-    """A file as it is at one moment: what is written to it changes this, and much else does too."""
+    """The state of a file at one moment. Every write to the file changes it."""
 
     device: int
     inode: int
@@ -41,25 +41,25 @@ class Identity(NamedTuple):
 
     @property
     def changed_ns(self) -> int:
-        """The later of both times of change."""
+        """The later of the two times of change."""
         return max(self.modified_ns, self.status_changed_ns)
 
 
 class Recording:
-    """One open recording. Use ``open_recording`` to make one, ``with`` to close it.
+    """One open recording. Use ``open_recording`` to open it and ``with`` to close it.
 
-    The same open file is hashed and uploaded, so that a file replaced under its name is still sent as it was hashed.
+    The same open file is hashed and uploaded. If another file takes its name meanwhile, the hashed one is still sent.
     """
 
     def __init__(self, file: IO[bytes], name: str, *, close: bool) -> None:
         self.name = name
-        """The name to show, at most 255 characters."""
+        """The display name, at most 255 characters."""
         self._file = file
         self._close = close
         self._reading = threading.Lock()
         self._start = file.tell()
         self.total_bytes = file.seek(0, io.SEEK_END) - self._start
-        """Length found on opening."""
+        """Size when it was opened."""
         self._stamp = self._current_stamp()
         self._digest: Digest | None = None
         if self.total_bytes == 0:
@@ -73,13 +73,13 @@ class Recording:
         self.close()
 
     def close(self) -> None:
-        """Closes the file, unless the caller had opened it."""
+        """Closes the file, unless the caller opened it."""
         if self._close:
             self._file.close()
 
     @property
     def digest(self) -> Digest:
-        """SHA-256 and length of the bytes. Known once ``hash`` is through, or once set by who remembers it."""
+        """SHA-256 and size of the bytes. Known when ``hash`` has ended, or when a cache has set it."""
         if self._digest is None:
             raise RuntimeError("the recording has not been hashed yet")
         return self._digest
@@ -89,14 +89,14 @@ class Recording:
         self._digest = digest
 
     def identity(self) -> Identity | None:
-        """What the file is now, or ``None`` where this is no whole file on disk."""
+        """Returns the state of the file now, or ``None`` if this is not a whole file on disk."""
         status = self._status()
         if status is None or self._start or not stat.S_ISREG(status.st_mode):
             return None
         return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def hash(self) -> Iterator[int]:
-        """Finds the digest in steps: yields the bytes done after each chunk."""
+        """Computes the digest in steps: yields the number of bytes hashed so far after each chunk."""
         sha256, size = hashlib.sha256(), 0
         while chunk := self._read(size, CHUNK_BYTES):
             sha256.update(chunk)
@@ -105,10 +105,10 @@ class Recording:
         self._digest = Digest(sha256.hexdigest(), size)
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes that were hashed once more, from the first, for upload.
+        """Yields the bytes that were hashed, from the start, for the upload.
 
-        Raises ``InvalidRecording`` (``RECORDING_CHANGED``) instead of giving the last chunk of a file that was written
-        to since it was opened.
+        Raises ``InvalidRecording`` (``RECORDING_CHANGED``) before the last chunk if the file has changed since it was
+        opened.
         """
         self._raise_if_changed()
         done, total = 0, self.digest.size_bytes
@@ -120,29 +120,29 @@ class Recording:
             yield chunk
 
     def _read(self, position: int, size: int) -> bytes:
-        """Bytes from ``position`` on. An upload that was given up may still be reading while the next one begins."""
+        """Returns bytes from ``position`` on. Has a lock because a failed upload may still read beside the next one."""
         with self._reading:
             self._file.seek(self._start + position)
             return self._file.read(size)
 
     def _raise_if_changed(self, *, truncated: bool = False) -> None:
         if truncated or self._current_stamp() != self._stamp:
-            raise changed(self.name)
+            raise changed_error(self.name)
 
     def _current_stamp(self) -> tuple[int, int] | None:
-        """Size and time of the last write, or ``None`` for a file that is not on disk."""
+        """Returns size and time of the last write, or ``None`` if the file is not on disk."""
         status = self._status()
         return None if status is None else (status.st_size, status.st_mtime_ns)
 
     def _status(self) -> os.stat_result | None:
         try:
             return os.fstat(self._file.fileno())
-        except (OSError, AttributeError):  # an object in memory, without a descriptor
+        except (OSError, AttributeError):  # an object in memory has no descriptor
             return None
 
 
-def changed(name: str) -> InvalidRecording:
-    """The error of a recording that is not what it was when it was hashed."""
+def changed_error(name: str) -> InvalidRecording:
+    """The error of a recording that has changed since it was hashed."""
     return InvalidRecording(
         f"{name} changed while it was being sent: wait until it is completely written, then try again",
         reason="RECORDING_CHANGED",
@@ -150,23 +150,23 @@ def changed(name: str) -> InvalidRecording:
 
 
 def open_recording(source: Source, display_name: str | None = None) -> Recording:
-    """Opens ``source``; what cannot be read twice, such as a pipe, is spooled to a temporary file first.
+    """Opens ``source``. Copies it to a temporary file if it cannot be read twice, as a pipe cannot.
 
-    Raises ``OSError`` where a path cannot be opened, ``InvalidRecording`` where there are no bytes, ``TypeError`` where
+    Raises ``OSError`` if a path cannot be opened, ``InvalidRecording`` if there are no bytes, ``TypeError`` if
     ``source`` is a text file.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return Recording(io.BytesIO(source), display_name or "recording", close=True)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        return _from_file(path.open("rb"), display_name or _showable(path.name), close=True)
+        return _from_file(path.open("rb"), display_name or _displayable(path.name), close=True)
     if isinstance(source, io.TextIOBase):
         raise TypeError("the recording is a text file object: open it in binary mode ('rb')")
     return _from_file(source, display_name or _name_of(source), close=False)
 
 
 def spool(file: IO[bytes]) -> IO[bytes]:
-    """A temporary file, unlinked already, with all that ``file`` still holds; its position is at its start."""
+    """Copies the rest of ``file`` to a temporary file without a name, and returns that at its start."""
     spooled = cast("IO[bytes]", tempfile.TemporaryFile(prefix="careca-recording-"))  # noqa: SIM115 -- the caller closes it
     try:
         shutil.copyfileobj(file, spooled, CHUNK_BYTES)
@@ -189,11 +189,11 @@ def _from_file(file: IO[bytes], name: str, *, close: bool) -> Recording:
 
 
 def _name_of(file: IO[bytes]) -> str:
-    """The name of the file behind a file object; descriptors and unnamed files have none."""
+    """The name of a file object. Objects that have a number or nothing as their name get a default one."""
     name = getattr(file, "name", None)
-    return _showable(Path(name).name) if isinstance(name, str) else "recording"
+    return _displayable(Path(name).name) if isinstance(name, str) else "recording"
 
 
-def _showable(name: str) -> str:
-    """``name`` as text that is accepted: names of files may have line breaks, and need not be valid Unicode."""
+def _displayable(name: str) -> str:
+    """Returns ``name`` as the gateway accepts it: file names may have line breaks and invalid Unicode."""
     return "".join(each if is_nameable(each) else "?" for each in name)[:MAX_NAME_CHARACTERS]

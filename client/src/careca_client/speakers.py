@@ -1,4 +1,4 @@
-"""People to recognise, as a caller gives them; and voices as files."""
+"""Known speakers, and voices as files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from careca_client.recording import Source
 
 @dataclass(frozen=True, slots=True)
 class KnownSpeaker:
-    """Somebody to recognise: by a recording of that person alone, or by the voice of a speaker in an earlier result.
+    """A person to recognise, by a recording of this person alone or by the voice of a speaker in an earlier result.
 
     KnownSpeaker("Ana", "ana.wav")
     KnownSpeaker("Bob", earlier.speakers[1].voice)
@@ -26,41 +26,41 @@ class KnownSpeaker:
 
     name: str
     reference: Source | Voice
-    """Half a minute of speech is enough. Recordings of all known speakers may have 8 MiB together."""
+    """Half a minute of speech is enough. The recordings of all known speakers have at most 8 MiB together."""
 
 
 def encode_known_speakers(speakers: Iterable[KnownSpeaker]) -> list[gateway_pb2.KnownSpeaker]:
-    """The messages, with what the recordings' files hold.
+    """Returns the messages, with the contents of the recordings.
 
-    Raises ``OSError`` where a file cannot be read, ``InvalidRequest`` where one is too large.
+    Raises ``OSError`` if a file cannot be read, ``InvalidRequest`` if a file is too large.
     """
     return [_encode(speaker) for speaker in speakers]
 
 
 def voice_json(voice: Voice) -> str:
-    """The voice as text that ``read_voice`` reads."""
+    """Returns the voice as text for ``read_voice``."""
     return json.dumps({"embedding_model": voice.embedding_model, "embedding": voice.embedding}) + "\n"
 
 
 def read_voice(path: str | os.PathLike[str]) -> Voice:
-    """The voice in a file that holds what ``voice_json`` gives, or a speaker as the JSON form of a result has them.
+    """Reads a voice from a file: the text of ``voice_json``, or one speaker of a result's JSON format.
 
-    Raises ``OSError`` where it cannot be read, ``InvalidRequest`` where it is no voice.
+    Raises ``OSError`` if the file cannot be read, ``InvalidRequest`` if it is not a voice.
     """
     try:
         document = json.loads(Path(path).read_bytes())
         return Voice(tuple(float(value) for value in document["embedding"]), str(document["embedding_model"]))
     except (ValueError, TypeError, KeyError):
         raise InvalidRequest(
-            f"{os.fspath(path)} is no voice: it must be a JSON object with embedding_model and embedding, "
+            f"{os.fspath(path)} is not a voice: it must be a JSON object with embedding_model and embedding, "
             "as `careca voice` writes it"
         ) from None
 
 
 def read_reference(name: str, reference: Source) -> bytes:
-    """All bytes of the recording of the known speaker ``name``, from a file object those from its position on.
+    """Returns the bytes of the recording of the known speaker ``name``. A file object is read from its position on.
 
-    Raises ``OSError`` where it cannot be read, ``InvalidRequest`` where it is too large.
+    Raises ``OSError`` if it cannot be read, ``InvalidRequest`` if it is too large.
     """
     if isinstance(reference, bytes | bytearray | memoryview):
         return bytes(reference)

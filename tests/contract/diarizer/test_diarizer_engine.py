@@ -24,7 +24,7 @@ from careca_diarizer.engine import DiarizerEngine
 from careca_diarizer.pretrained_engine import PretrainedPipelineEngine
 from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings
-from careca_gateway.pipeline.speaker_naming import KnownVoice, recognise
+from careca_gateway.pipeline.speaker_naming import KnownVoice, recognize_speakers
 from careca_gateway.settings import GatewaySettings
 from support.calls import phone_call, phone_call_turns
 from support.fakes import FakeDiarizerEngine
@@ -309,7 +309,7 @@ def test_each_label_has_the_voice_of_who_speaks_under_it(real: DiarizerEngine, c
     known = [voice_of(real, who, spoken_alone(call, truth, who, 0, 30)) for who in ("speaker91", "speaker90")]
     whole = diarized(real)
 
-    speakers = recognise(whole.speakers, known, least_similarity=ALIKE)
+    speakers = recognize_speakers(whole.speakers, known, least_similarity=ALIKE)
 
     assert sorted(speaker.name or "" for speaker in speakers) == ["speaker90", "speaker91"]
     assert all(speaker.name == owner(speaker, whole, truth) for speaker in speakers)
@@ -321,7 +321,7 @@ def test_two_people_of_the_calls_first_half_are_recognised_in_its_second(own: Py
     second = diarize(own, Audio(call.samples[15 * SAMPLE_RATE :]))
     later = [Turn(turn.start - 15, turn.end - 15, turn.speaker) for turn in truth]
 
-    speakers = recognise(second.speakers, known, least_similarity=ALIKE)
+    speakers = recognize_speakers(second.speakers, known, least_similarity=ALIKE)
 
     assert sorted(speaker.name or "" for speaker in speakers) == ["speaker90", "speaker91"]
     assert all(speaker.name == owner(speaker, second, later) for speaker in speakers)
@@ -365,7 +365,7 @@ def test_who_does_not_speak_is_recognised_in_nobody(real: DiarizerEngine, call: 
         known = voice_of(real, absent, spoken_alone(call, truth, absent, 0, 30))
         heard = diarize(real, spoken_alone(call, truth, present, 0, 30), DiarizationOptions(speaker_count=1))
 
-        assert [each.name for each in recognise(heard.speakers, [known], least_similarity=ALIKE)] == [None]
+        assert [each.name for each in recognize_speakers(heard.speakers, [known], least_similarity=ALIKE)] == [None]
 
 
 def test_readers_of_one_recording_are_recognised_in_another(own: PyannoteEngine) -> None:
@@ -380,7 +380,7 @@ def test_readers_of_one_recording_are_recognised_in_another(own: PyannoteEngine)
 
     found = diarize(own, first)
 
-    speakers = recognise(found.speakers, known, least_similarity=ALIKE)
+    speakers = recognize_speakers(found.speakers, known, least_similarity=ALIKE)
     assert {owner(each, found, turns) for each in speakers} == {"2414", "2033", "1688"}
     assert {each.name for each in speakers} == {None, "1688"}
     assert [owner(each, found, turns) for each in speakers if each.name] == ["1688"]

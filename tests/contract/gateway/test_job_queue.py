@@ -33,8 +33,8 @@ from careca.types import (
     WebhookState,
     Word,
 )
-from careca_gateway.jobs.queue.liveness import Silences
-from careca_gateway.jobs.queue.port import Happening, Lease, Limits, Outcome, Query, Submission, Update
+from careca_gateway.jobs.queue.liveness import LivenessTracker
+from careca_gateway.jobs.queue.port import JobEvent, Lease, Limits, Outcome, Query, Submission, Update
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from support.redis_server import RedisServer
 from support.waiting import HANG_SECONDS, Clock, until
@@ -120,18 +120,18 @@ async def ended(queue: RedisJobQueue, outcome: Outcome = SUCCESS, **changes: Any
     return await queue.get(job.id)
 
 
-async def next_of(watch: AsyncIterator[Happening], count: int) -> list[Happening]:
+async def next_of(watch: AsyncIterator[JobEvent], count: int) -> list[JobEvent]:
     """So many happenings, as soon as they are there."""
     async with asyncio.timeout(HANG_SECONDS):
         return [await anext(watch) for _ in range(count)]
 
 
-async def all_of(watch: AsyncIterator[Happening]) -> list[Happening]:
+async def all_of(watch: AsyncIterator[JobEvent]) -> list[JobEvent]:
     async with asyncio.timeout(HANG_SECONDS):
         return [happening async for happening in watch]
 
 
-def told(happenings: Sequence[Happening]) -> list[Segment]:
+def told(happenings: Sequence[JobEvent]) -> list[Segment]:
     return [happening.what for happening in happenings if isinstance(happening.what, Segment)]
 
 
@@ -326,7 +326,7 @@ async def test_a_taken_job_is_leased_with_its_spec_and_the_time_that_is_left(que
     await queue.submit(submission(time_limit_seconds=1000.0), PLENTY)
     lease = await take(queue, "gateway-1:17")
     assert lease.spec == b"\0spec\xff"
-    assert lease.told_segments == 0
+    assert lease.reported_segments == 0
     assert lease.remaining_seconds is not None
     assert 0 < lease.remaining_seconds <= 1000
     assert lease.job.state is JobState.RUNNING
@@ -363,7 +363,7 @@ async def test_interactive_jobs_go_first(queue: RedisJobQueue) -> None:
 async def test_who_takes_interactive_jobs_only_leaves_batches_to_others(queue: RedisJobQueue) -> None:
     batch = await queue.submit(submission(), PLENTY)
     assert await queue.take("worker", interactive_only=True) is None
-    waiting = asyncio.create_task(queue.work_waits(30, interactive_only=True))
+    waiting = asyncio.create_task(queue.wait_for_work(30, interactive_only=True))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     urgent = await queue.submit(submission(priority=JobPriority.INTERACTIVE), PLENTY)
@@ -444,19 +444,19 @@ async def test_workers_of_two_gateways_take_each_job_once(make_queue: MakeQueue)
 
 async def test_waiting_for_work_ends_when_another_gateway_queues_a_job(make_queue: MakeQueue) -> None:
     idle, busy = await make_queue(), await make_queue()
-    waiting = asyncio.create_task(idle.work_waits(1000))
+    waiting = asyncio.create_task(idle.wait_for_work(1000))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await busy.submit(submission(), PLENTY)
     async with asyncio.timeout(HANG_SECONDS):
         await waiting
     async with asyncio.timeout(HANG_SECONDS):
-        await idle.work_waits(1000)  # it still waits
+        await idle.wait_for_work(1000)  # it still waits
 
 
 async def test_waiting_for_work_ends_after_its_time(queue: RedisJobQueue) -> None:
     async with asyncio.timeout(HANG_SECONDS):
-        await queue.work_waits(0.05)
+        await queue.wait_for_work(0.05)
 
 
 # Leases
@@ -818,7 +818,7 @@ async def test_a_recording_is_in_use_as_long_as_a_job_about_it_has_not_ended(que
 
 def test_silent_is_whose_value_stayed_the_same_for_that_long() -> None:
     clock = Clock()
-    silences = Silences(clock)
+    silences = LivenessTracker(clock)
 
     def silent(**values: bytes) -> list[str]:
         return silences.longest(values, silences.now(), 5)
@@ -837,7 +837,7 @@ def test_silent_is_whose_value_stayed_the_same_for_that_long() -> None:
 
 def test_time_in_which_an_answer_was_on_its_way_is_no_silence() -> None:
     clock = Clock()
-    silences = Silences(clock)
+    silences = LivenessTracker(clock)
     asked = silences.now()
     clock.seconds += 100
     assert silences.longest({"a": b"1"}, asked, 5) == []
@@ -907,14 +907,14 @@ async def test_who_renews_while_silence_is_being_dealt_with_keeps_the_job(
 ) -> None:
     await queue.submit(submission(), PLENTY)
     lease = await take(queue)
-    longest = Silences.longest
+    longest = LivenessTracker.longest
 
     def longest_and_then_a_renewal(*arguments: Any) -> list[str]:
         client.hset("careca:{jobs}:leases", lease.job.id, f"{lease.fence}:7")
         return longest(*arguments)
 
     await queue.reclaim(1000, 3)
-    monkeypatch.setattr(Silences, "longest", longest_and_then_a_renewal)
+    monkeypatch.setattr(LivenessTracker, "longest", longest_and_then_a_renewal)
     assert await queue.reclaim(0, 3) == []
     monkeypatch.undo()
     assert await queue.finish(lease, SUCCESS)
@@ -957,7 +957,7 @@ async def test_a_job_that_was_lost_too_often_fails(queue: RedisJobQueue) -> None
     assert failed.stages[1].error_reason == "TOO_MANY_ATTEMPTS"
     assert not await queue.finish(lease, SUCCESS)
     assert await queue.result_key(job.id) == ""
-    assert len(await queue.due_notices(5, 1)) == 1
+    assert len(await queue.due_webhooks(5, 1)) == 1
     assert (await queue.retry(job.id, STAGES, PLENTY)).state is JobState.QUEUED
     await take(queue)
     (lost,) = await lose_silent_ones(queue, 3)
@@ -1021,14 +1021,14 @@ async def test_a_watch_goes_on_over_attempts_and_the_next_worker_knows_what_was_
     await queue.renew([Update(job.id, first.fence, segments=segments(0, 3))])
     await queue.hand_back(first, stages=STAGES, reason="HANDED_BACK")
     second = await take(queue)
-    assert second.told_segments == 3
+    assert second.reported_segments == 3
     await queue.renew([Update(job.id, first.fence, segments=(HELLO,))])
     await queue.finish(second, replace(FAILURE, segments=segments(3, 2)))
     happenings = await all_of(watch)
     assert tuple(told(happenings)) == segments(0, 5)
     await queue.retry(job.id, STAGES, PLENTY)
     third = await take(queue)
-    assert third.told_segments == 5
+    assert third.reported_segments == 5
     await queue.finish(third, replace(SUCCESS, segments=segments(5, 1)))
     assert tuple(told(await all_of(queue.watch(job.id, happenings[-1].cursor)))) == segments(5, 1)
 
@@ -1073,7 +1073,7 @@ async def test_news_that_are_not_heard_only_come_later(make_queue: MakeQueue, cl
     for watch in watches:
         await next_of(watch, 1)
     ends = [asyncio.create_task(all_of(watch)) for watch in watches]
-    waits = asyncio.create_task(deaf.work_waits(1000))
+    waits = asyncio.create_task(deaf.wait_for_work(1000))
     async with asyncio.timeout(HANG_SECONDS):
         await until(lambda: client.client_kill_filter(_type="pubsub"))
         await waits
@@ -1113,7 +1113,7 @@ async def test_all_that_happens_is_news(queue: RedisJobQueue, client: redis.Redi
         assert news() == {"q", job.id}
         await queue.finish(await take(queue), FAILURE)
         assert news() == {job.id}
-        await queue.notice_told(await queue.get(job.id))
+        await queue.webhook_delivered(await queue.get(job.id))
         assert news() == {job.id}
         await queue.retry(job.id, STAGES, PLENTY)
         assert news() == {"q", job.id}
@@ -1131,33 +1131,33 @@ async def test_a_webhook_is_due_when_its_job_has_ended_and_then_to_nobody_else_f
 ) -> None:
     queue, other = await make_queue(), await make_queue()
     waiting = await queue.submit(submission(webhook_url="http://a"), PLENTY)
-    assert await queue.due_notices(10, 1000) == []
+    assert await queue.due_webhooks(10, 1000) == []
     cancelled = await queue.cancel(waiting.id)
     await ended(queue)
-    (notice,) = await queue.due_notices(10, 1000)
+    (notice,) = await queue.due_webhooks(10, 1000)
     assert (notice.job, notice.webhook) == (cancelled, JobWebhook("http://a"))
-    assert await other.due_notices(10, 1000) == []
-    assert (await queue.stats()).pending_notices == 1
-    await queue.notice_told(notice.job)
+    assert await other.due_webhooks(10, 1000) == []
+    assert (await queue.stats()).pending_webhooks == 1
+    await queue.webhook_delivered(notice.job)
     assert (await queue.get(waiting.id)).webhook == JobWebhook("http://a", WebhookState.DELIVERED, 1)
-    assert (await queue.stats()).pending_notices == 0
+    assert (await queue.stats()).pending_webhooks == 0
 
 
 async def test_a_webhook_that_cannot_be_told_is_tried_again_until_it_is_given_up(queue: RedisJobQueue) -> None:
     job = await ended(queue, webhook_url="http://a")
-    assert len(await queue.due_notices(10, 1000)) == 1
-    await queue.notice_failed(job, "refused", 0)
-    (notice,) = await queue.due_notices(10, 0)
+    assert len(await queue.due_webhooks(10, 1000)) == 1
+    await queue.webhook_failed(job, "refused", 0)
+    (notice,) = await queue.due_webhooks(10, 0)
     assert notice.webhook == JobWebhook("http://a", WebhookState.PENDING, 1, "refused")
-    (notice,) = await queue.due_notices(10, 1000)  # a gateway that vanished told nobody
-    await queue.notice_failed(job, "gone", None)
+    (notice,) = await queue.due_webhooks(10, 1000)  # a gateway that vanished told nobody
+    await queue.webhook_failed(job, "gone", None)
     assert (await queue.get(job.id)).webhook == JobWebhook("http://a", WebhookState.FAILED, 2, "gone")
-    assert await queue.due_notices(10, 0) == []
+    assert await queue.due_webhooks(10, 0) == []
 
 
 async def test_at_most_so_many_webhooks_are_due_at_once(queue: RedisJobQueue) -> None:
     jobs = {(await ended(queue, webhook_url="http://a")).id for _ in range(5)}
-    first, second, third = [await queue.due_notices(2, 1000) for _ in range(3)]
+    first, second, third = [await queue.due_webhooks(2, 1000) for _ in range(3)]
     assert [len(first), len(second), len(third)] == [2, 2, 1]
     assert {notice.job.id for notice in (*first, *second, *third)} == jobs
 
@@ -1165,14 +1165,14 @@ async def test_at_most_so_many_webhooks_are_due_at_once(queue: RedisJobQueue) ->
 async def test_a_job_tried_again_tells_its_webhook_again(queue: RedisJobQueue) -> None:
     job = await ended(queue, FAILURE, webhook_url="http://a")
     await queue.retry(job.id, STAGES, PLENTY)
-    assert await queue.due_notices(10, 0) == []
-    await queue.notice_failed(job, "late news of the first end", 0)
+    assert await queue.due_webhooks(10, 0) == []
+    await queue.webhook_failed(job, "late news of the first end", 0)
     assert (await queue.get(job.id)).webhook == JobWebhook("http://a")
     await queue.finish(await take(queue), replace(SUCCESS, partial=True))
-    (notice,) = await queue.due_notices(10, 0)
-    await queue.notice_told(job)  # of the first end, by a gateway that took its time
+    (notice,) = await queue.due_webhooks(10, 0)
+    await queue.webhook_delivered(job)  # of the first end, by a gateway that took its time
     assert (await queue.get(job.id)).webhook == JobWebhook("http://a")
-    await queue.notice_told(notice.job)
+    await queue.webhook_delivered(notice.job)
     assert (await queue.get(job.id)).webhook == JobWebhook("http://a", WebhookState.DELIVERED, 1)
     assert (await queue.retry(job.id, STAGES, PLENTY)).webhook == JobWebhook("http://a")
 
@@ -1204,7 +1204,7 @@ async def test_statistics_count_jobs_and_say_how_long_the_oldest_has_waited(
     }
     assert stats.waiting == {JobPriority.INTERACTIVE: 2, JobPriority.BATCH: 1}
     assert 60 <= stats.oldest_waiting_seconds < 3600
-    assert stats.pending_notices == 1
+    assert stats.pending_webhooks == 1
 
 
 async def test_neither_submitters_nor_gateways_pile_up_in_redis(queue: RedisJobQueue, client: redis.Redis) -> None:
@@ -1290,7 +1290,7 @@ async def test_a_redis_that_hangs_is_unavailable_in_time_and_answers_again(
     redis_server.pause()
     try:
         async with asyncio.timeout(HANG_SECONDS):
-            for call in (lambda: impatient.get(job.id), lambda: impatient.work_waits(1000), impatient.stats):
+            for call in (lambda: impatient.get(job.id), lambda: impatient.wait_for_work(1000), impatient.stats):
                 with pytest.raises(Unavailable):
                     await call()
     finally:
@@ -1356,9 +1356,9 @@ async def test_a_full_redis_lets_what_was_begun_come_to_its_end(
     assert (await take(queue)).job.id == second.job.id
     (lost,) = await lose_silent_ones(queue)
     assert (await queue.cancel(lost.id)).state is JobState.CANCELLED
-    assert len(await queue.due_notices(1, 1000)) == 1
+    assert len(await queue.due_webhooks(1, 1000)) == 1
     for told in (first.job.id, lost.id):
-        await queue.notice_failed(await queue.get(told), "refused", 0)
+        await queue.webhook_failed(await queue.get(told), "refused", 0)
     assert (await queue.stats()).by_state[JobState.QUEUED] == 4
     assert await queue.clear(None)
     for job in await queue.list(Query(None)):

@@ -171,7 +171,7 @@ class Queue(RuleBasedStateMachine):
         job = self.jobs[lease.job.id]
         self.stop_waiting(lease.job.id, turn=True)
         assert lease.fence > job.fence
-        assert lease.told_segments == job.told
+        assert lease.reported_segments == job.told
         job.state, job.fence, job.attempts = JobState.RUNNING, lease.fence, job.attempts + 1
         assert lease.job.attempts[-1].number == job.attempts
         self.leases.append(lease)
@@ -302,12 +302,12 @@ class Queue(RuleBasedStateMachine):
     @rule(gateway=st.integers(0, 1), most=st.integers(1, 3), given_up=st.booleans())
     def tell_webhooks(self, gateway: int, most: int, given_up: bool) -> None:
         queue = self.queues[gateway]
-        due = {notice.job.id: notice.job for notice in self.do(queue.due_notices(most, 0))}
+        due = {notice.job.id: notice.job for notice in self.do(queue.due_webhooks(most, 0))}
         assert len(due) == min(most, sum(job.notice for job in self.jobs.values()))
         for job_id, job in due.items():
             assert self.jobs[job_id].notice
             self.jobs[job_id].notice = False
-            self.do(queue.notice_failed(job, "refused", None) if given_up else queue.notice_told(job))
+            self.do(queue.webhook_failed(job, "refused", None) if given_up else queue.webhook_delivered(job))
 
     # What always holds
 
@@ -383,7 +383,7 @@ class Queue(RuleBasedStateMachine):
         stats = self.do(self.queues[0].stats())
         assert stats.by_state == {state: len(self.names(state)) for state in JobState}
         assert sum(stats.waiting.values()) == len(queued)
-        assert stats.pending_notices == sum(job.notice for job in self.jobs.values())
+        assert stats.pending_webhooks == sum(job.notice for job in self.jobs.values())
         in_use = Counter(
             self.jobs[name].submission.recording.sha256 for name in self.names(JobState.QUEUED, JobState.RUNNING)
         )

@@ -14,7 +14,7 @@ import pytest
 
 from careca.errors import NotFound, Overloaded, PreconditionFailed, Unavailable
 from careca_gateway.storage import object_storage as blobs_module
-from careca_gateway.storage.object_storage import Blobs, LocalBlobs, open_blobs
+from careca_gateway.storage.object_storage import LocalObjectStorage, ObjectStorage, open_object_storage
 from support.s3_server import BUCKET, S3Server
 
 LARGE = os.urandom(1024 * 1024) * 12
@@ -22,11 +22,11 @@ LARGE = os.urandom(1024 * 1024) * 12
 
 
 @pytest.fixture(params=["file", "s3"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStorage:
     if request.param == "file":
-        return open_blobs((tmp_path / "a folder" / "store").as_uri())
+        return open_object_storage((tmp_path / "a folder" / "store").as_uri())
     request.getfixturevalue("s3_server")
-    return open_blobs(f"s3://{BUCKET}/some/prefix", allow_http=True)
+    return open_object_storage(f"s3://{BUCKET}/some/prefix", allow_http=True)
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def keys(blobs: Blobs, folder: str) -> list[str]:
+def keys(blobs: ObjectStorage, folder: str) -> list[str]:
     return sorted(blob.key for blob in blobs.list(folder))
 
 
-def test_what_was_put_is_got(blobs: Blobs) -> None:
+def test_what_was_put_is_got(blobs: ObjectStorage) -> None:
     blobs.put("results/1", b"one")
     blobs.put("results/1", b"another")
     blobs.put("results/empty", b"")
@@ -50,7 +50,7 @@ def test_what_was_put_is_got(blobs: Blobs) -> None:
 
 
 @pytest.mark.parametrize("content", [b"content", b"", LARGE], ids=["small", "empty", "large"])
-def test_a_file_goes_and_comes_back(blobs: Blobs, tmp_path: Path, content: bytes) -> None:
+def test_a_file_goes_and_comes_back(blobs: ObjectStorage, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "sent").write_bytes(content)
 
     blobs.put_file("recordings/a", tmp_path / "sent")
@@ -60,7 +60,7 @@ def test_a_file_goes_and_comes_back(blobs: Blobs, tmp_path: Path, content: bytes
     assert (tmp_path / "sent").read_bytes() == content
 
 
-def test_a_file_replaces_what_was_there(blobs: Blobs, file: Path, tmp_path: Path) -> None:
+def test_a_file_replaces_what_was_there(blobs: ObjectStorage, file: Path, tmp_path: Path) -> None:
     blobs.put("recordings/a", b"older")
     blobs.put_file("recordings/a", file)
     file.unlink()
@@ -68,7 +68,7 @@ def test_a_file_replaces_what_was_there(blobs: Blobs, file: Path, tmp_path: Path
     assert blobs.get("recordings/a") == b"content"
 
 
-def test_what_is_fetched_twice_is_whole_both_times(blobs: Blobs, file: Path, tmp_path: Path) -> None:
+def test_what_is_fetched_twice_is_whole_both_times(blobs: ObjectStorage, file: Path, tmp_path: Path) -> None:
     blobs.put_file("recordings/a", file)
     target = tmp_path / "fetched"
     target.write_bytes(b"something longer that was there before")
@@ -78,7 +78,7 @@ def test_what_is_fetched_twice_is_whole_both_times(blobs: Blobs, file: Path, tmp
         assert target.read_bytes() == b"content"
 
 
-def test_what_is_not_there_is_not_found(blobs: Blobs, tmp_path: Path) -> None:
+def test_what_is_not_there_is_not_found(blobs: ObjectStorage, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         blobs.get("results/none")
     with pytest.raises(NotFound):
@@ -86,7 +86,7 @@ def test_what_is_not_there_is_not_found(blobs: Blobs, tmp_path: Path) -> None:
     assert blobs.find("results/none") is None
 
 
-def test_a_blob_is_found_with_its_size_and_time(blobs: Blobs) -> None:
+def test_a_blob_is_found_with_its_size_and_time(blobs: ObjectStorage) -> None:
     blobs.put("results/1", b"12345")
 
     blob = blobs.find("results/1")
@@ -96,7 +96,7 @@ def test_a_blob_is_found_with_its_size_and_time(blobs: Blobs) -> None:
     assert abs(blob.modified_unix - time.time()) < 60
 
 
-def test_a_folder_is_listed_with_all_that_is_below_it_and_nothing_else(blobs: Blobs) -> None:
+def test_a_folder_is_listed_with_all_that_is_below_it_and_nothing_else(blobs: ObjectStorage) -> None:
     for key in ("results/1/a", "results/1/b", "results/10/a", "stages/1/a"):
         blobs.put(key, b"x")
 
@@ -105,7 +105,7 @@ def test_a_folder_is_listed_with_all_that_is_below_it_and_nothing_else(blobs: Bl
     assert keys(blobs, "none/") == []
 
 
-def test_what_is_deleted_is_gone_and_what_was_not_there_is_no_trouble(blobs: Blobs) -> None:
+def test_what_is_deleted_is_gone_and_what_was_not_there_is_no_trouble(blobs: ObjectStorage) -> None:
     for key in ("results/1", "results/2", "results/3"):
         blobs.put(key, b"x")
 
@@ -115,9 +115,9 @@ def test_what_is_deleted_is_gone_and_what_was_not_there_is_no_trouble(blobs: Blo
     assert keys(blobs, "results/") == ["results/2"]
 
 
-def test_a_blob_that_is_put_again_is_as_new(blobs: Blobs, file: Path) -> None:
+def test_a_blob_that_is_put_again_is_as_new(blobs: ObjectStorage, file: Path) -> None:
     blobs.put_file("recordings/a", file)
-    if isinstance(blobs, LocalBlobs):
+    if isinstance(blobs, LocalObjectStorage):
         os.utime(file, (1, 1))  # the same file by another name
 
     blobs.put_file("recordings/a", file)
@@ -129,7 +129,7 @@ def test_a_blob_that_is_put_again_is_as_new(blobs: Blobs, file: Path) -> None:
 
 
 def test_on_a_disk_no_bytes_are_kept_twice(file: Path, tmp_path: Path) -> None:
-    local = LocalBlobs(tmp_path / "store")
+    local = LocalObjectStorage(tmp_path / "store")
 
     local.put_file("recordings/a", file)
     local.fetch("recordings/a", tmp_path / "fetched")
@@ -137,7 +137,7 @@ def test_on_a_disk_no_bytes_are_kept_twice(file: Path, tmp_path: Path) -> None:
     assert file.stat().st_nlink == 3
 
 
-def test_a_blob_is_there_all_the_time_while_it_is_put_again(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_blob_is_there_all_the_time_while_it_is_put_again(blobs: ObjectStorage, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_bytes(LARGE)
     blobs.put_file("recordings/a", tmp_path / "one")
@@ -157,7 +157,7 @@ def test_a_blob_is_there_all_the_time_while_it_is_put_again(blobs: Blobs, tmp_pa
             assert blob.size_bytes == len(LARGE)
             looks += 1
         putting.result()
-    if isinstance(blobs, LocalBlobs):
+    if isinstance(blobs, LocalObjectStorage):
         assert [path.name for path in (tmp_path / "a folder" / "store" / "recordings").iterdir()] == ["a"]
 
 
@@ -166,7 +166,7 @@ def test_between_disks_bytes_are_copied(file: Path, tmp_path: Path, monkeypatch:
         raise OSError(errno.EXDEV, "another disk")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    local = LocalBlobs(tmp_path / "store")
+    local = LocalObjectStorage(tmp_path / "store")
 
     local.put_file("recordings/a", file)
     local.fetch("recordings/a", tmp_path / "fetched")
@@ -176,7 +176,7 @@ def test_between_disks_bytes_are_copied(file: Path, tmp_path: Path, monkeypatch:
 
 
 def test_a_storage_that_is_away_says_so_and_works_again_when_it_is_back(s3_server: S3Server, file: Path) -> None:
-    blobs = open_blobs(f"s3://{BUCKET}", allow_http=True)
+    blobs = open_object_storage(f"s3://{BUCKET}", allow_http=True)
     s3_server.stop()
     try:
         for attempt in (
@@ -201,7 +201,7 @@ def test_a_storage_that_is_away_says_so_and_works_again_when_it_is_back(s3_serve
 def test_a_bucket_that_is_not_there_is_trouble_with_the_storage_and_no_missing_blob(
     s3_server: S3Server, file: Path
 ) -> None:
-    blobs = open_blobs("s3://no-such-bucket", allow_http=True)
+    blobs = open_object_storage("s3://no-such-bucket", allow_http=True)
 
     for attempt in (lambda: blobs.put("a", b"x"), lambda: blobs.put_file("a", file), lambda: list(blobs.list("a/"))):
         with pytest.raises(Unavailable) as caught:
@@ -214,7 +214,7 @@ def test_a_storage_that_takes_calls_and_never_answers_is_given_up(monkeypatch: p
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        blobs = open_blobs(f"s3://{BUCKET}", allow_http=True)
+        blobs = open_object_storage(f"s3://{BUCKET}", allow_http=True)
 
         began = time.monotonic()
         with pytest.raises(Unavailable):
@@ -224,7 +224,7 @@ def test_a_storage_that_takes_calls_and_never_answers_is_given_up(monkeypatch: p
 
 
 def test_a_disk_without_space_asks_to_come_back_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    local = LocalBlobs(tmp_path / "store")
+    local = LocalObjectStorage(tmp_path / "store")
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -239,9 +239,9 @@ def test_a_disk_without_space_asks_to_come_back_later(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("url", ["", "/a/folder", "ftp://host/x", "file://host/x", "s3://", "http://host/x"])
 def test_an_address_that_is_none_is_refused_with_its_setting(url: str) -> None:
     with pytest.raises(PreconditionFailed, match="CARECA_STORE_URL"):
-        open_blobs(url)
+        open_object_storage(url)
 
 
 def test_a_folder_that_cannot_be_made_is_refused_with_its_setting(file: Path) -> None:
     with pytest.raises(PreconditionFailed, match="CARECA_STORE_URL"):
-        open_blobs((file / "below").as_uri())
+        open_object_storage((file / "below").as_uri())

@@ -30,7 +30,7 @@ from careca.types import AudioTrack, AudioTracks, ClearScope, Notice, NoticeCode
 from careca.v1 import gateway_pb2
 from careca_client.cli.app import build_app
 from careca_client.cli.errors import WORST_FIRST, ExitCode, worst
-from careca_client.cli.output import destinations
+from careca_client.cli.output.files import plan_names
 from support.redis_server import free_port
 from support.scripted_gateway import SPEAKERS, GatewayFixture, run_gateway
 from support.waiting import HANG_SECONDS
@@ -182,7 +182,7 @@ def test_a_file_that_is_no_voice_is_refused_in_one_line(careca: Careca, call: Pa
 
     assert result.exit_code == ExitCode.REFUSED
     (line,) = result.stderr.splitlines()
-    assert f"{file} is no voice" in line
+    assert f"{file} is not a voice" in line
 
 
 def test_a_known_speaker_whose_file_is_not_there_is_refused_before_anything_is_sent(
@@ -281,7 +281,7 @@ def test_audio_tracks_are_chosen_by_number_or_name(
         (("--audio-track", "1000"), "neither a number"),
         (("--audio-track", "second"), "second is neither"),
         (("--audio-track", "each", "--speakers", "2"), "--audio-track each makes each track a speaker"),
-        (("--audio-track", "all", "--channels", "separate"), "does not go with --channels separate"),
+        (("--audio-track", "all", "--channels", "separate"), "cannot be combined with --channels separate"),
     ],
 )
 def test_an_audio_track_that_cannot_be_is_refused_before_any_work(
@@ -363,7 +363,7 @@ def test_an_output_never_replaces_a_recording_even_if_told_to_overwrite(careca: 
     ],
 )
 def test_names_of_outputs_are_all_different(names: list[str], planned: list[str]) -> None:
-    found = destinations.plan_names(names, list(OutputFormat), [])
+    found = plan_names(names, list(OutputFormat), [])
 
     assert found == planned
     assert len({name.casefold() for name in found}) == len(names)
@@ -419,7 +419,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_sent(
         assert f"nothing can be written to the folder {tmp_path}/{folder.removesuffix('/')}" in said
         assert option in said
         if command == "transcribe":
-            assert f"it cannot be made: {tmp_path}/file is a file" in said
+            assert f"it cannot be created: {tmp_path}/file is a file" in said
     assert gateway.script.configs == []
     assert gateway.script.recordings == {}
 
@@ -429,7 +429,7 @@ def test_a_file_for_a_result_in_a_folder_that_is_not_there_is_told(careca: Carec
 
     said = usage_error(careca("result", job, "-o", tmp_path / "none" / "call.srt"))
 
-    assert f"the folder {tmp_path}/none: there is none of this name" in said
+    assert f"the folder {tmp_path}/none: it does not exist" in said
 
 
 def test_a_folder_that_only_others_may_write_to_is_told_before_anything_is_sent(gateway: GatewayFixture) -> None:
@@ -440,7 +440,10 @@ def test_a_folder_that_only_others_may_write_to_is_told_before_anything_is_sent(
         Path(place).chmod(0o755)
         folder, call = Path(place) / "locked", recording(Path(place) / "call.wav")
         folder.mkdir(mode=0o555)
-        for output, why in (folder, "check its permissions"), (folder / "deep", "it cannot be made: Permission denied"):
+        for output, why in (
+            (folder, "check its permissions"),
+            (folder / "deep", "it cannot be created: Permission denied"),
+        ):
             done = subprocess.run(
                 [sys.executable, "-c", as_nobody, "transcribe", call, "-o", output, "--gateway", gateway.target],
                 capture_output=True,
@@ -590,7 +593,7 @@ def test_a_stopped_gateway_is_named_as_it_was_typed_and_in_no_other_form(
     for command in commands:
         stderr = careca(*command, "--gateway", gateway).stderr
 
-        assert f"(gateway {gateway}: is it running? --gateway names another)" in stderr.splitlines()[-1]
+        assert f"(gateway {gateway}: is it running? --gateway selects another)" in stderr.splitlines()[-1]
         assert "Connection refused" in stderr
         rest = stderr.replace(gateway, "")
         assert not any(form in rest for form in ("ipv4:", "ipv6:", "dns:", "%5B", "backends"))

@@ -13,7 +13,7 @@ from careca.types import Digest, JobState
 from careca.v1 import gateway_pb2, jobs_pb2
 from careca_client.events import RecordingKnown, Uploading
 from careca_client.protocol.jobs import MAX_UPLOADS, Listing, Submission
-from careca_client.protocol.upload import Upload
+from careca_client.protocol.streams import UploadStream
 from careca_client.recording import CHUNK_BYTES, Recording, open_recording
 
 DATA = b"RIFF" + bytes(2 * CHUNK_BYTES)
@@ -33,7 +33,7 @@ def recording(name: str = "call.wav") -> Recording:
 
 
 def exchange(answers: list[jobs_pb2.UploadRecordingResponse]) -> None:
-    upload = Upload(recording())
+    upload = UploadStream(recording())
     for answer in answers:
         upload.receive(answer)
     upload.finish()
@@ -44,14 +44,14 @@ def submission(**settings: Any) -> Submission:
         settings.pop("options", {}),
         **{"request_id": None, "once": False, "priority": "batch", "webhook_url": None, **settings},
     )
-    made.about(recording())
+    made.set_recording(recording())
     return made
 
 
 def test_an_upload_offers_the_digest_and_then_sends_what_is_needed() -> None:
-    upload = Upload(recording())
+    upload = UploadStream(recording())
 
-    assert codec.decode_digest(upload.opening.config.recording, "recording") == DIGEST
+    assert codec.decode_digest(upload.first_request.config.recording, "recording") == DIGEST
     upload.receive(NEEDED)
     assert upload.recording_needed
     assert upload.event_of(NEEDED) == Uploading(0, len(DATA))
@@ -60,7 +60,7 @@ def test_an_upload_offers_the_digest_and_then_sends_what_is_needed() -> None:
 
 
 def test_an_upload_of_what_is_known_needs_nothing() -> None:
-    upload = Upload(recording())
+    upload = UploadStream(recording())
     upload.receive(KNOWN)
 
     assert not upload.recording_needed
@@ -81,7 +81,7 @@ def test_an_upload_that_is_answered_against_the_rules_is_broken_off(
 def test_a_submission_keeps_its_request_id_and_no_two_have_the_same() -> None:
     first = submission()
     made = first.request.request_id
-    first.about(recording())
+    first.set_recording(recording())
 
     assert first.request.request_id == made
     assert submission().request.request_id != made

@@ -27,9 +27,11 @@ from careca.types import (
     Utterance,
 )
 from careca.v1 import audio_pb2, gateway_pb2
-from careca_client.digests import SETTLED_SECONDS, DigestMemory
+from careca_client.digests import SETTLED_SECONDS, DigestCache
 from careca_client.events import RecordingKnown, Uploading
-from careca_client.protocol.transcribe import Attempts, Conversation, build_config
+from careca_client.protocol.attempts import Attempts
+from careca_client.protocol.options import build_config
+from careca_client.protocol.streams import TranscribeStream
 from careca_client.recording import CHUNK_BYTES, Recording, open_recording
 from careca_client.result import TranscriptionResult
 
@@ -63,11 +65,11 @@ def hashed(recording: Recording) -> Recording:
     return recording
 
 
-def begin() -> Conversation:
-    return Conversation(build_config({}), hashed(open_recording(DATA)))
+def begin() -> TranscribeStream:
+    return TranscribeStream(build_config({}), hashed(open_recording(DATA)))
 
 
-def answered_by(*responses: gateway_pb2.TranscribeResponse) -> Conversation:
+def answered_by(*responses: gateway_pb2.TranscribeResponse) -> TranscribeStream:
     conversation = begin()
     for response in responses:
         conversation.receive(response)
@@ -89,17 +91,17 @@ def test_the_first_message_offers_the_digest_the_name_and_the_options() -> None:
         {"language": "en", "hotwords": ["Careca"], "max_speaker_count": 4, "formats": ["srt"], "skip_cache": True}
     )
 
-    opening = Conversation(config, hashed(open_recording(DATA, "talk.wav"))).opening.config
+    config_sent = TranscribeStream(config, hashed(open_recording(DATA, "talk.wav"))).first_request.config
 
-    assert codec.decode_digest(opening.recording, "recording") == DIGEST
-    assert opening.display_name == "talk.wav"
-    assert opening.transcription.language_code == "en"
-    assert list(opening.transcription.hotwords) == ["Careca"]
-    assert not opening.transcription.HasField("beam_size")
-    assert opening.diarization.max_speaker_count == 4
-    assert not opening.diarization.HasField("speaker_count")
-    assert list(opening.formats) == [gateway_pb2.OUTPUT_FORMAT_SRT]
-    assert opening.cache_control.skip_cache
+    assert codec.decode_digest(config_sent.recording, "recording") == DIGEST
+    assert config_sent.display_name == "talk.wav"
+    assert config_sent.transcription.language_code == "en"
+    assert list(config_sent.transcription.hotwords) == ["Careca"]
+    assert not config_sent.transcription.HasField("beam_size")
+    assert config_sent.diarization.max_speaker_count == 4
+    assert not config_sent.diarization.HasField("speaker_count")
+    assert list(config_sent.formats) == [gateway_pb2.OUTPUT_FORMAT_SRT]
+    assert config_sent.cache_control.skip_cache
 
 
 @pytest.mark.parametrize(
@@ -302,6 +304,10 @@ def test_a_result_reads_like_the_domain_value() -> None:
     assert result.values == codec.decode_result(RESULT.result)
 
 
+def test_a_result_declares_all_attributes_of_the_domain_value() -> None:
+    assert TranscriptionResult.__annotations__ == Result.__annotations__
+
+
 @pytest.mark.parametrize(
     "source",
     [DATA, bytearray(DATA), memoryview(DATA), io.BytesIO(DATA)],
@@ -429,7 +435,7 @@ class LaterNow:
         return time.time_ns() + int(2 * SETTLED_SECONDS * 1e9)
 
 
-def steps_to_hash(memory: DigestMemory, path: Path) -> int:
+def steps_to_hash(memory: DigestCache, path: Path) -> int:
     with open_recording(path) as recording:
         steps = list(memory.hash(recording))
         assert recording.digest.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -437,17 +443,17 @@ def steps_to_hash(memory: DigestMemory, path: Path) -> int:
 
 
 def test_a_file_that_has_not_changed_is_hashed_once(tmp_path: Path) -> None:
-    path, memory = tmp_path / "talk.wav", DigestMemory(now_ns=LaterNow())
+    path, memory = tmp_path / "talk.wav", DigestCache(now_ns=LaterNow())
     path.write_bytes(DATA)
 
     assert steps_to_hash(memory, path) == 3
     assert steps_to_hash(memory, path) == 0
-    assert steps_to_hash(DigestMemory(), path) == 3
+    assert steps_to_hash(DigestCache(), path) == 3
 
 
 @pytest.mark.parametrize("keep_times", [False, True])
 def test_a_file_that_was_written_to_is_hashed_again(tmp_path: Path, keep_times: bool) -> None:
-    path, memory = tmp_path / "talk.wav", DigestMemory(now_ns=LaterNow())
+    path, memory = tmp_path / "talk.wav", DigestCache(now_ns=LaterNow())
     path.write_bytes(DATA)
     os.utime(path, ns=(0, 0))
     steps_to_hash(memory, path)
@@ -461,7 +467,7 @@ def test_a_file_that_was_written_to_is_hashed_again(tmp_path: Path, keep_times: 
 
 
 def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
-    path, memory = tmp_path / "talk.wav", DigestMemory()
+    path, memory = tmp_path / "talk.wav", DigestCache()
     path.write_bytes(DATA)
 
     assert steps_to_hash(memory, path) == 3
@@ -469,7 +475,7 @@ def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
 
 
 def test_a_file_object_that_is_not_read_from_its_start_is_not_remembered(tmp_path: Path) -> None:
-    path, memory = tmp_path / "talk.wav", DigestMemory(now_ns=LaterNow())
+    path, memory = tmp_path / "talk.wav", DigestCache(now_ns=LaterNow())
     path.write_bytes(DATA)
     for _ in range(2):
         with path.open("rb") as file:

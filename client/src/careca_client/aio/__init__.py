@@ -1,1 +1,4 @@
-"""The client for asyncio, on grpc.aio. The twin of each module is in ``careca_client.blocking``."""
+"""The client for asyncio, on grpc.aio. The package ``careca_client.blocking`` is generated from it by `make client`.
+
+Only ``concurrency`` is written twice, by hand: it holds what differs between asyncio and threads.
+"""

@@ -1,4 +1,4 @@
-"""The client for asyncio, on grpc.aio. Its blocking twin is ``careca_client.blocking.client``."""
+"""The client."""
 
 from __future__ import annotations
 
@@ -15,36 +15,56 @@ from careca.rpc.statuses import translated_errors
 from careca.types import ClearScope, Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2_grpc, jobs_pb2_grpc
 from careca_client import admin
-from careca_client.access import NO_ACCESS_NEEDED, Access
-from careca_client.admin import ADMIN_TIMEOUT_SECONDS
+from careca_client.access import DEFAULT_TARGET, NO_ACCESS_NEEDED, Access
+from careca_client.admin import ADMIN_TIMEOUT_SECONDS, HEALTH_TIMEOUT_SECONDS
+from careca_client.aio.concurrency import serialize
 from careca_client.aio.jobs import AsyncJobCalls
-from careca_client.aio.streams import converse, hashed, ignore
-from careca_client.blocking.client import DEFAULT_TARGET, HEALTH_TIMEOUT_SECONDS
-from careca_client.digests import DigestMemory
+from careca_client.aio.streams import hashed, run_stream
+from careca_client.digests import DigestCache
 from careca_client.events import EventCallback
-from careca_client.protocol.transcribe import Attempts, Conversation, TranscribeOptions, build_config
+from careca_client.protocol.attempts import Attempts
+from careca_client.protocol.options import TranscribeOptions, build_config
+from careca_client.protocol.streams import TranscribeStream
 from careca_client.recording import Source
 from careca_client.result import TranscriptionResult
 
 
 class AsyncClient(AsyncJobCalls):
-    """Calls one gateway. Belongs to the event loop that it was made in; tasks may share it.
+    """Calls one gateway. Use it in the event loop that created it. Tasks may share it.
 
         async with AsyncClient("localhost:50051") as client:
             result = await client.transcribe("meeting.mp4", max_speaker_count=4)
+            for utterance in result.utterances:
+                print(utterance.start, utterance.speaker, utterance.text)
 
-    Same methods and errors as ``careca_client.Client``. Files are read and hashed in threads. Cancelling the task
-    cancels the call, and with it the work of the services.
+    Has the same methods as ``careca_client.Client``. Files are read and hashed in threads. If the task is cancelled,
+    the call is cancelled too, and the services stop their work.
+
+    All methods raise ``careca.errors.CarecaError``: ``Unavailable`` if the gateway cannot be reached,
+    ``InvalidRequest`` and ``InvalidRecording`` if another attempt cannot help, ``Overloaded`` and ``DeadlineExceeded``
+    if another attempt may help.
     """
 
     def __init__(
         self, target: str = DEFAULT_TARGET, *, retries: int = 3, submitter: str = "", access: Access = NO_ACCESS_NEEDED
     ) -> None:
-        """Opens nothing yet. The arguments are those of ``careca_client.Client``."""
+        """Opens no connection yet.
+
+        Args:
+            target: Address of the gateway: host and port.
+            retries: How often ``transcribe``, ``upload``, ``submit`` and ``watch`` are repeated if the gateway is
+                unavailable.
+            submitter: Name of the owner of the calls and jobs: 1 to 64 letters, digits and any of . _ - @. Leave it
+                empty for no owner, or if the token names the owner.
+            access: TLS and a token, if the gateway needs them.
+
+        Raises ``InvalidRequest`` if an argument is invalid, ``PreconditionFailed`` (TLS_FILES) if a certificate file
+        cannot be used.
+        """
         self._target = target
         self._metadata = access.metadata(target, submitter)
         self._retries = retries
-        self._digests = DigestMemory()
+        self._digests = DigestCache()
         self._tls = access.files
         self._channel = create_channel(target, self._tls)
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
@@ -65,65 +85,57 @@ class AsyncClient(AsyncJobCalls):
         self,
         recording: Source,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 -- it travels to the services with the call
+        timeout: float | None = None,
         on_event: EventCallback | None = None,
         **options: Unpack[TranscribeOptions],
     ) -> TranscriptionResult:
-        """Who said what, and when. ``TranscribeOptions`` lists the options.
+        """Returns who said what, and when. ``TranscribeOptions`` lists the options.
 
-        The recording is hashed first, a file only if it changed since this client last did, and uploaded only if the
-        gateway does not have it. ``timeout`` limits all of it, in seconds. ``on_event`` is called, on the event loop,
-        with what happens; what it raises ends the call.
+        The recording is hashed first. A file is hashed again only if it has changed. The recording is uploaded only if
+        the gateway does not have it.
+
+        Args:
+            recording: A path, a binary file object, or the bytes.
+            timeout: Limit for the whole call in seconds, including all attempts.
+            on_event: Called with each event, on the event loop. An exception that it raises ends the call.
+            options: See ``TranscribeOptions``.
         """
-        attempts, emit = Attempts(retries=self._retries, timeout=timeout), on_event or ignore
-        metadata = (*self._metadata, (request_id.KEY, request_id.new()))  # all attempts are one call's
+        attempts, emit = Attempts(retries=self._retries, timeout=timeout), serialize(on_event)
+        metadata = (*self._metadata, (request_id.KEY, request_id.new()))  # the same for all attempts
         config = await asyncio.to_thread(build_config, options)
         async with hashed(recording, options.get("display_name"), self._digests, emit) as source:
-            done = await converse(
-                self._gateway.Transcribe, lambda: Conversation(config, source), attempts, emit, metadata
+            stream = await run_stream(
+                self._gateway.Transcribe, lambda: TranscribeStream(config, source), attempts, emit, metadata
             )
-            return attempts.conclude(done.finish(), done)
+            return attempts.conclude(stream.finish(), stream)
 
-    async def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:  # noqa: ASYNC109
-        """The live state of the services behind the gateway, and of each of their replicas."""
+    async def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
+        """Returns the state of the services behind the gateway, and of each of their replicas."""
         request = admin_pb2.StatsRequest()
         with translated_errors():
-            return admin.decode_stats(await self._admin.Stats(request, timeout=timeout, metadata=self._metadata))
+            response = await self._admin.Stats(request, timeout=timeout, metadata=self._metadata)
+        return admin.decode_stats(response)
 
     async def clear_cache(
-        self,
-        scope: ClearScope,
-        stages: Iterable[Stage] = (),
-        *,
-        timeout: float = ADMIN_TIMEOUT_SECONDS,  # noqa: ASYNC109
+        self, scope: ClearScope, stages: Iterable[Stage] = (), *, timeout: float = ADMIN_TIMEOUT_SECONDS
     ) -> tuple[admin.StageClearance, ...]:
-        """Clears the result caches of ``stages``, by default of all. ``ALL`` also unloads the models."""
+        """Clears the result caches of ``stages``, by default of all stages. ``ALL`` also unloads the models."""
         request = admin.encode_clear_cache(scope, stages)
         with translated_errors():
-            return admin.decode_clearances(
-                await self._admin.ClearCache(request, timeout=timeout, metadata=self._metadata)
-            )
+            response = await self._admin.ClearCache(request, timeout=timeout, metadata=self._metadata)
+        return admin.decode_clearances(response)
 
     async def release_memory(
-        self,
-        stages: Iterable[Stage] = (),
-        *,
-        timeout: float = ADMIN_TIMEOUT_SECONDS,  # noqa: ASYNC109
+        self, stages: Iterable[Stage] = (), *, timeout: float = ADMIN_TIMEOUT_SECONDS
     ) -> admin.SystemRelease:
-        """Unloads the models of ``stages``, by default of all, and gives their memory and the gateway's back."""
+        """Unloads the models of ``stages``, by default of all stages, and releases memory there and in the gateway."""
         request = admin.encode_release_memory(stages)
         with translated_errors():
-            return admin.decode_release(
-                await self._admin.ReleaseMemory(request, timeout=timeout, metadata=self._metadata)
-            )
+            response = await self._admin.ReleaseMemory(request, timeout=timeout, metadata=self._metadata)
+        return admin.decode_release(response)
 
-    async def health(
-        self,
-        service: str = "",
-        *,
-        timeout: float = HEALTH_TIMEOUT_SECONDS,  # noqa: ASYNC109
-    ) -> admin.Health:
-        """The health of the gateway, or of one ``service`` by the name under which its server reports it."""
+    async def health(self, service: str = "", *, timeout: float = HEALTH_TIMEOUT_SECONDS) -> admin.Health:
+        """Returns the health of the gateway, or of the ``service`` that its server reports under this name."""
         request = health_pb2.HealthCheckRequest(service=service)
         async with create_channel(self._target, self._tls, respect_health=False) as channel:
             try:

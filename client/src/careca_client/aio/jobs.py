@@ -1,6 +1,4 @@
-"""The calls of ``AsyncClient`` about jobs. Their blocking twins are in ``careca_client.blocking.jobs``."""
-
-# ruff: noqa: ASYNC109 -- the timeout travels to the services with the call
+"""The client's calls for jobs."""
 
 from __future__ import annotations
 
@@ -17,9 +15,11 @@ from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Segme
 from careca.v1 import jobs_pb2, jobs_pb2_grpc
 from careca_client.access import Metadata
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS
-from careca_client.aio.streams import converse, hashed, ignore, pause
-from careca_client.digests import DigestMemory
+from careca_client.aio.concurrency import serialize
+from careca_client.aio.streams import hashed, run_stream, wait_for_retry
+from careca_client.digests import DigestCache
 from careca_client.events import EventCallback, RecordingKnown
+from careca_client.protocol.attempts import Attempts
 from careca_client.protocol.jobs import (
     RESTART_RETRIES,
     JobsClearance,
@@ -29,32 +29,40 @@ from careca_client.protocol.jobs import (
     decode_jobs_clearance,
     encode_result_request,
 )
-from careca_client.protocol.transcribe import Attempts, TranscribeOptions
-from careca_client.protocol.upload import Upload
+from careca_client.protocol.options import TranscribeOptions
+from careca_client.protocol.streams import UploadStream
 from careca_client.recording import Recording, Source
 from careca_client.result import TranscriptionResult
 
 
 class AsyncJobCalls:
-    """Same methods and errors as ``careca_client.blocking.jobs.JobCalls``."""
+    """A job runs even if no caller waits for it. The gateway keeps it until it is deleted or its retention ends.
+
+    ``jobs`` lists and ``clear_jobs`` removes the jobs of this client's submitter only, unless told otherwise.
+    """
 
     _retries: int
     _metadata: Metadata
-    _digests: DigestMemory
+    _digests: DigestCache
     _jobs: jobs_pb2_grpc.JobServiceAsyncStub
 
     async def upload(
         self, recording: Source, *, timeout: float | None = None, on_event: EventCallback | None = None
     ) -> Digest:
-        """Brings the recording to the gateway, unless it is there, and gives its digest."""
-        attempts, emit = Attempts(retries=self._retries, timeout=timeout), on_event or ignore
+        """Uploads the recording, unless the gateway has it, and returns its digest.
+
+        ``timeout`` and ``on_event`` are those of ``transcribe``.
+        """
+        attempts, emit = Attempts(retries=self._retries, timeout=timeout), serialize(on_event)
         async with hashed(recording, None, self._digests, emit) as source:
             await self._upload(source, attempts, emit)
             return source.digest
 
     async def _upload(self, source: Recording, attempts: Attempts, emit: EventCallback) -> None:
-        upload = await converse(self._jobs.UploadRecording, lambda: Upload(source), attempts, emit, self._metadata)
-        upload.finish()
+        stream = await run_stream(
+            self._jobs.UploadRecording, lambda: UploadStream(source), attempts, emit, self._metadata
+        )
+        stream.finish()
 
     async def submit(
         self,
@@ -68,19 +76,25 @@ class AsyncJobCalls:
         on_event: EventCallback | None = None,
         **options: Unpack[TranscribeOptions],
     ) -> Job:
-        """Queues a job about the recording, which is uploaded first where the gateway does not have it.
+        """Queues a job for the recording. Uploads the recording first if the gateway does not have it.
 
-        ``request_id`` makes submitting again harmless: the same id with the same content gives the same job. With
-        ``once`` it is made of the recording, its name, and all options, so that whoever submits the same again gets the
-        job that there is. ``options`` are those of ``transcribe`` but for formats, which ``job_result`` makes;
-        ``timeout`` and ``on_event`` are its too, and limit and tell of the submission.
+        Args:
+            recording: A path, a binary file object, or the bytes.
+            request_id: Makes it safe to submit again: the same id with the same content returns the same job.
+            once: Makes the request id from the recording, its name and all options. Submitting the same again then
+                returns the existing job.
+            priority: Interactive jobs run before batch jobs.
+            webhook_url: Address to notify when the job has ended.
+            timeout: Limit for the submission in seconds, including all attempts.
+            on_event: Called with the events of the submission, as by ``transcribe``.
+            options: Those of ``transcribe`` except ``formats``: pass these to ``job_result``.
         """
-        attempts, emit = Attempts(retries=self._retries, timeout=timeout), on_event or ignore
+        attempts, emit = Attempts(retries=self._retries, timeout=timeout), serialize(on_event)
         submission = await asyncio.to_thread(
             Submission, options, request_id=request_id, once=once, priority=priority, webhook_url=webhook_url
         )
         async with hashed(recording, options.get("display_name"), self._digests, emit) as source:
-            submission.about(source)
+            submission.set_recording(source)
             while True:
                 try:
                     job = await self._submit(submission, attempts.remaining())
@@ -88,7 +102,7 @@ class AsyncJobCalls:
                     if submission.needs_upload(error):
                         await self._upload(source, attempts, emit)
                     else:
-                        await pause(attempts, error, emit)
+                        await wait_for_retry(attempts, error, emit)
                 else:
                     if not submission.uploaded:
                         emit(RecordingKnown(source.digest))
@@ -100,7 +114,7 @@ class AsyncJobCalls:
         return codec.decode_job(response.job)
 
     async def job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
-        """The job as it is now. Raises ``NotFound`` where there is none, as all calls do that name a job."""
+        """Returns the job as it is now. Raises ``NotFound`` if it does not exist, as all calls do that name a job."""
         request = jobs_pb2.GetJobRequest(job_id=job_id)
         with translated_errors():
             response = await self._jobs.GetJob(request, timeout=timeout, metadata=self._metadata)
@@ -116,9 +130,15 @@ class AsyncJobCalls:
         all_submitters: bool = False,
         timeout: float = ADMIN_TIMEOUT_SECONDS,
     ) -> AsyncGenerator[Job, None]:
-        """The jobs, newest first: those in one of ``states``, created within the times, in seconds since 1970.
+        """Yields the jobs, newest first. Requests further pages as they are needed.
 
-        Asks for further pages as they are needed. ``timeout`` limits each of these calls.
+        Args:
+            states: Only jobs in one of these states. Default: all.
+            created_from: Only jobs created at this time or later, in seconds since 1970.
+            created_before: Only jobs created before this time, in seconds since 1970.
+            limit: Yields no more jobs than this.
+            all_submitters: Whether to list the jobs of all submitters. Needs an administrator's token.
+            timeout: Limit for each page in seconds.
         """
         listing = Listing(states, created_from, created_before, limit, all_submitters=all_submitters)
         while (request := listing.request) is not None:
@@ -130,22 +150,26 @@ class AsyncJobCalls:
     async def watch(
         self, job_id: str, *, timeout: float | None = None, on_event: EventCallback | None = None
     ) -> AsyncGenerator[Job | Segment, None]:
-        """The job now and whenever it changes, and segments as they are finished, until the job has ended.
+        """Yields the job now and at each change, and each finished segment, until the job has ended.
 
-        Goes on by itself after a broken connection, without losing a segment or repeating one; once it has begun, it
-        gives a gateway that went away a minute to come back, unless this client is to try nothing again. ``timeout``
-        limits all of it, in seconds. ``on_event`` is called where an attempt failed and another follows.
+        Continues after a broken connection without losing or repeating a segment. Once it has begun, it waits up to a
+        minute for a gateway that went away, unless the client was created with no retries.
+
+        Args:
+            job_id: The job.
+            timeout: Limit for the whole watch in seconds.
+            on_event: Called when an attempt failed and another one follows.
         """
-        watch, attempts, emit = Watch(job_id), Attempts(retries=self._retries, timeout=timeout), on_event or ignore
+        watch, attempts, emit = Watch(job_id), Attempts(retries=self._retries, timeout=timeout), serialize(on_event)
         while True:
             try:
-                async with aclosing(self._watch(watch, attempts.remaining())) as happenings:
-                    async for happened in happenings:
+                async with aclosing(self._watch(watch, attempts.remaining())) as updates:
+                    async for update in updates:
                         attempts.renew(RESTART_RETRIES)
-                        if happened is not None:
-                            yield happened
+                        if update is not None:
+                            yield update
             except CarecaError as error:
-                await pause(attempts, error, emit)
+                await wait_for_retry(attempts, error, emit)
             else:
                 watch.finish()
                 return
@@ -162,10 +186,10 @@ class AsyncJobCalls:
     async def job_result(
         self, job_id: str, *, formats: Iterable[OutputFormat | str] = (), timeout: float = ADMIN_TIMEOUT_SECONDS
     ) -> TranscriptionResult:
-        """The result of a job that has succeeded, with the textual forms that are asked for.
+        """Returns the result of a job that has succeeded, with the text ``formats``.
 
-        Raises ``PreconditionFailed`` (``NO_RESULT``) where the job has none, ``NotFound`` (``RESULT_MISSING``) where it
-        is not kept any more.
+        Raises ``PreconditionFailed`` (``NO_RESULT``) if the job has no result, ``NotFound`` (``RESULT_MISSING``) if the
+        result is no longer kept.
         """
         request, begin = encode_result_request(job_id, formats), time.monotonic()
         with translated_errors():
@@ -173,16 +197,16 @@ class AsyncJobCalls:
         return TranscriptionResult(response.result, uploaded_bytes=0, seconds=time.monotonic() - begin)
 
     async def cancel_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
-        """Ends the job and gives it as it then is; one that has ended stays as it is."""
+        """Cancels the job and returns it. A job that has ended stays as it is."""
         request = jobs_pb2.CancelJobRequest(job_id=job_id)
         with translated_errors():
             response = await self._jobs.CancelJob(request, timeout=timeout, metadata=self._metadata)
         return codec.decode_job(response.job)
 
     async def retry_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
-        """Queues a job again of which something failed, or that was cancelled. Only what failed is done again.
+        """Queues a job again that was cancelled, that failed, or in which a stage failed. Repeats only what failed.
 
-        Raises ``PreconditionFailed`` (``NOTHING_TO_RETRY``) where there is nothing to try again.
+        Raises ``PreconditionFailed`` (``NOTHING_TO_RETRY``) if there is nothing to repeat.
         """
         request = jobs_pb2.RetryJobRequest(job_id=job_id)
         with translated_errors():
@@ -190,7 +214,7 @@ class AsyncJobCalls:
         return codec.decode_job(response.job)
 
     async def delete_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> None:
-        """Removes the job and its result; one that has not ended is cancelled first."""
+        """Removes the job and its result. Cancels the job first if it has not ended."""
         request = jobs_pb2.DeleteJobRequest(job_id=job_id)
         with translated_errors():
             await self._jobs.DeleteJob(request, timeout=timeout, metadata=self._metadata)
@@ -198,7 +222,12 @@ class AsyncJobCalls:
     async def clear_jobs(
         self, *, all_submitters: bool = False, timeout: float = ADMIN_TIMEOUT_SECONDS
     ) -> JobsClearance:
-        """Removes the submitter's jobs that have ended, or everybody's, and has all services give their memory back."""
+        """Removes the submitter's jobs that have ended, and makes all services release memory.
+
+        ``all_submitters`` removes those of all submitters. If the gateway requires tokens, this and the release of
+        memory need an administrator's.
+        """
         request = jobs_pb2.ClearJobsRequest(all_submitters=all_submitters)
         with translated_errors():
-            return decode_jobs_clearance(await self._jobs.ClearJobs(request, timeout=timeout, metadata=self._metadata))
+            response = await self._jobs.ClearJobs(request, timeout=timeout, metadata=self._metadata)
+        return decode_jobs_clearance(response)

@@ -1,134 +1,122 @@
-"""Streams and attempts of the client for asyncio. Its blocking twin is ``careca_client.blocking.streams``."""
+"""Runs the streams that offer a recording, and repeats them after a failure."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from careca.errors import CarecaError
-from careca.rpc.statuses import responses_of
 from careca_client.access import Metadata
-from careca_client.digests import DigestMemory
-from careca_client.events import Event, EventCallback, Hashing
-from careca_client.protocol.transcribe import Attempts
-from careca_client.protocol.upload import Offer
+from careca_client.aio.concurrency import CALL_FAILURES, Signal, is_task_cancelled, iterate, responses_of, sleep
+from careca_client.digests import DigestCache
+from careca_client.events import EventCallback, Hashing
+from careca_client.protocol.attempts import Attempts
+from careca_client.protocol.streams import RecordingStream
 from careca_client.recording import Recording, Source, open_recording
 
-T = TypeVar("T")
-O = TypeVar("O", bound=Offer[Any, Any])  # noqa: E741 -- the offer's own type
+Stream = TypeVar("Stream", bound=RecordingStream[Any, Any])
 
 
 @asynccontextmanager
 async def hashed(
-    source: Source, name: str | None, digests: DigestMemory, emit: EventCallback
+    source: Source, name: str | None, digests: DigestCache, emit: EventCallback
 ) -> AsyncIterator[Recording]:
-    """The recording, open, with its digest, until the end of the ``with`` block. Read in threads."""
+    """Opens and hashes the recording. Closes it at the end of the ``with`` block."""
     with await asyncio.to_thread(open_recording, source, name) as recording:
-        async for done in _in_threads(digests.hash(recording)):
+        async for done in iterate(digests.hash(recording)):
             emit(Hashing(done, recording.total_bytes))
         yield recording
 
 
-async def converse(
-    method: Callable[..., Any], begin: Callable[[], O], attempts: Attempts, emit: EventCallback, metadata: Metadata
-) -> O:
-    """The offer of the attempt that came through, all of it received. ``begin`` makes one for each attempt."""
-    while True:
-        offer = begin()
-        try:
-            await _converse_once(method, offer, attempts.remaining(), emit, metadata)
-        except CarecaError as error:
-            await pause(attempts, error, emit, offer)
-        else:
-            return offer
-
-
-async def pause(
-    attempts: Attempts, error: CarecaError, emit: EventCallback, offer: Offer[Any, Any] | None = None
-) -> None:
-    """Waits until it is time to try again after ``error``. Raises it where that cannot help."""
-    retrying = attempts.after(error, offer)
-    emit(retrying)
-    await asyncio.sleep(retrying.delay_seconds)
-
-
-def ignore(_: Event) -> None:
-    """What happens does not matter to this caller."""
-
-
-async def _converse_once(
+async def run_stream(
     method: Callable[..., Any],
-    offer: Offer[Any, Any],
-    timeout: float | None,  # noqa: ASYNC109 -- it travels to the services with the call
+    create: Callable[[], Stream],
+    attempts: Attempts,
+    emit: EventCallback,
+    metadata: Metadata,
+) -> Stream:
+    """Returns the stream of the attempt that succeeded. ``create`` makes a new one for each attempt."""
+    while True:
+        stream = create()
+        try:
+            await _run_once(method, stream, attempts.remaining(), emit, metadata)
+        except CarecaError as error:
+            await wait_for_retry(attempts, error, emit, stream)
+        else:
+            return stream
+
+
+async def wait_for_retry(
+    attempts: Attempts, error: CarecaError, emit: EventCallback, stream: RecordingStream[Any, Any] | None = None
+) -> None:
+    """Waits until the next attempt may begin. Raises ``error`` if another attempt cannot help."""
+    retrying = attempts.after(error, stream)
+    emit(retrying)
+    await sleep(retrying.delay_seconds)
+
+
+async def _run_once(
+    method: Callable[..., Any],
+    stream: RecordingStream[Any, Any],
+    timeout: float | None,
     emit: EventCallback,
     metadata: Metadata,
 ) -> None:
-    sending = _Sending(offer, emit)
-    call = method(sending.messages(), timeout=timeout, metadata=metadata)
+    sender = _Sender(stream, emit)
+    call = method(sender.requests(), timeout=timeout, metadata=metadata)
     try:
         async for response in responses_of(call):
-            offer.receive(response)
-            if offer.answered:
-                sending.decide(call.cancel)
-            if (event := offer.event_of(response)) is not None:
+            stream.receive(response)
+            if stream.answered:
+                sender.start(call.cancel)
+            if (event := stream.event_of(response)) is not None:
                 emit(event)
-    except (CarecaError, asyncio.CancelledError):
-        if sending.error is None or _being_cancelled():
+    except CALL_FAILURES:
+        if sender.error is None or is_task_cancelled():
             raise
     finally:
-        sending.stop()
+        sender.stop()
         call.cancel()
-    if sending.error is not None:
-        raise sending.error
+    if sender.error is not None:
+        raise sender.error
 
 
-class _Sending:
-    """The caller's half of one stream. grpc draws its messages in a task of its own."""
+class _Sender:
+    """The sending half of one stream. gRPC reads its requests in a task of its own."""
 
-    def __init__(self, offer: Offer[Any, Any], emit: EventCallback) -> None:
+    def __init__(self, stream: RecordingStream[Any, Any], emit: EventCallback) -> None:
         self.error: Exception | None = None
-        """Why no more could be sent."""
-        self._offer = offer
+        """Why sending failed."""
+        self._stream = stream
         self._emit = emit
-        self._decided = asyncio.Event()
+        self._answered = Signal()
         self._stopped = False
         self._cancel: Callable[[], object] | None = None
 
-    async def messages(self) -> AsyncIterator[Any]:
-        yield self._offer.opening
-        await self._decided.wait()
-        if self._stopped or not self._offer.recording_needed:
+    async def requests(self) -> AsyncIterator[Any]:
+        yield self._stream.first_request
+        await self._answered.wait()
+        if self._stopped or not self._stream.recording_needed:
             return
         try:
-            async for request, event in _in_threads(self._offer.chunks()):
+            async for request, event in iterate(self._stream.chunks()):
                 yield request
                 if self._stopped:
                     return
                 self._emit(event)
-        except Exception as error:  # noqa: BLE001 -- grpc would hide it: raised where the call is waited for
+        except Exception as error:  # noqa: BLE001 -- gRPC would hide it: the receiving half raises it
             self.error = error
             if self._cancel is not None:
                 self._cancel()
 
-    def decide(self, cancel: Callable[[], object]) -> None:
-        """The gateway has said whether it needs the recording. ``cancel`` ends the call where it cannot be sent."""
+    def start(self, cancel: Callable[[], object]) -> None:
+        """Sends the recording if the gateway needs it. ``cancel`` ends the call if sending fails."""
         self._cancel = cancel
-        self._decided.set()
+        self._answered.set()
 
     def stop(self) -> None:
-        """Nothing more is to be sent."""
+        """Sends nothing more."""
         self._stopped = True
-        self._decided.set()
-
-
-async def _in_threads(steps: Iterator[T]) -> AsyncIterator[T]:
-    """Takes each step of a blocking iterator in a thread."""
-    while (step := await asyncio.to_thread(next, steps, None)) is not None:
-        yield step
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+        self._answered.set()

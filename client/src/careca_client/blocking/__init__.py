@@ -1,1 +1,1 @@
-"""The blocking client, on grpc's blocking stubs. The twin of each module is in ``careca_client.aio``."""
+"""The blocking client. All modules but ``concurrency`` are generated from ``careca_client.aio``: run `make client`."""

@@ -1,4 +1,4 @@
-"""The command ``careca``. ``app`` puts it together; each module beside it does one thing."""
+"""The command ``careca``. ``app`` builds it from ``commands``; ``options`` and ``output`` hold what commands share."""
 
 from careca_client.cli.app import main
 

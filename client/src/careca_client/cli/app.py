@@ -1,4 +1,4 @@
-"""Puts the command together."""
+"""Builds the command from its subcommands."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import typer
 
 from careca_client.access import Access
 from careca_client.cli import connection
-from careca_client.cli.commands import jobs, models, operations, result, submit, tokens, voices
-from careca_client.cli.commands.transcribe import EXAMPLES, transcribe
-from careca_client.cli.errors import EXIT_CODES_HELP, reporting
+from careca_client.cli.commands import admin, jobs, models, result, submit, tokens, transcribe, voice
+from careca_client.cli.errors import reporting
+from careca_client.cli.help import EXIT_CODES
 
 HELP = f"""\
 Says who said what, and when, in recordings: the command line of Careca.
 
-Talks to a gateway, by default at localhost:50051; --gateway or the variable CARECA_GATEWAY names another.
-Where it wants to know who calls, give your token by the variable CARECA_TOKEN or the option --token-file.
+It calls a gateway, by default the one at localhost:50051. --gateway or the variable CARECA_GATEWAY selects another.
+If the gateway requires a token, pass it in the variable CARECA_TOKEN or with the option --token-file.
 
 Examples:
 
@@ -28,12 +28,12 @@ Examples:
   careca jobs list
   careca stats
 
-{EXIT_CODES_HELP}
+{EXIT_CODES}
 """
 
 
 def build_app() -> typer.Typer:
-    """The command with all its subcommands."""
+    """Returns the command with all its subcommands."""
     app = typer.Typer(
         name="careca",
         help=HELP,
@@ -43,15 +43,15 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    app.command("transcribe", epilog=f"{EXAMPLES}\n{EXIT_CODES_HELP}")(transcribe)
-    app.command("submit", epilog=f"{submit.EXAMPLES}\n{EXIT_CODES_HELP}")(submit.submit)
+    app.command("transcribe", epilog=transcribe.EPILOG)(transcribe.transcribe)
+    app.command("submit", epilog=submit.EPILOG)(submit.submit)
     app.add_typer(jobs.build_app(), name="jobs")
-    app.command("result", epilog=f"{result.EXAMPLES}\n{EXIT_CODES_HELP}")(result.result)
-    app.command("voice", epilog=f"{voices.VOICE_EXAMPLES}\n{EXIT_CODES_HELP}")(voices.voice)
-    app.command("stats", epilog=operations.STATS_EXAMPLES)(operations.stats)
-    app.command("clear-cache", epilog=operations.CLEAR_CACHE_EXAMPLES)(operations.clear_cache)
-    app.command("release-memory", epilog=operations.RELEASE_MEMORY_EXAMPLES)(operations.release_memory)
-    app.command("health", epilog=operations.HEALTH_EXAMPLES)(operations.health)
+    app.command("result", epilog=result.EPILOG)(result.result)
+    app.command("voice", epilog=voice.EPILOG)(voice.voice)
+    app.command("stats", epilog=admin.STATS_EPILOG)(admin.stats)
+    app.command("clear-cache", epilog=admin.CLEAR_CACHE_EPILOG)(admin.clear_cache)
+    app.command("release-memory", epilog=admin.RELEASE_MEMORY_EPILOG)(admin.release_memory)
+    app.command("health", epilog=admin.HEALTH_EPILOG)(admin.health)
     app.add_typer(models.build_app(), name="models")
     app.add_typer(tokens.build_app(), name="tokens")
     return app
@@ -82,7 +82,7 @@ def _root(
     ] = False,
 ) -> None:
     with reporting():
-        shown = token_file.read_text() if token_file else token
-        connection.remember_access(
-            Access(shown.strip(), tls, ca_file=ca_file, cert_file=cert_file, key_file=key_file, insecure=insecure)
+        secret = token_file.read_text() if token_file else token
+        connection.set_access(
+            Access(secret.strip(), tls, ca_file=ca_file, cert_file=cert_file, key_file=key_file, insecure=insecure)
         )

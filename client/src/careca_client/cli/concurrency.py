@@ -1,4 +1,4 @@
-"""Several things at once under one interrupt."""
+"""Several recordings or jobs at once, under one interrupt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 Turn = Callable[[], Awaitable[None]]
-"""Waits until the work on everything before has ended."""
+"""Waits until the work on all earlier items has ended."""
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` gives. Raises ``KeyboardInterrupt`` where it was interrupted, once it has ended."""
+    """Returns the result of ``work``. Raises ``KeyboardInterrupt`` if it was interrupted, after it has ended."""
     try:
         return asyncio.run(_interruptible(work))
     except asyncio.CancelledError:
@@ -24,7 +24,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def for_each(items: Iterable[Item], work: Callable[[Item, Turn], Coroutine[Any, Any, T]]) -> list[T]:
-    """What ``work`` gives for each item, in their order, all worked on at once. The first error ends all."""
+    """Works on all items at once and returns the results in the order of the items. The first error ends all work."""
     tasks: list[asyncio.Task[T]] = []
     for item in items:
         tasks.append(asyncio.create_task(work(item, _turn_after(tasks[-1] if tasks else None))))
@@ -47,9 +47,9 @@ def _turn_after(previous: asyncio.Task[Any] | None) -> Turn:
 async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
     """Cancels the work at an interrupt.
 
-    asyncio's own handler does not wake its loop where another thread gets the signal, as one of gRPC's may.
+    asyncio's own handler does not wake the event loop if another thread, such as one of gRPC's, receives the signal.
     """
     task = asyncio.current_task()
-    with suppress(NotImplementedError, RuntimeError):  # not on Windows, and not outside the main thread
+    with suppress(NotImplementedError, RuntimeError):  # on Windows, and outside the main thread
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: task and task.cancel())
     return await work

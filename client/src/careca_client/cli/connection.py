@@ -1,7 +1,9 @@
-"""Options before the command that say how the gateway is reached, and clients that heed them."""
+"""The options before the command that say how to connect to the gateway, and clients that use them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +13,9 @@ import typer
 from careca_client.access import NO_ACCESS_NEEDED, Access
 from careca_client.aio.client import AsyncClient
 from careca_client.blocking.client import Client
+from careca_client.cli.errors import ExitCode, reporting
 
-# Hidden, as others could read a token on the command line: it is for the variable.
+# Hidden: other users of the machine can read a token on the command line. The variable is the safe way.
 Token = Annotated[str, typer.Option("--token", envvar="CARECA_TOKEN", hidden=True)]
 
 TokenFile = Annotated[
@@ -22,11 +25,11 @@ TokenFile = Annotated[
         exists=True,
         dir_okay=False,
         metavar="FILE",
-        help="File with your token; the variable CARECA_TOKEN may hold the token itself.",
+        help="File with your token. The variable CARECA_TOKEN may hold the token itself.",
     ),
 ]
 
-Tls = Annotated[bool, typer.Option("--tls", envvar="CARECA_TLS", help="The gateway must prove its name.")]
+Tls = Annotated[bool, typer.Option("--tls", envvar="CARECA_TLS", help="Use TLS: the gateway must prove its name.")]
 
 CaFile = Annotated[
     Path | None,
@@ -35,38 +38,47 @@ CaFile = Annotated[
         exists=True,
         dir_okay=False,
         metavar="FILE",
-        help="Authority of the gateway's certificate, in PEM form; turns --tls on.",
+        help="Authority of the gateway's certificate, in PEM format. Turns --tls on.",
     ),
 ]
 
 CertFile = Annotated[
     Path | None,
-    typer.Option(envvar="CARECA_CERT_FILE", exists=True, dir_okay=False, metavar="FILE", help="Certificate to show."),
+    typer.Option(
+        envvar="CARECA_CERT_FILE", exists=True, dir_okay=False, metavar="FILE", help="Your certificate. Turns --tls on."
+    ),
 ]
 
 KeyFile = Annotated[
     Path | None,
-    typer.Option(envvar="CARECA_KEY_FILE", exists=True, dir_okay=False, metavar="FILE", help="Its key."),
+    typer.Option(
+        envvar="CARECA_KEY_FILE", exists=True, dir_okay=False, metavar="FILE", help="The key of your certificate."
+    ),
 ]
 
 Insecure = Annotated[
-    bool, typer.Option("--insecure", envvar="CARECA_INSECURE", help="Send the token without TLS, too.")
+    bool, typer.Option("--insecure", envvar="CARECA_INSECURE", help="Send the token even without TLS.")
 ]
 
 
 _access: ContextVar[Access] = ContextVar("access", default=NO_ACCESS_NEEDED)
 
 
-def remember_access(access: Access) -> None:
-    """Has all clients of this command line use ``access``."""
+def set_access(access: Access) -> None:
+    """Makes all clients of this command line use ``access``."""
     _access.set(access)
 
 
-def client_of(gateway: str, submitter: str = "") -> Client:
-    """A client of the gateway."""
-    return Client(gateway, submitter=submitter, access=_access.get())
+@contextmanager
+def connected(gateway: str, submitter: str = "", *, debug: bool, failure: ExitCode | None = None) -> Iterator[Client]:
+    """Yields a client of the gateway. Reports errors as ``reporting`` does."""
+    with (
+        reporting(gateway=gateway, debug=debug, failure=failure),
+        Client(gateway, submitter=submitter, access=_access.get()) as client,
+    ):
+        yield client
 
 
-def async_client_of(gateway: str, submitter: str = "") -> AsyncClient:
-    """A client for asyncio of the gateway."""
+def async_client(gateway: str, submitter: str = "") -> AsyncClient:
+    """Returns a client of the gateway for asyncio."""
     return AsyncClient(gateway, submitter=submitter, access=_access.get())

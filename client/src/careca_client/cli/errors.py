@@ -1,4 +1,4 @@
-"""Exit codes, and the one line that says what went wrong."""
+"""Exit codes, and the message for each error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
 
 from careca.errors import (
     CarecaError,
@@ -23,10 +22,11 @@ from careca.errors import (
 )
 from careca.types import Job, JobStage, JobState, StageReport, StageState
 from careca_client.cli.output import terminal
+from careca_client.cli.output.display import Display
 
 
 class ExitCode(enum.IntEnum):
-    """What a script can rely on. With several recordings the one that comes first in ``WORST_FIRST`` is returned."""
+    """The exit codes that scripts can rely on. ``careca_client.cli.help`` describes them."""
 
     OK = 0
     FAILED = 1
@@ -47,24 +47,9 @@ WORST_FIRST = (
     ExitCode.PARTIAL,
     ExitCode.OK,
 )
+"""With several recordings, the first of these that applies is the exit code."""
 
-EXIT_CODES_HELP = """\
-Exit codes:
-
-\b
-  0    all is well
-  1    a recording failed, its job failed or was cancelled, or something unexpected happened
-  2    the command line is wrong
-  3    a stage failed; the rest of the result was delivered
-  4    the gateway cannot be reached or takes no calls now
-  5    the input was refused: no such file or job, no recording, an option out of range, a token that is not enough
-  6    overloaded, out of time, or a job has not ended: later or with more time it may work
-  130  interrupted
-
-With several recordings all are tried; the code is the first that applies of 130, 1, 4, 6, 5, 3, 0."""
-
-
-_REFUSED_RECORDINGS = (
+_REFUSED_REASONS = (
     "INVALID_REQUEST",
     "INVALID_RECORDING",
     "NO_AUDIO",
@@ -85,9 +70,9 @@ _REFUSED_RECORDINGS = (
     "TRANSLATION_NOT_SUPPORTED",
 )
 
-# A job tells of its error by the reason alone. Any that is not here is FAILED.
+# A job has only the reason of its error, not the class. All other reasons are FAILED.
 _CODES_BY_REASON = {
-    **dict.fromkeys(_REFUSED_RECORDINGS, ExitCode.REFUSED),
+    **dict.fromkeys(_REFUSED_REASONS, ExitCode.REFUSED),
     "UNAVAILABLE": ExitCode.UNAVAILABLE,
     "OVERLOADED": ExitCode.OVERLOADED,
     "DEADLINE_EXCEEDED": ExitCode.OVERLOADED,
@@ -95,7 +80,7 @@ _CODES_BY_REASON = {
 
 
 def code_of(error: BaseException) -> ExitCode:
-    """The exit code that ``error`` comes to."""
+    """Returns the exit code for ``error``."""
     match error:
         case KeyboardInterrupt() | asyncio.CancelledError():
             return ExitCode.INTERRUPTED
@@ -112,7 +97,7 @@ def code_of(error: BaseException) -> ExitCode:
 
 
 def code_of_job(job: Job) -> ExitCode:
-    """The exit code that a job comes to as it is: where it failed, that of its reason."""
+    """Returns the exit code for the job in its present state. For a failed job it is that of the error's reason."""
     match job.state:
         case JobState.SUCCEEDED:
             return ExitCode.PARTIAL if job.partial else ExitCode.OK
@@ -124,8 +109,13 @@ def code_of_job(job: Job) -> ExitCode:
             return ExitCode.OVERLOADED
 
 
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """Returns the exit code for several recordings."""
+    return min(codes, key=WORST_FIRST.index, default=ExitCode.OK)
+
+
 def describe_job(job: Job) -> str:
-    """Why there is no result of the job, and what to do, in one line."""
+    """Says in one line why the job has no result, and what to do."""
     match job.state:
         case JobState.FAILED:
             reason = _one_line(job.error_message or job.error_reason)
@@ -136,8 +126,8 @@ def describe_job(job: Job) -> str:
             return f"the job is {job.state}: wait for it with `careca jobs watch {job.id}`"
 
 
-def failures(stages: Iterable[StageReport | JobStage]) -> list[str]:
-    """A line for each stage without which the rest was delivered."""
+def describe_failures(stages: Iterable[StageReport | JobStage]) -> list[str]:
+    """Returns a line for each stage that failed while the rest was delivered."""
     return [
         f"{stage.stage} failed: {stage.error_message or stage.error_reason}; the rest is delivered without it"
         for stage in stages
@@ -145,22 +135,17 @@ def failures(stages: Iterable[StageReport | JobStage]) -> list[str]:
     ]
 
 
-def worst(codes: Iterable[ExitCode]) -> ExitCode:
-    """The code to return for several recordings."""
-    return min(codes, key=WORST_FIRST.index, default=ExitCode.OK)
-
-
 def describe(error: BaseException, gateway: str = "") -> str:
-    """What is wrong and what to do, in one line."""
+    """Says in one line what is wrong and what to do."""
     match error:
         case KeyboardInterrupt() | asyncio.CancelledError():
             return "interrupted"
         case Unavailable() if gateway:
-            return f"{_one_line(error.message)} (gateway {gateway}: is it running? --gateway names another)"
+            return f"{_one_line(error.message)} (gateway {gateway}: is it running? --gateway selects another)"
         case Overloaded():
             return f"{_one_line(error.message)}; try again in {error.retry_after_seconds or 0:.0f} s"
         case Unauthenticated():
-            return f"{_one_line(error.message)}; --token-file or the variable CARECA_TOKEN gives one"
+            return f"{_one_line(error.message)}; pass a token with --token-file or in the variable CARECA_TOKEN"
         case OutOfMemory():
             return f"{_one_line(error.message)}; try a shorter recording or a larger device"
         case CarecaError():
@@ -168,18 +153,35 @@ def describe(error: BaseException, gateway: str = "") -> str:
         case OSError():
             return _describe_os_error(error)
         case _:
-            return f"unexpected {type(error).__name__}: {_one_line(str(error))}; --debug shows where"
+            return f"unexpected {type(error).__name__}: {_one_line(str(error))}; --debug shows the traceback"
 
 
-def report_error(error: Exception, subject: str, console: Console, *, gateway: str, debug: bool) -> ExitCode:
-    """Says on stderr what went wrong with one of several, and gives its exit code, so that the others can go on.
+def report_error(error: Exception, subject: str, display: Display, *, gateway: str, debug: bool) -> ExitCode:
+    """Prints the error of one of several recordings or jobs and returns its exit code. The others continue.
 
-    Raises the error where nobody reads our output any more.
+    Raises the error if nothing reads the output any more.
     """
     if isinstance(error, BrokenPipeError):
         raise error
-    terminal.complain(describe(error, gateway), error if debug else None, subject=subject, console=console)
+    display.error(describe(error, gateway), subject, error if debug else None)
     return code_of(error)
+
+
+@contextmanager
+def reporting(*, gateway: str = "", debug: bool = False, failure: ExitCode | None = None) -> Iterator[None]:
+    """Turns an error of a command into one line and an exit code. ``debug`` prints the traceback first.
+
+    ``failure``, if given, is the exit code of every ``CarecaError``.
+    """
+    try:
+        yield
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except BrokenPipeError:  # the reader of the output has closed it
+        raise typer.Exit(ExitCode.FAILED) from None
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- a command ends with a line, not a traceback
+        terminal.print_error(describe(error, gateway), error=error if debug else None)
+        raise typer.Exit(failure if failure and isinstance(error, CarecaError) else code_of(error)) from None
 
 
 def _describe_os_error(error: OSError) -> str:
@@ -191,27 +193,10 @@ def _describe_os_error(error: OSError) -> str:
         case PermissionError():
             return f"permission denied: check the permissions of {error.filename}"
         case FileExistsError():
-            return f"{error.filename} exists already: move it away, or replace it with --overwrite"
+            return f"{error.filename} exists already: move it, or replace it with --overwrite"
         case _:
             return _one_line(str(error))
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-@contextmanager
-def reporting(*, gateway: str = "", debug: bool = False, failure: ExitCode | None = None) -> Iterator[None]:
-    """Turns what goes wrong in a command into one line and an exit code; with ``debug`` shows the traceback first.
-
-    ``failure`` is the code of every expected error, for commands that know but one way to fail.
-    """
-    try:
-        yield
-    except (typer.Exit, typer.Abort, typer.BadParameter):
-        raise
-    except BrokenPipeError:  # whoever read our output has seen enough
-        raise typer.Exit(ExitCode.FAILED) from None
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- a command ends with a line, never a traceback
-        terminal.complain(describe(error, gateway), error if debug else None)
-        raise typer.Exit(failure if failure and isinstance(error, CarecaError) else code_of(error)) from None

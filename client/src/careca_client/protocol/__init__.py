@@ -1,1 +1,1 @@
-"""The rules of the client's calls, without any I/O: both clients follow them."""
+"""The rules of the client's calls. No I/O: the asyncio and the blocking client share these modules."""

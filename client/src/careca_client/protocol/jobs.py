@@ -1,8 +1,8 @@
-"""What the calls about jobs say and how they go on, without any I/O: shared by both clients.
+"""The state of the calls for jobs.
 
-Submission   one call of ``submit``: what to ask, and whether the recording has to be uploaded first
-Listing      one call of ``jobs``: page after page
-Watch        one call of ``watch``: where it stands, so that it goes on there after a broken connection
+Submission   one call of ``submit``: the request, and whether the recording must be uploaded first
+Listing      one call of ``jobs``: the pages
+Watch        one call of ``watch``: the position, to continue there after a broken connection
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from careca.errors import CarecaError, InvalidRequest, PreconditionFailed
 from careca.types import Job, JobPriority, JobState, OutputFormat, Segment
 from careca.v1 import admin_pb2, jobs_pb2
 from careca_client.admin import SystemRelease, decode_release
-from careca_client.protocol.transcribe import TranscribeOptions, build_config, encode_formats
-from careca_client.protocol.upload import break_off
+from careca_client.protocol.options import TranscribeOptions, build_config, encode_formats
+from careca_client.protocol.streams import protocol_error
 from careca_client.recording import Recording
 
 PAGE_SIZE = 100
-"""Jobs asked for at a time."""
+"""Jobs in one page."""
 
 MAX_UPLOADS = 2
-"""How often one submission uploads: once more where the gateway has lost the recording again meanwhile."""
+"""How often one submission uploads: the gateway may remove the recording again before the job is queued."""
 
 RESTART_RETRIES = 15
-"""Least further attempts of a watch that has begun: enough for a minute, in which a gateway comes back."""
+"""Fewest further attempts of a watch that has begun: enough for a minute, in which a gateway can restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobsClearance:
-    """What clearing the history of jobs removed, and the memory that the services gave back."""
+    """The number of jobs that were removed, and the memory that the services released."""
 
     removed_jobs: int
     memory: SystemRelease | None
-    """``None`` where the caller may not have memory released."""
+    """``None`` if the caller may not release memory."""
 
 
 class Submission:
-    """One job to be submitted: ``request`` is sent, again and again where need be, once ``about`` has named what."""
+    """One job to submit: send ``request`` after ``set_recording``, and again after each failed attempt."""
 
     def __init__(
         self,
@@ -52,32 +52,32 @@ class Submission:
         priority: JobPriority | str,
         webhook_url: str | None,
     ) -> None:
-        """Raises as ``build_config`` does, and ``InvalidRequest`` where options contradict each other."""
+        """Raises as ``build_config`` does, and ``InvalidRequest`` if the arguments contradict each other."""
         if options.get("formats"):
-            raise InvalidRequest("a job has no formats: ask job_result for them", field="config.formats")
+            raise InvalidRequest("submit takes no formats: pass them to job_result", field="config.formats")
         if request_id is not None and once:
-            raise InvalidRequest("once makes the request id: it goes with none of your own", field="request_id")
+            raise InvalidRequest("once makes the request id: it cannot be combined with request_id", field="request_id")
         self.request = jobs_pb2.SubmitJobRequest(
             request_id=request_id or "",
             config=build_config(options),
             priority=_encode_priority(priority),
             webhook_url=webhook_url or "",
         )
-        """The message, complete after ``about``."""
+        """The request. Complete after ``set_recording``."""
         self._once = once
         self._uploads = 0
 
     @property
     def uploaded(self) -> bool:
-        """Whether the recording was asked for."""
+        """Whether the gateway needed the recording."""
         return self._uploads > 0
 
-    def about(self, recording: Recording) -> None:
-        """Names the recording, and with it the job where the caller has not."""
+    def set_recording(self, recording: Recording) -> None:
+        """Sets the recording, and the request id if the caller gave none."""
         self.request.config.recording.CopyFrom(codec.encode_digest(recording.digest))
         self.request.config.display_name = recording.name
         if not self.request.request_id:
-            # Made before the first attempt, so that a further one finds the job of an earlier one.
+            # Set before the first attempt, so that a further attempt finds the job of an earlier one.
             self.request.request_id = self._content_id() if self._once else str(uuid.uuid4())
 
     def _content_id(self) -> str:
@@ -85,14 +85,14 @@ class Submission:
         return f"content-{hashlib.sha256(content).hexdigest()}"
 
     def needs_upload(self, error: CarecaError) -> bool:
-        """Whether the recording has to be uploaded, then all to be sent again."""
+        """Whether the recording must be uploaded before the request is sent again. Counts the uploads."""
         missing = isinstance(error, PreconditionFailed) and error.reason == "RECORDING_MISSING"
         self._uploads += missing
         return missing and self._uploads <= MAX_UPLOADS
 
 
 class Listing:
-    """One walk through the caller's jobs: while there is a ``request``, its answer is given to ``receive``."""
+    """One list of jobs: while ``request`` is not ``None``, send it and give the page to ``receive``."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Listing:
         *,
         all_submitters: bool = False,
     ) -> None:
-        """Raises ``InvalidRequest`` where there is no such state, or the limit is negative."""
+        """Raises ``InvalidRequest`` if a state is unknown or the limit is negative."""
         if limit is not None and limit < 0:
             raise InvalidRequest(f"limit must not be negative, but is {limit}", field="limit")
         names = dict.fromkeys([states] if isinstance(states, str) else states)
@@ -113,20 +113,20 @@ class Listing:
             created_before=codec.encode_time(created_before),
             all_submitters=all_submitters,
         )
-        """What to ask next; ``None`` once all is known."""
+        """The next request; ``None`` after the last page."""
         self._left = limit
-        self._go_on(None)
+        self._advance(None)
 
     def receive(self, page: jobs_pb2.ListJobsResponse) -> list[Job]:
-        """The jobs of the page."""
+        """Returns the jobs of the page."""
         jobs = [codec.decode_job(job) for job in page.jobs][: self._left]
         if self._left is not None:
             self._left -= len(jobs)
-        self._go_on(page.next_page_token)
+        self._advance(page.next_page_token)
         return jobs
 
-    def _go_on(self, token: str | None) -> None:
-        """Asks for the page that ``token`` names, ``None`` being the first and an empty one none."""
+    def _advance(self, token: str | None) -> None:
+        """Sets the next request. ``token`` is ``None`` for the first page and empty after the last one."""
         if self._left == 0 or token == "" or self.request is None:
             self.request = None
             return
@@ -135,36 +135,36 @@ class Listing:
 
 
 class Watch:
-    """One watched job: ``request`` is sent, again after a broken connection, each answer given to ``receive``."""
+    """One watched job: send ``request``, again after a broken connection, and give each response to ``receive``."""
 
     def __init__(self, job_id: str) -> None:
         self.request = jobs_pb2.WatchJobRequest(job_id=job_id)
-        """What to ask: for all that was not yet received."""
+        """The request for all that was not yet received."""
         self._job: Job | None = None
 
     def receive(self, response: jobs_pb2.WatchJobResponse) -> Job | Segment | None:
-        """What happened; ``None`` where the caller knows it, as a job that is told again when a watch goes on."""
+        """Returns the update; ``None`` if the caller has it already, as when the job is sent again after a retry."""
         self.request.cursor = response.cursor
         if response.HasField("segment"):
             return codec.decode_segment(response.segment)
         if not response.HasField("job"):
-            break_off("a message that this client does not know")
+            raise protocol_error("a message that this client does not know")
         known, self._job = self._job, codec.decode_job(response.job)
         return None if self._job == known else self._job
 
     def finish(self) -> None:
-        """The stream has ended. Raises ``InternalError`` where it may not have yet."""
+        """Raises ``InternalError`` if the stream ended before the job did."""
         if self._job is None or not self._job.state.ended:
-            break_off("the end of the stream before the job had ended")
+            raise protocol_error("the end of the stream before the job had ended")
 
 
 def encode_result_request(job_id: str, formats: Iterable[OutputFormat | str]) -> jobs_pb2.GetJobResultRequest:
-    """The request for a result. Raises ``InvalidRequest`` where there is no such format."""
+    """Returns the request for a result. Raises ``InvalidRequest`` if a format is unknown."""
     return jobs_pb2.GetJobResultRequest(job_id=job_id, formats=encode_formats(formats, field="formats"))
 
 
 def decode_jobs_clearance(message: jobs_pb2.ClearJobsResponse) -> JobsClearance:
-    """What was removed and what came back."""
+    """Returns what was removed and released."""
     if not message.HasField("gateway"):
         return JobsClearance(message.removed_jobs, None)
     release = admin_pb2.ReleaseMemoryResponse(stages=message.stages, gateway=message.gateway)

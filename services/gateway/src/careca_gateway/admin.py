@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from careca.errors import CarecaError, Unavailable
 from careca.resources.memory import MemoryCleaner, measure_memory
 from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats, Stage
-from careca_gateway.backends.aggregation import clearance_together, release_together
+from careca_gateway.backends.aggregation import aggregate_clearances, aggregate_releases
 from careca_gateway.request import Deadline
 from careca_gateway.storage.store import Store, StoreUsage
 
@@ -50,7 +50,7 @@ class ModelServiceAdmin(Protocol):
         """All that are not away, the best to ask first; where all are away, all."""
 
 
-class Memo(Protocol):
+class ClearableCache(Protocol):
     """Something that the gateway remembers and can do without."""
 
     def clear(self) -> None:
@@ -67,11 +67,11 @@ class SystemStats:
     store: StoreUsage
 
 
-class Administration:
+class AdminService:
     """The services behind this gateway, and the gateway itself."""
 
     def __init__(
-        self, services: Mapping[Stage, ModelServiceAdmin], *, store: Store, memo: Memo, memory: MemoryCleaner
+        self, services: Mapping[Stage, ModelServiceAdmin], *, store: Store, memo: ClearableCache, memory: MemoryCleaner
     ) -> None:
         self._services = services
         self._store = store
@@ -104,7 +104,7 @@ class Administration:
         outcomes = await _each(replicas, lambda replica: replica.clear_cache(scope, deadline))
         if scope is ClearScope.ALL:
             await self._release_own()
-        return _all_or_unavailable(outcomes, clearance_together, done="cleared")
+        return _all_or_unavailable(outcomes, aggregate_clearances, done="cleared")
 
     async def release_memory(
         self, stages: Sequence[Stage], deadline: Deadline
@@ -115,14 +115,14 @@ class Administration:
         """
         outcomes = await _each(await self._present(stages), lambda replica: replica.release_memory(deadline))
         own = await self._release_own()
-        return _all_or_unavailable(outcomes, release_together, done="released"), own
+        return _all_or_unavailable(outcomes, aggregate_releases, done="released"), own
 
-    async def release_what_can_be(self, deadline: Deadline) -> tuple[dict[Stage, MemoryRelease], MemoryRelease]:
+    async def release_reachable(self, deadline: Deadline) -> tuple[dict[Stage, MemoryRelease], MemoryRelease]:
         """Has all services that can be reached and the gateway give memory back."""
         outcomes = await _each(await self._present(self.stages), lambda replica: replica.release_memory(deadline))
         own = await self._release_own()
         released = {stage: _values(replicas) for stage, replicas in outcomes.items()}
-        return {stage: release_together(releases) for stage, releases in released.items() if releases}, own
+        return {stage: aggregate_releases(releases) for stage, releases in released.items() if releases}, own
 
     async def _release_own(self) -> MemoryRelease:
         self._memo.clear()

@@ -17,7 +17,7 @@ _AGAIN_SECONDS = 0.5
 _log = get_logger(__name__)
 
 
-def repeated(
+def repeat(
     name: str,
     step: Callable[[], Awaitable[None]],
     *,

@@ -40,7 +40,7 @@ class GatewayMetrics(Metrics):
         self._store_max.set(max_bytes)
         self._store_free.set_function(free)
 
-    def decoders_confined(self, layers: Collection[str]) -> None:
+    def set_sandbox_layers(self, layers: Collection[str]) -> None:
         """Takes which layers confine decoders."""
         for layer in LAYERS:
             self._confined.labels(layer).set(layer in layers)

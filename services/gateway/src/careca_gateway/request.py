@@ -25,14 +25,14 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudioSelection:
     """Which of a recording's sound is used. A recording may be decoded to other audio for each choice."""
 
     channel_mode: ChannelMode = ChannelMode.MIX
     audio_track: AudioTrack = AudioTracks.AUTO
 
     @property
-    def of_speakers(self) -> bool:
+    def separates_speakers(self) -> bool:
         """Whether there are several audios, each a speaker's own."""
         return self.channel_mode is ChannelMode.SEPARATE or self.audio_track == AudioTracks.EACH
 
@@ -57,13 +57,13 @@ class Request:
     known_speakers: tuple[KnownSpeaker, ...] = ()
 
     @property
-    def sound(self) -> Sound:
+    def sound(self) -> AudioSelection:
         """Which of the recording's sound is used."""
-        return Sound(self.channel_mode, self.audio_track)
+        return AudioSelection(self.channel_mode, self.audio_track)
 
 
 @dataclass(frozen=True, slots=True)
-class WhoSpeaks:
+class DiarizationRequest:
     """What a request asks of the diarize stage."""
 
     options: DiarizationOptions
@@ -100,7 +100,7 @@ class Deadline:
         at = time.monotonic() + seconds
         return Deadline(at if self.at is None else min(self.at, at))
 
-    def earlier(self, seconds: float) -> Deadline:
+    def with_margin(self, seconds: float) -> Deadline:
         """The deadline moved by ``seconds``, but by no more than a fifth of what is left."""
         if self.at is None:
             return self
@@ -125,5 +125,5 @@ class Completed(Generic[R_co]):
     reports: tuple[StageReport, ...]
 
 
-WorkEvent = Progress | Segment | StageReport
+PipelineEvent = Progress | Segment | StageReport
 """What is told while the work goes on."""

@@ -13,32 +13,34 @@ from careca.resources.memory import MemoryCleaner
 from careca.rpc.server import Service
 from careca.types import Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2, jobs_pb2_grpc
-from careca_gateway.admin import Administration
-from careca_gateway.api.authorization import Door
+from careca_gateway.admin import AdminService
+from careca_gateway.api.authorization import Authorizer
 from careca_gateway.api.jobs import JobServicer
 from careca_gateway.api.transcription import AdminServicer, GatewayServicer, RunFor
 from careca_gateway.backends import DiarizerClient, Replicas, TranscriberClient
-from careca_gateway.gateway import Gateway
 from careca_gateway.ingest.decoder import Decoder
-from careca_gateway.ingest.ingest import Intake
+from careca_gateway.ingest.ingest import Ingest
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.wiring import JobsPart, Parts
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline.pipeline import Pipeline
-from careca_gateway.pipeline.result import Assembler
-from careca_gateway.pipeline.speaker_recognition import DiarizeStage
 from careca_gateway.settings import GatewaySettings
-from careca_gateway.storage.object_storage import Blobs, LocalBlobs, open_blobs
-from careca_gateway.storage.retention import Housekeeper
-from careca_gateway.storage.shared_store import Sharing
+from careca_gateway.stages.result_builder import ResultBuilder
+from careca_gateway.stages.speaker_recognition import DiarizeStage
+from careca_gateway.storage.object_storage import LocalObjectStorage, ObjectStorage, open_object_storage
+from careca_gateway.storage.retention import StoreRetention
+from careca_gateway.storage.shared_store import SharedStore
 from careca_gateway.storage.store import Store
+from careca_gateway.transcription import Gateway
 
 
 def wire(settings: GatewaySettings) -> Service:
     """The gateway that ``settings`` ask for. To be called in the event loop that it will run in."""
     metrics = GatewayMetrics()
     memory = MemoryCleaner(observer=metrics)
-    shared = open_blobs(settings.store_url, allow_http=settings.store_allow_http) if settings.store_url else None
+    shared = (
+        open_object_storage(settings.store_url, allow_http=settings.store_allow_http) if settings.store_url else None
+    )
     store = Store(
         settings.store_dir,
         max_bytes=settings.store_max_bytes,
@@ -52,9 +54,9 @@ def wire(settings: GatewaySettings) -> Service:
         metrics.watch_certificate("services", tls.expiry_unix)
     transcribers, diarizers = Replicas(settings.transcriber_target, tls), Replicas(settings.diarizer_target, tls)
     transcriber, diarizer = TranscriberClient(transcribers), DiarizerClient(diarizers)
-    decoder = Decoder(settings.decode_limits, slots=settings.decoders, confinement=settings.decode_confined)
-    intake = Intake(decoder, idle_seconds=settings.upload_idle_seconds)
-    assembler = Assembler(least_similarity=settings.known_speaker_similarity)
+    decoder = Decoder(settings.decode_limits, slots=settings.decoders, sandbox_mode=settings.decode_confined)
+    intake = Ingest(decoder, idle_seconds=settings.upload_idle_seconds)
+    assembler = ResultBuilder(least_similarity=settings.known_speaker_similarity)
     pipeline = Pipeline(
         decoder=intake,
         transcriber=transcriber,
@@ -67,14 +69,14 @@ def wire(settings: GatewaySettings) -> Service:
         if settings.jobs_redis_url
         else None
     )
-    housekeeper = Housekeeper(store, memory, metrics.store_used, queue.recordings_in_use if queue else None)
+    housekeeper = StoreRetention(store, memory, metrics.store_used, queue.recordings_in_use if queue else None)
     gateway = Gateway(
         store=store,
         intake=intake,
         max_requests=settings.max_requests,
         request_ended=housekeeper.request_ended,
     )
-    administration = Administration(
+    administration = AdminService(
         {Stage.TRANSCRIBE: transcriber, Stage.DIARIZE: diarizer}, store=store, memo=assembler, memory=memory
     )
     jobs = None
@@ -82,7 +84,7 @@ def wire(settings: GatewaySettings) -> Service:
         parts = Parts(
             queue=queue,
             store=store,
-            blobs=shared or LocalBlobs(settings.store_dir / "jobs"),
+            blobs=shared or LocalObjectStorage(settings.store_dir / "jobs"),
             decoder=intake,
             transcriber=transcriber,
             diarizer=diarizer,
@@ -110,7 +112,7 @@ def wire(settings: GatewaySettings) -> Service:
     async def warm_up() -> None:
         await asyncio.to_thread(store.open)
         metrics.watch_store(max_bytes=settings.store_max_bytes, free=store.free_bytes)
-        metrics.decoders_confined(await decoder.confined_by())
+        metrics.set_sandbox_layers(await decoder.sandbox_layers())
         if queue:
             await queue.open()
         await housekeeper.start()
@@ -131,8 +133,8 @@ def wire(settings: GatewaySettings) -> Service:
         await diarizers.close()
         await asyncio.to_thread(store.close)
 
-    return Service(add_services, metrics, warm_up, close, drain, Door(tokens) if tokens else allow_anyone)
+    return Service(add_services, metrics, warm_up, close, drain, Authorizer(tokens) if tokens else allow_anyone)
 
 
-def _sharing(settings: GatewaySettings, blobs: Blobs) -> Sharing:
-    return Sharing(blobs, max_bytes=settings.store_max_bytes, retention_seconds=settings.store_retention_seconds)
+def _sharing(settings: GatewaySettings, blobs: ObjectStorage) -> SharedStore:
+    return SharedStore(blobs, max_bytes=settings.store_max_bytes, retention_seconds=settings.store_retention_seconds)

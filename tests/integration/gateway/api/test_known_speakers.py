@@ -124,10 +124,10 @@ async def test_names_stand_in_the_textual_forms(caller: Caller) -> None:
 
 
 async def test_a_voice_of_an_earlier_result_is_as_good_as_a_recording(caller: Caller) -> None:
-    earlier = (await caller.transcribe(CALL)).result.speakers[1]
-    assert earlier.voice is not None
+    with_margin = (await caller.transcribe(CALL)).result.speakers[1]
+    assert with_margin.voice is not None
 
-    answer = await caller.transcribe(wav(tone(3.0)), known_speakers=known(("Bob", earlier.voice)))
+    answer = await caller.transcribe(wav(tone(3.0)), known_speakers=known(("Bob", with_margin.voice)))
 
     assert names(answer) == [None, "Bob"]
 

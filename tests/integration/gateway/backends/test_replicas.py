@@ -23,7 +23,7 @@ from careca_gateway.backends import Replicas, TranscriberClient
 from careca_gateway.backends import replicas as replicas_module
 from careca_gateway.backends.replicas import FULL_SECONDS, State
 from careca_gateway.backends.transcriber import TranscriberReplica
-from careca_gateway.pipeline.pipeline import Finished
+from careca_gateway.pipeline.pipeline import StageResult
 from careca_gateway.request import Deadline
 from careca_gateway.storage.store import StoredAudio
 from support.fakes import SEGMENTS, FakeTranscriberEngine, digest_of, pcm
@@ -61,7 +61,7 @@ class Asker:
         async for event in running:
             if isinstance(event, Segment):
                 told.append(event.text)
-        assert isinstance(event, Finished)
+        assert isinstance(event, StageResult)
         return told
 
     async def until(self, states: dict[int, State]) -> None:

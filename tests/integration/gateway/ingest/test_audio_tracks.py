@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from careca.types import AudioTracks, ChannelMode
-from careca_gateway.ingest.decoder import MAX_CHANNELS, OTHER_SOUND_REASONS, TRACK_REASONS
-from careca_gateway.request import Sound
+from careca_gateway.ingest.decoder import MAX_CHANNELS, SELECTION_REASONS, TRACK_REASONS
+from careca_gateway.request import AudioSelection
 from support.decoding import LIMITS, Bench, likeness
 from support.labelled import awkward, labelled
 from support.media import encoded, recording, tone, wav
 
 RATE = 16_000
-ALL, EACH = Sound(audio_track=AudioTracks.ALL), Sound(audio_track=AudioTracks.EACH)
+ALL, EACH = AudioSelection(audio_track=AudioTracks.ALL), AudioSelection(audio_track=AudioTracks.EACH)
 
 rng = np.random.default_rng(7)
 
@@ -144,7 +144,7 @@ async def test_tracks_that_are_not_used_are_named_too(bench: Bench) -> None:
 async def test_who_chose_the_track_or_has_only_one_is_told_nothing(bench: Bench) -> None:
     data = encoded("matroska", "aac", silence(2), sine(2, 500))
 
-    for sound in (Sound(audio_track=2), ALL, EACH):
+    for sound in (AudioSelection(audio_track=2), ALL, EACH):
         assert await bench.codes(data, sound) == []
     assert await bench.codes(recording("matroska", "aac", video=True)) == []
 
@@ -153,20 +153,20 @@ async def test_who_chose_the_track_or_has_only_one_is_told_nothing(bench: Bench)
 async def test_a_track_is_chosen_by_its_number_pictures_not_counted(bench: Bench, number: int, hertz: int) -> None:
     data = encoded("matroska", "aac", sine(2, 300), sine(2, 500), sine(2, 700), default=0)
 
-    assert pitch(await bench.samples(data, sound=Sound(audio_track=number))) == hertz
+    assert pitch(await bench.samples(data, sound=AudioSelection(audio_track=number))) == hertz
 
 
 async def test_a_silent_track_that_was_chosen_is_taken(bench: Bench) -> None:
     data = encoded("matroska", "flac", silence(2), sine(2, 500))
 
-    assert not (await bench.samples(data, sound=Sound(audio_track=1))).any()
+    assert not (await bench.samples(data, sound=AudioSelection(audio_track=1))).any()
 
 
 @pytest.mark.parametrize("number", [3, 999])
 async def test_a_number_that_is_too_great_is_refused_with_the_tracks_there_are(bench: Bench, number: int) -> None:
     data = encoded("matroska", "aac", silence(1), sine(1, 500), titles=["Desktop", "Mic"], languages=["eng", "por"])
 
-    error = await bench.refusal(data, sound=Sound(audio_track=number))
+    error = await bench.refusal(data, sound=AudioSelection(audio_track=number))
 
     assert (error.reason, error.field) == ("NO_SUCH_AUDIO_TRACK", "config.audio_track")
     assert f"no audio track {number}" in error.message
@@ -174,7 +174,7 @@ async def test_a_number_that_is_too_great_is_refused_with_the_tracks_there_are(b
 
 
 async def test_a_number_too_great_for_a_single_track_says_so(bench: Bench) -> None:
-    error = await bench.refusal(wav(tone(1.0)), sound=Sound(audio_track=2))
+    error = await bench.refusal(wav(tone(1.0)), sound=AudioSelection(audio_track=2))
 
     assert "has 1 audio track: track 1 (pcm_s16le)" in error.message
 
@@ -186,7 +186,7 @@ async def test_names_from_strangers_are_one_short_line_without_anything_but_lett
     data = encoded("matroska", "flac", sine(1, 300), sine(1, 500), titles=[title, title], languages=[title[:100]] * 2)
 
     (notice,) = await bench.notices(data)
-    error = await bench.refusal(data, sound=Sound(audio_track=3))
+    error = await bench.refusal(data, sound=AudioSelection(audio_track=3))
 
     for message in (notice.message, error.message):
         assert message.isprintable()
@@ -198,7 +198,7 @@ async def test_channels_of_a_chosen_track_are_separated(bench: Bench) -> None:
     stereo = np.stack([sine(2, 500), sine(2, 700)], axis=1)
     data = encoded("matroska", "flac", stereo[:, 0], stereo, rate=RATE)
 
-    channels = await bench.audios(data, LIMITS, Sound(ChannelMode.SEPARATE, 2))
+    channels = await bench.audios(data, LIMITS, AudioSelection(ChannelMode.SEPARATE, 2))
 
     assert [pitch(channel) for channel in channels] == [500, 700]
 
@@ -227,7 +227,9 @@ async def test_a_mix_is_the_mean_of_the_tracks_and_never_clips(bench: Bench, cou
 async def test_silent_tracks_make_a_mix_no_quieter(bench: Bench) -> None:
     data = encoded("matroska", "flac", silence(2), sine(2, 500), dither(2))
 
-    assert np.array_equal(await bench.samples(data, sound=ALL), await bench.samples(data, sound=Sound(audio_track=2)))
+    assert np.array_equal(
+        await bench.samples(data, sound=ALL), await bench.samples(data, sound=AudioSelection(audio_track=2))
+    )
 
 
 async def test_tracks_that_do_not_lie_beside_each_other_are_put_together_by_their_time(bench: Bench) -> None:
@@ -273,12 +275,12 @@ async def test_a_stereo_track_of_each_is_mixed(bench: Bench) -> None:
     ids=["one", "identical", "too many of each", "too many of all"],
 )
 async def test_tracks_that_cannot_be_used_together_are_refused_and_one_still_can(
-    bench: Bench, data: bytes, sound: Sound, reason: str
+    bench: Bench, data: bytes, sound: AudioSelection, reason: str
 ) -> None:
     error = await bench.refusal(data, sound=sound)
 
     assert (error.reason, error.field) == (reason, "config.audio_track")
-    assert reason in TRACK_REASONS & OTHER_SOUND_REASONS
+    assert reason in TRACK_REASONS & SELECTION_REASONS
     assert "leave audio_track out" in error.message
     assert len(await bench.samples(data)) == RATE
 
@@ -287,7 +289,7 @@ async def test_limits_hold_for_tracks_together_too(bench: Bench) -> None:
     data = encoded("matroska", "flac", sine(1, 300), sine(1.2, 500))
     limits = replace(LIMITS, max_audio_seconds=1.1)
 
-    for sound in (ALL, EACH, Sound(audio_track=2)):
+    for sound in (ALL, EACH, AudioSelection(audio_track=2)):
         assert (await bench.refusal(data, limits, sound)).reason == "RECORDING_TOO_LONG"
     assert len(await bench.samples(data, limits)) == RATE
 

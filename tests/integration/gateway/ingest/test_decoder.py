@@ -19,13 +19,13 @@ from careca.errors import InternalError, Overloaded
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, AudioTracks, ChannelMode
 from careca_gateway.decoding import outputs, source
 from careca_gateway.ingest import decoder as decode_module
-from careca_gateway.ingest.decoder import MAX_CHANNELS, OTHER_SOUND_REASONS, Decoder
-from careca_gateway.request import Sound
+from careca_gateway.ingest.decoder import MAX_CHANNELS, SELECTION_REASONS, Decoder
+from careca_gateway.request import AudioSelection
 from support.decoding import LIMITS, Bench, children
 from support.media import endless_silence, recording, silent_film, tone, wav
 
 RATE = 16_000
-SEPARATE = Sound(ChannelMode.SEPARATE)
+SEPARATE = AudioSelection(ChannelMode.SEPARATE)
 BOMB = endless_silence(hours=20)
 
 
@@ -187,7 +187,7 @@ async def test_channels_that_cannot_be_separate_speakers_are_refused_with_what_t
     error = await bench.refusal(data, sound=SEPARATE)
 
     assert error.reason == reason
-    assert reason in OTHER_SOUND_REASONS
+    assert reason in SELECTION_REASONS
     assert "CHANNEL_MODE_MIX" in error.message
     assert len(await bench.samples(data)) == pytest.approx(RATE, rel=0.1)
 
@@ -201,9 +201,13 @@ async def test_limits_hold_for_separate_channels_too(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "sound", [Sound(), SEPARATE, Sound(audio_track=1), Sound(audio_track=AudioTracks.ALL)], ids=str
+    "sound",
+    [AudioSelection(), SEPARATE, AudioSelection(audio_track=1), AudioSelection(audio_track=AudioTracks.ALL)],
+    ids=str,
 )
-async def test_what_is_no_recording_is_refused_as_such_whatever_is_asked_for(bench: Bench, sound: Sound) -> None:
+async def test_what_is_no_recording_is_refused_as_such_whatever_is_asked_for(
+    bench: Bench, sound: AudioSelection
+) -> None:
     assert (await bench.refusal(silent_film(), sound=sound)).reason == "NO_AUDIO"
     assert (await bench.refusal(wav(tone(0.0, channels=2)), sound=sound)).reason == "EMPTY_AUDIO"
 
@@ -410,7 +414,9 @@ async def test_the_decoder_sees_nothing_of_the_environment(bench: Bench, monkeyp
     path.write_bytes(BOMB)
     limits = replace(LIMITS, max_audio_seconds=1e6)
     begun = asyncio.Event()
-    decoding = asyncio.create_task(Decoder(limits, slots=1).decode(path, Sound(), [bench.audio], lambda _: begun.set()))
+    decoding = asyncio.create_task(
+        Decoder(limits, slots=1).decode(path, AudioSelection(), [bench.audio], lambda _: begun.set())
+    )
     await begun.wait()
 
     (child,) = children()
@@ -427,7 +433,9 @@ async def test_cancelling_kills_the_process(bench: Bench) -> None:
     path.write_bytes(BOMB)
     limits = replace(LIMITS, max_audio_seconds=1e6)
     begun = asyncio.Event()
-    decoding = asyncio.create_task(Decoder(limits, slots=1).decode(path, Sound(), [bench.audio], lambda _: begun.set()))
+    decoding = asyncio.create_task(
+        Decoder(limits, slots=1).decode(path, AudioSelection(), [bench.audio], lambda _: begun.set())
+    )
     await begun.wait()
 
     decoding.cancel()
@@ -442,7 +450,7 @@ async def test_only_so_many_recordings_are_decoded_at_once(bench: Bench) -> None
     path.write_bytes(recording("mp3", "libmp3lame", 30.0, rate=44_100))
     decoder = Decoder(LIMITS, slots=1)
     decoding = [
-        asyncio.create_task(decoder.decode(path, Sound(), [bench.folder / f"{n}.s16"], lambda _: None))
+        asyncio.create_task(decoder.decode(path, AudioSelection(), [bench.folder / f"{n}.s16"], lambda _: None))
         for n in range(3)
     ]
     most = 0

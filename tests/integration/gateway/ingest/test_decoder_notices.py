@@ -10,14 +10,14 @@ import pytest
 
 from careca.types import ChannelMode, NoticeCode
 from careca_gateway.decoding import notices
-from careca_gateway.request import Sound
+from careca_gateway.request import AudioSelection
 from support.calls import phone_call
 from support.decoding import Bench
 from support.labelled import awkward, labelled
 from support.media import Pipe, encoded, recording, tone, wav
 
 RATE = 16_000
-SEPARATE = Sound(ChannelMode.SEPARATE)
+SEPARATE = AudioSelection(ChannelMode.SEPARATE)
 
 rng = np.random.default_rng(11)
 NOISE = np.clip(rng.normal(0, 0.1, 30 * RATE), -1, 1)
@@ -193,7 +193,7 @@ async def test_a_film_of_which_the_sound_ends_early_is_not_cut_off(bench: Bench)
     for container, codec in (("matroska", "aac"), ("mp4", "aac"), ("matroska", "flac")):
         data = encoded(container, codec, NOISE[: 3 * RATE], NOISE[: 20 * RATE])
 
-        assert await bench.codes(data, Sound(audio_track=1)) == []
+        assert await bench.codes(data, AudioSelection(audio_track=1)) == []
 
 
 async def test_a_recording_that_was_trimmed_by_an_edit_list_is_not_cut_off(bench: Bench) -> None:

@@ -29,7 +29,8 @@ from careca.telemetry.logs import get_logger
 from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Result, Turn, Utterance, Word
 from careca.v1 import gateway_pb2, jobs_pb2
 from careca_client.cli.commands import result as result_command
-from careca_client.cli.output import destinations, terminal
+from careca_client.cli.output import files as output_files
+from careca_client.cli.output import terminal
 from careca_client.recording import open_recording
 from careca_gateway.api.messages import decode_request
 from careca_gateway.formats import render
@@ -298,7 +299,7 @@ def test_the_name_of_a_job_chooses_no_folder_for_its_result(name: str, tmp_path:
 
     for path in files.values():
         assert path.resolve().parent == folder.resolve()
-        destinations.write_file(path, "text", overwrite=False)
+        output_files.write_file(path, "text", overwrite=False)
     assert len(list(folder.iterdir())) == len(OutputFormat)
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -319,8 +320,8 @@ def test_a_file_of_any_name_can_be_sent_and_spoken_of(name: bytes, tmp_path: Pat
     with open_recording(path) as recording:
         codec.check_name(recording.name, 255, "display_name")
 
-    (planned,) = destinations.plan_names([path.name], [OutputFormat.TXT], [])
-    destinations.write_file(tmp_path / f"{planned}.txt", "text", overwrite=False)
+    (planned,) = output_files.plan_names([path.name], [OutputFormat.TXT], [])
+    output_files.write_file(tmp_path / f"{planned}.txt", "text", overwrite=False)
     assert terminal.line("is there", path.name).isprintable()
 
 

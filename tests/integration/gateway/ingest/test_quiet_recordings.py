@@ -17,7 +17,7 @@ from careca.inference.engine import CancelToken
 from careca.types import ChannelMode, DiarizationOptions
 from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings
-from careca_gateway.request import Sound
+from careca_gateway.request import AudioSelection
 from support.calls import phone_call
 from support.decoding import LIMITS, Bench, likeness
 from support.labelled import awkward, labelled
@@ -89,7 +89,7 @@ async def test_the_digest_names_what_is_heard(bench: Bench) -> None:
 async def test_separate_channels_are_raised_alike(bench: Bench) -> None:
     data = encoded("flac", "flac", np.stack([CALL / 1000, np.roll(CALL, 5 * RATE) / 4000], axis=1))
 
-    first, second = await bench.audios(data, LIMITS, Sound(ChannelMode.SEPARATE))
+    first, second = await bench.audios(data, LIMITS, AudioSelection(ChannelMode.SEPARATE))
 
     assert 8_000 < np.abs(first).max() < 17_000
     assert np.abs(first).max() / np.abs(second).max() == pytest.approx(4, rel=0.02)

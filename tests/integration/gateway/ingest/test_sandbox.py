@@ -18,7 +18,7 @@ from careca_gateway.decoding import sandbox
 from careca_gateway.decoding.sandbox import LANDLOCK, SECCOMP, USER
 from careca_gateway.ingest import decoder as decode_module
 from careca_gateway.ingest.decoder import DecodeLimits, Decoder
-from careca_gateway.request import Sound
+from careca_gateway.request import AudioSelection
 from support.media import recording, tone, wav
 from support.waiting import HANG_SECONDS
 
@@ -203,7 +203,7 @@ async def test_where_confinement_is_required_nothing_is_decoded_without_it(
     monkeypatch.setattr(decode_module, "CHILD", ("-c", NO_FILTER))
 
     for attempt in (
-        Decoder(LIMITS, slots=1, confinement="require").confined_by(),
+        Decoder(LIMITS, slots=1, sandbox_mode="require").sandbox_layers(),
         decode(tmp_path, wav(tone(1.0)), "require"),
     ):
         with pytest.raises(PreconditionFailed) as caught:
@@ -216,11 +216,11 @@ async def test_where_confinement_is_required_nothing_is_decoded_without_it(
 async def test_the_gateway_knows_how_its_decoders_are_confined(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert SECCOMP in await Decoder(LIMITS, slots=1).confined_by()
-    assert await Decoder(LIMITS, slots=1, confinement="off").confined_by() == []
+    assert SECCOMP in await Decoder(LIMITS, slots=1).sandbox_layers()
+    assert await Decoder(LIMITS, slots=1, sandbox_mode="off").sandbox_layers() == []
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     monkeypatch.setattr(decode_module, "CHILD", ("-c", NO_FILTER))
-    assert SECCOMP not in await Decoder(LIMITS, slots=1).confined_by()
+    assert SECCOMP not in await Decoder(LIMITS, slots=1).sandbox_layers()
 
 
 async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
@@ -251,8 +251,8 @@ async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
 
 async def decode(folder: Path, data: bytes, how: str) -> None:
     (folder / "recording").write_bytes(data)
-    decoder = Decoder(LIMITS, slots=1, confinement=how)
-    await decoder.decode(folder / "recording", Sound(), [folder / "audio"], lambda _: None)
+    decoder = Decoder(LIMITS, slots=1, sandbox_mode=how)
+    await decoder.decode(folder / "recording", AudioSelection(), [folder / "audio"], lambda _: None)
 
 
 class Temptation:

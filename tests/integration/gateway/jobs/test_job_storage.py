@@ -28,13 +28,13 @@ from careca_gateway.jobs.progress import first_stages
 from careca_gateway.jobs.queue.port import Limits, Outcome, Submission
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.results import JobResults
-from careca_gateway.jobs.retention import JobJanitor
-from careca_gateway.jobs.service import JobDesk, JobRequest
+from careca_gateway.jobs.retention import JobRetention
+from careca_gateway.jobs.service import JobRequest, JobService
 from careca_gateway.jobs.specs import INLINE_BYTES, JobSpecs
-from careca_gateway.jobs.stage_results import KeptResults, KeptStage
-from careca_gateway.pipeline.pipeline import Finished
-from careca_gateway.request import Deadline, WorkEvent
-from careca_gateway.storage.object_storage import LocalBlobs
+from careca_gateway.jobs.stage_results import ResumingStage, StageResults
+from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.request import Deadline, PipelineEvent
+from careca_gateway.storage.object_storage import LocalObjectStorage
 from careca_gateway.storage.store import Store, StoredAudio
 from support.fakes import digest_of
 from support.redis_server import RedisServer
@@ -46,8 +46,8 @@ OPTIONS = DiarizationOptions(speaker_count=2)
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> LocalBlobs:
-    return LocalBlobs(tmp_path / "blobs")
+def blobs(tmp_path: Path) -> LocalObjectStorage:
+    return LocalObjectStorage(tmp_path / "blobs")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def queue(redis_server: RedisServer) -> AsyncIterator[RedisJobQueue]:
     await queue.close()
 
 
-def keys(blobs: LocalBlobs) -> list[str]:
+def keys(blobs: LocalObjectStorage) -> list[str]:
     return sorted(blob.key for folder in ("results/", "stages/", "specs/") for blob in blobs.list(folder))
 
 
@@ -87,21 +87,21 @@ class Model:
 
     async def run(
         self, audio: StoredAudio, options: DiarizationOptions, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Finished[audio_pb2.Diarization], None]:
+    ) -> AsyncGenerator[PipelineEvent | StageResult[audio_pb2.Diarization], None]:
         self.runs += 1
-        yield Finished(audio_pb2.Diarization(model=f"{audio.digest.sha256[0]}{options.speaker_count}"), cached=False)
+        yield StageResult(audio_pb2.Diarization(model=f"{audio.digest.sha256[0]}{options.speaker_count}"), cached=False)
 
 
 async def found(
-    model: Model, results: KeptResults, audio: StoredAudio = AUDIO, options: DiarizationOptions = OPTIONS
+    model: Model, results: StageResults, audio: StoredAudio = AUDIO, options: DiarizationOptions = OPTIONS
 ) -> tuple[str, bool]:
-    stage = KeptStage(Stage.DIARIZE, model, audio_pb2.Diarization, results)
+    stage = ResumingStage(Stage.DIARIZE, model, audio_pb2.Diarization, results)
     (event,) = [each async for each in stage.run(audio, options, skip_cache=False, deadline=Deadline())]
-    assert isinstance(event, Finished)
+    assert isinstance(event, StageResult)
     return event.message.model, event.cached
 
 
-async def test_a_short_spec_is_kept_by_the_queue_and_comes_back(blobs: LocalBlobs) -> None:
+async def test_a_short_spec_is_kept_by_the_queue_and_comes_back(blobs: LocalObjectStorage) -> None:
     specs = JobSpecs(blobs)
 
     spec = await specs.pack(config(display_name="call.wav"))
@@ -110,7 +110,7 @@ async def test_a_short_spec_is_kept_by_the_queue_and_comes_back(blobs: LocalBlob
     assert keys(blobs) == []
 
 
-async def test_a_long_spec_is_kept_in_the_store_and_comes_back(blobs: LocalBlobs) -> None:
+async def test_a_long_spec_is_kept_in_the_store_and_comes_back(blobs: LocalObjectStorage) -> None:
     specs = JobSpecs(blobs)
     known = gateway_pb2.KnownSpeaker(name="Ana", recording=bytes(INLINE_BYTES))
 
@@ -120,7 +120,7 @@ async def test_a_long_spec_is_kept_in_the_store_and_comes_back(blobs: LocalBlobs
     assert (await specs.unpack(spec)).known_speakers == (KnownSpeaker("Ana", bytes(INLINE_BYTES)),)
 
 
-async def test_a_long_spec_that_is_gone_is_missed_by_name(blobs: LocalBlobs) -> None:
+async def test_a_long_spec_that_is_gone_is_missed_by_name(blobs: LocalObjectStorage) -> None:
     specs = JobSpecs(blobs)
     spec = await specs.pack(config(known_speakers=[gateway_pb2.KnownSpeaker(name="Ana", recording=bytes(20_000))]))
     blobs.delete(keys(blobs))
@@ -131,22 +131,22 @@ async def test_a_long_spec_that_is_gone_is_missed_by_name(blobs: LocalBlobs) -> 
     assert caught.value.reason == "SPEC_MISSING"
 
 
-async def test_what_a_stage_found_is_not_computed_again_for_the_same_question(blobs: LocalBlobs) -> None:
+async def test_what_a_stage_found_is_not_computed_again_for_the_same_question(blobs: LocalObjectStorage) -> None:
     model = Model()
-    first = KeptResults(blobs, "1", expected=False)
+    first = StageResults(blobs, "1", expected=False)
     await found(model, first)
     await first.keep()
-    again = KeptResults(blobs, "1", expected=True)
+    again = StageResults(blobs, "1", expected=True)
 
     assert await found(model, again) == ("b2", True)
     assert await found(model, again, OTHER_AUDIO) == ("c2", False)
     assert await found(model, again, options=DiarizationOptions(speaker_count=3)) == ("b3", False)
-    assert await found(model, KeptResults(blobs, "2", expected=True)) == ("b2", False)
+    assert await found(model, StageResults(blobs, "2", expected=True)) == ("b2", False)
     assert model.runs == 4
 
 
-async def test_what_was_kept_is_dropped_when_the_job_is_whole(blobs: LocalBlobs) -> None:
-    results = KeptResults(blobs, "1", expected=True)
+async def test_what_was_kept_is_dropped_when_the_job_is_whole(blobs: LocalObjectStorage) -> None:
+    results = StageResults(blobs, "1", expected=True)
     await found(Model(), results)
     await results.keep()
     assert keys(blobs)
@@ -157,7 +157,7 @@ async def test_what_was_kept_is_dropped_when_the_job_is_whole(blobs: LocalBlobs)
 
 
 async def test_a_store_that_is_away_costs_what_would_be_kept_and_no_job(
-    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+    blobs: LocalObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise Unavailable("no store", reason="STORE_UNREACHABLE")
@@ -165,14 +165,14 @@ async def test_a_store_that_is_away_costs_what_would_be_kept_and_no_job(
     monkeypatch.setattr(blobs, "get", refuse)
     monkeypatch.setattr(blobs, "put", refuse)
     monkeypatch.setattr(blobs, "list", refuse)
-    results = KeptResults(blobs, "1", expected=True)
+    results = StageResults(blobs, "1", expected=True)
     await found(Model(), results)
 
     await results.keep()
     await results.drop()
 
 
-async def test_a_result_comes_back_with_the_forms_that_are_asked_for(blobs: LocalBlobs) -> None:
+async def test_a_result_comes_back_with_the_forms_that_are_asked_for(blobs: LocalObjectStorage) -> None:
     results = JobResults(blobs)
     result = Result(DIGEST, DIGEST, 2.0, (), utterances=(Utterance(0.0, 1.0, "hello", "SPEAKER_00"),))
 
@@ -185,14 +185,14 @@ async def test_a_result_comes_back_with_the_forms_that_are_asked_for(blobs: Loca
     assert list(formatted.formats) == [OutputFormat.TXT, OutputFormat.SRT]
 
 
-async def test_a_result_that_is_gone_is_missed_by_name(blobs: LocalBlobs) -> None:
+async def test_a_result_that_is_gone_is_missed_by_name(blobs: LocalObjectStorage) -> None:
     with pytest.raises(NotFound) as caught:
         await JobResults(blobs).get("results/1/1", (), "call")
 
     assert caught.value.reason == "RESULT_MISSING"
 
 
-async def test_of_several_attempts_one_result_stays(blobs: LocalBlobs) -> None:
+async def test_of_several_attempts_one_result_stays(blobs: LocalObjectStorage) -> None:
     results = JobResults(blobs)
     message = codec.encode_result(Result(DIGEST, DIGEST, 2.0, ()))
     await results.put("1", 1, message)
@@ -205,24 +205,24 @@ async def test_of_several_attempts_one_result_stays(blobs: LocalBlobs) -> None:
 
 
 async def test_jobs_past_their_time_go_with_all_that_is_stored_of_them(
-    blobs: LocalBlobs, queue: RedisJobQueue, tmp_path: Path
+    blobs: LocalObjectStorage, queue: RedisJobQueue, tmp_path: Path
 ) -> None:
     job = await finished_job(queue)
     for key in (f"results/{job.id}/1", f"stages/{job.id}/transcribe", "specs/old"):
         blobs.put(key, b"x")
 
-    await JobJanitor(queue, blobs, retention_seconds=3600.0).sweep()
+    await JobRetention(queue, blobs, retention_seconds=3600.0).sweep()
     assert len(keys(blobs)) == 3
 
     age(tmp_path, 8000.0)
-    await JobJanitor(queue, blobs, retention_seconds=0.0).sweep()
+    await JobRetention(queue, blobs, retention_seconds=0.0).sweep()
     assert keys(blobs) == []
     with pytest.raises(NotFound):
         await queue.get(job.id)
 
 
 async def test_what_has_no_job_goes_but_nothing_young_and_nothing_of_others(
-    blobs: LocalBlobs, queue: RedisJobQueue, tmp_path: Path
+    blobs: LocalObjectStorage, queue: RedisJobQueue, tmp_path: Path
 ) -> None:
     job = await finished_job(queue)
     blobs.put(f"results/{job.id}/1", b"x")
@@ -231,13 +231,13 @@ async def test_what_has_no_job_goes_but_nothing_young_and_nothing_of_others(
     age(tmp_path, 7200.0)
     blobs.put("results/eeee/1", b"x")
 
-    await JobJanitor(queue, blobs, retention_seconds=10**6).sweep()
+    await JobRetention(queue, blobs, retention_seconds=10**6).sweep()
 
     assert keys(blobs) == sorted([f"results/{job.id}/1", "results/eeee/1"])
 
 
 async def test_a_recording_is_held_until_its_job_is_queued(
-    tmp_path: Path, queue: RedisJobQueue, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, queue: RedisJobQueue, blobs: LocalObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path / "store", max_bytes=0, retention_seconds=0.0, max_recording_bytes=10**6)
     store.open()
@@ -249,12 +249,12 @@ async def test_a_recording_is_held_until_its_job_is_queued(
 
     monkeypatch.setattr(queue, "submit", sweep_and_submit)
     unused: Any = None
-    desk = JobDesk(
+    desk = JobService(
         queue=queue,
         store=store,
         specs=JobSpecs(blobs),
         results=unused,
-        janitor=unused,
+        retention=unused,
         administration=unused,
         limits=Limits(10, 10),
         check_webhook=unused,

@@ -16,7 +16,7 @@ from careca.errors import CarecaError, InvalidRecording, OutOfMemory, Overloaded
 from careca.types import Digest, Job, JobPriority, JobState, Progress, Segment, Stage, StageState
 from careca_gateway.jobs import reclaimer, worker
 from careca_gateway.jobs.progress import JobProgress, first_stages
-from careca_gateway.jobs.queue.liveness import Silences
+from careca_gateway.jobs.queue.liveness import LivenessTracker
 from careca_gateway.jobs.queue.port import Lease, Limits, Outcome, QueueStats, Submission
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.worker import JobWorker
@@ -329,7 +329,7 @@ async def test_jobs_that_wait_when_a_gateway_starts_are_counted_as_recovered(que
 async def reclaims(monkeypatch: pytest.MonkeyPatch) -> None:
     """Returns once abandoned jobs have been looked for a few times more."""
     looked = 0
-    longest = Silences.longest
+    longest = LivenessTracker.longest
 
     def count(*arguments: Any) -> list[str]:
         nonlocal looked
@@ -337,7 +337,7 @@ async def reclaims(monkeypatch: pytest.MonkeyPatch) -> None:
         return longest(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Silences, "longest", count)
+        patch.setattr(LivenessTracker, "longest", count)
         await until(lambda: looked >= 3)
 
 

@@ -24,11 +24,11 @@ from aiohttp import web
 
 from careca.errors import Unavailable
 from careca.types import Digest, Job, JobPriority, JobState, JobWebhook
-from careca_gateway.jobs.queue.port import DueNotice
+from careca_gateway.jobs.queue.port import DueWebhook
 from careca_gateway.jobs.webhooks import delivery, dispatcher
 from careca_gateway.jobs.webhooks.addresses import CheckedResolver, Lookup
 from careca_gateway.jobs.webhooks.delivery import Sender
-from careca_gateway.jobs.webhooks.dispatcher import Notifier
+from careca_gateway.jobs.webhooks.dispatcher import WebhookDispatcher
 from support.waiting import HANG_SECONDS, until
 
 PAGE = (Path(__file__).parents[4] / "docs" / "webhooks.md").read_text()
@@ -141,22 +141,22 @@ class Notices:
         self.waiting[job_id] = _Notice(job)
         return job
 
-    async def due_notices(self, limit: int, lease_seconds: float) -> list[DueNotice]:
+    async def due_webhooks(self, limit: int, lease_seconds: float) -> list[DueWebhook]:
         self._reach()
         now = time.monotonic()
         due = [each for each in self.waiting.values() if each.due_at <= now][:limit]
         for each in due:
             each.due_at = now + lease_seconds
         return [
-            DueNotice(each.job, replace(each.job.webhook or JobWebhook(""), attempts=each.attempts)) for each in due
+            DueWebhook(each.job, replace(each.job.webhook or JobWebhook(""), attempts=each.attempts)) for each in due
         ]
 
-    async def notice_told(self, job: Job) -> None:
+    async def webhook_delivered(self, job: Job) -> None:
         self._reach()
         del self.waiting[job.id]
         self.told.append(job.id)
 
-    async def notice_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
+    async def webhook_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
         self._reach()
         self.failed.append((job.id, error_message, retry_after_seconds))
         if retry_after_seconds is None:
@@ -232,10 +232,10 @@ async def notifier(
     timeout_seconds: float = HANG_SECONDS,
     attempts: int = 5,
     tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[Notifier]:
+) -> AsyncIterator[WebhookDispatcher]:
     resolver = CheckedResolver(allow_private=allow_private, lookup=lookup)
     sender = Sender(resolver, allow_private=allow_private, timeout_seconds=timeout_seconds, tls=tls)
-    made = Notifier(
+    made = WebhookDispatcher(
         notices,
         sender,
         secret_file=secret_file,
@@ -454,10 +454,10 @@ async def test_what_a_slow_receiver_was_not_told_it_is_told_later(
     monkeypatch.setattr(dispatcher, "TURN_SECONDS", 0.05)
     monkeypatch.setattr(dispatcher, "LEASE_MARGIN_SECONDS", 0.1)
     ids = [str(number) for number in range(dispatcher.AT_ONCE_PER_RECEIVER + 5)]
-    async with receiver() as slow, notifier(notices, counts, secret_file, timeout_seconds=2.0) as telling:
+    async with receiver() as slow, notifier(notices, counts, secret_file, timeout_seconds=2.0) as stream_events:
         for job_id in ids:
             notices.add(job_id, f"{slow.url}/slow")
-        await until(lambda: bool(telling._slow))
+        await until(lambda: bool(stream_events._slow))
         slow.release.set()
         await until(lambda: not notices.waiting)
 
@@ -574,15 +574,15 @@ async def test_a_fault_of_ours_ends_nothing(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "_PAUSE_SECONDS", 0.01)
-    whole = notices.due_notices
+    whole = notices.due_webhooks
     faults = [RuntimeError("a fault"), OSError("another")]
 
-    async def due_notices(limit: int, lease_seconds: float) -> list[DueNotice]:
+    async def due_webhooks(limit: int, lease_seconds: float) -> list[DueWebhook]:
         if faults:
             raise faults.pop()
         return await whole(limit, lease_seconds)
 
-    monkeypatch.setattr(notices, "due_notices", due_notices)
+    monkeypatch.setattr(notices, "due_webhooks", due_webhooks)
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/200")
         await until(lambda: notices.told == ["7"])
@@ -595,17 +595,17 @@ async def test_waking_it_spares_the_wait(
 ) -> None:
     monkeypatch.setattr(dispatcher, "LOOK_SECONDS", 10 * HANG_SECONDS)
     looks = []
-    whole = notices.due_notices
+    whole = notices.due_webhooks
 
-    async def due_notices(limit: int, lease_seconds: float) -> list[DueNotice]:
+    async def due_webhooks(limit: int, lease_seconds: float) -> list[DueWebhook]:
         looks.append(limit)
         return await whole(limit, lease_seconds)
 
-    monkeypatch.setattr(notices, "due_notices", due_notices)
-    async with receiver() as there, notifier(notices, counts, secret_file) as telling:
+    monkeypatch.setattr(notices, "due_webhooks", due_webhooks)
+    async with receiver() as there, notifier(notices, counts, secret_file) as stream_events:
         await until(lambda: len(looks) == 1)
         notices.add("7", f"{there.url}/200")
-        telling.wake()
+        stream_events.wake()
         await until(lambda: notices.told == ["7"])
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from careca.errors import PreconditionFailed, Unavailable
 from careca.types import Digest, JobState, Notice, OutputFormat
-from careca_gateway.request import Sound
+from careca_gateway.request import AudioSelection
 from careca_gateway.storage import object_storage as blobs_module
-from careca_gateway.storage.decoded import DecodedNote
-from careca_gateway.storage.object_storage import Blob, open_blobs
-from careca_gateway.storage.shared_store import RECORDINGS, Sharing
+from careca_gateway.storage.decoded_record import DecodedRecord
+from careca_gateway.storage.object_storage import StoredObject, open_object_storage
+from careca_gateway.storage.shared_store import RECORDINGS, SharedStore
 from careca_gateway.storage.store import Store
 from support.fakes import digest_of
 from support.media import tone, wav
@@ -42,7 +42,7 @@ class Shared:
         return {"store_url": self.url, "store_allow_http": True}
 
     def open(self) -> Any:
-        return open_blobs(self.url, allow_http=True)
+        return open_object_storage(self.url, allow_http=True)
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -69,7 +69,7 @@ def received_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has every recording look as if it had been written two hours earlier: S3 cannot be told when."""
     read = blobs_module._blob
 
-    def older(found: Any) -> Blob:
+    def older(found: Any) -> StoredObject:
         blob = read(found)
         return replace(blob, modified_unix=blob.modified_unix - 7200.0 * blob.key.startswith(RECORDINGS))
 
@@ -79,7 +79,7 @@ def received_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_store(folder: Path, shared: Shared, **limits: Any) -> Store:
     """An open store that shares."""
     bounds = {"max_bytes": 10**9, "retention_seconds": 3600.0} | limits
-    sharing = Sharing(shared.open(), **bounds)
+    sharing = SharedStore(shared.open(), **bounds)
     store = Store(folder, max_recording_bytes=10**6, sharing=sharing, max_bytes=10**9, retention_seconds=3600.0)
     store.open()
     return store
@@ -206,8 +206,8 @@ def test_a_recording_that_only_others_have_is_fetched_and_checked(tmp_path: Path
     receive(one)
 
     with two.hold(DIGEST) as held:
-        assert held.known(Sound())
-        held.require(Sound())
+        assert held.known(AudioSelection())
+        held.require(AudioSelection())
         assert held.path.read_bytes() == RECORDING
 
 
@@ -215,9 +215,9 @@ def test_a_recording_that_nobody_has_is_missing(tmp_path: Path, shared: Shared) 
     store = make_store(tmp_path / "one", shared)
 
     with store.hold(DIGEST) as held:
-        assert not held.known(Sound())
+        assert not held.known(AudioSelection())
         with pytest.raises(PreconditionFailed) as caught:
-            held.require(Sound())
+            held.require(AudioSelection())
 
     assert caught.value.reason == "RECORDING_MISSING"
 
@@ -228,10 +228,10 @@ def test_what_was_lost_by_all_others_is_shared_again_by_who_still_has_it(tmp_pat
     shared.open().delete([RECORDINGS + DIGEST.sha256])
 
     with one.hold(DIGEST) as held:
-        assert held.known(Sound())
+        assert held.known(AudioSelection())
 
     with two.hold(DIGEST) as held:
-        held.require(Sound())
+        held.require(AudioSelection())
 
 
 def test_what_nobody_used_for_long_goes_unless_a_job_needs_it(
@@ -246,7 +246,7 @@ def test_what_nobody_used_for_long_goes_unless_a_job_needs_it(
 
     assert [blob.key for blob in shared.open().list(RECORDINGS)] == [RECORDINGS + needed.sha256]
     with store.hold(forgotten) as held:
-        assert not held.known(Sound())
+        assert not held.known(AudioSelection())
 
 
 def test_beyond_its_size_the_least_recently_used_goes_but_nothing_young(
@@ -277,11 +277,11 @@ def test_what_somebody_was_just_told_is_known_is_not_swept_away(
     needed, forgotten = receive(stores["one"]), receive(stores["one"], wav(tone(1.0)))
 
     with stores[asked].hold(needed) as held:
-        assert held.known(Sound())
+        assert held.known(AudioSelection())
     stores["one"].sweep()
 
     with stores["three"].hold(needed) as held:
-        held.require(Sound())
+        held.require(AudioSelection())
     assert RECORDINGS + forgotten.sha256 not in [blob.key for blob in shared.open().list(RECORDINGS)]
 
 
@@ -296,17 +296,17 @@ def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
     audio = digest_of(bytes(1000))
     with one.hold(DIGEST) as held, held.drafts(1) as drafts:
         drafts[0].write_bytes(bytes(1000))
-        held.keep_audio(Sound(), drafts, DecodedNote((audio,), (QUIET,)))
+        held.keep_audio(AudioSelection(), drafts, DecodedRecord((audio,), (QUIET,)))
     shared.open().delete([RECORDINGS + DIGEST.sha256])
     with two.hold(DIGEST) as held:
-        assert held.known(Sound())
+        assert held.known(AudioSelection())
     now = time.time() + 7200.0
     monkeypatch.setattr(time, "time", lambda: now)
 
     two.sweep(frozenset({DIGEST.sha256}))
     with two.hold(DIGEST) as held:
-        held.require(Sound())
-        decoded = held.stored_audio(Sound())
+        held.require(AudioSelection())
+        decoded = held.stored_audio(AudioSelection())
         assert decoded is not None
         assert ([each.digest for each in decoded.audio], decoded.notices) == ([audio], (QUIET,))
 
@@ -321,11 +321,11 @@ def test_shared_bytes_that_are_not_the_recording_s_are_refused_before_they_are_a
     shared.open().put(RECORDINGS + DIGEST.sha256, bytes(DIGEST.size_bytes))
 
     with store.hold(DIGEST) as held:
-        assert held.known(Sound())
+        assert held.known(AudioSelection())
         with pytest.raises(PreconditionFailed) as caught:
             held.bring()
         assert not held.path.exists()
-        assert not held.known(Sound())
+        assert not held.known(AudioSelection())
 
     assert caught.value.reason == "RECORDING_CORRUPT"
 

@@ -22,7 +22,7 @@ def test_without_a_deadline_there_is_always_time() -> None:
 
     assert never.remaining() is None
     assert never.allows(1e9)
-    assert never.earlier(10.0) == never
+    assert never.with_margin(10.0) == never
 
 
 def test_a_deadline_comes_nearer_and_is_an_error_once_it_has_passed(clock: Clock) -> None:
@@ -44,8 +44,8 @@ def test_a_deadline_allows_less_than_what_is_left() -> None:
 
 
 def test_a_margin_takes_no_more_than_a_fifth_of_what_is_left() -> None:
-    assert Deadline.after(100.0).earlier(1.0).remaining() == 99.0
-    assert Deadline.after(1.0).earlier(1.0).remaining() == pytest.approx(0.8)
+    assert Deadline.after(100.0).with_margin(1.0).remaining() == 99.0
+    assert Deadline.after(1.0).with_margin(1.0).remaining() == pytest.approx(0.8)
 
 
 def test_the_sooner_of_two_deadlines_holds() -> None:

@@ -138,7 +138,7 @@ def test_channels_of_one_track_can_be_separated() -> None:
     assert str(decode_request(config(channel_mode=separate, audio_track=2)).sound) == "separate.2"
     assert decode_request(
         config(channel_mode=separate, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_AUTO)
-    ).sound.of_speakers
+    ).sound.separates_speakers
 
 
 def test_every_event_has_its_message() -> None:

@@ -24,8 +24,8 @@ JOB = Job("1", JobState.RUNNING, Digest("a" * 64, 1), "", "ana", JobPriority.BAT
 SEGMENTS = [Segment(float(index), index + 1.0, str(index)) for index in range(3)]
 
 
-def progress_of(job: Job = JOB, *, told_segments: int = 0) -> JobProgress:
-    return JobProgress(Lease(job, b"", 1, told_segments, None))
+def progress_of(job: Job = JOB, *, reported_segments: int = 0) -> JobProgress:
+    return JobProgress(Lease(job, b"", 1, reported_segments, None))
 
 
 def states(stages: tuple[JobStage, ...]) -> dict[Stage, StageState]:
@@ -54,8 +54,8 @@ def test_a_stage_that_reports_has_ended_as_it_says() -> None:
 
 
 def test_a_further_attempt_counts_on_and_begins_anew() -> None:
-    earlier = JobStage(Stage.DECODE, StageState.WAITING, progress=0.0, seconds=3.0, attempts=2)
-    progress = progress_of(replace(JOB, stages=(earlier, *JOB.stages[1:])))
+    with_margin = JobStage(Stage.DECODE, StageState.WAITING, progress=0.0, seconds=3.0, attempts=2)
+    progress = progress_of(replace(JOB, stages=(with_margin, *JOB.stages[1:])))
 
     progress.tell(Progress(Stage.DECODE, 0.25))
 
@@ -87,7 +87,7 @@ def test_what_did_not_reach_the_queue_is_told_again_in_order() -> None:
 
 
 def test_segments_that_an_earlier_attempt_told_are_not_told_again() -> None:
-    progress = progress_of(told_segments=2)
+    progress = progress_of(reported_segments=2)
 
     for segment in SEGMENTS:
         progress.tell(segment)

@@ -20,14 +20,14 @@ from careca.types import (
     StageState,
 )
 from careca_gateway.jobs import listener as ear_module
-from careca_gateway.jobs.listener import Ear
+from careca_gateway.jobs.listener import JobListener
 from careca_gateway.request import Completed
 
 SEGMENTS = tuple(Segment(float(n), n + 1.0, f"segment {n}") for n in range(4))
 RESULT: Completed[Any] = Completed("the result", ())
 
 
-class Heard(Ear):
+class Heard(JobListener):
     """An ear, with what it told."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ from careca.errors import InvalidRequest, PreconditionFailed
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, Stage, StageState
 from careca_gateway.jobs.webhooks import delivery, payloads
 from careca_gateway.jobs.webhooks.addresses import MAX_CHARACTERS, CheckedResolver, check_address, check_url
-from careca_gateway.jobs.webhooks.delivery import Answer, delay_seconds, understand
+from careca_gateway.jobs.webhooks.delivery import Answer, delay_seconds, interpret_response
 from careca_gateway.jobs.webhooks.dispatcher import OUTCOMES, check_webhook, read_secret
 from careca_gateway.jobs.webhooks.metrics import WebhookMetrics
 
@@ -353,29 +353,29 @@ def test_a_webhook_is_accepted_with_a_secret(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_a_success_is_one(status: int) -> None:
-    assert understand(status, "") == Answer()
+    assert interpret_response(status, "") == Answer()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 422, 499])
 def test_a_receiver_that_does_not_want_it_is_left_alone(status: int) -> None:
-    assert understand(status, "") == Answer(f"the receiver answered {status}", final=True)
+    assert interpret_response(status, "") == Answer(f"the receiver answered {status}", final=True)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 307, 408, 425, 429, 500, 502, 503, 599])
 def test_trouble_is_worth_another_attempt(status: int) -> None:
-    assert understand(status, "") == Answer(f"the receiver answered {status}")
+    assert interpret_response(status, "") == Answer(f"the receiver answered {status}")
 
 
 def test_a_receiver_may_say_when_to_come_back() -> None:
-    assert understand(503, "120").asked_seconds == 120.0
-    at = understand(429, formatdate(time.time() + 600, usegmt=True)).asked_seconds
+    assert interpret_response(503, "120").asked_seconds == 120.0
+    at = interpret_response(429, formatdate(time.time() + 600, usegmt=True)).asked_seconds
     assert at is not None
     assert 300 < at <= 600
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1.5", "²", "Mon, 99 Foo 2026", "0x10"])
 def test_what_is_no_time_to_come_back_is_ignored(text: str) -> None:
-    assert understand(503, text).asked_seconds is None
+    assert interpret_response(503, text).asked_seconds is None
 
 
 def test_attempts_come_at_growing_distances_up_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:

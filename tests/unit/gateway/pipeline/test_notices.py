@@ -18,7 +18,7 @@ from careca.types import (
     Turn,
     Word,
 )
-from careca_gateway.pipeline.notices import LEAST_SPEECH_SECONDS, MAX_PLACES, notices_of
+from careca_gateway.pipeline.notices import LEAST_SPEECH_SECONDS, MAX_PLACES, collect_notices
 from careca_gateway.request import Request
 
 A, B = "SPEAKER_00", "SPEAKER_01"
@@ -47,7 +47,7 @@ def heard(*turns: tuple[float, float] | tuple[float, float, str]) -> Diarization
 
 def places(*segments: Segment, turns: Diarization) -> list[tuple[float | None, ...]]:
     """Where speech without words is told of."""
-    found = notices_of(REQUEST, [transcript(*segments)], [turns])
+    found = collect_notices(REQUEST, [transcript(*segments)], [turns])
     assert {notice.code for notice in found} <= {NoticeCode.SPEECH_WITHOUT_WORDS}
     return [(notice.start, notice.end) for notice in found]
 
@@ -55,11 +55,11 @@ def places(*segments: Segment, turns: Diarization) -> list[tuple[float | None, .
 def test_there_is_nothing_to_say_where_all_speech_has_words() -> None:
     words = written((0.1, 0.6), (0.8, 1.5), (2.0, 3.0), (4.5, 5.0))
 
-    assert notices_of(REQUEST, [transcript(words)], [heard((0.0, 5.0))]) == ()
+    assert collect_notices(REQUEST, [transcript(words)], [heard((0.0, 5.0))]) == ()
 
 
 def test_speech_without_words_is_told_with_its_place_and_length() -> None:
-    found = notices_of(REQUEST, [transcript(written((10.6, 11.0)))], [heard((0.0, 10.5), (10.6, 11.0, B))])
+    found = collect_notices(REQUEST, [transcript(written((10.6, 11.0)))], [heard((0.0, 10.5), (10.6, 11.0, B))])
 
     assert found == (
         Notice("SPEECH_WITHOUT_WORDS", "speech of 10.5 s is heard, but no words were found in it", 0.0, 10.5),
@@ -112,7 +112,7 @@ def test_the_longest_places_are_told_one_by_one_and_the_rest_together() -> None:
     lengths = [2.0 + 0.5 * (number % 7) for number in range(MAX_PLACES + 5)]
     turns = heard(*((20.0 * number, 20.0 * number + length) for number, length in enumerate(lengths)))
 
-    found = notices_of(REQUEST, [transcript()], [turns])
+    found = collect_notices(REQUEST, [transcript()], [turns])
 
     assert len(found) == MAX_PLACES + 1
     (rest,) = (notice for notice in found if "more places" in notice.message)
@@ -127,7 +127,7 @@ def test_the_longest_places_are_told_one_by_one_and_the_rest_together() -> None:
 
 
 def test_of_separate_channels_each_has_words_and_speech_of_its_own() -> None:
-    found = notices_of(SEPARATE, [transcript(written((0.0, 9.0))), transcript()], [heard((0.0, 9.0))] * 2)
+    found = collect_notices(SEPARATE, [transcript(written((0.0, 9.0))), transcript()], [heard((0.0, 9.0))] * 2)
 
     assert [(notice.message, notice.start, notice.end) for notice in found] == [
         ("speech of 9.0 s is heard on channel 2, but no words were found in it", 0.0, 9.0)
@@ -146,7 +146,7 @@ def test_of_separate_channels_each_has_words_and_speech_of_its_own() -> None:
     ],
 )
 def test_fewer_speakers_than_were_asked_for_are_told(asked: DiarizationOptions, sentence: str) -> None:
-    (found,) = notices_of(Request(RECORDING, diarization=asked), None, [heard((0.0, 1.0), (1.0, 2.0, B))])
+    (found,) = collect_notices(Request(RECORDING, diarization=asked), None, [heard((0.0, 1.0), (1.0, 2.0, B))])
 
     assert (found.code, found.start, found.end) == (NoticeCode.FEWER_SPEAKERS_THAN_ASKED, None, None)
     assert found.message == f"{sentence}there is too little speech to tell more voices apart"
@@ -155,7 +155,7 @@ def test_fewer_speakers_than_were_asked_for_are_told(asked: DiarizationOptions, 
 def test_that_nobody_speaks_is_told_to_who_asked_for_several() -> None:
     asked = Request(RECORDING, diarization=DiarizationOptions(speaker_count=2))
 
-    (found,) = notices_of(asked, None, [heard()])
+    (found,) = collect_notices(asked, None, [heard()])
 
     assert found.message == "2 speakers were asked for, but none could be found: no speech was heard"
 
@@ -170,11 +170,13 @@ def test_that_nobody_speaks_is_told_to_who_asked_for_several() -> None:
     ],
 )
 def test_bounds_that_were_met_are_not_told(asked: DiarizationOptions) -> None:
-    assert notices_of(Request(RECORDING, diarization=asked), None, [heard((0.0, 1.0), (1.0, 2.0, B))]) == ()
+    assert collect_notices(Request(RECORDING, diarization=asked), None, [heard((0.0, 1.0), (1.0, 2.0, B))]) == ()
 
 
 def test_a_silent_channel_is_no_missing_speaker() -> None:
-    assert notices_of(SEPARATE, [transcript(written((0.0, 1.0))), transcript()], [heard((0.0, 1.0)), heard()]) == ()
+    assert (
+        collect_notices(SEPARATE, [transcript(written((0.0, 1.0))), transcript()], [heard((0.0, 1.0)), heard()]) == ()
+    )
 
 
 def test_several_languages_are_told_in_the_order_in_which_they_are_heard() -> None:
@@ -185,7 +187,7 @@ def test_several_languages_are_told_in_the_order_in_which_they_are_heard() -> No
         written((10.6, 11.0), language="es"),
     )
 
-    (found,) = notices_of(REQUEST, [transcript(*segments)], None)
+    (found,) = collect_notices(REQUEST, [transcript(*segments)], None)
 
     assert (found.code, found.start, found.end) == (NoticeCode.SEVERAL_LANGUAGES, None, None)
     assert found.message == (
@@ -197,7 +199,7 @@ def test_several_languages_are_told_in_the_order_in_which_they_are_heard() -> No
 def test_channels_in_different_languages_are_several() -> None:
     each = [transcript(written((2.0, 3.0), language="en")), transcript(written((0.0, 1.0), language="pt"))]
 
-    (found,) = notices_of(SEPARATE, each, None)
+    (found,) = collect_notices(SEPARATE, each, None)
 
     assert "Portuguese (pt) from 00:00:00.000, English (en) from 00:00:02.000" in found.message
 
@@ -205,14 +207,16 @@ def test_channels_in_different_languages_are_several() -> None:
 def test_one_language_and_segments_of_none_are_not_several() -> None:
     segments = (written((0.5, 1.0), language="pt"), written((2.0, 3.0), language=""), Segment(4.0, 5.0, " ", (), "en"))
 
-    assert notices_of(REQUEST, [transcript(*segments)], None) == ()
+    assert collect_notices(REQUEST, [transcript(*segments)], None) == ()
 
 
 def test_nothing_is_said_that_would_need_a_stage_that_failed() -> None:
     asked = Request(RECORDING, diarization=DiarizationOptions(speaker_count=9))
 
-    assert notices_of(asked, [transcript()], None) == ()
-    assert [notice.code for notice in notices_of(asked, None, [heard((0.0, 50.0))])] == ["FEWER_SPEAKERS_THAN_ASKED"]
+    assert collect_notices(asked, [transcript()], None) == ()
+    assert [notice.code for notice in collect_notices(asked, None, [heard((0.0, 50.0))])] == [
+        "FEWER_SPEAKERS_THAN_ASKED"
+    ]
 
 
 def test_notices_about_the_whole_recording_come_first_and_then_those_of_the_audio_and_the_result_by_place() -> None:
@@ -220,7 +224,7 @@ def test_notices_about_the_whole_recording_come_first_and_then_those_of_the_audi
     turns = heard((0.0, 3.0), (10.0, 13.0))
     asked = Request(RECORDING, diarization=DiarizationOptions(speaker_count=2))
 
-    found = notices_of(asked, [transcript()], [turns], [damaged, clipped])
+    found = collect_notices(asked, [transcript()], [turns], [damaged, clipped])
 
     assert [(notice.code, notice.start) for notice in found] == [
         ("OF_ALL", None),
@@ -245,7 +249,7 @@ def test_no_two_seconds_of_speech_in_a_row_are_neither_written_down_nor_told(
     spoken = heard(*((start, start + length) for start, length in turns))
     said = written(*sorted((start, start + length) for start, length in words)) if words else Segment(0.0, 0.0, "")
 
-    found = notices_of(REQUEST, [transcript(said)], [spoken])
+    found = collect_notices(REQUEST, [transcript(said)], [spoken])
 
     told = [(notice.start or 0.0, notice.end or 0.0) for notice in found]
     run = 0

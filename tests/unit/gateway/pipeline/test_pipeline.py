@@ -35,8 +35,8 @@ from careca.types import (
     StageState,
     TranscriptionOptions,
 )
-from careca_gateway.pipeline.pipeline import ANSWER_SECONDS, Finished, Found, Pipeline
-from careca_gateway.request import Completed, Deadline, Request, Sound, WhoSpeaks
+from careca_gateway.pipeline.pipeline import ANSWER_SECONDS, Found, Pipeline, StageResult
+from careca_gateway.request import AudioSelection, Completed, Deadline, DiarizationRequest, Request
 from careca_gateway.storage.store import DecodedAudio, HeldRecording, StoredAudio
 
 RECORDING = cast("HeldRecording", object())
@@ -63,14 +63,14 @@ class Decode:
         self.cached = cached
 
     async def decode(
-        self, recording: HeldRecording, sound: Sound, emit: Callable[[float], None]
-    ) -> Finished[DecodedAudio]:
+        self, recording: HeldRecording, sound: AudioSelection, emit: Callable[[float], None]
+    ) -> StageResult[DecodedAudio]:
         assert recording is RECORDING
         emit(0.5)
         if self.failure:
             raise self.failure
         audio = (AUDIO,) if sound == REQUEST.sound else (AUDIO, OTHER_AUDIO)
-        return Finished(DecodedAudio(audio, (NOTICE,)), self.cached)
+        return StageResult(DecodedAudio(audio, (NOTICE,)), self.cached)
 
 
 class Model:
@@ -100,7 +100,7 @@ class Model:
 
     async def run(
         self, audio: StoredAudio, options: Any, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[Progress | Segment | Finished[str], None]:
+    ) -> AsyncGenerator[Progress | Segment | StageResult[str], None]:
         self.asked.append((audio, options, skip_cache, deadline))
         self.began.set()
         try:
@@ -110,7 +110,7 @@ class Model:
             if self.failure and audio in self.failing:
                 raise self.failure
             if self.message:
-                yield Finished(self.message, audio in self.cached)
+                yield StageResult(self.message, audio in self.cached)
         except (asyncio.CancelledError, GeneratorExit):
             self.stopped = True
             raise
@@ -121,12 +121,12 @@ class Merge:
 
     async def merge(
         self, request: Request, decoded: DecodedAudio, found: Found[str, str], reports: tuple[StageReport, ...]
-    ) -> Finished[str]:
+    ) -> StageResult[str]:
         assert request in (REQUEST, SEPARATE, EACH_TRACK)
         assert decoded.audio == ((AUDIO,) if request is REQUEST else (AUDIO, OTHER_AUDIO))
         assert decoded.notices == (NOTICE,)
         parts = ("None" if each is None else ", ".join(each) for each in (found.transcripts, found.diarizations))
-        return Finished(" + ".join(parts), cached=False)
+        return StageResult(" + ".join(parts), cached=False)
 
     def conclude(self, merged: str, reports: tuple[StageReport, ...]) -> str:
         return merged
@@ -193,7 +193,7 @@ async def test_both_models_are_asked_as_the_caller_asked_and_their_answers_merge
     (asked,) = course.transcriber.asked
     assert asked == (AUDIO, REQUEST.transcription, True, Deadline())
     (asked,) = course.diarizer.asked
-    assert asked == (AUDIO, WhoSpeaks(REQUEST.diarization, REQUEST.known_speakers), True, Deadline())
+    assert asked == (AUDIO, DiarizationRequest(REQUEST.diarization, REQUEST.known_speakers), True, Deadline())
     assert course.counts.stages == [(Stage.DECODE, False), (Stage.MERGE, False)]
     assert course.counts.audio == [(Stage.DECODE, 2.0), (Stage.MERGE, 2.0)]
 
@@ -383,7 +383,7 @@ async def test_each_separate_channel_is_asked_about_as_one_speaker() -> None:
         (AUDIO, REQUEST.transcription),
         (OTHER_AUDIO, REQUEST.transcription),
     ]
-    one = WhoSpeaks(DiarizationOptions(speaker_count=1), REQUEST.known_speakers)
+    one = DiarizationRequest(DiarizationOptions(speaker_count=1), REQUEST.known_speakers)
     assert [asked[:2] for asked in course.diarizer.asked] == [(AUDIO, one), (OTHER_AUDIO, one)]
     assert course.counts.audio == [(Stage.DECODE, 4.0), (Stage.MERGE, 4.0)]
 
@@ -392,7 +392,7 @@ async def test_each_separate_track_is_asked_about_as_one_speaker() -> None:
     course = Course(request=EACH_TRACK)
 
     assert (await course.run()).result == "words, words + turns, turns"
-    one = WhoSpeaks(DiarizationOptions(speaker_count=1), REQUEST.known_speakers)
+    one = DiarizationRequest(DiarizationOptions(speaker_count=1), REQUEST.known_speakers)
     assert [asked[:2] for asked in course.diarizer.asked] == [(AUDIO, one), (OTHER_AUDIO, one)]
 
 

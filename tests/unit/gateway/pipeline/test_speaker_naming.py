@@ -13,11 +13,11 @@ from careca.errors import InvalidRequest
 from careca.types import Diarization, Speaker, Turn, Voice
 from careca_gateway.pipeline.speaker_naming import (
     KnownVoice,
+    apply_names,
+    check_comparable,
     cosine,
     nearest,
-    recognise,
-    refuse_other_models,
-    with_names,
+    recognize_speakers,
 )
 
 MODEL = "voices@1"
@@ -41,7 +41,7 @@ def names(speakers: tuple[Speaker, ...]) -> list[str | None]:
 
 
 def test_each_speaker_is_called_by_the_name_of_the_voice_that_is_alike() -> None:
-    speakers = recognise(heard(0, 90), people(ana=100, bob=5), least_similarity=0.5)
+    speakers = recognize_speakers(heard(0, 90), people(ana=100, bob=5), least_similarity=0.5)
 
     assert names(speakers) == ["bob", "ana"]
     assert [speaker.similarity for speaker in speakers] == pytest.approx(
@@ -52,48 +52,50 @@ def test_each_speaker_is_called_by_the_name_of_the_voice_that_is_alike() -> None
 
 
 def test_who_is_less_alike_than_asked_for_is_nobody() -> None:
-    (speaker,) = recognise(heard(0), people(ana=61), least_similarity=0.5)
+    (speaker,) = recognize_speakers(heard(0), people(ana=61), least_similarity=0.5)
 
     assert (speaker.name, speaker.similarity) == (None, None)
-    assert names(recognise(heard(0), people(ana=59), least_similarity=0.5)) == ["ana"]
+    assert names(recognize_speakers(heard(0), people(ana=59), least_similarity=0.5)) == ["ana"]
 
 
 def test_as_alike_as_asked_for_is_enough() -> None:
     speakers = (Speaker("SPEAKER_00", (1.0, 0.0), MODEL),)
 
-    assert names(recognise(speakers, [KnownVoice("ana", Voice((0.5, 0.75), MODEL))], least_similarity=0.5)) == ["ana"]
+    assert names(
+        recognize_speakers(speakers, [KnownVoice("ana", Voice((0.5, 0.75), MODEL))], least_similarity=0.5)
+    ) == ["ana"]
 
 
 def test_two_speakers_never_have_one_name_and_the_more_alike_one_has_it() -> None:
-    assert names(recognise(heard(20, 10, 15), people(ana=0), least_similarity=0.5)) == [None, "ana", None]
+    assert names(recognize_speakers(heard(20, 10, 15), people(ana=0), least_similarity=0.5)) == [None, "ana", None]
 
 
 def test_one_speaker_never_has_two_names_and_has_the_more_alike_one() -> None:
-    assert names(recognise(heard(0), people(ana=20, bob=10), least_similarity=0.5)) == ["bob"]
+    assert names(recognize_speakers(heard(0), people(ana=20, bob=10), least_similarity=0.5)) == ["bob"]
 
 
 def test_who_lost_a_name_to_somebody_more_alike_may_have_the_next_best() -> None:
-    assert names(recognise(heard(10, 5), people(ana=0, bob=40), least_similarity=0.5)) == ["bob", "ana"]
+    assert names(recognize_speakers(heard(10, 5), people(ana=0, bob=40), least_similarity=0.5)) == ["bob", "ana"]
 
 
 def test_the_most_alike_pair_goes_first_even_if_others_then_stay_without_a_name() -> None:
-    assert names(recognise(heard(0, 70), people(ana=10, bob=-55), least_similarity=0.5)) == ["ana", None]
+    assert names(recognize_speakers(heard(0, 70), people(ana=10, bob=-55), least_similarity=0.5)) == ["ana", None]
 
 
 def test_of_equals_the_first_speaker_has_the_first_name() -> None:
-    assert names(recognise(heard(0, 0), people(ana=0, bob=0), least_similarity=0.5)) == ["ana", "bob"]
-    assert names(recognise(heard(0, 0, 0), people(ana=0), least_similarity=0.5)) == ["ana", None, None]
+    assert names(recognize_speakers(heard(0, 0), people(ana=0, bob=0), least_similarity=0.5)) == ["ana", "bob"]
+    assert names(recognize_speakers(heard(0, 0, 0), people(ana=0), least_similarity=0.5)) == ["ana", None, None]
 
 
 def test_a_speaker_without_a_voice_stays_unnamed() -> None:
     speakers = (Speaker("SPEAKER_00"), *heard(0))
 
-    assert names(recognise(speakers, people(ana=0), least_similarity=0.5)) == [None, "ana"]
+    assert names(recognize_speakers(speakers, people(ana=0), least_similarity=0.5)) == [None, "ana"]
 
 
 def test_without_anybody_known_or_anybody_heard_nothing_changes() -> None:
-    assert recognise(heard(0, 90), [], least_similarity=0.5) == heard(0, 90)
-    assert recognise((), people(ana=0), least_similarity=0.5) == ()
+    assert recognize_speakers(heard(0, 90), [], least_similarity=0.5) == heard(0, 90)
+    assert recognize_speakers((), people(ana=0), least_similarity=0.5) == ()
 
 
 angles = st.lists(st.integers(0, 359), max_size=6)
@@ -105,7 +107,7 @@ def test_no_name_is_given_twice_or_to_a_voice_that_is_not_alike_whatever_is_hear
 ) -> None:
     whom = people(**{f"p{number}": each for number, each in enumerate(known)})
 
-    speakers = recognise(heard(*speaking), whom, least_similarity=least)
+    speakers = recognize_speakers(heard(*speaking), whom, least_similarity=least)
 
     given_names = [name for name in names(speakers) if name]
     assert len(given_names) == len(set(given_names))
@@ -122,7 +124,8 @@ def test_the_order_in_which_people_are_known_changes_nothing_but_ties() -> None:
     whom = people(ana=3, bob=40, eve=95)
 
     found = {
-        tuple(names(recognise(heard(90, 1, 45), list(order), least_similarity=0.5))) for order in permutations(whom)
+        tuple(names(recognize_speakers(heard(90, 1, 45), list(order), least_similarity=0.5)))
+        for order in permutations(whom)
     }
 
     assert found == {("eve", "ana", "bob")}
@@ -132,7 +135,7 @@ def test_voices_of_another_model_are_refused_by_field_with_both_models() -> None
     known = [*people(ana=0), KnownVoice("bob", Voice(voice(0), "voices@2"))]
 
     with pytest.raises(InvalidRequest) as refusal:
-        refuse_other_models(heard(0), known)
+        check_comparable(heard(0), known)
 
     assert refusal.value.reason == "EMBEDDING_MISMATCH"
     assert refusal.value.field == "config.known_speakers[1].voice.embedding_model"
@@ -142,13 +145,13 @@ def test_voices_of_another_model_are_refused_by_field_with_both_models() -> None
 
 def test_embeddings_of_another_size_are_refused_by_field() -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        refuse_other_models(heard(0), [KnownVoice("ana", Voice((1.0, 0.0, 0.0), MODEL))])
+        check_comparable(heard(0), [KnownVoice("ana", Voice((1.0, 0.0, 0.0), MODEL))])
 
     assert refusal.value.field == "config.known_speakers[0].voice.embedding"
 
 
 def test_where_no_voice_was_heard_none_is_of_another_model() -> None:
-    refuse_other_models((Speaker("SPEAKER_00"),), [KnownVoice("ana", Voice(voice(0), "voices@2"))])
+    check_comparable((Speaker("SPEAKER_00"),), [KnownVoice("ana", Voice(voice(0), "voices@2"))])
 
 
 def test_the_nearest_voice_is_the_most_alike_one() -> None:
@@ -161,7 +164,7 @@ def test_turns_are_those_of_names_and_speakers_keep_their_labels() -> None:
     turns = (Turn(0.0, 1.0, "SPEAKER_00"), Turn(0.5, 2.0, "SPEAKER_01"))
     speakers = (Speaker("SPEAKER_00", name="Ana", similarity=0.75), Speaker("SPEAKER_01"))
 
-    named = with_names(Diarization(turns, turns[:1], 2.0, "model", speakers=speakers))
+    named = apply_names(Diarization(turns, turns[:1], 2.0, "model", speakers=speakers))
 
     assert [turn.speaker for turn in named.turns] == ["Ana", "SPEAKER_01"]
     assert [turn.speaker for turn in named.exclusive_turns] == ["Ana"]

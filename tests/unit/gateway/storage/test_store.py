@@ -15,18 +15,18 @@ import pytest
 
 from careca.errors import InvalidRecording, InvalidRequest, Overloaded, PreconditionFailed
 from careca.types import AudioTracks, ChannelMode, Digest, Notice
-from careca_gateway.ingest.upload import Upload
-from careca_gateway.request import Sound
+from careca_gateway.request import AudioSelection
 from careca_gateway.storage import store as store_module
-from careca_gateway.storage.decoded import DecodedNote
+from careca_gateway.storage.decoded_record import DecodedRecord
 from careca_gateway.storage.store import Store, StoredAudio
+from careca_gateway.storage.upload import Upload
 from support.fakes import digest_of
 
 DATA = b"a recording" * 100
 AUDIO = b"\1\2" * 1600
 OTHER_AUDIO = b"\3\4" * 1600
-MIX, SEPARATE = Sound(), Sound(ChannelMode.SEPARATE)
-SECOND, EACH = Sound(audio_track=2), Sound(audio_track=AudioTracks.EACH)
+MIX, SEPARATE = AudioSelection(), AudioSelection(ChannelMode.SEPARATE)
+SECOND, EACH = AudioSelection(audio_track=2), AudioSelection(audio_track=AudioTracks.EACH)
 QUIET = Notice("VERY_QUIET", "the recording is very quiet")
 
 
@@ -61,26 +61,31 @@ def send(upload: Upload, data: bytes) -> None:
 
 
 def put_audio(
-    store: Store, recording: Digest, *pcm: bytes, sound: Sound = MIX, age: float = 0.0, notices: tuple[Notice, ...] = ()
+    store: Store,
+    recording: Digest,
+    *pcm: bytes,
+    sound: AudioSelection = MIX,
+    age: float = 0.0,
+    notices: tuple[Notice, ...] = (),
 ) -> list[Path]:
     """Stores what ``recording`` decodes to as if it had last been used ``age`` seconds ago."""
     with store.hold(recording) as held, held.drafts(len(pcm) + 1) as drafts:
         for draft, data in zip(drafts, pcm, strict=False):
             draft.write_bytes(data)
-        note = DecodedNote(tuple(digest_of(data) for data in pcm), notices)
+        note = DecodedRecord(tuple(digest_of(data) for data in pcm), notices)
         audio = held.keep_audio(sound, drafts, note).audio
         for each in audio:
             os.utime(each.path, (time.time() - age,) * 2)
         return [each.path for each in audio]
 
 
-def stored(store: Store, digest: Digest, sound: Sound = MIX) -> tuple[StoredAudio, ...]:
+def stored(store: Store, digest: Digest, sound: AudioSelection = MIX) -> tuple[StoredAudio, ...]:
     with store.hold(digest) as recording:
         decoded = recording.stored_audio(sound)
         return decoded.audio if decoded else ()
 
 
-def known(store: Store, digest: Digest, sound: Sound = MIX) -> bool:
+def known(store: Store, digest: Digest, sound: AudioSelection = MIX) -> bool:
     with store.hold(digest) as recording:
         return recording.known(sound)
 
@@ -252,8 +257,8 @@ def test_every_choice_of_tracks_has_its_own_audio(store: Store) -> None:
         [AUDIO, OTHER_AUDIO],
     ]
     (store.recordings / digest.sha256).unlink()
-    assert not known(store, digest, Sound(audio_track=1))
-    assert not known(store, digest, Sound(ChannelMode.SEPARATE, 2))
+    assert not known(store, digest, AudioSelection(audio_track=1))
+    assert not known(store, digest, AudioSelection(ChannelMode.SEPARATE, 2))
 
 
 def test_what_the_decoder_noticed_is_kept_with_the_audio(tmp_path: Path) -> None:

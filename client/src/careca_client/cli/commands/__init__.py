@@ -1,1 +1,1 @@
-"""The commands, one module each. ``app`` puts them together."""
+"""The subcommands of ``careca``, one module for each command or group. No command imports another."""

@@ -1,9 +1,8 @@
-"""``careca models``: the weights of models on this machine. Talks to no gateway."""
+"""``careca models``: the model weights on this machine. Calls no gateway."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,66 +17,67 @@ from careca.errors import CarecaError
 from careca.models import ModelStatus, ModelStore, PullProgress
 from careca.settings import ModelStoreSettings
 from careca_client.cli.errors import ExitCode, describe, reporting
+from careca_client.cli.help import epilog
 from careca_client.cli.options.common import AsJson, Debug
-from careca_client.cli.output import tables, terminal
+from careca_client.cli.output import terminal
+from careca_client.cli.output.tables import create_table
 
-EXIT_CODES_HELP = """\
+EXIT_CODES = """\
 Exit codes:
 
 \b
-  0    all is well
-  1    a model is missing, wrong, unknown, or cannot be fetched
+  0    success
+  1    a model is missing, wrong or unknown, or cannot be downloaded
   2    the command line is wrong
   130  interrupted
 """
 
 HELP = """\
-Lists, fetches and checks the models of the services.
+Lists, downloads and verifies the models of the services.
 
-They lie in the folder that CARECA_MODELS_DIR names. Fetching needs no account and no token.
+The variable CARECA_MODELS_DIR names their folder. The download needs no account and no token.
 """
 
 Names = Annotated[
     list[str],
-    typer.Argument(metavar="NAME", help="Models, or ORGANISATION/NAME on the Hugging Face hub; else the default ones."),
+    typer.Argument(
+        metavar="NAME", help="Models, or ORGANISATION/NAME on the Hugging Face hub. Default: the default models."
+    ),
 ]
 
 Folder = Annotated[
     Path | None,
-    typer.Option("--models-dir", file_okay=False, help="Folder of the models; by default what CARECA_MODELS_DIR says."),
+    typer.Option("--models-dir", file_okay=False, help="Folder of the models. Default: CARECA_MODELS_DIR."),
 ]
 
 
 def build_app() -> typer.Typer:
     """The command with its subcommands."""
     app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    app.command("list", epilog=_examples("list", "list --json"))(list_models)
-    app.command("pull", epilog=_examples("pull", "pull whisper-tiny.en", "pull Systran/faster-whisper-small"))(pull)
-    app.command("verify", epilog=_examples("verify", "verify whisper-base || careca models pull whisper-base"))(verify)
+    app.command("list", epilog=_epilog("list", "list --json"))(list_models)
+    app.command("pull", epilog=_epilog("pull", "pull whisper-tiny.en", "pull Systran/faster-whisper-small"))(pull)
+    app.command("verify", epilog=_epilog("verify", "verify whisper-base || careca models pull whisper-base"))(verify)
     return app
 
 
-def _examples(*lines: str) -> str:
-    return "\n".join(["Examples:", "", "\b", *(f"  careca models {line}" for line in lines), "", EXIT_CODES_HELP])
+def _epilog(*arguments: str) -> str:
+    return epilog(*(f"careca models {each}" for each in arguments), exit_codes=EXIT_CODES)
 
 
 def list_models(*, folder: Folder = None, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Lists the models that Careca knows.
+    """Lists the known models.
 
-    Whether one is there says nothing of whether its files are right: verify does.
+    It shows whether a model is present. `verify` checks its files.
     """
     with reporting(debug=debug):
         found = _open_store(folder).list()
-        if as_json:
-            typer.echo(json.dumps([_document(status) for status in found], indent=2))
-        else:
-            terminal.stdout().print(_table(found))
+        terminal.print_document([_document(status) for status in found], _table(found), as_json=as_json)
 
 
 def pull(names: Names = [], *, folder: Folder = None, debug: Debug = False) -> None:  # noqa: B006 -- typer copies it
-    """Fetches models and prints their folders.
+    """Downloads models and prints their folders.
 
-    Every file is checked by its digest. Quick where all are there and right.
+    The digest of each file is checked. Files that are present and correct are not downloaded again.
     """
     with reporting(debug=debug, failure=ExitCode.FAILED):
         store = _open_store(folder)
@@ -85,19 +85,19 @@ def pull(names: Names = [], *, folder: Folder = None, debug: Debug = False) -> N
         if console.is_terminal:
             _pull_with_bars(store, names, console)
         else:
-            store.pull(*names, on_progress=_narrator(console))
+            store.pull(*names, on_progress=_line_printer(console))
         for name in names or _defaults(store):
             typer.echo(store.path(name))
 
 
 def verify(names: Names = [], *, folder: Folder = None, debug: Debug = False) -> None:  # noqa: B006 -- typer copies it
-    """Checks models on disk by their digests.
+    """Verifies the digests of models on disk.
 
-    Prints the folders of those that are right.
+    Prints the folders of the models that are correct.
     """
     with reporting(debug=debug, failure=ExitCode.FAILED):
         store = _open_store(folder)
-        verified = [_is_right(store, name) for name in names or _defaults(store)]
+        verified = [_verify(store, name) for name in names or _defaults(store)]
         if not all(verified):
             raise typer.Exit(ExitCode.FAILED)
 
@@ -110,12 +110,12 @@ def _defaults(store: ModelStore) -> list[str]:
     return [status.model.name for status in store.list() if status.model.default]
 
 
-def _is_right(store: ModelStore, name: str) -> bool:
-    """Whether the model is there and right; if it is not, says why, and the others are still looked at."""
+def _verify(store: ModelStore, name: str) -> bool:
+    """Prints the model's folder if it is correct, else the error. Returns whether it is correct."""
     try:
         typer.echo(store.verify(name))
     except CarecaError as error:
-        terminal.complain(describe(error))
+        terminal.print_error(describe(error))
         return False
     return True
 
@@ -136,23 +136,23 @@ def _pull_with_bars(store: ModelStore, names: Sequence[str], console: Console) -
         store.pull(*names, on_progress=show)
 
 
-def _narrator(console: Console) -> Callable[[PullProgress], None]:
-    """A line where a step begins and at each quarter of it."""
-    said = ""
+def _line_printer(console: Console) -> Callable[[PullProgress], None]:
+    """Returns a callback that prints a line at the start of each step and at each quarter of it."""
+    last = ""
 
-    def narrate(at: PullProgress) -> None:
-        nonlocal said
+    def show(at: PullProgress) -> None:
+        nonlocal last
         quarter = at.done_bytes * 4 // at.total_bytes * 25 if at.total_bytes else 0
         line = terminal.line(f"{at.step} ({quarter} %)" if 0 < quarter < 100 else at.step, at.model)
-        if line != said:
+        if line != last:
             console.print(line)
-            said = line
+            last = line
 
-    return narrate
+    return show
 
 
 def _table(found: Sequence[ModelStatus]) -> Table:
-    table = tables.new("model", "there", "default", "kind", "size", "licence")
+    table = create_table("model", "there", "default", "kind", "size", "licence")
     for status in found:
         model = status.model
         there, default = ("yes" if flag else "no" for flag in (status.present, model.default))

@@ -1,4 +1,4 @@
-"""``careca result``: what came of a job, in the forms that `careca transcribe` has."""
+"""``careca result``: prints or writes the result of a job, in the formats of `careca transcribe`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ import typer
 
 from careca.formatting import format_notice
 from careca.types import Job, JobState, OutputFormat
-from careca_client.blocking.client import DEFAULT_TARGET
-from careca_client.cli.commands.jobs import JobId
-from careca_client.cli.connection import client_of
-from careca_client.cli.errors import ExitCode, code_of_job, describe_job, failures, reporting
-from careca_client.cli.options.common import Debug, Formats, Gateway, Overwrite, Submitter
-from careca_client.cli.output import destinations, terminal
+from careca_client.access import DEFAULT_TARGET
+from careca_client.cli.connection import connected
+from careca_client.cli.errors import ExitCode, code_of_job, describe_failures, describe_job
+from careca_client.cli.help import epilog
+from careca_client.cli.options.common import Debug, Formats, Gateway, JobId, Overwrite, Submitter
+from careca_client.cli.output import files as output_files
+from careca_client.cli.output.results import write_result
+from careca_client.cli.output.terminal import print_error, print_warning
 
-EXAMPLES = """\
-Examples:
-
-\b
-  careca result JOB
-  careca result JOB --format json | jq '.utterances[0]'
-  careca result JOB -o call.srt
-  careca result JOB -f srt -f json -o subtitles/
-"""
+EPILOG = epilog(
+    "careca result JOB",
+    "careca result JOB --format json | jq '.utterances[0]'",
+    "careca result JOB -o call.srt",
+    "careca result JOB -f srt -f json -o subtitles/",
+)
 
 
 def result(
@@ -39,8 +38,8 @@ def result(
             "--output",
             "-o",
             metavar="FILE|DIR",
-            help="File, of the format that its name ends in where --format gives none; or folder, made where it is"
-            " missing, for one file per format, named STEM.EXT: it is one already, or ends in /, or there are several.",
+            help="File; without --format, its extension gives the format. Or folder for one file per format, named"
+            " STEM.EXT: if it is a folder already, ends in /, or there are several formats. Created if it is missing.",
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -50,33 +49,32 @@ def result(
 ) -> None:
     """Prints who said what, and when, in the recording of a job that has succeeded.
 
-    Without --format the utterances are printed for people, one a line. What else a person should know about the
-    recording goes to stderr, as notices. Where the job has no result, the exit code says
-    why: that of the failure, 1 where it was cancelled, 6 where it has not ended.
+    Without --format, prints one line for each utterance. Notices about the recording go to stderr. If the job has no
+    result, the exit code says why: that of the failure, 1 if the job was cancelled, 6 if it has not ended.
     """
     chosen = _choose_formats(formats, output)
-    with reporting(gateway=gateway, debug=debug), client_of(gateway, submitter) as client:
+    with connected(gateway, submitter, debug=debug) as client:
         job = client.job(job_id)
         if job.state is not JobState.SUCCEEDED:
-            terminal.complain(describe_job(job), subject=job_id)
+            print_error(describe_job(job), job_id)
             raise typer.Exit(code_of_job(job))
         files = _plan_files(job, chosen, output)
         for path in files.values():
-            destinations.refuse_existing(path, overwrite=overwrite)
+            output_files.check_overwrite(path, overwrite=overwrite)
         found = client.job_result(job_id, formats=chosen)
-        destinations.deliver(found, chosen, files, overwrite=overwrite)
-        for failure in failures(found.stages):
-            terminal.complain(failure, subject=job_id)
+        write_result(found, chosen, files, overwrite=overwrite)
+        for failure in describe_failures(found.stages):
+            print_error(failure, job_id)
         for notice in found.notices:
-            terminal.warn(format_notice(notice), job_id)
+            print_warning(format_notice(notice), job_id)
         raise typer.Exit(ExitCode.PARTIAL if found.partial else ExitCode.OK)
 
 
 def _choose_formats(formats: Sequence[OutputFormat], output: str | None) -> tuple[OutputFormat, ...]:
-    """The formats to ask for: those given, else what the file's name says, else text for files."""
+    """Returns the formats to request: those given, else the one of the file's extension, else text for a file."""
     chosen = tuple(dict.fromkeys(formats))
     if len(chosen) > 1 and output is None:
-        raise typer.BadParameter("several formats need --output, since they cannot be told apart on stdout")
+        raise typer.BadParameter("several formats need --output: they cannot be separated on stdout")
     if chosen or output is None:
         return chosen
     suffix = Path(output).suffix.lower().removeprefix(".")
@@ -84,13 +82,13 @@ def _choose_formats(formats: Sequence[OutputFormat], output: str | None) -> tupl
 
 
 def _plan_files(job: Job, formats: Sequence[OutputFormat], output: str | None) -> Mapping[OutputFormat, Path]:
-    """Where each format goes; nowhere where all goes to stdout. Makes the folder."""
+    """Returns the file of each format, empty for stdout. Creates the folder."""
     if output is None:
         return {}
     path = Path(output)
     if not (path.is_dir() or output.endswith(os.sep) or len(formats) > 1):
-        destinations.check_folder(path.parent, "--output")
+        output_files.check_folder(path.parent, "--output")
         return {formats[0]: path}
-    destinations.make_folder(path, "--output")
-    (name,) = destinations.plan_names([job.display_name or job.id], formats, [])
+    output_files.create_folder(path, "--output")
+    (name,) = output_files.plan_names([job.display_name or job.id], formats, [])
     return {chosen: path / f"{name}.{chosen}" for chosen in formats}

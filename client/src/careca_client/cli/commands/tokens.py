@@ -1,4 +1,4 @@
-"""Making tokens for a gateway's file of tokens."""
+"""``careca tokens``: creates tokens for the file of tokens of a gateway. Calls no gateway."""
 
 from __future__ import annotations
 
@@ -11,42 +11,41 @@ import typer
 from careca.auth.caller import Role
 from careca.auth.tokens import TokenFile, entry_text, hash_token, new_token
 from careca_client.cli.errors import reporting
+from careca_client.cli.help import epilog
 from careca_client.cli.output import terminal
 
-NEW_EXAMPLES = """\
-Examples:
-
-\b
-  careca tokens new ana --file tokens.toml > ana.token
-  careca tokens new ops --role admin --file tokens.toml > ops.token
-  careca tokens new batch --requests-per-second 5 --jobs 100
-"""
+NEW_EPILOG = epilog(
+    "careca tokens new ana --file tokens.toml > ana.token",
+    "careca tokens new ops --role admin --file tokens.toml > ops.token",
+    "careca tokens new batch --requests-per-second 5 --jobs 100",
+    exit_codes="",
+)
 
 
 def build_app() -> typer.Typer:
-    """The command ``tokens`` with its subcommands."""
-    app = typer.Typer(help="Makes tokens that callers show a gateway.", no_args_is_help=True)
-    app.command("new", epilog=NEW_EXAMPLES)(new)
+    """Returns the command with its subcommands."""
+    app = typer.Typer(help="Creates tokens for callers of a gateway.", no_args_is_help=True)
+    app.command("new", epilog=NEW_EPILOG)(new)
     app.callback()(lambda: None)
     return app
 
 
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose token: letters, digits and any of . _ - @.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the owner: letters, digits and any of . _ - @.")],
     *,
-    role: Annotated[Role, typer.Option(help="What its owner may do.")] = Role.USER,
+    role: Annotated[Role, typer.Option(help="What the owner may do.")] = Role.USER,
     file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Add the token's hash to this file (CARECA_TOKENS_FILE of the gateway)."),
     ] = None,
-    requests_per_second: Annotated[float | None, typer.Option(help="Most calls a second.")] = None,
+    requests_per_second: Annotated[float | None, typer.Option(help="Greatest number of calls per second.")] = None,
     recording_bytes: Annotated[int | None, typer.Option(help="Size of the largest recording.")] = None,
     recording_seconds: Annotated[float | None, typer.Option(help="Length of the longest recording.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Most jobs that wait.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Greatest number of waiting jobs.")] = None,
 ) -> None:
-    """Makes a token and shows it, once: only its hash is kept.
+    """Creates a token and prints it. It cannot be shown again: only its hash is stored.
 
-    Without --file the entry for the gateway's file is shown on stderr.
+    Without --file, the entry for the gateway's file is printed on stderr.
     """
     token = new_token()
     limits = {
@@ -65,10 +64,10 @@ def new(
 
 
 def _append(path: Path, entry: str) -> None:
-    """Adds the entry to the file, which is replaced at once so that nobody reads half of it."""
+    """Adds the entry to the file. Replaces the file atomically, so that no reader sees half of it."""
     text = path.read_text() if path.exists() else ""
     if text:
-        TokenFile(path)  # to refuse a file that a gateway would refuse
+        TokenFile(path)  # raises an error if the gateway would refuse the file
         text = text.rstrip("\n") + "\n\n"
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.touch(mode=0o600)

@@ -1,1 +1,1 @@
-"""Options and arguments that several commands share."""
+"""Options and arguments that several commands have, and the values that they stand for."""

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that commands of different kinds have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from careca.types import OutputFormat, Stage
 
 
 class ModelStage(enum.StrEnum):
-    """The stages that have a model, a cache and a service of their own."""
+    """The stages that have a service with a model and a cache."""
 
     TRANSCRIBE = Stage.TRANSCRIBE.value
     DIARIZE = Stage.DIARIZE.value
@@ -22,8 +22,8 @@ Files = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE|DIR",
-        help="Recordings, audio or video; of a folder all files in it and below that are named as recordings are"
-        " (.wav, .mp3, .mp4 ...) and not hidden. - is the standard input.",
+        help="Recordings, audio or video. For a folder: all files in it and below it that have the extension of a"
+        " recording (.wav, .mp3, .mp4 ...) and are not hidden. - is the standard input.",
     ),
 ]
 
@@ -38,26 +38,32 @@ Submitter = Annotated[
         "--submitter",
         envvar="CARECA_SUBMITTER",
         metavar="NAME",
-        help="Whose calls and jobs these are: letters, digits and any of . _ - @; nobody's in particular by default.",
+        help="Name of the owner of the calls and jobs: letters, digits and any of . _ - @. Default: no owner.",
     ),
 ]
 
-Stages = Annotated[list[ModelStage], typer.Option("--stage", help="Only this stage; may be repeated. All by default.")]
+Stages = Annotated[list[ModelStage], typer.Option("--stage", help="Only this stage. May be repeated. Default: all.")]
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 Formats = Annotated[
     list[OutputFormat],
-    typer.Option("--format", "-f", case_sensitive=False, help="Form of the result; may be repeated."),
+    typer.Option("--format", "-f", case_sensitive=False, help="Format of the result. May be repeated."),
 ]
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace output files that exist.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but errors on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors on stderr.")]
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of what goes wrong.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask for confirmation. Needed if stdin is not a terminal.")
+]
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job.")]
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def stages_of(chosen: Iterable[ModelStage]) -> tuple[Stage, ...]:
-    """The stages chosen, each once."""
+    """Returns each chosen stage once."""
     return tuple(dict.fromkeys(Stage(stage.value) for stage in chosen))

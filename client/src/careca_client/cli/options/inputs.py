@@ -1,4 +1,4 @@
-"""The recordings that a command line names."""
+"""The recordings named on the command line."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ import typer
 from careca_client.recording import spool
 
 STDIN = "-"
-"""The argument that stands for the standard input."""
+"""The argument for the standard input."""
 
 MEDIA_NAME = re.compile(
     r".*\.(3gp|aac|ac3|aiff?|amr|ape|asf|au|avi|caf|flac|flv|m2ts|m4[abv]|mk[av]|mov|mp[234]|mpe?g|mts|og[agv]|opus"
     r"|ra|rm|ts|wav|web[am]|wm[av]|wv)",
     re.IGNORECASE | re.DOTALL,
 )
-"""Names of recordings in a folder. A file that is named itself may be called anything."""
+"""Names of recordings in a folder. A file that is named on the command line may have any name."""
 
 
 def shown_name(argument: str) -> str:
-    """The recording's name as it is shown."""
+    """Returns the recording's name for messages."""
     return "stdin" if argument == STDIN else argument
 
 
 def check_stdin(files: Sequence[str]) -> None:
-    """Raises a usage error where the standard input is asked for and cannot be read."""
+    """Raises a usage error if the standard input is named and cannot be read."""
     if files.count(STDIN) > 1:
-        raise typer.BadParameter("- can be given once: there is one standard input")
+        raise typer.BadParameter("- can be given only once: there is one standard input")
     if STDIN in files and (sys.stdin is None or sys.stdin.isatty()):
         raise typer.BadParameter("the standard input is a terminal or closed: pipe a recording into it, or name a file")
 
 
 def open_stdin() -> IO[bytes]:
-    """The standard input, spooled where it is a pipe; read here so that an interrupt ends the waiting for it."""
+    """Returns the standard input. Copies a pipe to a file here, in the main thread, so that an interrupt ends it."""
     return sys.stdin.buffer if sys.stdin.buffer.seekable() else spool(sys.stdin.buffer)
 
 
 def check_readable(argument: str) -> None:
-    """Raises ``OSError`` where there is nothing to read.
+    """Raises ``OSError`` if the recording cannot be read.
 
-    Looks without opening: a named pipe that is opened and closed again is spent.
+    Does not open the file: a named pipe can be opened only once.
     """
     if argument == STDIN:
         return
@@ -60,9 +60,9 @@ def check_readable(argument: str) -> None:
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """The recordings, each once: for a folder those in it and below it, by name, hidden ones left out.
+    """Returns each recording once. A folder stands for the recordings in it and below it that are not hidden, sorted.
 
-    Raises ``FileNotFoundError`` where a folder has none.
+    Raises ``FileNotFoundError`` if a folder has none.
     """
     found: dict[str, None] = {}
     for argument in arguments:

@@ -1,4 +1,4 @@
-"""The options that say what to make of a recording, whether it is waited for or not."""
+"""The options of ``careca transcribe`` and ``careca submit`` that change the result."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 from careca import languages
 from careca.codec.options import MAX_AUDIO_TRACK
 from careca.types import AudioTrack, AudioTracks, ChannelMode
-from careca_client.cli.commands.voices import known_speakers
-from careca_client.protocol.transcribe import TranscribeOptions, build_config
+from careca_client.protocol.options import TranscribeOptions, build_config
+from careca_client.speakers import KnownSpeaker, read_reference, read_voice
 
 
 def _parse_language(text: str) -> str:
-    """The code of the language, empty where there is no text. Raises a usage error where it is none that is known."""
+    """Returns the code of the language, empty for an empty ``text``. Raises a usage error if it is unknown."""
     code = languages.code_of(text) if text else ""
     if code is None:
         raise typer.BadParameter(languages.unknown(text))
@@ -24,7 +24,7 @@ def _parse_language(text: str) -> str:
 
 Speakers = Annotated[int | None, typer.Option("--speakers", "-s", min=1, max=50, help="The exact number of speakers.")]
 
-MinSpeakers = Annotated[int | None, typer.Option(min=1, max=50, help="The least number of speakers.")]
+MinSpeakers = Annotated[int | None, typer.Option(min=1, max=50, help="The smallest number of speakers.")]
 
 MaxSpeakers = Annotated[int | None, typer.Option(min=1, max=50, help="The greatest number of speakers.")]
 
@@ -33,14 +33,14 @@ Channels = Annotated[
     typer.Option(
         "--channels",
         case_sensitive=False,
-        help="mix them and tell speakers apart by their voices; or separate: each channel is its own speaker,"
-        " as in a stereo call with one party on each.",
+        help="mix: mix the channels and distinguish speakers by their voices. separate: each channel is one speaker,"
+        " as in a stereo call with one party on each channel.",
     ),
 ]
 
 
-def _audio_track(text: str) -> AudioTrack:
-    """The track or tracks that ``text`` names. Raises a usage error."""
+def _parse_audio_track(text: str) -> AudioTrack:
+    """Returns the track or tracks. Raises a usage error if ``text`` is invalid."""
     if text.lower() in set(AudioTracks):
         return AudioTracks(text.lower())
     if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_AUDIO_TRACK:
@@ -53,8 +53,9 @@ Track = Annotated[
     typer.Option(
         "--audio-track",
         metavar="N|all|each",
-        help="Of several audio tracks the Nth; or all, mixed; or each: each track is its own speaker, as in meetings"
-        " that are recorded with a person on each. Otherwise the default track, or the first one that is not silent.",
+        help="Which of several audio tracks to use: number N; all, mixed; or each: each track is one speaker, as in"
+        " meetings recorded with one person on each track. Default: the track that is marked as default, or the first"
+        " one that is not silent.",
     ),
 ]
 
@@ -63,8 +64,8 @@ Known = Annotated[
     typer.Option(
         "--known-speaker",
         metavar="NAME=FILE",
-        help="Somebody to call by name, and a recording of that person alone or a voice that `careca voice` saved"
-        " as .json; may be repeated.",
+        help="A person to recognise: the name, and a recording of this person alone or a .json file from"
+        " `careca voice`. May be repeated.",
     ),
 ]
 
@@ -75,23 +76,24 @@ Language = Annotated[
         "-l",
         metavar="LANGUAGE",
         parser=_parse_language,
-        help="Language spoken, as a code (pt, pt-BR) or a name (Portuguese, português); else detected.",
+        help="Language spoken: a code (pt, pt-BR) or a name (Portuguese, português). Default: detected.",
     ),
 ]
 
 Translate = Annotated[bool, typer.Option("--translate", help="Translate to English.")]
 
 Prompt = Annotated[
-    str, typer.Option("--prompt", metavar="TEXT", help="Text to take as said before: names, spelling, style.")
+    str,
+    typer.Option("--prompt", metavar="TEXT", help="Text that the model takes as said before: names, spelling, style."),
 ]
 
 Hotwords = Annotated[
-    list[str], typer.Option("--hotword", metavar="WORD", help="A word or phrase to listen for; may be repeated.")
+    list[str], typer.Option("--hotword", metavar="WORD", help="A word or phrase that may occur. May be repeated.")
 ]
 
-BeamSize = Annotated[int | None, typer.Option(min=1, max=20, help="Width of the search; 1 is the fastest.")]
+BeamSize = Annotated[int | None, typer.Option(min=1, max=20, help="Width of the beam search. 1 is the fastest.")]
 
-SkipCache = Annotated[bool, typer.Option("--skip-cache", help="Compute anew even what is cached.")]
+SkipCache = Annotated[bool, typer.Option("--skip-cache", help="Compute again even if the result is cached.")]
 
 
 def recording_options(
@@ -109,11 +111,12 @@ def recording_options(
     beam_size: int | None,
     skip_cache: bool,
 ) -> TranscribeOptions:
-    """The options as the client takes them, checked once for all recordings.
+    """Returns the options for the client, checked once for all recordings.
 
-    Raises a usage error where they contradict each other, and as ``known_speakers`` and ``build_config`` do.
+    Raises a usage error if options contradict each other or are malformed, ``OSError`` if the file of a known speaker
+    cannot be read, ``InvalidRequest`` if it is not valid or an option is out of its range.
     """
-    track = _audio_track(audio_track)
+    track = _parse_audio_track(audio_track)
     _check_speakers(speakers, min_speakers, max_speakers, channels, track)
     options = TranscribeOptions(
         language=language,
@@ -126,7 +129,7 @@ def recording_options(
         max_speaker_count=max_speakers,
         channel_mode=channels,
         audio_track=track,
-        known_speakers=known_speakers(known),
+        known_speakers=[_parse_known_speaker(each) for each in known],
         skip_cache=skip_cache,
     )
     build_config(options)
@@ -140,18 +143,25 @@ def _check_speakers(
     if channels is ChannelMode.SEPARATE and counted:
         raise typer.BadParameter(
             "--channels separate makes each channel a speaker:"
-            " it goes with none of --speakers, --min-speakers and --max-speakers"
+            " it cannot be combined with --speakers, --min-speakers or --max-speakers"
         )
     if track == AudioTracks.EACH and counted:
         raise typer.BadParameter(
             "--audio-track each makes each track a speaker:"
-            " it goes with none of --speakers, --min-speakers and --max-speakers"
+            " it cannot be combined with --speakers, --min-speakers or --max-speakers"
         )
     if track in (AudioTracks.ALL, AudioTracks.EACH) and channels is ChannelMode.SEPARATE:
         raise typer.BadParameter(
-            f"--audio-track {track} does not go with --channels separate, which needs one track: give its number"
+            f"--audio-track {track} cannot be combined with --channels separate, which needs one track: give its number"
         )
     if exact is not None and (least is not None or most is not None):
-        raise typer.BadParameter("--speakers is exact: it goes with neither --min-speakers nor --max-speakers")
+        raise typer.BadParameter("--speakers is exact: it cannot be combined with --min-speakers or --max-speakers")
     if least is not None and most is not None and least > most:
         raise typer.BadParameter(f"--min-speakers {least} is greater than --max-speakers {most}")
+
+
+def _parse_known_speaker(text: str) -> KnownSpeaker:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise typer.BadParameter(f"--known-speaker must be NAME=FILE, but is {text}")
+    return KnownSpeaker(name, read_voice(file) if file.endswith(".json") else read_reference(name, file))

@@ -1,1 +1,1 @@
-"""What people and programs are shown: tables, progress, and the files that results go to."""
+"""What the command writes: results, tables, progress and messages. Calls no gateway."""

@@ -1,164 +1,23 @@
-"""What operators are shown: tables for people, plain documents for programs."""
+"""What all tables have in common."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.filesize import decimal
 from rich.table import Column, Table
 
-from careca.types import CacheStats, MemoryRelease, MemoryUsage, ModelServiceStats
-from careca_client.admin import ReplicaStats, StageClearance, StageStats, SystemRelease, SystemStats
-
 NONE = "-"
-"""What stands where there is no value."""
+"""Stands in a cell without a value."""
 
 
-def new(*headers: str) -> Table:
-    """An empty table that loses nothing in a narrow terminal."""
+def create_table(*headers: str) -> Table:
+    """Returns an empty table. In a narrow terminal its cells wrap and lose nothing."""
     return Table(
         *(Column(header, overflow="fold") for header in headers), box=SIMPLE_HEAD, show_edge=False, pad_edge=False
     )
 
 
-def moment(unix: float | None) -> str:
-    """The time in this machine's zone."""
+def format_unix(unix: float | None) -> str:
+    """Formats a time, in seconds since 1970, in this machine's time zone."""
     return NONE if unix is None else datetime.fromtimestamp(unix, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def stats_table(stats: SystemStats) -> Table:
-    """One row for each number, one column for each service."""
-    table = new("", *(entry.stage.value for entry in stats.stages), "gateway")
-    rows = [_stage_cells(entry) for entry in stats.stages]
-    for label in dict.fromkeys(label for cells in rows for label in cells):
-        table.add_row(label, *(cells.get(label, NONE) for cells in rows), _gateway_cells(stats).get(label, NONE))
-    for label, cell in _gateway_cells(stats).items():
-        if all(label not in cells for cells in rows):
-            table.add_row(label, *(NONE for _ in rows), cell)
-    return table
-
-
-def replicas_table(stages: Iterable[StageStats]) -> Table:
-    """One row for each replica of services that have several."""
-    table = new("service", "replica", "state", "model", "device", "in flight", "waiting", "RAM", "GPU held")
-    for stage in stages:
-        for replica in stage.replicas:
-            table.add_row(stage.stage.value, replica.address, *_replica_cells(replica))
-    return table
-
-
-def stats_document(stats: SystemStats) -> dict[str, Any]:
-    """The statistics as plain values, the rate of hits among them."""
-    document = dataclasses.asdict(stats)
-    for entry, plain in zip(stats.stages, document["stages"], strict=True):
-        _add_rate(entry.stats, plain)
-        for replica, its in zip(entry.replicas, plain["replicas"], strict=True):
-            _add_rate(replica.stats, its)
-    return document
-
-
-def clearance_table(clearances: Iterable[StageClearance]) -> Table:
-    """What was removed from each cache."""
-    table = new("cache", "entries", "stored", "locks", "memory back", "models")
-    for entry in clearances:
-        table.add_row(
-            entry.stage.value,
-            str(entry.cleared.removed_entries),
-            decimal(entry.cleared.removed_bytes),
-            str(entry.cleared.removed_locks),
-            _given_back(entry.memory),
-            "unloaded" if entry.memory.models_unloaded else "kept",
-        )
-    return table
-
-
-def release_table(release: SystemRelease) -> Table:
-    """Memory before and after, for each service."""
-    table = new("service", "RAM before", "RAM after", "GPU before", "GPU after", "models")
-    for name, memory in [*((stage.value, memory) for stage, memory in release.stages), ("gateway", release.gateway)]:
-        table.add_row(
-            name,
-            decimal(memory.before.rss_bytes),
-            decimal(memory.after.rss_bytes),
-            decimal(memory.before.gpu_reserved_bytes),
-            decimal(memory.after.gpu_reserved_bytes),
-            "unloaded" if memory.models_unloaded else NONE,
-        )
-    return table
-
-
-def release_document(release: SystemRelease) -> dict[str, Any]:
-    """The memory given back as plain values."""
-    return {
-        "stages": [{"stage": stage.value, "memory": dataclasses.asdict(memory)} for stage, memory in release.stages],
-        "gateway": dataclasses.asdict(release.gateway),
-    }
-
-
-def _add_rate(stats: ModelServiceStats | None, plain: dict[str, Any]) -> None:
-    if stats is not None:
-        plain["stats"]["cache"]["hit_rate"] = stats.cache.hit_rate
-
-
-def _replica_cells(replica: ReplicaStats) -> list[str]:
-    if replica.stats is None:
-        return [f"not reachable: {replica.error}"]
-    memory = replica.stats.memory
-    return [*_work_cells(replica.stats).values(), decimal(memory.rss_bytes), decimal(memory.gpu_reserved_bytes)]
-
-
-def _stage_cells(entry: StageStats) -> dict[str, str]:
-    if entry.stats is None:
-        return {"state": f"not reachable: {entry.error}"}
-    return {**_work_cells(entry.stats), **_cache_cells(entry.stats.cache), **_memory_cells(entry.stats.memory)}
-
-
-def _gateway_cells(stats: SystemStats) -> dict[str, str]:
-    return {
-        **_memory_cells(stats.gateway_memory),
-        "stored recordings": str(stats.stored_recordings),
-        "store": decimal(stats.stored_bytes),
-    }
-
-
-def _work_cells(stats: ModelServiceStats) -> dict[str, str]:
-    return {
-        "state": "models loaded" if stats.models_loaded else "models not loaded",
-        "model": stats.model,
-        "device": stats.device,
-        "in flight": str(stats.in_flight),
-        "waiting": str(stats.waiting),
-    }
-
-
-def _cache_cells(cache: CacheStats) -> dict[str, str]:
-    if not cache.available:
-        return {"cache": "Redis does not answer"}
-    rate = NONE if cache.hit_rate is None else f"{cache.hit_rate:.0%}"
-    return {
-        "cache": f"{cache.entries} of {cache.max_entries} entries",
-        "cache size": decimal(cache.size_bytes),
-        "hits": f"{cache.hits} ({rate})",
-        "misses": str(cache.misses),
-        "stored": str(cache.stores),
-        "evicted": str(cache.evictions),
-        "expired": str(cache.expiries),
-        "oldest entry": moment(cache.oldest_entry_unix),
-        "newest entry": moment(cache.newest_entry_unix),
-        "time to live": f"{cache.ttl_seconds:.0f} s",
-    }
-
-
-def _memory_cells(memory: MemoryUsage) -> dict[str, str]:
-    cells = {"RAM": decimal(memory.rss_bytes), "RAM of its own": decimal(memory.uss_bytes)}
-    if memory.gpu_reserved_bytes:
-        cells |= {"GPU in use": decimal(memory.gpu_allocated_bytes), "GPU held": decimal(memory.gpu_reserved_bytes)}
-    return cells
-
-
-def _given_back(memory: MemoryRelease) -> str:
-    return decimal(max(0, memory.before.rss_bytes - memory.after.rss_bytes))

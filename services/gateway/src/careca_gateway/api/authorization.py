@@ -13,7 +13,7 @@ from careca.v1 import admin_pb2
 _ADMIN = f"/{admin_pb2.DESCRIPTOR.services_by_name['AdminService'].full_name}/"
 
 
-class Door:
+class Authorizer:
     """A guard that asks for a token. Names have the requests per second of their token in this process.
 
     Args:
@@ -24,7 +24,7 @@ class Door:
     def __init__(self, tokens: TokenFile, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._tokens = tokens
         self._clock = clock
-        self._paces: dict[str, _Pace] = {}
+        self._paces: dict[str, _TokenBucket] = {}
 
     def __call__(self, method: str, metadata: list[tuple[str, str | bytes]]) -> Caller:
         """Who makes the call.
@@ -42,7 +42,7 @@ class Door:
         if rate is None:
             return
         now = self._clock()
-        pace = self._paces.setdefault(caller.name, _Pace(now))
+        pace = self._paces.setdefault(caller.name, _TokenBucket(now))
         wait = pace.wait(rate, now)
         if wait > 0:
             raise Overloaded(
@@ -52,7 +52,7 @@ class Door:
             )
 
 
-class _Pace:
+class _TokenBucket:
     """A bucket that holds a second's worth of requests, at least one, and fills at the rate."""
 
     def __init__(self, now: float) -> None:

@@ -10,8 +10,8 @@ from careca.rpc import request_id
 from careca.types import Job
 from careca.v1 import jobs_pb2
 from careca_gateway.api.messages import encode_releases
-from careca_gateway.jobs.queue.port import Happening, Query
-from careca_gateway.jobs.service import Cleared, JobRequest, is_job_id
+from careca_gateway.jobs.queue.port import JobEvent, Query
+from careca_gateway.jobs.service import ClearedJobs, JobRequest, is_job_id
 
 DEFAULT_PAGE = 50
 """How many jobs a page has where nothing is said."""
@@ -57,14 +57,14 @@ def encode_page(jobs: Sequence[Job], query: Query) -> jobs_pb2.ListJobsResponse:
     return jobs_pb2.ListJobsResponse(jobs=[codec.encode_job(job) for job in jobs], next_page_token=token)
 
 
-def encode_happening(happening: Happening) -> jobs_pb2.WatchJobResponse:
+def encode_job_event(happening: JobEvent) -> jobs_pb2.WatchJobResponse:
     """The message of what happened."""
     if isinstance(happening.what, Job):
         return jobs_pb2.WatchJobResponse(cursor=happening.cursor, job=codec.encode_job(happening.what))
     return jobs_pb2.WatchJobResponse(cursor=happening.cursor, segment=codec.encode_segment(happening.what))
 
 
-def encode_cleared(cleared: Cleared) -> jobs_pb2.ClearJobsResponse:
+def encode_cleared(cleared: ClearedJobs) -> jobs_pb2.ClearJobsResponse:
     """The message of what was cleared."""
     if cleared.own is None:
         return jobs_pb2.ClearJobsResponse(removed_jobs=cleared.removed_jobs)

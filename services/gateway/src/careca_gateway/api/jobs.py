@@ -17,13 +17,13 @@ from careca_gateway.api.job_messages import (
     decode_query,
     decode_submission,
     encode_cleared,
-    encode_happening,
+    encode_job_event,
     encode_page,
 )
 from careca_gateway.api.submitter import submitter_of
-from careca_gateway.gateway import Gateway
-from careca_gateway.jobs.service import JobDesk
+from careca_gateway.jobs.service import JobService
 from careca_gateway.request import Deadline, RecordingNeeded
+from careca_gateway.transcription import Gateway
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -36,12 +36,12 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         gateway: takes recordings.
     """
 
-    def __init__(self, desk: JobDesk | None, gateway: Gateway) -> None:
+    def __init__(self, desk: JobService | None, gateway: Gateway) -> None:
         self._open_desk = desk
         self._gateway = gateway
 
     @property
-    def _desk(self) -> JobDesk:
+    def _desk(self) -> JobService:
         """Raises ``PreconditionFailed`` (JOBS_OFF) where there is none."""
         if self._open_desk is None:
             raise PreconditionFailed(
@@ -84,7 +84,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         """What happens to the job."""
         async with aclosing(self._desk.watch(_submitter(context), request.job_id, request.cursor)) as happenings:
             async for happening in happenings:
-                yield encode_happening(happening)
+                yield encode_job_event(happening)
 
     async def GetJobResult(
         self, request: jobs_pb2.GetJobResultRequest, context: Context

@@ -9,7 +9,7 @@ from careca.errors import CarecaError, InvalidRequest
 from careca.types import CacheClearance, MemoryRelease, ModelServiceStats, Progress, Segment, Stage
 from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
 from careca_gateway.admin import SystemStats
-from careca_gateway.backends.aggregation import stats_together
+from careca_gateway.backends.aggregation import aggregate_stats
 from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request
 
 MAX_NAME_CHARACTERS = 255
@@ -81,7 +81,7 @@ def _encode_stage_stats(
     reasons = dict.fromkeys(each.message for each in replicas.values() if isinstance(each, CarecaError))
     return admin_pb2.StatsResponse.StageStats(
         stage=codec.encode_stage(stage),
-        stats=codec.encode_model_service_stats(stats_together(reached)) if reached else None,
+        stats=codec.encode_model_service_stats(aggregate_stats(reached)) if reached else None,
         error_message="" if reached else "; ".join(reasons),
         replicas=[
             admin_pb2.StatsResponse.ReplicaStats(address=address, error_message=each.message)

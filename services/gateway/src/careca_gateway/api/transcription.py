@@ -11,7 +11,7 @@ import grpc.aio
 from careca import codec
 from careca.rpc.upload_stream import open_upload
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc
-from careca_gateway.admin import Administration
+from careca_gateway.admin import AdminService
 from careca_gateway.api.messages import (
     decode_request,
     decode_stages,
@@ -21,8 +21,8 @@ from careca_gateway.api.messages import (
     encode_stats,
 )
 from careca_gateway.api.submitter import submitter_of
-from careca_gateway.gateway import Gateway, Run
 from careca_gateway.request import Deadline
+from careca_gateway.transcription import Gateway, Run
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -57,7 +57,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     """What operators do."""
 
-    def __init__(self, administration: Administration) -> None:
+    def __init__(self, administration: AdminService) -> None:
         self._administration = administration
 
     async def Stats(self, request: admin_pb2.StatsRequest, context: Context) -> admin_pb2.StatsResponse:

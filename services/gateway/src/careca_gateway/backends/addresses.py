@@ -13,7 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-LookUp = Callable[[str, int], Awaitable[set[str]]]
+Resolve = Callable[[str, int], Awaitable[set[str]]]
 """All addresses of a name at a port, as gRPC writes them.
 
 Raises ``OSError`` where there is no answer, ``UnicodeError`` where it cannot be a name.

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable
 from careca.types import CacheClearance, MemoryRelease, MemoryUsage, ModelServiceStats
 
 
-def stats_together(replicas: Collection[ModelServiceStats]) -> ModelServiceStats:
+def aggregate_stats(replicas: Collection[ModelServiceStats]) -> ModelServiceStats:
     """The state of a service whose replicas are in these; at least one."""
     caches = [replica.cache for replica in replicas]
     return ModelServiceStats(
         cache=next((cache for cache in caches if cache.available), caches[0]),
-        memory=memory_together([replica.memory for replica in replicas]),
+        memory=aggregate_memory([replica.memory for replica in replicas]),
         models_loaded=any(replica.models_loaded for replica in replicas),
         model=_each_once(replica.model for replica in replicas),
         device=_each_once(replica.device for replica in replicas),
@@ -22,7 +22,7 @@ def stats_together(replicas: Collection[ModelServiceStats]) -> ModelServiceStats
     )
 
 
-def clearance_together(
+def aggregate_clearances(
     replicas: Collection[tuple[CacheClearance, MemoryRelease]],
 ) -> tuple[CacheClearance, MemoryRelease]:
     """What was cleared, and the memory that came back. What one has removed from a shared cache no other one counts."""
@@ -32,19 +32,19 @@ def clearance_together(
         removed_bytes=sum(clearance.removed_bytes for clearance in cleared),
         removed_locks=sum(clearance.removed_locks for clearance in cleared),
     )
-    return together, release_together([release for _, release in replicas])
+    return together, aggregate_releases([release for _, release in replicas])
 
 
-def release_together(replicas: Collection[MemoryRelease]) -> MemoryRelease:
+def aggregate_releases(replicas: Collection[MemoryRelease]) -> MemoryRelease:
     """The memory of all before and after; models are unloaded where all have unloaded theirs."""
     return MemoryRelease(
-        before=memory_together([replica.before for replica in replicas]),
-        after=memory_together([replica.after for replica in replicas]),
+        before=aggregate_memory([replica.before for replica in replicas]),
+        after=aggregate_memory([replica.after for replica in replicas]),
         models_unloaded=all(replica.models_unloaded for replica in replicas),
     )
 
 
-def memory_together(usages: Collection[MemoryUsage]) -> MemoryUsage:
+def aggregate_memory(usages: Collection[MemoryUsage]) -> MemoryUsage:
     """What all hold."""
     return MemoryUsage(*map(sum, zip(*map(dataclasses.astuple, usages), strict=True)))
 

@@ -11,8 +11,8 @@ from careca.v1 import audio_pb2, diarizer_pb2, diarizer_pb2_grpc
 from careca_gateway.backends.addresses import shown
 from careca_gateway.backends.calls import AudioCall, ask
 from careca_gateway.backends.replicas import Replica, Replicas
-from careca_gateway.pipeline.pipeline import Finished
-from careca_gateway.request import Deadline, WorkEvent
+from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.request import Deadline, PipelineEvent
 from careca_gateway.storage.store import StoredAudio
 
 _AudioRequest = diarizer_pb2.DiarizeRequest
@@ -26,7 +26,7 @@ class DiarizerClient:
 
     async def run(
         self, audio: StoredAudio, options: DiarizationOptions, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Finished[audio_pb2.Diarization], None]:
+    ) -> AsyncGenerator[PipelineEvent | StageResult[audio_pb2.Diarization], None]:
         """Diarizes ``audio``: progress, lastly the diarization's message."""
         config = _AudioRequest.Config(
             audio=codec.encode_digest(audio.digest),
@@ -46,7 +46,7 @@ class DiarizerClient:
                 if response.HasField("progress"):
                     yield codec.decode_progress(response.progress)
                 else:
-                    yield Finished(response.result.diarization, response.result.cached)
+                    yield StageResult(response.result.diarization, response.result.cached)
 
     def replicas(self) -> Sequence[DiarizerReplica]:
         """All replicas, the best to ask first, those that are away among them."""

@@ -27,7 +27,7 @@ from careca.auth.tls import TlsFiles
 from careca.rpc.channel import Options, create_channel
 from careca.rpc.deferred_channel import DeferredChannel, Make
 from careca.telemetry.logs import get_logger
-from careca_gateway.backends.addresses import LookUp, look_up, parse_target
+from careca_gateway.backends.addresses import Resolve, look_up, parse_target
 
 PROBE_SECONDS = 0.25
 """Pause between two questions for the health of a replica."""
@@ -161,7 +161,7 @@ class Replicas:
         target: str,
         tls: TlsFiles | None = None,
         *,
-        look_up: LookUp = look_up,
+        look_up: Resolve = look_up,
     ) -> None:
         self._target = parse_target(target)
         self._tls = tls

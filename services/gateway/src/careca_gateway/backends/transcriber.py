@@ -11,8 +11,8 @@ from careca.v1 import audio_pb2, transcriber_pb2, transcriber_pb2_grpc
 from careca_gateway.backends.addresses import shown
 from careca_gateway.backends.calls import AudioCall, ask
 from careca_gateway.backends.replicas import Replica, Replicas
-from careca_gateway.pipeline.pipeline import Finished
-from careca_gateway.request import Deadline, WorkEvent
+from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.request import Deadline, PipelineEvent
 from careca_gateway.storage.store import StoredAudio
 
 _AudioRequest = transcriber_pb2.TranscriberServiceTranscribeRequest
@@ -26,7 +26,7 @@ class TranscriberClient:
 
     async def run(
         self, audio: StoredAudio, options: TranscriptionOptions, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Finished[audio_pb2.Transcript], None]:
+    ) -> AsyncGenerator[PipelineEvent | StageResult[audio_pb2.Transcript], None]:
         """Transcribes ``audio``: progress and segments, lastly the transcript's message."""
         config = _AudioRequest.Config(
             audio=codec.encode_digest(audio.digest),
@@ -48,7 +48,7 @@ class TranscriberClient:
                 elif response.HasField("segment"):
                     yield codec.decode_segment(response.segment)
                 else:
-                    yield Finished(response.result.transcript, response.result.cached)
+                    yield StageResult(response.result.transcript, response.result.cached)
 
     def replicas(self) -> Sequence[TranscriberReplica]:
         """All replicas, the best to ask first, those that are away among them."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from av.audio.frame import AudioFrame
 
+from careca_gateway.decoding.crosstalk import Block
 from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE
-from careca_gateway.ingest.crosstalk import Block
 
 FULL_BITS = 15
 

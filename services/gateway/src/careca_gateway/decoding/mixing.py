@@ -16,10 +16,10 @@ from av.audio.layout import AudioLayout
 from av.filter import Graph
 from av.filter.context import FilterContext
 
-from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, OneFile, Written
-from careca_gateway.decoding.source import Refusal
+from careca_gateway.decoding.crosstalk import Block, CrosstalkGate
+from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, MixedFile, Written
+from careca_gateway.decoding.source import RecordingError
 from careca_gateway.decoding.tracks import ONE
-from careca_gateway.ingest.crosstalk import Block, CrosstalkGate
 
 _BLOCK_BYTES = SAMPLE_RATE * SAMPLE_BYTES  # a second
 _MONO = AudioLayout("mono")
@@ -46,16 +46,16 @@ class TrackFile:
 def separate(tracks: Sequence[TrackFile]) -> Written:
     """Makes each track a speaker's own, in its file: all of the same length, freed of what it picked up of the others.
 
-    Raises ``Refusal`` where all tracks are the same.
+    Raises ``RecordingError`` where all tracks are the same.
     """
     gate = CrosstalkGate(len(tracks))
-    outputs = [OneFile(track.file) for track in tracks]
+    outputs = [MixedFile(track.file) for track in tracks]
     for block in _blocks(tracks):
         _append(outputs, gate.feed(block))
     _append(outputs, gate.rest())
     written = [each for output in outputs for each in output.finish()]
     if len(set(written)) == 1:
-        raise Refusal("IDENTICAL_AUDIO_TRACKS", f"all audio tracks of the recording carry the same audio; {ONE}")
+        raise RecordingError("IDENTICAL_AUDIO_TRACKS", f"all audio tracks of the recording carry the same audio; {ONE}")
     return written
 
 
@@ -64,14 +64,14 @@ def mix(tracks: Sequence[TrackFile], heard: Sequence[TrackFile]) -> Written:
 
     The mix is their mean, as that of channels is, so that it never clips.
     """
-    output = OneFile(tracks[0].file)
+    output = MixedFile(tracks[0].file)
     mixer = _Mixer(len(heard))
     for block in _blocks(tracks):
         output.write([mixer.mixed([pcm for track, pcm in zip(tracks, block, strict=True) if track in heard])])
     return output.finish()
 
 
-def _append(outputs: Sequence[OneFile], channels: Sequence[Block]) -> None:
+def _append(outputs: Sequence[MixedFile], channels: Sequence[Block]) -> None:
     for output, pcm in zip(outputs, channels, strict=True):
         output.write([pcm])
 

@@ -20,11 +20,11 @@ SILENT = "SILENT"
 
 _MAX_TOLD_PLACES = 5
 
-Finding = dict[str, object]
+NoticeFields = dict[str, object]
 """A ``careca.types.Notice`` in JSON."""
 
 
-def findings(heard: Heard) -> list[Finding]:
+def build_notices(heard: Heard) -> list[NoticeFields]:
     """The notices of one recording: about all of it first, then by place."""
     found = []
     if heard.choice:
@@ -42,7 +42,7 @@ def findings(heard: Heard) -> list[Finding]:
     return found + _damage(heard) + _ending(heard)
 
 
-def _chosen(choice: Choice) -> Finding:
+def _chosen(choice: Choice) -> NoticeFields:
     count = 1 + len(choice.silent) + len(choice.others)
     why = ""
     if choice.silent:
@@ -55,7 +55,7 @@ def _chosen(choice: Choice) -> Finding:
     )
 
 
-def _level(heard: Heard) -> list[Finding]:
+def _level(heard: Heard) -> list[NoticeFields]:
     sounding = [level for level in heard.levels if not level.silent]
     if not sounding:
         return [_finding(SILENT, "the recording is silent: there is no sound in it, or none that 16 bits can show")]
@@ -72,7 +72,7 @@ def _quiet(bits: int, raised_by: int) -> str:
     return f"{said}, which leaves {bits} of 16 bits for voices; record with more gain"
 
 
-def _damage(heard: Heard) -> list[Finding]:
+def _damage(heard: Heard) -> list[NoticeFields]:
     found = []
     for reader in heard.readers:
         # What is damaged at the very end of a recording that breaks off is what broke off.
@@ -82,7 +82,7 @@ def _damage(heard: Heard) -> list[Finding]:
     return found
 
 
-def _damaged(damage: Damage, of_track: str) -> Finding:
+def _damaged(damage: Damage, of_track: str) -> NoticeFields:
     places = damage.places
     told = ", ".join(map(_where, places[:_MAX_TOLD_PLACES]))
     more = " and later" if len(places) > _MAX_TOLD_PLACES else ""
@@ -96,7 +96,7 @@ def _where(place: Place) -> str:
     return f"{format_time(place.start)} to {format_time(place.end)}" if long else f"about {format_time(place.start)}"
 
 
-def _ending(heard: Heard) -> list[Finding]:
+def _ending(heard: Heard) -> list[NoticeFields]:
     if heard.missing == 0:
         return []
     end = heard.end
@@ -111,5 +111,5 @@ def _ending(heard: Heard) -> list[Finding]:
     return [_finding(TRUNCATED, message, end, announced)]
 
 
-def _finding(code: str, message: str, start: float | None = None, end: float | None = None) -> Finding:
+def _finding(code: str, message: str, start: float | None = None, end: float | None = None) -> NoticeFields:
     return {"code": code, "message": message, "start": start, "end": end}

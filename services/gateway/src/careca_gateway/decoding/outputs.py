@@ -12,8 +12,8 @@ from typing import BinaryIO, Protocol
 
 from av.audio.layout import AudioLayout
 
-from careca_gateway.decoding.source import Refusal
-from careca_gateway.ingest.crosstalk import Block, CrosstalkGate
+from careca_gateway.decoding.crosstalk import Block, CrosstalkGate
+from careca_gateway.decoding.source import RecordingError
 
 SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 2
@@ -30,13 +30,13 @@ class Output(Protocol):
     """Takes PCM."""
 
     def begin(self, layout: AudioLayout) -> AudioLayout:
-        """The channels that it takes of a track whose first frame has ``layout``. Raises ``Refusal``."""
+        """The channels that it takes of a track whose first frame has ``layout``. Raises ``RecordingError``."""
 
     def write(self, channels: Sequence[Block]) -> None:
         """Appends to each channel what is its own."""
 
 
-class Nowhere:
+class NullOutput:
     """Takes what is only listened to, all channels mixed."""
 
     def begin(self, layout: AudioLayout) -> AudioLayout:
@@ -47,7 +47,7 @@ class Nowhere:
         """Does nothing."""
 
 
-class OneFile:
+class MixedFile:
     """Writes all channels, mixed, into one file."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -72,25 +72,25 @@ class OneFile:
         return [(self._hash.hexdigest(), self._size)]
 
 
-class FilePerChannel:
+class ChannelFiles:
     """Writes each channel into a file of its own, freed of what it has picked up of the others."""
 
     def __init__(self, files: Sequence[BinaryIO]) -> None:
         self._files = files
-        self._outputs: list[OneFile] = []
+        self._outputs: list[MixedFile] = []
         self._gate = CrosstalkGate(0)
 
     def begin(self, layout: AudioLayout) -> AudioLayout:
         """All channels as they are."""
         count = layout.nb_channels
         if count == 1:
-            raise Refusal("SINGLE_CHANNEL", f"the recording has a single channel, nothing to separate; {_MIX}")
+            raise RecordingError("SINGLE_CHANNEL", f"the recording has a single channel, nothing to separate; {_MIX}")
         if count > len(self._files):
-            raise Refusal(
+            raise RecordingError(
                 "TOO_MANY_CHANNELS",
                 f"the recording has {count} channels; at most {len(self._files)} can be separated; {_MIX}",
             )
-        self._outputs = [OneFile(file) for file in self._files[:count]]
+        self._outputs = [MixedFile(file) for file in self._files[:count]]
         self._gate = CrosstalkGate(count)
         return layout
 
@@ -99,11 +99,11 @@ class FilePerChannel:
         self._store(self._gate.feed(channels))
 
     def finish(self) -> Written:
-        """What was written. Raises ``Refusal`` where all channels are the same."""
+        """What was written. Raises ``RecordingError`` where all channels are the same."""
         self._store(self._gate.rest())
         written = [each for output in self._outputs for each in output.finish()]
         if len(set(written)) == 1:
-            raise Refusal("IDENTICAL_CHANNELS", f"all channels of the recording carry the same audio; {_MIX}")
+            raise RecordingError("IDENTICAL_CHANNELS", f"all channels of the recording carry the same audio; {_MIX}")
         return written
 
     def _store(self, channels: Sequence[Block]) -> None:

@@ -18,14 +18,14 @@ import av
 from av.container import InputContainer
 
 from careca_gateway.decoding import mixing
-from careca_gateway.decoding.ending import Ending
 from careca_gateway.decoding.level import Level
 from careca_gateway.decoding.mixing import TrackFile
-from careca_gateway.decoding.outputs import FilePerChannel, Nowhere, OneFile, Output, Written
+from careca_gateway.decoding.outputs import ChannelFiles, MixedFile, NullOutput, Output, Written
 from careca_gateway.decoding.pcm import PcmWriter
-from careca_gateway.decoding.source import Refusal, open_recording, packets
+from careca_gateway.decoding.source import RecordingError, open_recording, packets
 from careca_gateway.decoding.track_reader import TrackReader
 from careca_gateway.decoding.tracks import ALL, AUTO, EACH, Track, chosen, list_tracks, preferred
+from careca_gateway.decoding.truncation import TruncationDetector
 
 _PROGRESS_SECONDS = 0.1
 
@@ -104,7 +104,7 @@ class Progress:
 def decode(source: io.RawIOBase, files: Sequence[BinaryIO], wanted: Wanted, progress: Progress) -> Heard:
     """Decodes ``source`` into ``files``: one, or the first of them where channels or tracks are separate.
 
-    Raises ``Refusal``.
+    Raises ``RecordingError``.
     """
     choice: Choice | None = None
     one = _Pass(source, files, wanted, progress)
@@ -132,7 +132,7 @@ def _choose(
     container: InputContainer, tracks: Sequence[Track], readable: Sequence[Track], progress: Progress
 ) -> Choice:
     """The first of the tracks that are ``readable`` that is not silent; the very first where all are."""
-    listeners = [TrackReader(track, PcmWriter(Nowhere(), None), container) for track in readable]
+    listeners = [TrackReader(track, PcmWriter(NullOutput(), None), container) for track in readable]
     listening = {listener.track.stream.index: listener for listener in listeners}
     duration = seconds(container.duration)
     progress.begin_pass()
@@ -167,7 +167,7 @@ class _Pass:
         self._files = files
         self._wanted = wanted
         self._progress = progress
-        self._output: OneFile | FilePerChannel | list[TrackFile] = []
+        self._output: MixedFile | ChannelFiles | list[TrackFile] = []
 
     @property
     def raise_by(self) -> int:
@@ -178,7 +178,7 @@ class _Pass:
         return min(level.raise_by for level in sounding)
 
     def read(self, container: InputContainer, tracks: Sequence[Track], raise_by: int = 0) -> None:
-        """Reads ``tracks``, with all samples raised by so many bits. Raises ``Refusal``."""
+        """Reads ``tracks``, with all samples raised by so many bits. Raises ``RecordingError``."""
         for file in self._files:
             if file.tell():
                 file.seek(0)
@@ -191,7 +191,7 @@ class _Pass:
         ]
         if not raise_by:
             self.levels = [reader.writer.level for reader in self.readers]
-        ending = Ending(self._source)
+        ending = TruncationDetector(self._source)
         duration = seconds(container.duration)
         readers = {reader.track.stream.index: reader for reader in self.readers}
         self._progress.begin_pass()
@@ -205,7 +205,7 @@ class _Pass:
             reader.check()
             reader.writer.flush()
         if all(reader.empty for reader in self.readers):
-            raise Refusal("EMPTY_AUDIO", "the recording's audio track is empty: it has no samples")
+            raise RecordingError("EMPTY_AUDIO", "the recording's audio track is empty: it has no samples")
         # Of several tracks the one counts of which most is missing.
         self.missing, self.end = max(
             (ending.missing(container, reader.track.stream, reader.position), reader.position)
@@ -213,7 +213,7 @@ class _Pass:
         )
 
     def finish(self) -> Written:
-        """What is in the files. Raises ``Refusal`` where several are all the same."""
+        """What is in the files. Raises ``RecordingError`` where several are all the same."""
         if isinstance(self._output, list):
             return self._finish_tracks(self._output)
         return self._output.finish()
@@ -224,10 +224,10 @@ class _Pass:
         sounding = [file for file, level in zip(files, self.levels, strict=True) if not level.silent]
         return mixing.mix(files, sounding or files)
 
-    def _new_output(self, tracks: int) -> OneFile | FilePerChannel | list[TrackFile]:
+    def _new_output(self, tracks: int) -> MixedFile | ChannelFiles | list[TrackFile]:
         if self._wanted.track in (ALL, EACH):
             return [TrackFile(file) for file in self._files[:tracks]]
-        return FilePerChannel(self._files) if self._wanted.separate else OneFile(self._files[0])
+        return ChannelFiles(self._files) if self._wanted.separate else MixedFile(self._files[0])
 
 
 def seconds(microseconds: int | None) -> float | None:

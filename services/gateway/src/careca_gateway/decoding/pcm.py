@@ -12,10 +12,10 @@ from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.filter import Graph
 
+from careca_gateway.decoding.crosstalk import Block
 from careca_gateway.decoding.level import FINE_BITS, Clipping, Level
 from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, Output
-from careca_gateway.decoding.source import Refusal
-from careca_gateway.ingest.crosstalk import Block
+from careca_gateway.decoding.source import RecordingError
 
 GAP_SECONDS = 0.1
 """A jump of the timestamps beyond this is a hole, which is filled with silence so that later times stay right."""
@@ -59,7 +59,7 @@ class PcmWriter:
         self._listener: _RaisingResampler | None = None
 
     def begin(self, layout: AudioLayout) -> None:
-        """Takes the ``layout`` of the first frame, before anything else. Raises ``Refusal`` where it cannot be used."""
+        """Takes the ``layout`` of the first frame, first of all. Raises ``RecordingError`` if it is unusable."""
         self._layout = self._output.begin(layout)
         self._resampler = self._new_resampler()
 
@@ -118,7 +118,9 @@ class PcmWriter:
         self._samples += len(channels[0]) // SAMPLE_BYTES
         if self._max_samples is not None and self._samples > self._max_samples:
             limit = f"{self._max_samples / SAMPLE_RATE:g} seconds"
-            raise Refusal("RECORDING_TOO_LONG", f"the recording is longer than the {limit} accepted; cut it into parts")
+            raise RecordingError(
+                "RECORDING_TOO_LONG", f"the recording is longer than the {limit} accepted; cut it into parts"
+            )
         self._output.write(channels)
 
 

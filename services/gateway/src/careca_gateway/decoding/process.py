@@ -26,11 +26,11 @@ from typing import Any, BinaryIO
 import av.error
 
 from careca_gateway.decoding.level import DB_PER_BIT
-from careca_gateway.decoding.notices import findings
+from careca_gateway.decoding.notices import build_notices
 from careca_gateway.decoding.outputs import SAMPLE_BYTES
 from careca_gateway.decoding.passes import Progress, Wanted, decode
-from careca_gateway.decoding.sandbox import NotConfined, confine
-from careca_gateway.decoding.source import Refusal, Source, unreadable
+from careca_gateway.decoding.sandbox import SandboxUnavailable, confine
+from careca_gateway.decoding.source import RecordingError, Source, unreadable
 
 _BUFFER_BYTES = 1 << 20
 
@@ -50,9 +50,9 @@ def main() -> None:
             )
             confined = confine(options["confinement"], limits)
             answer = _decoded(source, files, options) if files else {"confined": confined}
-    except Refusal as refusal:
+    except RecordingError as refusal:
         _say(reason=refusal.reason, message=str(refusal))
-    except NotConfined as error:
+    except SandboxUnavailable as error:
         _say(reason="NOT_CONFINED", message=f"the decoder cannot be confined: {error}")
     except MemoryError:
         _say(reason="DECODE_LIMIT_EXCEEDED", message="decoding the recording takes more memory than is allowed")
@@ -72,7 +72,7 @@ def _decoded(source: io.RawIOBase, files: Sequence[BinaryIO], options: dict[str,
     heard = decode(source, files, wanted, Progress(lambda fraction: _say(fraction=fraction)))
     return {
         "audio": [{"sha256": sha256, "size_bytes": size_bytes} for sha256, size_bytes in heard.written],
-        "notices": findings(heard),
+        "notices": build_notices(heard),
         "raised_db": round(heard.raised_by * DB_PER_BIT, 1),
     }
 

@@ -32,7 +32,7 @@ NOBODY = 65534
 """Number of the user and of the group that own nothing."""
 
 
-class NotConfined(Exception):
+class SandboxUnavailable(Exception):
     """The kernel does not let this process filter its system calls."""
 
 
@@ -107,12 +107,12 @@ def confine(how: str, set_limits: Callable[[], None]) -> list[str]:
         how: ``OFF``, ``AUTO`` or ``REQUIRE``.
         set_limits: may leave no file descriptor free.
 
-    Raises ``NotConfined`` where system calls cannot be filtered and ``how`` is ``REQUIRE``.
+    Raises ``SandboxUnavailable`` where system calls cannot be filtered and ``how`` is ``REQUIRE``.
     """
     if how == OFF or sys.platform != "linux":
         set_limits()
         if how == REQUIRE:
-            raise NotConfined("only Linux can confine a process so")
+            raise SandboxUnavailable("only Linux can confine a process so")
         return []
     libc = ctypes.CDLL(None, use_errno=True)
     layers = [name for name, lay in ((USER, _drop_privileges), (LANDLOCK, _close_paths)) if _lays(lay, libc)]
@@ -121,7 +121,7 @@ def confine(how: str, set_limits: Callable[[], None]) -> list[str]:
         _filter_system_calls(libc)
     except OSError as error:
         if how == REQUIRE:
-            raise NotConfined(str(error)) from error
+            raise SandboxUnavailable(str(error)) from error
         return layers
     return [*layers, SECCOMP]
 

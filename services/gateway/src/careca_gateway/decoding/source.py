@@ -36,7 +36,7 @@ _REFERRING_FORMATS = frozenset(
 """Formats that lead to other files, addresses or devices: what was uploaded must be the recording itself."""
 
 
-class Refusal(Exception):
+class RecordingError(Exception):
     """The recording cannot be used; ``reason`` is for programs, the message for people."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -44,9 +44,11 @@ class Refusal(Exception):
         self.reason = reason
 
 
-def unreadable() -> Refusal:
+def unreadable() -> RecordingError:
     """What to raise where the bytes are no recording."""
-    return Refusal("NOT_A_RECORDING", f"the recording cannot be read: it is damaged, or no recording; {ACCEPTED}")
+    return RecordingError(
+        "NOT_A_RECORDING", f"the recording cannot be read: it is damaged, or no recording; {ACCEPTED}"
+    )
 
 
 class Source(io.FileIO):

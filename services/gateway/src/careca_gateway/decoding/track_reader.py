@@ -102,7 +102,7 @@ class TrackReader:
         return self.damage.parts <= self._frames
 
     def check(self) -> None:
-        """Raises ``Refusal`` where there is more damage than audio."""
+        """Raises ``RecordingError`` where there is more damage than audio."""
         if not self.usable:
             raise unreadable()
 

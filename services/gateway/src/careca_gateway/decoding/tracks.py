@@ -12,7 +12,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 
-from careca_gateway.decoding.source import ACCEPTED, Refusal, unreadable
+from careca_gateway.decoding.source import ACCEPTED, RecordingError, unreadable
 
 AUTO, ALL, EACH = "auto", "all", "each"
 """One track, chosen here; all of them, mixed; all of them, each a speaker's own."""
@@ -68,17 +68,17 @@ def names(tracks: Sequence[Track]) -> str:
 
 
 def list_tracks(container: InputContainer) -> list[Track]:
-    """All audio tracks. Raises ``Refusal`` where there is none."""
+    """All audio tracks. Raises ``RecordingError`` where there is none."""
     tracks = [
         Track(number, stream, bool(stream.disposition & Disposition.default))
         for number, stream in enumerate(container.streams.audio, start=1)
     ]
     if not tracks and container.streams.video:
-        raise Refusal("NO_AUDIO", "the recording has no audio track, only video; send one with sound")
+        raise RecordingError("NO_AUDIO", "the recording has no audio track, only video; send one with sound")
     if not tracks:
         raise unreadable()
     if not any(track.readable for track in tracks):
-        raise Refusal("NOT_A_RECORDING", f"the codec of the recording's audio track is not known; {ACCEPTED}")
+        raise RecordingError("NOT_A_RECORDING", f"the codec of the recording's audio track is not known; {ACCEPTED}")
     return tracks
 
 
@@ -90,13 +90,13 @@ def preferred(tracks: Sequence[Track]) -> list[Track]:
 def chosen(tracks: Sequence[Track], choice: str | int, most: int) -> list[Track]:
     """The tracks that ``choice`` names: one by its number, or all of them, of which there may be at most ``most``.
 
-    Raises ``Refusal``.
+    Raises ``RecordingError``.
     """
     count = len(tracks)
     if isinstance(choice, int):
         if choice > count:
             have = "1 audio track" if count == 1 else f"{count} audio tracks"
-            raise Refusal(
+            raise RecordingError(
                 "NO_SUCH_AUDIO_TRACK",
                 f"there is no audio track {choice}: the recording has {have}: {names(tracks)}",
             )
@@ -104,17 +104,17 @@ def chosen(tracks: Sequence[Track], choice: str | int, most: int) -> list[Track]
     else:
         found = list(tracks)
     if choice == EACH and count == 1:
-        raise Refusal(
+        raise RecordingError(
             "SINGLE_AUDIO_TRACK", f"the recording has a single audio track, which cannot be several speakers'; {ONE}"
         )
     if len(found) > most:
-        raise Refusal(
+        raise RecordingError(
             "TOO_MANY_AUDIO_TRACKS",
             f"the recording has {count} audio tracks; at most {most} can be used together; {ONE}",
         )
     for track in found:
         if not track.readable:
-            raise Refusal("UNKNOWN_AUDIO_TRACK_CODEC", f"the codec of audio {track.name} is not known; {ONE}")
+            raise RecordingError("UNKNOWN_AUDIO_TRACK_CODEC", f"the codec of audio {track.name} is not known; {ONE}")
     return found
 
 

@@ -19,8 +19,8 @@ from careca.errors import CarecaError, InternalError, InvalidRecording, Overload
 from careca.telemetry.logs import get_logger
 from careca.types import SAMPLE_RATE, AudioTracks, ChannelMode, Digest, Notice
 from careca_gateway.decoding.sandbox import AUTO, SECCOMP
-from careca_gateway.request import Sound
-from careca_gateway.storage.decoded import DecodedNote
+from careca_gateway.request import AudioSelection
+from careca_gateway.storage.decoded_record import DecodedRecord
 
 CHILD = ("-I", "-m", "careca_gateway.decoding.process")
 """What the Python of the process is told to run: isolated from paths and settings of this one."""
@@ -40,7 +40,7 @@ TRACK_REASONS = frozenset(
 )
 """Why the audio tracks that were asked for may be refused."""
 
-OTHER_SOUND_REASONS = frozenset({"SINGLE_CHANNEL", "IDENTICAL_CHANNELS", "TOO_MANY_CHANNELS", *TRACK_REASONS})
+SELECTION_REASONS = frozenset({"SINGLE_CHANNEL", "IDENTICAL_CHANNELS", "TOO_MANY_CHANNELS", *TRACK_REASONS})
 """Why a sound of a recording may be refused of which another one is fine."""
 
 _FAULT_BYTES = 8192
@@ -49,7 +49,7 @@ _FAULT_BYTES = 8192
 _log = get_logger(__name__)
 
 
-def drafts_needed(sound: Sound) -> int:
+def files_needed(sound: AudioSelection) -> int:
     """How many files it takes to decode that sound, some of which may stay empty."""
     several = sound.channel_mode is ChannelMode.SEPARATE or sound.audio_track in (AudioTracks.ALL, AudioTracks.EACH)
     return MAX_CHANNELS if several else 1
@@ -76,9 +76,9 @@ class Decoder:
         confinement: how the processes are confined: see ``careca_gateway.decoding.sandbox``.
     """
 
-    def __init__(self, limits: DecodeLimits, *, slots: int, confinement: str = AUTO) -> None:
+    def __init__(self, limits: DecodeLimits, *, slots: int, sandbox_mode: str = AUTO) -> None:
         self._limits = limits
-        self._confinement = confinement
+        self._confinement = sandbox_mode
         self._slots = asyncio.Semaphore(slots)
         self._waiting = 0
 
@@ -87,26 +87,26 @@ class Decoder:
         """Recordings that wait for a slot."""
         return self._waiting
 
-    async def confined_by(self) -> Sequence[str]:
+    async def sandbox_layers(self) -> Sequence[str]:
         """The layers that confine a decoder here, found out by starting one; logs whether they are what they should be.
 
         Raises ``PreconditionFailed`` (NOT_CONFINED) where confining is required and the kernel does not allow it.
         """
-        report = await self._run(Path(os.devnull), Sound(), [], lambda _: None)
+        report = await self._run(Path(os.devnull), AudioSelection(), [], lambda _: None)
         layers: list[str] = report["confined"]
         log = _log.info if SECCOMP in layers or self._confinement != AUTO else _log.warning
-        log("how decoders are confined", layers=layers, confinement=self._confinement)
+        log("how decoders are confined", layers=layers, sandbox_mode=self._confinement)
         return layers
 
     async def decode(
-        self, recording: Path, sound: Sound, drafts: Sequence[Path], emit: Callable[[float], None]
-    ) -> DecodedNote:
+        self, recording: Path, sound: AudioSelection, drafts: Sequence[Path], emit: Callable[[float], None]
+    ) -> DecodedRecord:
         """Decodes that sound of ``recording`` and tells what was written and noticed; emits the fraction done.
 
-        It goes to the first of ``drafts``, of which there must be as many as ``drafts_needed`` says.
+        It goes to the first of ``drafts``, of which there must be as many as ``files_needed`` says.
 
         Raises ``InvalidRecording`` with the reason NO_AUDIO, NOT_A_RECORDING, EMPTY_AUDIO, RECORDING_TOO_LONG,
-        DECODE_LIMIT_EXCEEDED or one of ``OTHER_SOUND_REASONS``, and ``Overloaded`` where the disk is full. Cancelling
+        DECODE_LIMIT_EXCEEDED or one of ``SELECTION_REASONS``, and ``Overloaded`` where the disk is full. Cancelling
         kills the process.
         """
         async with self._slot():
@@ -123,7 +123,7 @@ class Decoder:
                 notices=[each.code for each in notices],
                 raised_db=report["raised_db"],
             )
-        return DecodedNote(tuple(Digest(**each) for each in report["audio"]), notices)
+        return DecodedRecord(tuple(Digest(**each) for each in report["audio"]), notices)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -138,7 +138,7 @@ class Decoder:
             self._slots.release()
 
     async def _run(
-        self, recording: Path, sound: Sound, drafts: Sequence[Path], emit: Callable[[float], None]
+        self, recording: Path, sound: AudioSelection, drafts: Sequence[Path], emit: Callable[[float], None]
     ) -> dict[str, Any]:
         """What the process reports of its work. Raises what else it reports, or how it ended."""
         process = await self._start(recording, sound, drafts)
@@ -156,7 +156,7 @@ class Decoder:
             raise failure(report, status, fault)
         return report
 
-    async def _start(self, recording: Path, sound: Sound, drafts: Sequence[Path]) -> Process:
+    async def _start(self, recording: Path, sound: AudioSelection, drafts: Sequence[Path]) -> Process:
         """The process, with the recording as its input and nothing else of ours but the files to write to."""
         with ExitStack() as files:
             source = files.enter_context(await asyncio.to_thread(recording.open, "rb"))

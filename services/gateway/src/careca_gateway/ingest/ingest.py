@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Callable
 
 from careca.errors import DeadlineExceeded, InvalidRecording
 from careca.types import AudioTracks
-from careca_gateway.ingest.decoder import OTHER_SOUND_REASONS, Decoder, drafts_needed
-from careca_gateway.ingest.limits import check_length
-from careca_gateway.ingest.upload import Upload
-from careca_gateway.pipeline.pipeline import Finished
-from careca_gateway.request import Sound
+from careca_gateway.ingest.decoder import SELECTION_REASONS, Decoder, files_needed
+from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.request import AudioSelection
+from careca_gateway.storage.caller_limits import check_length
 from careca_gateway.storage.store import DecodedAudio, HeldRecording
+from careca_gateway.storage.upload import Upload
 
 
-class Intake:
+class Ingest:
     """The pipeline's first stage, and what must come before it.
 
     Args:
@@ -38,26 +38,26 @@ class Intake:
         await asyncio.to_thread(upload.finish)
 
     async def decode(
-        self, recording: HeldRecording, sound: Sound, emit: Callable[[float], None]
-    ) -> Finished[DecodedAudio]:
+        self, recording: HeldRecording, sound: AudioSelection, emit: Callable[[float], None]
+    ) -> StageResult[DecodedAudio]:
         """What that sound of the recording decodes to, decoded unless the store has it.
 
         A recording of which no sound can be decoded is removed. Raises as ``HeldRecording.bring`` does.
         """
         if decoded := await asyncio.to_thread(recording.stored_audio, sound):
             check_length([each.digest for each in decoded.audio])
-            return Finished(decoded, cached=True)
+            return StageResult(decoded, cached=True)
         await asyncio.to_thread(recording.bring)
-        with recording.drafts(drafts_needed(sound)) as drafts:
+        with recording.drafts(files_needed(sound)) as drafts:
             try:
                 note = await self._decoder.decode(recording.path, sound, drafts, emit)
             except InvalidRecording as error:
-                if sound.audio_track == AudioTracks.AUTO and error.reason not in OTHER_SOUND_REASONS:
+                if sound.audio_track == AudioTracks.AUTO and error.reason not in SELECTION_REASONS:
                     await asyncio.to_thread(recording.discard)
                 raise
             decoded = await asyncio.to_thread(recording.keep_audio, sound, drafts, note)
         check_length(note.audio)
-        return Finished(decoded, cached=False)
+        return StageResult(decoded, cached=False)
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
         """The next chunk, ``None`` after the last."""

@@ -11,17 +11,17 @@ from careca.auth.caller import Caller, acting_as
 from careca.errors import DeadlineExceeded, InternalError
 from careca.types import JobState
 from careca.v1 import gateway_pb2
-from careca_gateway.gateway import Work
 from careca_gateway.jobs.progress import JobProgress, failed_stages
 from careca_gateway.jobs.queue.port import Lease, Outcome
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.specs import JobSpecs
-from careca_gateway.jobs.stage_results import KeptResults
+from careca_gateway.jobs.stage_results import StageResults
 from careca_gateway.request import Completed, Deadline, Request
-from careca_gateway.storage.object_storage import Blobs
+from careca_gateway.storage.object_storage import ObjectStorage
 from careca_gateway.storage.store import Store
+from careca_gateway.transcription import Work
 
-Pipelines = Callable[[Lease, KeptResults], Work[gateway_pb2.TranscribeResponse]]
+Pipelines = Callable[[Lease, StageResults], Work[gateway_pb2.TranscribeResponse]]
 """Makes the pipeline of one job, whose model stages do not repeat what is kept."""
 
 
@@ -38,7 +38,7 @@ class Attempt(Protocol):
         """Removes what earlier attempts stored, now that the job has ended with ``outcome``."""
 
 
-class JobWork:
+class PipelineAttempt:
     """An ``Attempt`` by the gateway's pipeline.
 
     Args:
@@ -54,7 +54,7 @@ class JobWork:
         self,
         *,
         store: Store,
-        blobs: Blobs,
+        blobs: ObjectStorage,
         specs: JobSpecs,
         results: JobResults,
         pipelines: Pipelines,
@@ -70,7 +70,7 @@ class JobWork:
     async def run(self, lease: Lease, progress: JobProgress) -> Outcome:
         """Works on the job. What its stages found is kept unless all of them did."""
         request = await self._specs.unpack(lease.spec)
-        kept = KeptResults(self._blobs, lease.job.id, expected=any(stage.attempts for stage in lease.job.stages))
+        kept = StageResults(self._blobs, lease.job.id, expected=any(stage.attempts for stage in lease.job.stages))
         whole = False
         try:
             completed = await self._complete_in_time(lease, request, kept, progress)
@@ -93,7 +93,7 @@ class JobWork:
             await self._results.keep_only(lease.job.id, outcome.result_key)
 
     async def _complete_in_time(
-        self, lease: Lease, request: Request, kept: KeptResults, progress: JobProgress
+        self, lease: Lease, request: Request, kept: StageResults, progress: JobProgress
     ) -> Completed[gateway_pb2.TranscribeResponse]:
         deadline = Deadline.after(lease.remaining_seconds)
         try:
@@ -105,7 +105,7 @@ class JobWork:
             raise
 
     async def _complete(
-        self, lease: Lease, request: Request, kept: KeptResults, progress: JobProgress, deadline: Deadline
+        self, lease: Lease, request: Request, kept: StageResults, progress: JobProgress, deadline: Deadline
     ) -> Completed[gateway_pb2.TranscribeResponse]:
         with acting_as(self._caller_of(lease.job.submitter)), self._store.hold(request.recording) as recording:
             if not lease.caller:  # a call's recording was there a moment ago

@@ -30,17 +30,17 @@ from careca.telemetry.logs import get_logger
 from careca.types import Job, JobPriority, JobState, StageReport
 from careca.v1 import gateway_pb2
 from careca_gateway.background import end
-from careca_gateway.gateway import Run
-from careca_gateway.jobs.listener import Ear
+from careca_gateway.jobs.listener import JobListener
 from careca_gateway.jobs.progress import first_stages, stages_to_repeat
 from careca_gateway.jobs.queue.port import JobQueue, Limits, Submission
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.jobs.worker import JobWorker
-from careca_gateway.pipeline.event_stream import telling
+from careca_gateway.pipeline.event_stream import stream_events
 from careca_gateway.pipeline.pipeline import Emit
-from careca_gateway.request import Completed, Deadline, Request, WorkEvent
+from careca_gateway.request import Completed, Deadline, PipelineEvent, Request
 from careca_gateway.storage.store import HeldRecording
+from careca_gateway.transcription import Run
 
 Response = gateway_pb2.TranscribeResponse
 Config = gateway_pb2.TranscribeRequest.Config
@@ -69,7 +69,7 @@ class _Call:
     over: asyncio.Event
 
 
-class JobCalls:
+class CallRunner:
     """Works on calls by way of the queue.
 
     Args:
@@ -110,18 +110,18 @@ class JobCalls:
 
     async def _run(
         self, submitter: str, config: Config, request: Request, recording: HeldRecording, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Completed[Response], None]:
+    ) -> AsyncGenerator[PipelineEvent | Completed[Response], None]:
         """As ``Pipeline.run``; raises also ``Overloaded`` (TOO_MANY_JOBS), and ``Cancelled`` where the job is."""
         call = _Call(uuid.uuid4().hex, submitter, config, request, deadline, asyncio.Event())
         try:
-            async with aclosing(telling(partial(self._work, call, recording))) as events:
+            async with aclosing(stream_events(partial(self._work, call, recording))) as events:
                 async for event in events:
                     yield event
         finally:
             call.over.set()
 
     async def _work(self, call: _Call, recording: HeldRecording, tell: Emit) -> Completed[Response]:
-        ear = Ear(tell, call.over)
+        ear = JobListener(tell, call.over)
         with self._worker.listening(call.name, ear):
             try:
                 job = await self._submitted(call)
@@ -184,7 +184,7 @@ class JobCalls:
         except PreconditionFailed:  # others were quicker
             return job
 
-    async def _attend(self, call: _Call, job: Job, ear: Ear) -> Completed[Response]:
+    async def _attend(self, call: _Call, job: Job, ear: JobListener) -> Completed[Response]:
         """Tells the caller of the job up to its result."""
         following = asyncio.create_task(self._follow(call, job.id, ear))
         try:
@@ -196,7 +196,7 @@ class JobCalls:
         finally:
             await end([following])
 
-    async def _follow(self, call: _Call, job_id: str, ear: Ear) -> Completed[Response]:
+    async def _follow(self, call: _Call, job_id: str, ear: JobListener) -> Completed[Response]:
         """Watches the job, once no attempt here does better, to its end."""
         await ear.alone.wait()
         last: Job | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from careca.types import Job, Progress, Segment, Stage, StageState
 from careca_gateway.pipeline.pipeline import Emit
-from careca_gateway.request import Completed, WorkEvent
+from careca_gateway.request import Completed, PipelineEvent
 
 ANSWER_SECONDS = 1.0
 """How long the storing of a result waits for the answer to be on its way: both need the processors."""
@@ -16,8 +16,8 @@ ANSWER_SECONDS = 1.0
 _NOT_BEGUN = (StageState.WAITING, StageState.SKIPPED)
 
 
-class Ear:
-    """A ``Listener`` that also hears what the queue says of the same job, which may be older or newer.
+class JobListener:
+    """A ``AttemptListener`` that also hears what the queue says of the same job, which may be older or newer.
 
     Segments are told in order, and no stage goes back, however often the job is begun.
 
@@ -48,7 +48,7 @@ class Ear:
         """The attempt has ended."""
         self.alone.set()
 
-    def tell(self, event: WorkEvent) -> None:
+    def tell(self, event: PipelineEvent) -> None:
         """The attempt tells what happened."""
         match event:
             case Segment():

@@ -91,7 +91,7 @@ class JobMetrics:
         for priority in JobPriority:
             self._waiting.labels(priority).set(stats.waiting.get(priority, 0))
         self._oldest.set(stats.oldest_waiting_seconds)
-        self._notices.set(stats.pending_notices)
+        self._notices.set(stats.pending_webhooks)
 
     def queue_away(self) -> None:
         """Takes that the queue does not answer; what was told of it last stays."""

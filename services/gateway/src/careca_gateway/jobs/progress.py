@@ -9,16 +9,16 @@ from typing import Any, Protocol
 from careca.errors import CarecaError
 from careca.types import JobStage, Progress, Segment, Stage, StageReport, StageState
 from careca_gateway.jobs.queue.port import Lease, Outcome, Update
-from careca_gateway.request import Completed, WorkEvent
+from careca_gateway.request import Completed, PipelineEvent
 
 
-class Listener(Protocol):
+class AttemptListener(Protocol):
     """Somebody in this process who waits for a job, and is told of an attempt here sooner than by the queue."""
 
     def begun(self) -> None:
         """An attempt has begun: what follows is from it."""
 
-    def tell(self, event: WorkEvent) -> None:
+    def tell(self, event: PipelineEvent) -> None:
         """What happened, from the attempt's beginning."""
 
     async def complete(self, completed: Completed[Any]) -> None:
@@ -51,7 +51,7 @@ class JobProgress:
         listener: is told everything; ``None`` where nobody waits here.
     """
 
-    def __init__(self, lease: Lease, listener: Listener | None = None) -> None:
+    def __init__(self, lease: Lease, listener: AttemptListener | None = None) -> None:
         self._lease = lease
         self._listener = listener
         self.completed = False
@@ -61,21 +61,21 @@ class JobProgress:
         self._changed = False
         self._heard_segments = 0
         self._segments: list[Segment] = []
-        self._told_segments = lease.told_segments
+        self._told_segments = lease.reported_segments
 
     @property
     def stages(self) -> tuple[JobStage, ...]:
         """The stages as they are now, in order of execution."""
         return tuple(self._stages[stage] for stage in Stage if stage in self._stages)
 
-    def tell(self, event: WorkEvent) -> None:
+    def tell(self, event: PipelineEvent) -> None:
         """Takes what happened."""
         if self._listener:
             self._listener.tell(event)
         match event:
             case Segment():
                 self._heard_segments += 1
-                if self._heard_segments > self._lease.told_segments:
+                if self._heard_segments > self._lease.reported_segments:
                     self._segments.append(event)
             case Progress():
                 self._progress(event)
@@ -115,7 +115,7 @@ class JobProgress:
     def conclude(self, outcome: Outcome) -> Outcome:
         """``outcome`` with the segments that the queue was not told of; they then count as told."""
         told = self._told_segments
-        return replace(outcome, segments=self._take_segments(), told_segments=told)
+        return replace(outcome, segments=self._take_segments(), reported_segments=told)
 
     def _take_segments(self) -> tuple[Segment, ...]:
         segments, self._segments = tuple(self._segments), []

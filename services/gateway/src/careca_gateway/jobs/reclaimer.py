@@ -8,7 +8,7 @@ from typing import Protocol
 from careca.errors import Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
 from careca.types import Job, JobState
-from careca_gateway.background import repeated
+from careca_gateway.background import repeat
 from careca_gateway.jobs.queue.port import JobQueue, QueueStats
 
 SILENCE_SECONDS = 2.5
@@ -45,7 +45,7 @@ class JobObserver(Protocol):
         """The queue could not be asked for its state."""
 
 
-class Oversight:
+class Reclaimer:
     """One gateway's part in it.
 
     Args:
@@ -62,8 +62,8 @@ class Oversight:
     def start(self) -> tuple[asyncio.Task[None], ...]:
         """Begins; the tasks are the caller's to end."""
         return (
-            repeated("reclaim jobs", self._reclaim, pause_seconds=RECLAIM_SECONDS),
-            repeated("measure the queue", self._measure, pause_seconds=STATS_SECONDS),
+            repeat("reclaim jobs", self._reclaim, pause_seconds=RECLAIM_SECONDS),
+            repeat("measure the queue", self._measure, pause_seconds=STATS_SECONDS),
             asyncio.create_task(self._count_recovered(), name="count recovered jobs"),
         )
 

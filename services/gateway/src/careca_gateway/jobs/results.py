@@ -14,7 +14,7 @@ from careca.telemetry.logs import get_logger
 from careca.types import OutputFormat
 from careca.v1 import gateway_pb2
 from careca_gateway.formats import render
-from careca_gateway.storage.object_storage import Blobs
+from careca_gateway.storage.object_storage import ObjectStorage
 
 FOLDER = "results/"
 """What the keys of results begin with."""
@@ -31,7 +31,7 @@ class JobResults:
         blobs: where they are.
     """
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: ObjectStorage) -> None:
         self._blobs = blobs
 
     async def put(self, job_id: str, fence: int, result: gateway_pb2.TranscribeResult) -> str:

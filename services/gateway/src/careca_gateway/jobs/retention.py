@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from careca.telemetry.logs import get_logger
-from careca_gateway.background import end, repeated
+from careca_gateway.background import end, repeat
 from careca_gateway.jobs import results, specs, stage_results
 from careca_gateway.jobs.queue.port import JobQueue
-from careca_gateway.storage.object_storage import Blob, Blobs
+from careca_gateway.storage.object_storage import ObjectStorage, StoredObject
 
 SWEEP_SECONDS = 300.0
 """How often it looks."""
@@ -24,7 +24,7 @@ _BATCH = 500
 _log = get_logger(__name__)
 
 
-class JobJanitor:
+class JobRetention:
     """Cleans up after jobs, in the background and when it is told to.
 
     Args:
@@ -33,7 +33,7 @@ class JobJanitor:
         retention_seconds: how long a job stays after it has ended.
     """
 
-    def __init__(self, queue: JobQueue, blobs: Blobs, *, retention_seconds: float) -> None:
+    def __init__(self, queue: JobQueue, blobs: ObjectStorage, *, retention_seconds: float) -> None:
         self._queue = queue
         self._blobs = blobs
         self._retention_seconds = retention_seconds
@@ -41,7 +41,7 @@ class JobJanitor:
 
     async def start(self) -> None:
         """Begins."""
-        self._task = repeated("sweep jobs", self.sweep, pause_seconds=SWEEP_SECONDS, retry_seconds=SWEEP_SECONDS)
+        self._task = repeat("sweep jobs", self.sweep, pause_seconds=SWEEP_SECONDS, retry_seconds=SWEEP_SECONDS)
 
     async def close(self) -> None:
         """Ends."""
@@ -81,5 +81,5 @@ class JobJanitor:
         self._blobs.delete([blob.key for blob in self._blobs.list(specs.FOLDER) if blob.modified_unix < oldest])
 
 
-def _old(blob: Blob) -> bool:
+def _old(blob: StoredObject) -> bool:
     return blob.modified_unix < time.time() - YOUNG_SECONDS

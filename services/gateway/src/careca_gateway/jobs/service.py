@@ -13,12 +13,12 @@ from careca.auth.caller import current_caller
 from careca.errors import NotFound, PreconditionFailed, Unavailable
 from careca.types import Job, JobPriority, JobState, MemoryRelease, OutputFormat, Stage
 from careca.v1 import gateway_pb2
-from careca_gateway.admin import Administration
+from careca_gateway.admin import AdminService
 from careca_gateway.api.messages import decode_request
 from careca_gateway.jobs.progress import first_stages, stages_to_repeat
-from careca_gateway.jobs.queue.port import Happening, JobQueue, Limits, Query, Submission
+from careca_gateway.jobs.queue.port import JobEvent, JobQueue, Limits, Query, Submission
 from careca_gateway.jobs.results import JobResults
-from careca_gateway.jobs.retention import JobJanitor
+from careca_gateway.jobs.retention import JobRetention
 from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.request import Deadline
 from careca_gateway.storage.store import Store
@@ -38,7 +38,7 @@ class JobRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Cleared:
+class ClearedJobs:
     """What clearing the history did."""
 
     removed_jobs: int
@@ -48,7 +48,7 @@ class Cleared:
     """Of the gateway; ``None`` where the caller may not have memory released."""
 
 
-class JobDesk:
+class JobService:
     """Takes what submitters ask.
 
     Args:
@@ -69,8 +69,8 @@ class JobDesk:
         store: Store,
         specs: JobSpecs,
         results: JobResults,
-        janitor: JobJanitor,
-        administration: Administration,
+        retention: JobRetention,
+        administration: AdminService,
         limits: Limits,
         check_webhook: Callable[[str], None],
     ) -> None:
@@ -78,7 +78,7 @@ class JobDesk:
         self._store = store
         self._specs = specs
         self._results = results
-        self._janitor = janitor
+        self._janitor = retention
         self._administration = administration
         self._limits = limits
         self._check_webhook = check_webhook
@@ -136,7 +136,7 @@ class JobDesk:
         """A page of jobs, newest first."""
         return await self._queue.list(query)
 
-    async def watch(self, submitter: str, job_id: str, cursor: str) -> AsyncGenerator[Happening, None]:
+    async def watch(self, submitter: str, job_id: str, cursor: str) -> AsyncGenerator[JobEvent, None]:
         """The job as it is, then what happens to it. Raises ``Unavailable`` when this gateway is about to stop."""
         await self.get(submitter, job_id)
         async with (
@@ -173,7 +173,7 @@ class JobDesk:
         await self._queue.delete(job_id)
         await self._janitor.remove([job_id])
 
-    async def clear(self, submitter: str | None, deadline: Deadline) -> Cleared:
+    async def clear(self, submitter: str | None, deadline: Deadline) -> ClearedJobs:
         """Forgets all jobs that have ended, the submitter's or everybody's.
 
         Has all services give memory back where the caller may ask for that.
@@ -183,9 +183,9 @@ class JobDesk:
             await self._janitor.remove(job_ids)
             removed += len(job_ids)
         if not current_caller().is_admin:
-            return Cleared(removed, {}, None)
-        releases, own = await self._administration.release_what_can_be(deadline)
-        return Cleared(removed, releases, own)
+            return ClearedJobs(removed, {}, None)
+        releases, own = await self._administration.release_reachable(deadline)
+        return ClearedJobs(removed, releases, own)
 
 
 def is_job_id(text: str) -> bool:
@@ -193,9 +193,7 @@ def is_job_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-async def _until(
-    stopping: asyncio.Event, happenings: AsyncGenerator[Happening, None]
-) -> AsyncGenerator[Happening, None]:
+async def _until(stopping: asyncio.Event, happenings: AsyncGenerator[JobEvent, None]) -> AsyncGenerator[JobEvent, None]:
     """``happenings`` up to their end; raises ``Unavailable`` once ``stopping`` is set."""
     stopped = asyncio.create_task(stopping.wait())
     try:

@@ -9,7 +9,7 @@ from careca.errors import NotFound, PreconditionFailed
 from careca.v1 import gateway_pb2
 from careca_gateway.api.messages import decode_request
 from careca_gateway.request import Request
-from careca_gateway.storage.object_storage import Blobs
+from careca_gateway.storage.object_storage import ObjectStorage
 
 FOLDER = "specs/"
 """What the keys of long specs begin with."""
@@ -27,7 +27,7 @@ class JobSpecs:
         blobs: where long ones are. They are named by their content, which several jobs may share, and go with time.
     """
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: ObjectStorage) -> None:
         self._blobs = blobs
 
     async def pack(self, config: gateway_pb2.TranscribeRequest.Config) -> bytes:

@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 from careca.errors import NotFound
 from careca.types import Stage
 from careca_gateway.jobs.results import dispensable
-from careca_gateway.pipeline.pipeline import Finished, ModelStage
-from careca_gateway.request import Deadline, WorkEvent
-from careca_gateway.storage.object_storage import Blobs
+from careca_gateway.pipeline.pipeline import ModelStage, StageResult
+from careca_gateway.request import Deadline, PipelineEvent
+from careca_gateway.storage.object_storage import ObjectStorage
 from careca_gateway.storage.store import StoredAudio
 
 FOLDER = "stages/"
@@ -25,7 +25,7 @@ O = TypeVar("O")  # noqa: E741 - options, as in the pipeline
 M = TypeVar("M", bound=Message)
 
 
-class KeptResults:
+class StageResults:
     """The model services' messages for one job, by stage, audio and options.
 
     Args:
@@ -34,7 +34,7 @@ class KeptResults:
         expected: whether an earlier attempt may have kept any; if not, none is looked for.
     """
 
-    def __init__(self, blobs: Blobs, job_id: str, *, expected: bool) -> None:
+    def __init__(self, blobs: ObjectStorage, job_id: str, *, expected: bool) -> None:
         self._blobs = blobs
         self._prefix = folder_of(job_id)
         self._expected = expected
@@ -67,7 +67,7 @@ class KeptResults:
         self._blobs.put(self._prefix + name, message.SerializeToString())
 
 
-class KeptStage(Generic[O, M]):
+class ResumingStage(Generic[O, M]):
     """A ``ModelStage`` that does not repeat what an earlier attempt of the job found.
 
     Args:
@@ -77,7 +77,7 @@ class KeptStage(Generic[O, M]):
         results: those of the job.
     """
 
-    def __init__(self, name: Stage, stage: ModelStage[O, M], message: type[M], results: KeptResults) -> None:
+    def __init__(self, name: Stage, stage: ModelStage[O, M], message: type[M], results: StageResults) -> None:
         self._name = name
         self._stage = stage
         self._message = message
@@ -85,17 +85,17 @@ class KeptStage(Generic[O, M]):
 
     async def run(
         self, audio: StoredAudio, options: O, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Finished[M], None]:
+    ) -> AsyncGenerator[PipelineEvent | StageResult[M], None]:
         """What the stage tells, or at once what was kept."""
         asked = hashlib.sha256(repr(options).encode()).hexdigest()[:16]
         name = f"{self._name}-{audio.digest.sha256}-{asked}"
         if (kept := await self._results.recall(name)) is not None:
-            yield Finished(self._message.FromString(kept), cached=True)
+            yield StageResult(self._message.FromString(kept), cached=True)
             return
         running = self._stage.run(audio, options, skip_cache=skip_cache, deadline=deadline)
         async with aclosing(running) as events:
             async for event in events:
-                if isinstance(event, Finished):
+                if isinstance(event, StageResult):
                     self._results.found(name, event.message)
                 yield event
 

@@ -10,33 +10,33 @@ from functools import partial
 from careca.auth.caller import Caller
 from careca.types import Stage
 from careca.v1 import audio_pb2, gateway_pb2
-from careca_gateway.admin import Administration
+from careca_gateway.admin import AdminService
 from careca_gateway.backends import DiarizerClient, TranscriberClient
-from careca_gateway.gateway import Run, Work
-from careca_gateway.ingest.ingest import Intake
-from careca_gateway.jobs.attempt import JobWork
-from careca_gateway.jobs.calls import JobCalls
+from careca_gateway.ingest.ingest import Ingest
+from careca_gateway.jobs.attempt import PipelineAttempt
+from careca_gateway.jobs.calls import CallRunner
 from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.jobs.queue.port import Lease, Limits
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.results import JobResults
-from careca_gateway.jobs.retention import JobJanitor
-from careca_gateway.jobs.retrying_stages import PatientStage
-from careca_gateway.jobs.service import JobDesk
+from careca_gateway.jobs.retention import JobRetention
+from careca_gateway.jobs.service import JobService
 from careca_gateway.jobs.specs import JobSpecs
-from careca_gateway.jobs.stage_results import KeptResults, KeptStage
+from careca_gateway.jobs.stage_results import ResumingStage, StageResults
 from careca_gateway.jobs.webhooks.addresses import CheckedResolver
 from careca_gateway.jobs.webhooks.delivery import Sender
-from careca_gateway.jobs.webhooks.dispatcher import Notifier, check_webhook
+from careca_gateway.jobs.webhooks.dispatcher import WebhookDispatcher, check_webhook
 from careca_gateway.jobs.webhooks.metrics import WebhookMetrics
 from careca_gateway.jobs.worker import JobWorker
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline.pipeline import Pipeline
-from careca_gateway.pipeline.result import Assembler
-from careca_gateway.pipeline.speaker_recognition import DiarizeStage
 from careca_gateway.settings import GatewaySettings
-from careca_gateway.storage.object_storage import Blobs
+from careca_gateway.stages.result_builder import ResultBuilder
+from careca_gateway.stages.retrying import RetryingStage
+from careca_gateway.stages.speaker_recognition import DiarizeStage
+from careca_gateway.storage.object_storage import ObjectStorage
 from careca_gateway.storage.store import Store
+from careca_gateway.transcription import Run, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Parts:
 
     queue: RedisJobQueue
     store: Store
-    blobs: Blobs
-    decoder: Intake
+    blobs: ObjectStorage
+    decoder: Ingest
     transcriber: TranscriberClient
     diarizer: DiarizerClient
-    assembler: Assembler
-    administration: Administration
+    assembler: ResultBuilder
+    administration: AdminService
     metrics: GatewayMetrics
     direct: Run[gateway_pb2.TranscribeResponse]
     """Works on a call without a job."""
@@ -66,12 +66,12 @@ class JobsPart:
         self._drain_seconds = settings.drain_seconds
         self._drained_at: float | None = None
         patience = settings.job_patience_seconds
-        self._transcriber = PatientStage(parts.transcriber, patience_seconds=patience)
-        self._diarizer = PatientStage(parts.diarizer, patience_seconds=patience)
+        self._transcriber = RetryingStage(parts.transcriber, patience_seconds=patience)
+        self._diarizer = RetryingStage(parts.diarizer, patience_seconds=patience)
         queue = parts.queue
         specs, results = JobSpecs(parts.blobs), JobResults(parts.blobs)
-        self._janitor = JobJanitor(queue, parts.blobs, retention_seconds=settings.job_retention_seconds)
-        work = JobWork(
+        self._janitor = JobRetention(queue, parts.blobs, retention_seconds=settings.job_retention_seconds)
+        work = PipelineAttempt(
             store=parts.store,
             blobs=parts.blobs,
             specs=specs,
@@ -92,7 +92,7 @@ class JobsPart:
         )
         metrics.watch_work(lambda: self._worker.in_flight)
         limits = Limits(settings.max_queued_jobs, settings.max_queued_jobs_per_submitter)
-        self.calls = JobCalls(
+        self.calls = CallRunner(
             queue=queue,
             worker=self._worker,
             specs=specs,
@@ -102,12 +102,12 @@ class JobsPart:
             stopping=self._stopping,
             observer=metrics,
         )
-        self.desk = JobDesk(
+        self.desk = JobService(
             queue=queue,
             store=parts.store,
             specs=specs,
             results=results,
-            janitor=self._janitor,
+            retention=self._janitor,
             administration=parts.administration,
             limits=limits,
             check_webhook=partial(
@@ -121,7 +121,7 @@ class JobsPart:
             allow_private=settings.webhook_allow_private,
             timeout_seconds=settings.webhook_timeout_seconds,
         )
-        self._notifier = Notifier(
+        self._notifier = WebhookDispatcher(
             queue,
             sender,
             secret_file=settings.webhook_secret_file,
@@ -152,13 +152,13 @@ class JobsPart:
         """Whether the drain's time is over: calls that have not ended by then are ended by the server."""
         return self._drained_at is not None and time.monotonic() >= self._drained_at + self._drain_seconds
 
-    def _pipeline(self, lease: Lease, kept: KeptResults) -> Work[gateway_pb2.TranscribeResponse]:
+    def _pipeline(self, lease: Lease, kept: StageResults) -> Work[gateway_pb2.TranscribeResponse]:
         """The pipeline of a job. Where a call waits for it, it fails as soon as a service is full or away."""
         parts = self._parts
         transcribe = parts.transcriber if lease.caller else self._transcriber
         diarize = parts.diarizer if lease.caller else self._diarizer
-        transcriber = KeptStage(Stage.TRANSCRIBE, transcribe, audio_pb2.Transcript, kept)
-        diarizer = KeptStage(Stage.DIARIZE, diarize, audio_pb2.Diarization, kept)
+        transcriber = ResumingStage(Stage.TRANSCRIBE, transcribe, audio_pb2.Transcript, kept)
+        diarizer = ResumingStage(Stage.DIARIZE, diarize, audio_pb2.Diarization, kept)
         return Pipeline(
             decoder=parts.decoder,
             transcriber=transcriber,

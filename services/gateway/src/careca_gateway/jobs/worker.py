@@ -16,11 +16,11 @@ from careca.errors import CarecaError, InternalError, InvalidRequest, Overloaded
 from careca.rpc import request_id
 from careca.telemetry.logs import get_logger
 from careca.types import Job, JobState
-from careca_gateway.background import end, repeated
+from careca_gateway.background import end, repeat
 from careca_gateway.jobs.attempt import Attempt
-from careca_gateway.jobs.progress import JobProgress, Listener, stages_to_repeat
+from careca_gateway.jobs.progress import AttemptListener, JobProgress, stages_to_repeat
 from careca_gateway.jobs.queue.port import JobQueue, Lease, Limits, Outcome, Submission
-from careca_gateway.jobs.reclaimer import JobObserver, Oversight
+from careca_gateway.jobs.reclaimer import JobObserver, Reclaimer
 
 RENEW_SECONDS = 0.25
 """How often leases are renewed, and with it how soon a cancelled job is heard of."""
@@ -45,7 +45,7 @@ class _Held:
     progress: JobProgress
     slots: asyncio.Semaphore
     """Where its slot is from."""
-    listener: Listener | None
+    listener: AttemptListener | None
     task: asyncio.Task[None] | None = None
     lost_at: float | None = None
     """When we heard that it is not ours any more, on the clock of ``time.monotonic``."""
@@ -84,13 +84,13 @@ class JobWorker:
         self._attempt = attempt
         self._slots = asyncio.Semaphore(slots)
         self._interactive_slots = asyncio.Semaphore(interactive_slots)
-        self._oversight = Oversight(queue, max_attempts=max_attempts, observer=observer)
+        self._oversight = Reclaimer(queue, max_attempts=max_attempts, observer=observer)
         self._patience_seconds = patience_seconds
         self._observer = observer
         self._job_ended = job_ended
         self._name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._held: dict[str, _Held] = {}
-        self._listeners: dict[str, Listener] = {}
+        self._listeners: dict[str, AttemptListener] = {}
         """By the call that waits."""
         self._loops: list[asyncio.Task[None]] = []
         self._draining = False
@@ -106,14 +106,14 @@ class JobWorker:
         """Begins."""
         _log.info("works on jobs", worker=self._name)
         self._loops = [
-            repeated("take jobs", self._take_jobs, retry_seconds=_PAUSE_SECONDS),
-            repeated("take interactive jobs", self._take_interactive_jobs, retry_seconds=_PAUSE_SECONDS),
-            repeated("renew leases", self._renew, pause_seconds=RENEW_SECONDS, retry_seconds=_PAUSE_SECONDS),
+            repeat("take jobs", self._take_jobs, retry_seconds=_PAUSE_SECONDS),
+            repeat("take interactive jobs", self._take_interactive_jobs, retry_seconds=_PAUSE_SECONDS),
+            repeat("renew leases", self._renew, pause_seconds=RENEW_SECONDS, retry_seconds=_PAUSE_SECONDS),
             *self._oversight.start(),
         ]
 
     @contextmanager
-    def listening(self, caller: str, listener: Listener) -> Iterator[None]:
+    def listening(self, caller: str, listener: AttemptListener) -> Iterator[None]:
         """Tells ``listener`` of attempts at jobs that ``caller`` waits for, if they begin here and in this context."""
         self._listeners[caller] = listener
         try:
@@ -175,7 +175,7 @@ class JobWorker:
             if not began:
                 slots.release()
         if not began:
-            await self._queue.work_waits(IDLE_SECONDS, interactive_only=interactive_only)
+            await self._queue.wait_for_work(IDLE_SECONDS, interactive_only=interactive_only)
 
     async def _take_one(self, slots: asyncio.Semaphore, *, interactive_only: bool) -> bool:
         lease = await self._queue.take(self._name, interactive_only=interactive_only)

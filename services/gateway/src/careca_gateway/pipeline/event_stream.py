@@ -10,7 +10,7 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 
-async def telling(work: Callable[[Callable[[E], None]], Coroutine[Any, Any, R]]) -> AsyncGenerator[E | R, None]:
+async def stream_events(work: Callable[[Callable[[E], None]], Coroutine[Any, Any, R]]) -> AsyncGenerator[E | R, None]:
     """Runs ``work`` in a task and yields what it tells as it tells it, lastly what it returns.
 
     Closing the generator or cancelling its consumer cancels the task and waits for its end. Raises what ``work``

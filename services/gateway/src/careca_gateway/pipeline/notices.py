@@ -43,7 +43,7 @@ class _Place(NamedTuple):
     """Its index."""
 
 
-def notices_of(
+def collect_notices(
     request: Request,
     transcripts: Sequence[Transcript] | None,
     diarizations: Sequence[Diarization] | None,

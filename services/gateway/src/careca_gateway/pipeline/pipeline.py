@@ -36,8 +36,8 @@ from careca.types import (
     StageState,
     TranscriptionOptions,
 )
-from careca_gateway.pipeline.event_stream import telling
-from careca_gateway.request import Completed, Deadline, Request, Sound, WhoSpeaks, WorkEvent
+from careca_gateway.pipeline.event_stream import stream_events
+from careca_gateway.request import AudioSelection, Completed, Deadline, DiarizationRequest, PipelineEvent, Request
 from careca_gateway.storage.store import DecodedAudio, HeldRecording, StoredAudio
 
 ANSWER_SECONDS = 5.0
@@ -58,7 +58,7 @@ _REFUSALS = (InvalidRequest, Overloaded)
 _MOST_TELLING = (InvalidRequest, OutOfMemory, PreconditionFailed, Overloaded, DeadlineExceeded, Unavailable)
 """What to tell first, where both model stages failed: what the caller or the operator can do most about."""
 
-Emit = Callable[[WorkEvent], None]
+Emit = Callable[[PipelineEvent], None]
 
 O_contra = TypeVar("O_contra", contravariant=True)
 M_co = TypeVar("M_co", covariant=True)
@@ -71,7 +71,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Finished(Generic[M_co]):
+class StageResult(Generic[M_co]):
     """What a stage found, and whether it had been found before."""
 
     message: M_co
@@ -82,8 +82,8 @@ class DecodeStage(Protocol):
     """Recordings to audio."""
 
     async def decode(
-        self, recording: HeldRecording, sound: Sound, emit: Callable[[float], None]
-    ) -> Finished[DecodedAudio]:
+        self, recording: HeldRecording, sound: AudioSelection, emit: Callable[[float], None]
+    ) -> StageResult[DecodedAudio]:
         """The audio of ``recording``; emits the fraction done. Raises ``InvalidRecording`` where there is none."""
 
 
@@ -92,8 +92,8 @@ class ModelStage(Protocol[O_contra, M_co]):
 
     def run(
         self, audio: StoredAudio, options: O_contra, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Finished[M_co], None]:
-        """Progress and finished segments, lastly ``Finished``. Closing it stops the work. Raises ``CarecaError``."""
+    ) -> AsyncGenerator[PipelineEvent | StageResult[M_co], None]:
+        """Progress and finished segments, lastly ``StageResult``. Closing it stops the work. Raises ``CarecaError``."""
 
 
 class MergeStage(Protocol[T, D, A, R_co]):
@@ -101,7 +101,7 @@ class MergeStage(Protocol[T, D, A, R_co]):
 
     async def merge(
         self, request: Request, decoded: DecodedAudio, found: Found[T, D], reports: tuple[StageReport, ...]
-    ) -> Finished[A]:
+    ) -> StageResult[A]:
         """Everything that is known of the recording; ``reports`` are those of the stages so far."""
 
     def conclude(self, merged: A, reports: tuple[StageReport, ...]) -> R_co:
@@ -143,7 +143,7 @@ class Pipeline(Generic[T, D, A, R]):
         *,
         decoder: DecodeStage,
         transcriber: ModelStage[TranscriptionOptions, T],
-        diarizer: ModelStage[WhoSpeaks, D],
+        diarizer: ModelStage[DiarizationRequest, D],
         merger: MergeStage[T, D, A, R],
         observer: StageObserver,
     ) -> None:
@@ -155,7 +155,7 @@ class Pipeline(Generic[T, D, A, R]):
 
     async def run(
         self, request: Request, recording: HeldRecording, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Completed[R], None]:
+    ) -> AsyncGenerator[PipelineEvent | Completed[R], None]:
         """Progress of all stages, finished segments and reports of stages that ended, lastly the result.
 
         Closing it stops everything.
@@ -168,7 +168,7 @@ class Pipeline(Generic[T, D, A, R]):
             with tracing.span("recording"):
                 return await self._run(request, recording, deadline, tell)
 
-        async with aclosing(telling(work)) as events:
+        async with aclosing(stream_events(work)) as events:
             async for event in events:
                 yield event
 
@@ -202,12 +202,12 @@ class Pipeline(Generic[T, D, A, R]):
         self, request: Request, audio: Sequence[StoredAudio], deadline: Deadline, emit: Emit
     ) -> tuple[Found[T, D], tuple[StageReport, StageReport]]:
         """Runs both model stages at once. Raises where a refusal of one, or both failing, leaves no result."""
-        within = deadline.earlier(ANSWER_SECONDS)
-        speakers = _ONE_SPEAKER if request.sound.of_speakers else request.diarization
+        within = deadline.with_margin(ANSWER_SECONDS)
+        speakers = _ONE_SPEAKER if request.sound.separates_speakers else request.diarization
         transcribe = partial(
             self._transcriber.run, options=request.transcription, skip_cache=request.skip_cache, deadline=within
         )
-        who_speaks = WhoSpeaks(speakers, request.known_speakers)
+        who_speaks = DiarizationRequest(speakers, request.known_speakers)
         diarize = partial(self._diarizer.run, options=who_speaks, skip_cache=request.skip_cache, deadline=within)
         try:
             async with asyncio.TaskGroup() as group:
@@ -223,7 +223,7 @@ class Pipeline(Generic[T, D, A, R]):
 
 async def _outcome(
     stage: Stage,
-    run: Callable[[StoredAudio], AsyncGenerator[WorkEvent | Finished[M], None]],
+    run: Callable[[StoredAudio], AsyncGenerator[PipelineEvent | StageResult[M], None]],
     audio: Sequence[StoredAudio],
     emit: Emit,
 ) -> _Outcome[M]:
@@ -244,7 +244,7 @@ async def _outcome(
 def _part(emit: Emit, index: int, count: int) -> Emit:
     """Passes events on, with the progress on audio ``index`` of ``count`` as progress on all of them."""
 
-    def emit_part(event: WorkEvent) -> None:
+    def emit_part(event: PipelineEvent) -> None:
         if isinstance(event, Progress):
             event = Progress(event.stage, (index + event.fraction) / count)
         emit(event)
@@ -252,11 +252,11 @@ def _part(emit: Emit, index: int, count: int) -> Emit:
     return emit_part
 
 
-async def last(events: AsyncGenerator[WorkEvent | Finished[M], None], emit: Emit) -> Finished[M]:
+async def last(events: AsyncGenerator[PipelineEvent | StageResult[M], None], emit: Emit) -> StageResult[M]:
     """Emits ``events`` up to the last, which it returns."""
     async with aclosing(events):
         async for event in events:
-            if isinstance(event, Finished):
+            if isinstance(event, StageResult):
                 return event
             emit(event)
     raise InternalError("a model service ended its answer without a result")
@@ -307,7 +307,7 @@ class _Noticeable:
         self._tell = tell
         self._told: dict[Stage, float] = {}
 
-    def __call__(self, event: WorkEvent) -> None:
+    def __call__(self, event: PipelineEvent) -> None:
         if isinstance(event, Progress):
             told = self._told.get(event.stage, -1.0)
             if event.fraction < told + PROGRESS_STEP and not told < event.fraction == 1.0:

@@ -17,14 +17,14 @@ class KnownVoice(NamedTuple):
     voice: Voice
 
 
-def recognise(
+def recognize_speakers(
     speakers: Sequence[Speaker], known: Sequence[KnownVoice], *, least_similarity: float
 ) -> tuple[Speaker, ...]:
     """``speakers`` in their order, those named who are as alike to somebody known as ``least_similarity`` or more.
 
     The most alike first: each takes a name that nobody more alike took, so that two speakers never have the same one.
     Of pairs that are equally alike the one with the earlier speaker goes first, then the one with the earlier name.
-    Speakers without a voice stay unnamed. All voices must be of one model: see ``refuse_other_models``.
+    Speakers without a voice stay unnamed. All voices must be of one model: see ``check_comparable``.
     """
     pairs = sorted(
         (-similarity, speaker, name)
@@ -41,7 +41,7 @@ def recognise(
     return tuple(named)
 
 
-def refuse_other_models(speakers: Sequence[Speaker], known: Sequence[KnownVoice]) -> None:
+def check_comparable(speakers: Sequence[Speaker], known: Sequence[KnownVoice]) -> None:
     """Raises ``InvalidRequest`` for the first known voice that cannot be compared with those of ``speakers``."""
     heard = next((speaker.voice for speaker in speakers if speaker.voice), None)
     if heard is None:
@@ -65,7 +65,7 @@ def refuse_other_models(speakers: Sequence[Speaker], known: Sequence[KnownVoice]
             )
 
 
-def with_names(diarization: Diarization) -> Diarization:
+def apply_names(diarization: Diarization) -> Diarization:
     """``diarization`` whose turns are those of names, where speakers have one."""
     names = {speaker.label: speaker.display_name for speaker in diarization.speakers}
 

@@ -21,7 +21,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
 from careca.errors import CarecaError, NotFound, PreconditionFailed, Unavailable
-from careca_gateway.ingest.upload import store_full
+from careca_gateway.storage.upload import store_full
 
 _CONNECT_SECONDS = 2
 _SILENCE_SECONDS = 10
@@ -39,7 +39,7 @@ _NO_SPACE = ("No space left", "os error 28", "Disk quota exceeded")
 
 
 @dataclass(frozen=True, slots=True)
-class Blob:
+class StoredObject:
     """A file by its key."""
 
     key: str
@@ -47,7 +47,7 @@ class Blob:
     modified_unix: float
 
 
-class Blobs:
+class ObjectStorage:
     """Blobs in a storage that obstore knows.
 
     All methods raise ``Unavailable`` (STORE_UNREACHABLE) where the storage cannot be used, and those that write
@@ -78,7 +78,7 @@ class Blobs:
             for chunk in obstore.get(self._store, key).stream():
                 file.write(chunk)
 
-    def find(self, key: str) -> Blob | None:
+    def find(self, key: str) -> StoredObject | None:
         """The blob, ``None`` where there is none."""
         try:
             with _translated():
@@ -103,7 +103,7 @@ class Blobs:
         """Removes the blobs whose keys begin with ``folder``, which ends in a slash, but for the one named ``keep``."""
         self.delete([blob.key for blob in self.list(folder) if blob.key != keep])
 
-    def list(self, folder: str) -> Iterator[Blob]:
+    def list(self, folder: str) -> Iterator[StoredObject]:
         """The blobs whose keys begin with ``folder``, which ends in a slash, in no order."""
         with _translated():
             for batch in obstore.list(self._store, folder):
@@ -111,7 +111,7 @@ class Blobs:
                     yield _blob(each)
 
 
-class LocalBlobs(Blobs):
+class LocalObjectStorage(ObjectStorage):
     """Blobs in a folder. On the disk of the files that come and go no bytes are copied."""
 
     def __init__(self, root: Path) -> None:
@@ -143,7 +143,7 @@ class LocalBlobs(Blobs):
                 shutil.copyfile(source, path)
 
 
-def open_blobs(url: str, *, allow_http: bool = False) -> Blobs:
+def open_object_storage(url: str, *, allow_http: bool = False) -> ObjectStorage:
     """The blobs at ``file:///folder`` or ``s3://bucket/prefix``.
 
     Where S3 is and who we are is said by the environment variables that its other clients read: AWS_ENDPOINT_URL,
@@ -152,9 +152,9 @@ def open_blobs(url: str, *, allow_http: bool = False) -> Blobs:
     """
     parts = urlsplit(url)
     if parts.scheme == "file" and not parts.netloc:
-        return LocalBlobs(Path(unquote(parts.path)))
+        return LocalObjectStorage(Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc:
-        return Blobs(_s3(parts.netloc, parts.path.strip("/"), allow_http=allow_http))
+        return ObjectStorage(_s3(parts.netloc, parts.path.strip("/"), allow_http=allow_http))
     raise PreconditionFailed(
         f"CARECA_STORE_URL is {url}, but must be file:///FOLDER or s3://BUCKET/PREFIX", reason="STORE_UNUSABLE"
     )
@@ -179,8 +179,8 @@ def _s3(bucket: str, prefix: str, *, allow_http: bool) -> S3Store:
         ) from error
 
 
-def _blob(found: Any) -> Blob:
-    return Blob(found["path"], found["size"], found["last_modified"].timestamp())
+def _blob(found: Any) -> StoredObject:
+    return StoredObject(found["path"], found["size"], found["last_modified"].timestamp())
 
 
 @contextmanager

@@ -22,7 +22,7 @@ SWEEP_SECONDS = 300.0
 _log = get_logger(__name__)
 
 
-class Housekeeper:
+class StoreRetention:
     """Cleans up in the background after requests; several that end at once are cleaned up after together.
 
     Args:

@@ -17,9 +17,9 @@ from pathlib import Path
 from careca.errors import NotFound
 from careca.telemetry.logs import get_logger
 from careca.types import Digest
-from careca_gateway.request import Sound
-from careca_gateway.storage.decoded import DecodedNote
-from careca_gateway.storage.object_storage import Blob, Blobs
+from careca_gateway.request import AudioSelection
+from careca_gateway.storage.decoded_record import DecodedRecord
+from careca_gateway.storage.object_storage import ObjectStorage, StoredObject
 
 RECORDINGS, AUDIO, DECODED, USED = "recordings/", "audio/", "decoded/", "used/"
 """What the keys begin with: of recordings, of audio, of notes of what a recording decodes to, and of marks of use."""
@@ -30,7 +30,7 @@ YOUNG_SECONDS = 600.0
 _log = get_logger(__name__)
 
 
-class Sharing:
+class SharedStore:
     """The recordings of all gateways.
 
     Args:
@@ -39,7 +39,7 @@ class Sharing:
         retention_seconds: how long what nobody uses is kept.
     """
 
-    def __init__(self, blobs: Blobs, *, max_bytes: int, retention_seconds: float) -> None:
+    def __init__(self, blobs: ObjectStorage, *, max_bytes: int, retention_seconds: float) -> None:
         self._blobs = blobs
         self._max_bytes = max_bytes
         self._retention_seconds = retention_seconds
@@ -57,14 +57,14 @@ class Sharing:
         if not self.use_recording(digest):
             self._blobs.put_file(RECORDINGS + digest.sha256, path)
 
-    def share_audio(self, recording: Digest, sound: Sound, note: DecodedNote, paths: Sequence[Path]) -> None:
+    def share_audio(self, recording: Digest, sound: AudioSelection, note: DecodedRecord, paths: Sequence[Path]) -> None:
         """Takes what the recording's sound decodes to, which is at ``paths``."""
         for digest, path in zip(note.audio, paths, strict=True):
             if not self._use(AUDIO, digest):
                 self._blobs.put_file(AUDIO + digest.sha256, path)
         self._blobs.put(f"{DECODED}{recording.sha256}.{sound}.json", note.pack())
 
-    def decoded(self, recording: Digest, sound: Sound) -> DecodedNote | None:
+    def decoded(self, recording: Digest, sound: AudioSelection) -> DecodedRecord | None:
         """What the recording's sound decodes to, ``None`` where that is not known."""
         return self._read(f"{DECODED}{recording.sha256}.{sound}.json")
 
@@ -107,7 +107,9 @@ class Sharing:
             self._blobs.delete([*gone, *lost])
             _log.info("swept from the shared store", blobs=len(gone))
 
-    def _disposable(self, files: Iterable[Blob], needed: frozenset[str], marks: Mapping[str, float]) -> Iterator[str]:
+    def _disposable(
+        self, files: Iterable[StoredObject], needed: frozenset[str], marks: Mapping[str, float]
+    ) -> Iterator[str]:
         """The keys of the files to remove."""
         used = {file: max(file.modified_unix, marks.get(file.key, 0.0)) for file in files}
         excess = sum(file.size_bytes for file in used) - self._max_bytes
@@ -130,9 +132,9 @@ class Sharing:
         blob = self._blobs.find(key)
         return blob is not None and blob.size_bytes == size_bytes
 
-    def _read(self, key: str) -> DecodedNote | None:
+    def _read(self, key: str) -> DecodedRecord | None:
         try:
-            return DecodedNote.unpack(self._blobs.get(key))
+            return DecodedRecord.unpack(self._blobs.get(key))
         except NotFound:
             return None
 

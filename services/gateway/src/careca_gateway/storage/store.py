@@ -32,11 +32,11 @@ from typing import IO
 from careca.errors import InvalidRecording, PreconditionFailed
 from careca.telemetry.logs import get_logger
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest, Notice
-from careca_gateway.ingest import limits
-from careca_gateway.ingest.upload import Upload, disk_space, store_full
-from careca_gateway.request import Sound
-from careca_gateway.storage.decoded import DecodedNote
-from careca_gateway.storage.shared_store import Sharing
+from careca_gateway.request import AudioSelection
+from careca_gateway.storage import caller_limits
+from careca_gateway.storage.decoded_record import DecodedRecord
+from careca_gateway.storage.shared_store import SharedStore
+from careca_gateway.storage.upload import Upload, disk_space, store_full
 
 FREE_BYTES = 64 * 1024 * 1024
 """Space that an upload must leave on the disk, for decoding and for others."""
@@ -94,7 +94,7 @@ class Store:
         max_bytes: int,
         retention_seconds: float,
         max_recording_bytes: int,
-        sharing: Sharing | None = None,
+        sharing: SharedStore | None = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._retention_seconds = retention_seconds
@@ -145,7 +145,7 @@ class Store:
 
         Raises ``InvalidRecording`` where the caller may not have one so large.
         """
-        limits.check_size(recording)
+        caller_limits.check_size(recording)
         held = HeldRecording(self, recording)
         try:
             held.pin(held.path)
@@ -293,7 +293,7 @@ class HeldRecording:
             while self._pinned:
                 self._store.unpin(self._pinned.pop())
 
-    def known(self, sound: Sound) -> bool:
+    def known(self, sound: AudioSelection) -> bool:
         """Whether that sound of the recording can be worked on without it being sent; marks it as used now.
 
         Where gateways share recordings, any of them can then.
@@ -309,7 +309,7 @@ class HeldRecording:
         note = self._sharing.decoded(self.digest, sound)
         return note is not None and self._sharing.use_audio(note.audio)
 
-    def require(self, sound: Sound) -> None:
+    def require(self, sound: AudioSelection) -> None:
         """Makes sure that that sound of the recording can be worked on, long after it was sent.
 
         Raises ``PreconditionFailed`` where neither it nor its audio is there any more (RECORDING_MISSING), and where
@@ -331,7 +331,7 @@ class HeldRecording:
                 metadata={"sha256": self.digest.sha256},
             )
 
-    def stored_audio(self, sound: Sound) -> DecodedAudio | None:
+    def stored_audio(self, sound: AudioSelection) -> DecodedAudio | None:
         """What that sound of the recording was decoded to before.
 
         ``None`` where the store does not have all of it any more. Marks it as used now.
@@ -362,7 +362,7 @@ class HeldRecording:
         with ExitStack() as stack:
             yield tuple(stack.enter_context(self._store.draft()) for _ in range(count))
 
-    def keep_audio(self, sound: Sound, drafts: Sequence[Path], note: DecodedNote) -> DecodedAudio:
+    def keep_audio(self, sound: AudioSelection, drafts: Sequence[Path], note: DecodedRecord) -> DecodedAudio:
         """Takes the first of ``drafts``, which ``note`` tells of, as what that sound of the recording decodes to."""
         audio = self._audio(note)
         with disk_space(), self._store.draft() as written:
@@ -381,7 +381,7 @@ class HeldRecording:
             self._sharing.discard(self.digest)
 
     @property
-    def _sharing(self) -> Sharing | None:
+    def _sharing(self) -> SharedStore | None:
         return self._store.sharing
 
     def _share(self) -> None:
@@ -417,11 +417,11 @@ class HeldRecording:
                 return True
         return False
 
-    def _decoded(self, sound: Sound) -> Path:
+    def _decoded(self, sound: AudioSelection) -> Path:
         """The note of what that sound of the recording decodes to."""
         return self._store.decoded / f"{self.digest.sha256}.{sound}.json"
 
-    def _audio(self, note: DecodedNote | None) -> tuple[StoredAudio, ...]:
+    def _audio(self, note: DecodedRecord | None) -> tuple[StoredAudio, ...]:
         """The audio that ``note`` tells of, held from now on."""
         digests = note.audio if note else ()
         audio = tuple(StoredAudio(digest, self._store.audio_path(digest)) for digest in digests)
@@ -458,9 +458,9 @@ def _digest_of(path: Path) -> Digest:
         return Digest(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
 
 
-def _read_decoded(path: Path) -> DecodedNote | None:
+def _read_decoded(path: Path) -> DecodedRecord | None:
     """A note of the store, ``None`` where there is no such note or it cannot be read."""
     try:
-        return DecodedNote.unpack(path.read_bytes())
+        return DecodedRecord.unpack(path.read_bytes())
     except FileNotFoundError:
         return None

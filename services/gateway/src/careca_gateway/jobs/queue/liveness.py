@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 
-class Silences:
+class LivenessTracker:
     """Remembers since when each value has been as it is.
 
     Only this process's steady clock counts, and only time in which it was able to look: neither a clock that is set

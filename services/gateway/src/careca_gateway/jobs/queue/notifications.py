@@ -20,7 +20,7 @@ _RECONNECT_SECONDS = 0.5
 _log = get_logger(__name__)
 
 
-class Flag:
+class Wakeup:
     """Raised by news."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Flag:
                 await self._event.wait()
 
 
-class News:
+class Notifications:
     """One channel of a Redis, listened to over one connection.
 
     What is said while the connection is broken is not heard: who waits must look for themselves from time to time.
@@ -50,7 +50,7 @@ class News:
     def __init__(self, client: Redis, channel: str) -> None:
         self._client = client
         self._channel = channel
-        self._flags: dict[str, set[Flag]] = {}
+        self._flags: dict[str, set[Wakeup]] = {}
         self._listening: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -64,9 +64,9 @@ class News:
         self._listening = None
 
     @contextmanager
-    def flag(self, subject: str) -> Iterator[Flag]:
+    def flag(self, subject: str) -> Iterator[Wakeup]:
         """Is raised whenever there is news of the subject."""
-        flag = Flag()
+        flag = Wakeup()
         self._flags.setdefault(subject, set()).add(flag)
         try:
             yield flag

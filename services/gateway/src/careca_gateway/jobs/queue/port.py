@@ -54,7 +54,7 @@ class Lease:
     spec: bytes
     fence: int
     """Grows each time the job is leased."""
-    told_segments: int
+    reported_segments: int
     """How many segments were told in earlier attempts."""
     remaining_seconds: float | None
     """What is left of the submission's time limit when the lease is given."""
@@ -72,7 +72,7 @@ class Update:
     """The stages as they are now, if they changed."""
     segments: tuple[Segment, ...] = ()
     """Segments finished since the last update."""
-    told_segments: int | None = None
+    reported_segments: int | None = None
     """How many were told before these, so that none is told twice where an answer is lost; ``None``: all that were."""
 
 
@@ -85,7 +85,7 @@ class Outcome:
     stages: tuple[JobStage, ...]
     segments: tuple[Segment, ...] = ()
     """Finished segments that were not told before."""
-    told_segments: int | None = None
+    reported_segments: int | None = None
     """How many were told before these, so that none is told twice where an answer is lost; ``None``: all that were."""
     result_key: str = ""
     """Where the result is stored; empty where there is none."""
@@ -110,7 +110,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class JobEvent:
     """What a watcher is told: a segment, or the job as it is after a change."""
 
     cursor: str
@@ -119,7 +119,7 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True)
-class DueNotice:
+class DueWebhook:
     """A webhook that is to be told now."""
 
     job: Job
@@ -134,7 +134,7 @@ class QueueStats:
     waiting: Mapping[JobPriority, int] = field(default_factory=dict)
     oldest_waiting_seconds: float = 0.0
     """Age of the job that has waited longest."""
-    pending_notices: int = 0
+    pending_webhooks: int = 0
 
 
 class JobQueue(Protocol):
@@ -182,7 +182,7 @@ class JobQueue(Protocol):
         order of submission.
         """
 
-    async def work_waits(self, timeout_seconds: float, *, interactive_only: bool = False) -> None:
+    async def wait_for_work(self, timeout_seconds: float, *, interactive_only: bool = False) -> None:
         """Returns when there may be something to take, at the latest after that time."""
 
     async def renew(self, updates: Sequence[Update]) -> frozenset[str]:
@@ -229,7 +229,7 @@ class JobQueue(Protocol):
     async def expire(self, older_than_seconds: float) -> Sequence[str]:
         """Forgets jobs that ended that long ago. A bounded number; their ids. To be called until it returns none."""
 
-    def watch(self, job_id: str, cursor: str = "") -> AsyncGenerator[Happening, None]:
+    def watch(self, job_id: str, cursor: str = "") -> AsyncGenerator[JobEvent, None]:
         """The job as it is, then what happens to it after ``cursor``, up to its end.
 
         Raises ``NotFound``, also when the job is deleted meanwhile, and ``InvalidRequest`` for a cursor that is none.
@@ -241,13 +241,13 @@ class JobQueue(Protocol):
     async def recordings_in_use(self) -> frozenset[str]:
         """SHA-256 of the recordings of all jobs that have not ended."""
 
-    async def due_notices(self, limit: int, lease_seconds: float) -> Sequence[DueNotice]:
+    async def due_webhooks(self, limit: int, lease_seconds: float) -> Sequence[DueWebhook]:
         """Webhooks to be told now. Each is given to nobody else for ``lease_seconds``."""
 
-    async def notice_told(self, job: Job) -> None:
+    async def webhook_delivered(self, job: Job) -> None:
         """The webhook was told of this end of the job. Changes nothing where the job was tried again since."""
 
-    async def notice_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
+    async def webhook_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
         """The webhook could not be told: it is tried again after that time, or given up with ``None``.
 
         Changes nothing where the job was tried again since.

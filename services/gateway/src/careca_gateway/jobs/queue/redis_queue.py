@@ -14,12 +14,12 @@ from careca.codec import decode_segment, encode_segment
 from careca.errors import CarecaError, InternalError, InvalidRequest, NotFound, Overloaded, PreconditionFailed
 from careca.types import Job, JobPriority, JobStage, JobState, Segment
 from careca.v1 import audio_pb2
-from careca_gateway.jobs.queue.failures import read_failure, write_failure
-from careca_gateway.jobs.queue.liveness import Silences
-from careca_gateway.jobs.queue.notifications import News
+from careca_gateway.jobs.queue.error_records import decode_error, encode_error
+from careca_gateway.jobs.queue.liveness import LivenessTracker
+from careca_gateway.jobs.queue.notifications import Notifications
 from careca_gateway.jobs.queue.port import (
-    DueNotice,
-    Happening,
+    DueWebhook,
+    JobEvent,
     JobQueue,
     Lease,
     Limits,
@@ -30,7 +30,7 @@ from careca_gateway.jobs.queue.port import (
     Update,
 )
 from careca_gateway.jobs.queue.records import read_job, span_of_ids, write_about, write_stages
-from careca_gateway.jobs.queue.script import PREFIX, JobScript
+from careca_gateway.jobs.queue.redis_script import PREFIX, JobScript
 
 _POLL_SECONDS = 1.0
 """How often those who wait for news look for themselves: they may have missed them."""
@@ -55,8 +55,8 @@ class RedisJobQueue(JobQueue):
             clock: a steady clock, in seconds, which tells how long a worker has been silent.
         """
         self._script = JobScript(redis_url, timeout_seconds=timeout_seconds)
-        self._news = News(self._script.client, f"{PREFIX}:news")
-        self._silences = Silences(clock)
+        self._news = Notifications(self._script.client, f"{PREFIX}:news")
+        self._silences = LivenessTracker(clock)
         self._failures = 0
 
     async def open(self) -> None:
@@ -109,7 +109,7 @@ class RedisJobQueue(JobQueue):
             raise _missing(job_id)
         written, reason, message = answer
         # What the script ends by itself, and what an older gateway ended, has no details.
-        return read_failure(written) if written else InternalError(message.decode(), reason=reason.decode() or None)
+        return decode_error(written) if written else InternalError(message.decode(), reason=reason.decode() or None)
 
     async def list(self, query: Query) -> Sequence[Job]:
         """At most ``query.limit`` jobs, newest first."""
@@ -122,7 +122,7 @@ class RedisJobQueue(JobQueue):
         answer = await self._script.run("take", worker, int(interactive_only))
         return _lease(answer) if answer else None
 
-    async def work_waits(self, timeout_seconds: float, *, interactive_only: bool = False) -> None:
+    async def wait_for_work(self, timeout_seconds: float, *, interactive_only: bool = False) -> None:
         """Returns when there may be something to take, at the latest after that time."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_seconds
@@ -149,7 +149,7 @@ class RedisJobQueue(JobQueue):
                 outcome.result_key,
                 int(outcome.partial),
                 *_write_error(outcome.error),
-                _number(outcome.told_segments),
+                _number(outcome.reported_segments),
                 *_write(outcome.segments),
             )
         )
@@ -210,7 +210,7 @@ class RedisJobQueue(JobQueue):
         age = round(older_than_seconds * 1000)
         return [name.decode() for name in await self._script.run("expire", age, _REMOVED_AT_ONCE)]
 
-    async def watch(self, job_id: str, cursor: str = "") -> AsyncGenerator[Happening, None]:
+    async def watch(self, job_id: str, cursor: str = "") -> AsyncGenerator[JobEvent, None]:
         """The job as it is, then what happens to it after ``cursor``, up to its end.
 
         A cursor is the number of the last segment told.
@@ -227,15 +227,15 @@ class RedisJobQueue(JobQueue):
                 job = read_job(record)
                 if told is None:
                     told = job
-                    yield Happening(str(last), job)
+                    yield JobEvent(str(last), job)
                 for number, (_, segment) in entries:
                     last = int(number.partition(b"-")[0])
-                    yield Happening(str(last), decode_segment(audio_pb2.Segment.FromString(segment)))
+                    yield JobEvent(str(last), decode_segment(audio_pb2.Segment.FromString(segment)))
                 if len(entries) == _SEGMENTS_AT_ONCE:
                     continue
                 if job != told or (entries and job.state.ended):  # the last that is told is the job
                     told = job
-                    yield Happening(str(last), job)
+                    yield JobEvent(str(last), job)
                 if told.state.ended:
                     return
                 await flag.wait(_POLL_SECONDS)
@@ -251,18 +251,18 @@ class RedisJobQueue(JobQueue):
         """SHA-256 of the recordings of all jobs that have not ended."""
         return _texts(await self._script.run("recordings"))
 
-    async def due_notices(self, limit: int, lease_seconds: float) -> Sequence[DueNotice]:
+    async def due_webhooks(self, limit: int, lease_seconds: float) -> Sequence[DueWebhook]:
         """Webhooks to be told now. Each is given to nobody else for ``lease_seconds``."""
         jobs = [
-            read_job(record) for record in await self._script.run("due_notices", limit, round(lease_seconds * 1000))
+            read_job(record) for record in await self._script.run("due_webhooks", limit, round(lease_seconds * 1000))
         ]
-        return [DueNotice(job, job.webhook) for job in jobs if job.webhook]
+        return [DueWebhook(job, job.webhook) for job in jobs if job.webhook]
 
-    async def notice_told(self, job: Job) -> None:
+    async def webhook_delivered(self, job: Job) -> None:
         """The webhook was told of this end of the job."""
         await self._script.run("noted", job.id, _end_of(job), "delivered", "", "")
 
-    async def notice_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
+    async def webhook_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
         """The webhook could not be told: it is tried again after that time, or given up with ``None``."""
         if retry_after_seconds is None:
             await self._script.run("noted", job.id, _end_of(job), "failed", error_message, "")
@@ -277,7 +277,7 @@ class RedisJobQueue(JobQueue):
             by_state={JobState(name): count for name, count in _pairs(states)},
             waiting={JobPriority(name): count for name, count in _pairs(priorities)},
             oldest_waiting_seconds=oldest / 1000,
-            pending_notices=notices,
+            pending_webhooks=notices,
         )
 
 
@@ -287,7 +287,7 @@ def _lease(answer: Any) -> Lease:
         job=read_job(record),
         spec=spec,
         fence=fence,
-        told_segments=int(told),
+        reported_segments=int(told),
         remaining_seconds=None if left is None else left / 1000,
         caller=caller.decode(),
     )
@@ -327,13 +327,13 @@ def _end_of(job: Job) -> int:
 
 def _write_error(error: CarecaError | None) -> tuple[str, str, bytes]:
     """Its reason and its message by themselves, then all of it."""
-    return (error.reason, error.message, write_failure(error)) if error else ("", "", b"")
+    return (error.reason, error.message, encode_error(error)) if error else ("", "", b"")
 
 
 def _write_update(update: Update) -> tuple[bytes | str | int, ...]:
     stages = b"" if update.stages is None else write_stages(update.stages)
     segments = _write(update.segments)
-    return update.job_id, update.fence, stages, _number(update.told_segments), len(segments), *segments
+    return update.job_id, update.fence, stages, _number(update.reported_segments), len(segments), *segments
 
 
 def _number(number: int | None) -> int | str:

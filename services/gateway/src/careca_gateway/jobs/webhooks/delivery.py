@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from careca.errors import InvalidRequest
-from careca_gateway.jobs.queue.port import DueNotice
+from careca_gateway.jobs.queue.port import DueWebhook
 from careca_gateway.jobs.webhooks import payloads
 from careca_gateway.jobs.webhooks.addresses import check_url
 
@@ -83,7 +83,7 @@ class Sender:
         await self._session.close()
         await self._resolver.close()
 
-    async def send(self, notice: DueNotice, secret: bytes) -> Answer:
+    async def send(self, notice: DueWebhook, secret: bytes) -> Answer:
         """Tells the webhook once. Raises nothing that the receiver could cause."""
         url = notice.webhook.url
         content = payloads.body(notice.job)
@@ -92,7 +92,7 @@ class Sender:
             async with self._session.post(
                 url, data=content, headers=_headers(notice, content, secret), allow_redirects=False
             ) as response:
-                return understand(response.status, response.headers.get("Retry-After", ""))
+                return interpret_response(response.status, response.headers.get("Retry-After", ""))
         except InvalidRequest as error:
             return Answer(error.message, final=True)
         except TimeoutError:
@@ -105,7 +105,7 @@ class Sender:
             return Answer((str(error) or type(error).__name__)[:_ERROR_CHARACTERS])
 
 
-def understand(status: int, retry_after: str) -> Answer:
+def interpret_response(status: int, retry_after: str) -> Answer:
     """What an HTTP status means, and the ``Retry-After`` that came with it."""
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Answer()
@@ -126,7 +126,7 @@ def delay_seconds(attempt: int, asked_seconds: float | None = None) -> float:
     return min(delay, LONGEST_DELAY_SECONDS) * random.uniform(1.0, 1.0 + _JITTER)
 
 
-def _headers(notice: DueNotice, content: bytes, secret: bytes) -> dict[str, str]:
+def _headers(notice: DueWebhook, content: bytes, secret: bytes) -> dict[str, str]:
     return {
         "Content-Type": "application/json",
         "User-Agent": USER_AGENT,

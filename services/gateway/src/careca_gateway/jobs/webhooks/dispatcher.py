@@ -14,9 +14,9 @@ from yarl import URL
 from careca.errors import Overloaded, PreconditionFailed, Unavailable
 from careca.settings import variable_name
 from careca.telemetry.logs import get_logger
-from careca_gateway.background import end, repeated
-from careca_gateway.jobs.queue.notifications import Flag
-from careca_gateway.jobs.queue.port import DueNotice, JobQueue
+from careca_gateway.background import end, repeat
+from careca_gateway.jobs.queue.notifications import Wakeup
+from careca_gateway.jobs.queue.port import DueWebhook, JobQueue
 from careca_gateway.jobs.webhooks.addresses import check_url
 from careca_gateway.jobs.webhooks.delivery import Answer, Sender, delay_seconds
 
@@ -74,7 +74,7 @@ def check_webhook(url: str, *, secret_file: Path | None, allow_private: bool) ->
     check_url(url, allow_private=allow_private)
 
 
-class Notifier:
+class WebhookDispatcher:
     """One gateway's part in telling webhooks.
 
     Each is told at least once and, where a gateway is lost at the wrong moment, perhaps twice.
@@ -104,7 +104,7 @@ class Notifier:
         self._lease_seconds = timeout_seconds + LEASE_MARGIN_SECONDS
         self._attempts = attempts
         self._observer = observer
-        self._woken = Flag()
+        self._woken = Wakeup()
         self._off = False
         self._task: asyncio.Task[None] | None = None
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -115,7 +115,7 @@ class Notifier:
 
     async def start(self) -> None:
         """Begins."""
-        self._task = repeated("tell webhooks", self._tell_and_wait, retry_seconds=_PAUSE_SECONDS)
+        self._task = repeat("tell webhooks", self._tell_and_wait, retry_seconds=_PAUSE_SECONDS)
 
     def wake(self) -> None:
         """Looks for webhooks to tell right away."""
@@ -137,7 +137,7 @@ class Notifier:
         secret = self._secret()
         if not room or not secret:
             return
-        due = await self._queue.due_notices(room, self._lease_seconds)
+        due = await self._queue.due_webhooks(room, self._lease_seconds)
         for notice in due:
             self._begin(notice, secret)
         if len(due) == room:
@@ -154,7 +154,7 @@ class Notifier:
         self._off = False
         return secret
 
-    def _begin(self, notice: DueNotice, secret: bytes) -> None:
+    def _begin(self, notice: DueWebhook, secret: bytes) -> None:
         origin = _origin(notice.webhook.url)
         turn = self._turns.setdefault(origin, asyncio.Semaphore(AT_ONCE_PER_RECEIVER))
         if turn.locked() and self._slow.get(origin, 0.0) > time.monotonic():
@@ -167,7 +167,7 @@ class Notifier:
         self._deliveries.discard(task)
         self.wake()
 
-    async def _tell(self, notice: DueNotice, origin: str, turn: asyncio.Semaphore, secret: bytes) -> None:
+    async def _tell(self, notice: DueWebhook, origin: str, turn: asyncio.Semaphore, secret: bytes) -> None:
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 await turn.acquire()
@@ -188,17 +188,17 @@ class Notifier:
         self._slow = {each: until for each, until in self._slow.items() if until > now}
         self._slow[origin] = now + self._lease_seconds
 
-    async def _conclude(self, notice: DueNotice, origin: str, answer: Answer, seconds: float) -> None:
+    async def _conclude(self, notice: DueWebhook, origin: str, answer: Answer, seconds: float) -> None:
         job, attempt = notice.job, notice.webhook.attempts + 1
         delay: float | None = None
         if not answer.error:
             outcome = "delivered"
-            await _until_reached(lambda: self._queue.notice_told(job))
+            await _until_reached(lambda: self._queue.webhook_delivered(job))
         else:
             if not answer.final and attempt < self._attempts:
                 delay = delay_seconds(attempt, answer.asked_seconds)
             outcome = "given_up" if delay is None else "failed"
-            await _until_reached(lambda: self._queue.notice_failed(job, answer.error, delay))
+            await _until_reached(lambda: self._queue.webhook_failed(job, answer.error, delay))
         self._observer.webhook_attempted(outcome, seconds)
         _log.info(
             "webhook attempt ended",

@@ -11,8 +11,16 @@ from typing import Protocol, TypeVar
 from careca.errors import CarecaError, Overloaded
 from careca.telemetry.logs import get_logger
 from careca.types import Digest, Progress, Segment, StageReport
-from careca_gateway.ingest.ingest import Intake
-from careca_gateway.request import Completed, Deadline, RecordingKnown, RecordingNeeded, Request, Sound, WorkEvent
+from careca_gateway.ingest.ingest import Ingest
+from careca_gateway.request import (
+    AudioSelection,
+    Completed,
+    Deadline,
+    PipelineEvent,
+    RecordingKnown,
+    RecordingNeeded,
+    Request,
+)
 from careca_gateway.storage.store import HeldRecording, Store
 
 _RETRY_SECONDS = 5.0
@@ -22,7 +30,7 @@ _log = get_logger(__name__)
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
-Run = Callable[[Request, HeldRecording, Deadline], AsyncGenerator[WorkEvent | Completed[R], None]]
+Run = Callable[[Request, HeldRecording, Deadline], AsyncGenerator[PipelineEvent | Completed[R], None]]
 """What is done with a recording once the store has it: tells of its course, lastly ``Completed``."""
 
 
@@ -31,7 +39,7 @@ class Work(Protocol[R_co]):
 
     def run(
         self, request: Request, recording: HeldRecording, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Completed[R_co], None]:
+    ) -> AsyncGenerator[PipelineEvent | Completed[R_co], None]:
         """Progress, finished segments and reports of stages, lastly ``Completed``."""
 
 
@@ -49,7 +57,7 @@ class Gateway:
         self,
         *,
         store: Store,
-        intake: Intake,
+        intake: Ingest,
         max_requests: int,
         request_ended: Callable[[], None],
     ) -> None:
@@ -88,12 +96,12 @@ class Gateway:
     ) -> AsyncGenerator[RecordingNeeded | RecordingKnown, None]:
         """Says whether the recording is needed, and ends when the store has it. ``chunks`` as in ``transcribe``."""
         with self._admitted(), self._store.hold(digest) as recording:
-            async with aclosing(self._receive(recording, Sound(), chunks)) as answers:
+            async with aclosing(self._receive(recording, AudioSelection(), chunks)) as answers:
                 async for answer in answers:
                     yield answer
 
     async def _receive(
-        self, recording: HeldRecording, sound: Sound, chunks: AsyncIterator[bytes]
+        self, recording: HeldRecording, sound: AudioSelection, chunks: AsyncIterator[bytes]
     ) -> AsyncGenerator[RecordingNeeded | RecordingKnown, None]:
         if await asyncio.to_thread(recording.known, sound):
             yield RecordingKnown()

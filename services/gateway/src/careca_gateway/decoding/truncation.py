@@ -32,7 +32,7 @@ _OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 _MP3_FRAME_BYTES = 4096
 
 
-class Ending:
+class TruncationDetector:
     """Watches one recording to its end.
 
     Args:

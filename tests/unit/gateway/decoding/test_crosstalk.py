@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from careca_gateway.ingest.crosstalk import FRAME_BYTES, HOLD_FRAMES, RATIO, CrosstalkGate
+from careca_gateway.decoding.crosstalk import FRAME_BYTES, HOLD_FRAMES, RATIO, CrosstalkGate
 
 RATE = 16_000
 HELD = HOLD_FRAMES * FRAME_BYTES // 2 + RATE // 100

@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 from careca.errors import CarecaError, Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
 from careca.types import Segment
-from careca_gateway.pipeline.pipeline import Finished, ModelStage
-from careca_gateway.request import Deadline, WorkEvent
+from careca_gateway.pipeline.pipeline import ModelStage, StageResult
+from careca_gateway.request import Deadline, PipelineEvent
 from careca_gateway.storage.store import StoredAudio
 
 WAIT_SECONDS = 1.0
@@ -25,7 +25,7 @@ O = TypeVar("O")  # noqa: E741 - options, as in the pipeline
 M = TypeVar("M")
 
 
-class PatientStage(Generic[O, M]):
+class RetryingStage(Generic[O, M]):
     """A ``ModelStage`` that delays work instead of failing it while its service is full or away.
 
     Args:
@@ -39,7 +39,7 @@ class PatientStage(Generic[O, M]):
 
     async def run(
         self, audio: StoredAudio, options: O, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Finished[M], None]:
+    ) -> AsyncGenerator[PipelineEvent | StageResult[M], None]:
         """What the stage tells; segments that were told before a service went away are not told again."""
         heard = _Heard()
         started = time.monotonic()
@@ -65,8 +65,8 @@ class _Heard:
         self._segments = 0
 
     async def news(
-        self, events: AsyncGenerator[WorkEvent | Finished[M], None]
-    ) -> AsyncGenerator[WorkEvent | Finished[M], None]:
+        self, events: AsyncGenerator[PipelineEvent | StageResult[M], None]
+    ) -> AsyncGenerator[PipelineEvent | StageResult[M], None]:
         """What one try tells, but for the segments that an earlier one told."""
         segments = 0
         async with aclosing(events):

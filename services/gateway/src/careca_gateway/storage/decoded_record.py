@@ -13,7 +13,7 @@ from careca.types import Digest, Notice
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedNote:
+class DecodedRecord:
     """What a recording decodes to."""
 
     audio: tuple[Digest, ...]
@@ -26,7 +26,7 @@ class DecodedNote:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def unpack(cls, content: bytes) -> DecodedNote | None:
+    def unpack(cls, content: bytes) -> DecodedRecord | None:
         """The note, ``None`` where this is none."""
         try:
             fields = json.loads(content)

@@ -20,11 +20,11 @@ from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.formats import render
 from careca_gateway.pipeline.channels import combine, main_transcript, name_speakers
 from careca_gateway.pipeline.merge import merge, merge_channels
-from careca_gateway.pipeline.notices import notices_of
-from careca_gateway.pipeline.pipeline import Finished, Found
-from careca_gateway.pipeline.speaker_naming import KnownVoice, nearest, recognise, with_names
-from careca_gateway.pipeline.speaker_recognition import Heard
+from careca_gateway.pipeline.notices import collect_notices
+from careca_gateway.pipeline.pipeline import Found, StageResult
+from careca_gateway.pipeline.speaker_naming import KnownVoice, apply_names, nearest, recognize_speakers
 from careca_gateway.request import Request
+from careca_gateway.stages.speaker_recognition import Heard
 from careca_gateway.storage.store import DecodedAudio, StoredAudio
 
 MEMO_ENTRIES = 16
@@ -48,7 +48,7 @@ class Merged:
     """A serialized ``TranscribeResult`` with the rest."""
 
 
-class Assembler:
+class ResultBuilder:
     """Makes results. The work is done in threads.
 
     Args:
@@ -62,10 +62,10 @@ class Assembler:
 
     async def merge(
         self, request: Request, decoded: DecodedAudio, found: Messages, reports: tuple[StageReport, ...]
-    ) -> Finished[Merged]:
+    ) -> StageResult[Merged]:
         """Everything that is known of the recording."""
         merged, cached = await asyncio.to_thread(self._merge, request, decoded, found, reports)
-        return Finished(Merged(_outline(request, decoded.audio), merged), cached)
+        return StageResult(Merged(_outline(request, decoded.audio), merged), cached)
 
     def conclude(self, merged: Merged, reports: tuple[StageReport, ...]) -> gateway_pb2.TranscribeResponse:
         """The result with the reports of all stages, in the message that carries it: it is too large to be copied."""
@@ -100,9 +100,9 @@ class Assembler:
         heard = found.diarizations
         diarizations = None if heard is None else tuple(codec.decode_diarization(each.diarization) for each in heard)
         known = heard[0].known if heard else ()
-        notices = notices_of(request, transcripts, diarizations, decoded.notices)
+        notices = collect_notices(request, transcripts, diarizations, decoded.notices)
         result = replace(_outline(request, decoded.audio), stages=reports, notices=notices)
-        if request.sound.of_speakers:
+        if request.sound.separates_speakers:
             result = self._of_channels(result, decoded.audio, transcripts, diarizations, known)
         else:
             result = self._of_mix(result, transcripts, diarizations, known)
@@ -149,14 +149,14 @@ class Assembler:
         """``diarization`` by name where it is somebody known. The log says how alike voices are, and names nobody."""
         if not known:
             return diarization
-        speakers = recognise(diarization.speakers, known, least_similarity=self._least_similarity)
+        speakers = recognize_speakers(diarization.speakers, known, least_similarity=self._least_similarity)
         _log.info(
             "speakers compared",
             known=len(known),
             recognised=sum(speaker.name is not None for speaker in speakers),
             nearest={speaker.label: round(nearest(speaker, known), 3) for speaker in speakers if speaker.voice},
         )
-        return with_names(replace(diarization, speakers=speakers))
+        return apply_names(replace(diarization, speakers=speakers))
 
     def _recall(self, key: str) -> bytes | None:
         with self._lock:

@@ -9,10 +9,10 @@ import pytest
 
 from careca.errors import CarecaError, InternalError, InvalidRequest, OutOfMemory, Overloaded, Unavailable
 from careca.types import Digest, Progress, Segment, Stage
-from careca_gateway.jobs import retrying_stages
-from careca_gateway.jobs.retrying_stages import PatientStage
-from careca_gateway.pipeline.pipeline import Finished
-from careca_gateway.request import Deadline, WorkEvent
+from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.request import Deadline, PipelineEvent
+from careca_gateway.stages import retrying
+from careca_gateway.stages.retrying import RetryingStage
 from careca_gateway.storage.store import StoredAudio
 
 AUDIO = StoredAudio(Digest("b" * 64, 64_000), Path("audio.s16"))
@@ -23,12 +23,12 @@ NEVER = Deadline()
 class Tries:
     """A stage that does the next of ``tries`` each time it is run: tells events, then fails or finishes."""
 
-    def __init__(self, *tries: Sequence[WorkEvent | Finished[str] | CarecaError]) -> None:
+    def __init__(self, *tries: Sequence[PipelineEvent | StageResult[str] | CarecaError]) -> None:
         self.tries = list(tries)
 
     async def run(
         self, audio: StoredAudio, options: str, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Finished[str], None]:
+    ) -> AsyncGenerator[PipelineEvent | StageResult[str], None]:
         assert (audio, options, skip_cache) == (AUDIO, "options", True)
         for each in self.tries.pop(0):
             if isinstance(each, CarecaError):
@@ -38,17 +38,17 @@ class Tries:
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying_stages, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retrying, "WAIT_SECONDS", 0.01)
 
 
 async def told(stage: Tries, *, patience_seconds: float = 60.0, deadline: Deadline = NEVER) -> list[object]:
-    patient = PatientStage(stage, patience_seconds=patience_seconds)
+    patient = RetryingStage(stage, patience_seconds=patience_seconds)
     return [event async for event in patient.run(AUDIO, "options", skip_cache=True, deadline=deadline)]
 
 
 @pytest.mark.parametrize("error", [Overloaded("full"), Unavailable("away")])
 async def test_a_service_that_is_full_or_away_delays_the_work(error: CarecaError) -> None:
-    done = Finished("all", cached=False)
+    done = StageResult("all", cached=False)
 
     assert await told(Tries([error], [error], [Progress(Stage.DIARIZE, 0.5), done])) == [
         Progress(Stage.DIARIZE, 0.5),
@@ -57,7 +57,7 @@ async def test_a_service_that_is_full_or_away_delays_the_work(error: CarecaError
 
 
 async def test_segments_that_were_told_before_the_service_went_away_are_not_told_again() -> None:
-    done = Finished("all", cached=False)
+    done = StageResult("all", cached=False)
     stage = Tries([HELLO, Unavailable("gone")], [HELLO, Unavailable("gone")], [HELLO, AGAIN, done])
 
     assert await told(stage) == [HELLO, AGAIN, done]
@@ -65,7 +65,7 @@ async def test_segments_that_were_told_before_the_service_went_away_are_not_told
 
 @pytest.mark.parametrize("error", [InvalidRequest("no"), OutOfMemory("large"), InternalError("oops")])
 async def test_what_waiting_does_not_help_fails_at_once(error: CarecaError) -> None:
-    stage = Tries([error], [Finished("never", cached=False)])
+    stage = Tries([error], [StageResult("never", cached=False)])
 
     with pytest.raises(type(error)):
         await told(stage)

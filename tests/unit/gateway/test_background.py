@@ -7,7 +7,7 @@ import asyncio
 from structlog.testing import capture_logs
 
 from careca.errors import Unavailable
-from careca_gateway.background import end, repeated
+from careca_gateway.background import end, repeat
 
 
 async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() -> None:
@@ -21,7 +21,7 @@ async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() ->
             raise error
 
     with capture_logs() as logs:
-        task = repeated("look after things", step, retry_seconds=0.01)
+        task = repeat("look after things", step, retry_seconds=0.01)
         await done.wait()
         await end([task])
 
@@ -44,7 +44,7 @@ async def test_pauses_are_made_between_steps_and_others_after_a_failure() -> Non
         if len(times) == 1:
             raise Unavailable("it is away")
 
-    task = repeated("x", step, pause_seconds=3600.0, retry_seconds=0.01)
+    task = repeat("x", step, pause_seconds=3600.0, retry_seconds=0.01)
     while len(times) < 2:  # noqa: ASYNC110 - the task changes it
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.1)

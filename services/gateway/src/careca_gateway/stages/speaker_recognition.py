@@ -16,9 +16,9 @@ from careca import codec
 from careca.errors import CarecaError, InvalidRecording, InvalidRequest, PreconditionFailed
 from careca.types import DiarizationOptions, Digest, KnownSpeaker, Speaker, Voice
 from careca.v1 import audio_pb2
-from careca_gateway.pipeline.pipeline import DecodeStage, Finished, ModelStage, last
-from careca_gateway.pipeline.speaker_naming import KnownVoice, refuse_other_models
-from careca_gateway.request import Deadline, Sound, WhoSpeaks, WorkEvent
+from careca_gateway.pipeline.pipeline import DecodeStage, ModelStage, StageResult, last
+from careca_gateway.pipeline.speaker_naming import KnownVoice, check_comparable
+from careca_gateway.request import AudioSelection, Deadline, DiarizationRequest, PipelineEvent
 from careca_gateway.storage.store import HeldRecording, Store, StoredAudio
 
 Diarizer = ModelStage[DiarizationOptions, audio_pb2.Diarization]
@@ -50,8 +50,8 @@ class DiarizeStage:
         self._decoder = decoder
 
     async def run(
-        self, audio: StoredAudio, options: WhoSpeaks, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[WorkEvent | Finished[Heard], None]:
+        self, audio: StoredAudio, options: DiarizationRequest, *, skip_cache: bool, deadline: Deadline
+    ) -> AsyncGenerator[PipelineEvent | StageResult[Heard], None]:
         """Progress, lastly what was heard; cached where nothing at all had to be computed.
 
         The recordings of known speakers come first, one after the other: what is wrong with them is told at once, and
@@ -68,37 +68,39 @@ class DiarizeStage:
         diarizing = self._diarizer.run(audio, options.options, skip_cache=skip_cache, deadline=deadline)
         async with aclosing(diarizing) as events:
             async for event in events:
-                if not isinstance(event, Finished):
+                if not isinstance(event, StageResult):
                     yield event
                 else:
                     _check_comparable(event.message, known)
-                    yield Finished(Heard(event.message, known), event.cached and all(voice.cached for voice in voices))
+                    yield StageResult(
+                        Heard(event.message, known), event.cached and all(voice.cached for voice in voices)
+                    )
 
     async def _voice(
         self, speaker: KnownSpeaker, field: str, skip_cache: bool, deadline: Deadline
-    ) -> Finished[KnownVoice]:
+    ) -> StageResult[KnownVoice]:
         """The voice of somebody known, and whether nothing had to be computed for it."""
         if isinstance(speaker.reference, Voice):
-            return Finished(KnownVoice(speaker.name, speaker.reference), cached=True)
+            return StageResult(KnownVoice(speaker.name, speaker.reference), cached=True)
         with _telling_whose(speaker.name, field):
             heard = await self._hear(speaker.reference, skip_cache, deadline)
             if heard.message is None:
                 raise InvalidRecording("there is no speech in it", reason="NO_SPEECH")
             if heard.message.voice is None:
                 raise _no_voices()
-        return Finished(KnownVoice(speaker.name, heard.message.voice), heard.cached)
+        return StageResult(KnownVoice(speaker.name, heard.message.voice), heard.cached)
 
-    async def _hear(self, recording: bytes, skip_cache: bool, deadline: Deadline) -> Finished[Speaker | None]:
+    async def _hear(self, recording: bytes, skip_cache: bool, deadline: Deadline) -> StageResult[Speaker | None]:
         """Who speaks in ``recording``."""
         digest = await asyncio.to_thread(_digest_of, recording)
         with self._store.hold(digest) as held:
-            if not await asyncio.to_thread(held.known, Sound()):
+            if not await asyncio.to_thread(held.known, AudioSelection()):
                 await asyncio.to_thread(_keep, held, recording)
-            (audio,) = (await self._decoder.decode(held, Sound(), _ignore)).message.audio
+            (audio,) = (await self._decoder.decode(held, AudioSelection(), _ignore)).message.audio
             diarizing = self._diarizer.run(audio, _ALONE, skip_cache=skip_cache, deadline=deadline)
             finished = await last(diarizing, _ignore)
         speakers = codec.read_speakers(finished.message.speakers)
-        return Finished(speakers[0] if speakers else None, finished.cached)
+        return StageResult(speakers[0] if speakers else None, finished.cached)
 
 
 def _digest_of(recording: bytes) -> Digest:
@@ -117,7 +119,7 @@ def _check_comparable(diarization: audio_pb2.Diarization, known: Sequence[KnownV
     speakers = codec.read_speakers(diarization.speakers) if known else ()
     if speakers and not any(speaker.voice for speaker in speakers):
         raise _no_voices()
-    refuse_other_models(speakers, known)
+    check_comparable(speakers, known)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from careca.errors import CarecaError, InternalError
 
 
-def write_failure(error: CarecaError) -> bytes:
+def encode_error(error: CarecaError) -> bytes:
     """The error in compact JSON."""
     written = {
         "kind": error.default_reason,
@@ -22,7 +22,7 @@ def write_failure(error: CarecaError) -> bytes:
     return json.dumps(given, separators=(",", ":")).encode()
 
 
-def read_failure(written: bytes) -> CarecaError:
+def decode_error(written: bytes) -> CarecaError:
     """The error of the same class that was written; where that class is not known here, ``InternalError``."""
     read = json.loads(written)
     error = _KINDS.get(read["kind"], InternalError)(read.get("message", ""), reason=read["reason"])

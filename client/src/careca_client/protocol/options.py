@@ -1,0 +1,114 @@
+"""The options of ``transcribe`` and ``submit``, and the config message that is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypedDict
+
+from careca import codec
+from careca.errors import InvalidRequest
+from careca.types import AudioTracks, ChannelMode, OutputFormat
+from careca.v1 import audio_pb2, gateway_pb2
+from careca_client.speakers import KnownSpeaker, encode_known_speakers
+
+
+class TranscribeOptions(TypedDict, total=False):
+    """What a caller may ask for. The services choose what is left out. The protos of ``careca.v1`` give the ranges."""
+
+    language: str | None
+    """The language spoken: a code (pt), a tag (pt-BR) or a name (Portuguese, português). ``None`` detects it, and
+    detects it again if the recording changes its language."""
+    translate: bool
+    """Whether to translate to English instead of writing the language spoken."""
+    initial_prompt: str
+    """Text that the model takes as said before the recording: names, spelling, style."""
+    hotwords: Sequence[str]
+    """Words and phrases to listen for."""
+    beam_size: int | None
+    """Width of the beam search, 1 (fastest) to 20."""
+    speaker_count: int | None
+    """The exact number of speakers. Cannot be combined with the next two."""
+    min_speaker_count: int | None
+    """The smallest number of speakers."""
+    max_speaker_count: int | None
+    """The greatest number of speakers."""
+    channel_mode: ChannelMode | str
+    """``mix``, the default, or ``separate``: each channel is one speaker. ``separate`` allows no number of speakers."""
+    audio_track: AudioTracks | str | int
+    """Which of several audio tracks to use: the number of one, from 1; ``all``: mixed; ``each``: each track is one
+    speaker, and no number of speakers is allowed; or ``auto``, the default: the track marked as default, or the first,
+    unless it is silent."""
+    known_speakers: Sequence[KnownSpeaker]
+    """People whose voices are to be recognised and shown by name."""
+    formats: Iterable[OutputFormat | str]
+    """The text formats to make of the result."""
+    skip_cache: bool
+    """Whether to compute again even if the result is cached."""
+    display_name: str | None
+    """The name to show in formats and logs. Default: the name of the file."""
+
+
+def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Config:
+    """Returns the config of the first message, without the recording.
+
+    Checks the options before anything is hashed or sent. Raises ``InvalidRequest`` if an option is out of its range,
+    ``OSError`` if a known speaker's recording cannot be read.
+    """
+    hotwords = options.get("hotwords", ())
+    config = gateway_pb2.TranscribeRequest.Config(
+        transcription=audio_pb2.TranscriptionOptions(
+            language_code=options.get("language") or "",
+            translate=options.get("translate", False),
+            initial_prompt=options.get("initial_prompt", ""),
+            hotwords=[hotwords] if isinstance(hotwords, str) else hotwords,
+            beam_size=options.get("beam_size"),
+        ),
+        diarization=audio_pb2.DiarizationOptions(
+            speaker_count=options.get("speaker_count"),
+            min_speaker_count=options.get("min_speaker_count"),
+            max_speaker_count=options.get("max_speaker_count"),
+        ),
+        cache_control=audio_pb2.CacheControl(skip_cache=options.get("skip_cache", False)),
+        formats=encode_formats(options.get("formats", ())),
+        channel_mode=_encode_channel_mode(options.get("channel_mode", ChannelMode.MIX)),
+        known_speakers=encode_known_speakers(options.get("known_speakers", ())),
+    )
+    _set_audio_track(config, options.get("audio_track", AudioTracks.AUTO))
+    checked = codec.decode_transcription_options(config.transcription, field="config.transcription")
+    config.transcription.language_code = checked.language or ""
+    codec.decode_diarization_options(config.diarization, field="config.diarization")
+    codec.decode_channel_mode(config.channel_mode, config.diarization)
+    codec.decode_audio_track(config)
+    codec.decode_known_speakers(config.known_speakers)
+    return config
+
+
+def encode_formats(
+    formats: Iterable[OutputFormat | str], field: str = "config.formats"
+) -> list[gateway_pb2.OutputFormat.ValueType]:
+    """Returns each format once, as on the wire. Raises ``InvalidRequest`` if a format is unknown."""
+    names = dict.fromkeys([formats] if isinstance(formats, str) else formats)
+    for name in names:
+        if name not in set(OutputFormat):
+            raise InvalidRequest(f"there is no format {name}; the formats are {', '.join(OutputFormat)}", field=field)
+    return [codec.encode_format(OutputFormat(name)) for name in names]
+
+
+def _encode_channel_mode(mode: ChannelMode | str) -> gateway_pb2.ChannelMode.ValueType:
+    if mode not in set(ChannelMode):
+        raise InvalidRequest(
+            f"there is no channel mode {mode}; the modes are {', '.join(ChannelMode)}", field="config.channel_mode"
+        )
+    return codec.encode_channel_mode(ChannelMode(mode))
+
+
+def _set_audio_track(config: gateway_pb2.TranscribeRequest.Config, track: AudioTracks | str | int) -> None:
+    if isinstance(track, str) and track not in set(AudioTracks):
+        raise InvalidRequest(
+            f"there is no audio track {track}; it is a number from 1, or one of {', '.join(AudioTracks)}",
+            field="config.audio_track",
+        )
+    try:
+        codec.set_audio_track(config, AudioTracks(track) if isinstance(track, str) else track)
+    except ValueError:
+        raise InvalidRequest(f"there is no audio track {track}", field="config.audio_track") from None

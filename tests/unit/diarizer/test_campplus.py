@@ -1,4 +1,4 @@
-"""The speaker embedding network and the filter banks that it reads."""
+"""The speaker embedding network and its filter banks."""
 
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_any_length_gives_one_embedding_each(network: CAMPPlus, frames: int) -> 
     assert embeddings.isfinite().all()
 
 
-def test_what_else_is_in_a_batch_changes_nothing(network: CAMPPlus) -> None:
+def test_the_other_items_of_a_batch_do_not_change_the_result(network: CAMPPlus) -> None:
     features = noise(3, 150, MEL_BINS)
 
     with torch.inference_mode():
@@ -114,7 +114,7 @@ def test_what_else_is_in_a_batch_changes_nothing(network: CAMPPlus) -> None:
     assert torch.allclose(alone, together, atol=1e-4)
 
 
-def test_one_person_sounds_more_alike_than_two(embedder: Embedder) -> None:
+def test_two_pieces_of_one_person_are_more_similar_than_pieces_of_two(embedder: Embedder) -> None:
     turns = [turn for turn in phone_call_turns() if turn.end - turn.start > 1.5]
 
     voices = embed(embedder, phone_call(), [piece(turn.start, turn.end) for turn in turns])
@@ -137,5 +137,5 @@ def test_pieces_are_embedded_in_their_order_whatever_their_lengths(embedder: Emb
     assert np.allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
 
 
-def test_no_pieces_are_no_voices(embedder: Embedder) -> None:
+def test_without_pieces_there_are_no_voices(embedder: Embedder) -> None:
     assert embed(embedder, phone_call(), []).shape == (0, EMBEDDING_SIZE)

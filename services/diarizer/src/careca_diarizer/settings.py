@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from careca.settings import ModelServiceSettings
+from careca.settings import ModelServiceSettings, metrics_port_field, port_field
 
 
 class DiarizerSettings(ModelServiceSettings):
     """The settings of the diarizer."""
 
-    port: int = Field(default=50053, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free port.")
-    metrics_port: int = Field(
-        default=9103,
-        ge=-1,
-        le=65535,
-        description="Port for Prometheus metrics; 0 takes any free port, -1 serves no metrics.",
-    )
+    port: int = port_field(50053)
+    metrics_port: int = metrics_port_field(9103)
     pipeline: str = Field(
         default="",
         description="Pretrained pyannote.audio pipeline to use in place of Careca's own: a local folder, or "

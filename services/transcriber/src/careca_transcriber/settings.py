@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from careca.settings import ModelServiceSettings
+from careca.settings import ModelServiceSettings, metrics_port_field, port_field
 
 ComputeType = Literal[
     "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
@@ -16,13 +16,8 @@ ComputeType = Literal[
 class TranscriberSettings(ModelServiceSettings):
     """The settings of the transcriber."""
 
-    port: int = Field(default=50052, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free port.")
-    metrics_port: int = Field(
-        default=9102,
-        ge=-1,
-        le=65535,
-        description="Port for Prometheus metrics; 0 takes any free port, -1 serves no metrics.",
-    )
+    port: int = port_field(50052)
+    metrics_port: int = metrics_port_field(9102)
     whisper_model: str = Field(
         default="whisper-base",
         description="Whisper model: a name from `careca models list`, a faster-whisper repository of the Hugging Face "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from careca.cache.port import CacheObserver, CacheOutcome, Removal
 from careca.inference.engine import Engine
@@ -76,6 +76,3 @@ class ModelServiceMetrics(Metrics, CacheObserver):
     def out_of_memory(self) -> None:
         """Counts a task that ran out of the device's memory."""
         self._out_of_memory.inc()
-
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, registry=self.registry)

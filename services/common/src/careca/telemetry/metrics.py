@@ -108,6 +108,9 @@ class Metrics(MemoryObserver):
             self._memory_cleaned.labels("ram", level, moment).set(usage.rss_bytes)
             self._memory_cleaned.labels("gpu", level, moment).set(usage.gpu_reserved_bytes)
 
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(name, documentation, registry=self.registry)
+
 
 class MemoryCollector(Collector):
     """The memory of this process, measured at each scrape."""

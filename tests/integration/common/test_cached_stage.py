@@ -34,7 +34,7 @@ class Service:
         self.worker = Worker(slots=slots, max_waiting=max_waiting)
         self.metrics = ModelServiceMetrics(Stage.TRANSCRIBE, self.engine, self.worker)
         self.cache = FakeCache(self.metrics)
-        self.memory = cleaner(self.engine, self.metrics)
+        self.memory = cleaner(self.engine, self.metrics.memory_cleaned)
         self.stage = CachedStage(
             stage=Stage.TRANSCRIBE,
             engine=self.engine,

@@ -6,7 +6,6 @@ import random
 import sys
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,15 +14,9 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from careca.resources.memory import (
-    CleanupLevel,
-    MemoryCleaner,
-    MemoryKind,
-    MemoryObserver,
-    freeze_objects,
-    measure_memory,
-)
+from careca.resources.memory import CleanupLevel, MemoryCleaner, freeze_objects, measure_memory
 from careca.resources.memory_limit import memory_limit
+from careca.telemetry.metrics import Metrics
 from careca.types import GpuMemory, MemoryRelease
 
 MEGABYTE = 1_000_000
@@ -33,16 +26,21 @@ needs_malloc_trim = pytest.mark.skipif(
 )
 
 
-class Witness(MemoryObserver):
+class Witness:
+    """Records cleanups in the metrics of a service."""
+
     def __init__(self) -> None:
-        self.given_back: Counter[tuple[MemoryKind, CleanupLevel]] = Counter()
+        self.metrics = Metrics()
         self.cleaned: tuple[CleanupLevel, MemoryRelease] | None = None
 
-    def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
-        self.given_back[kind, level] += size_bytes
-
-    def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
+    def __call__(self, level: CleanupLevel, release: MemoryRelease) -> None:
         self.cleaned = level, release
+        self.metrics.memory_cleaned(level, release)
+
+    def released(self, kind: str, level: CleanupLevel) -> float | None:
+        """The released bytes in the metrics."""
+        labels = {"kind": kind, "level": level}
+        return self.metrics.registry.get_sample_value("careca_memory_released_bytes_total", labels)
 
 
 class GpuEngine:
@@ -126,12 +124,12 @@ def test_after_a_task_memory_that_threads_freed_returns_to_the_system() -> None:
     at_start = measure_memory()
     survivors = churn()
 
-    release = MemoryCleaner(observer=witness).clean_up()
+    release = MemoryCleaner(on_cleanup=witness).clean_up()
 
-    given_back = release.before.rss_bytes - release.after.rss_bytes
+    released_bytes = release.before.rss_bytes - release.after.rss_bytes
     assert release.before.rss_bytes - at_start.rss_bytes > 150 * MEGABYTE, "freed, and yet held by the process"
-    assert given_back > 150 * MEGABYTE
-    assert witness.given_back["ram", "task"] == given_back
+    assert released_bytes > 150 * MEGABYTE
+    assert witness.released("ram", "task") == released_bytes
     assert survivors
 
 
@@ -197,7 +195,7 @@ def test_after_a_task_cached_gpu_memory_is_released_and_the_models_stay() -> Non
     assert not release.models_unloaded
     assert release.before.gpu_reserved_bytes == 300 * MEGABYTE
     assert release.after.gpu_reserved_bytes == release.after.gpu_allocated_bytes == 200 * MEGABYTE
-    assert witness.given_back["gpu", "task"] == 100 * MEGABYTE
+    assert witness.released("gpu", "task") == 100 * MEGABYTE
 
 
 def test_releasing_unloads_the_models_and_releases_all_gpu_memory() -> None:
@@ -208,9 +206,9 @@ def test_releasing_unloads_the_models_and_releases_all_gpu_memory() -> None:
     assert engine.calls == ["unload", "release_gpu_cache"]
     assert release.models_unloaded
     assert release.after.gpu_reserved_bytes == 0
-    assert witness.given_back["gpu", "release"] == 300 * MEGABYTE
+    assert witness.released("gpu", "release") == 300 * MEGABYTE
     assert witness.cleaned == ("release", release)
-    assert ("gpu", "task") not in witness.given_back
+    assert witness.released("gpu", "task") == 0
 
 
 def test_releasing_twice_unloads_once() -> None:
@@ -236,7 +234,7 @@ def test_growth_during_a_cleanup_is_never_counted_as_released() -> None:
 
     MemoryCleaner(Growing(), witness).clean_up()
 
-    assert witness.given_back["gpu", "task"] == 0
+    assert witness.released("gpu", "task") == 0
 
 
 def test_each_cleanup_logs_the_memory_before_and_after_and_its_context() -> None:
@@ -262,4 +260,4 @@ def test_cleanups_from_many_threads_do_not_count_the_same_memory_twice() -> None
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: clean_up(), range(8)))
 
-    assert witness.given_back["gpu", "task"] == 100 * MEGABYTE
+    assert witness.released("gpu", "task") == 100 * MEGABYTE

@@ -54,7 +54,7 @@ def test_what_happens_is_counted(metrics):
     metrics.cache_removed(Removal.LRU, 3)
     metrics.cache_sized(7, 4096)
     metrics.cache_available(True)
-    metrics.memory_released("ram", "task", 1024)
+    metrics.memory_cleaned("task", MemoryRelease(MemoryUsage(2048, 0), MemoryUsage(1024, 0)))
     metrics.cache_limited(100)
     metrics.cache_saved(12.5)
     metrics.out_of_memory()

@@ -73,7 +73,7 @@ def create_model_service(
         message_type=message_type,
         cache=cache,
         worker=worker,
-        memory=MemoryCleaner(engine, metrics),
+        memory=MemoryCleaner(engine, metrics.memory_cleaned),
         metrics=metrics,
         settings=settings,
     )

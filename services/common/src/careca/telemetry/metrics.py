@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from careca.resources.memory import CleanupLevel, MemoryKind, MemoryObserver, ModelMemory, measure_memory
+from careca.resources.memory import CleanupLevel, ModelMemory, measure_memory
 from careca.resources.memory_limit import memory_limit
 from careca.types import GpuMemory, MemoryRelease, MemoryUsage, Stage
 
@@ -22,7 +22,7 @@ SECONDS_BUCKETS = (
 """Upper bounds for durations, from a cached result to a very long recording on a slow machine."""
 
 
-class Metrics(MemoryObserver):
+class Metrics:
     """The metrics of every service.
 
     Args:
@@ -98,15 +98,15 @@ class Metrics(MemoryObserver):
         """Counts audio that a stage processed, even if the stage failed."""
         self._audio_seconds.labels(stage).inc(seconds)
 
-    def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
-        """Counts bytes that a cleanup released."""
-        self._memory_released.labels(kind, level).inc(size_bytes)
-
     def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
-        """Sets the memory before and after the last cleanup of a level."""
-        for moment, usage in (("before", release.before), ("after", release.after)):
-            self._memory_cleaned.labels("ram", level, moment).set(usage.rss_bytes)
-            self._memory_cleaned.labels("gpu", level, moment).set(usage.gpu_reserved_bytes)
+        """Counts the bytes that a cleanup released, and sets the memory before and after it."""
+        for kind, before, after in (
+            ("ram", release.before.rss_bytes, release.after.rss_bytes),
+            ("gpu", release.before.gpu_reserved_bytes, release.after.gpu_reserved_bytes),
+        ):
+            self._memory_released.labels(kind, level).inc(max(0, before - after))
+            self._memory_cleaned.labels(kind, level, "before").set(before)
+            self._memory_cleaned.labels(kind, level, "after").set(after)
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(name, documentation, registry=self.registry)

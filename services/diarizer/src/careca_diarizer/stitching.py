@@ -99,11 +99,11 @@ def stitch(local: LocalSpeakers) -> tuple[Run, ...]:
 
 
 def cut_pieces(runs: Sequence[Run]) -> tuple[Piece, ...]:
-    """Pieces of at most some 3 s to know the voices by, by track and start.
+    """Returns pieces of about 3 s at most, for embeddings, by track and start.
 
-    They are cut from where one track speaks alone. Of a track that never does, they are cut from all its speech. Of a
-    piece of several spans, all but the longest are also pieces of their own, parts of it: what is too short to shape a
-    voice is enough to tell whose it is of the voices that there are.
+    They are cut from speech of a single track; if a track never speaks alone, from all its speech. In a piece with
+    several spans, all spans except the longest are also pieces of their own, as parts: they are too short for training,
+    but long enough to be assigned to a speaker.
     """
     depth = np.zeros(max((run.end for run in runs), default=0), dtype=np.uint8)
     for run in runs:

@@ -41,29 +41,29 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "careca_stage_seconds",
-            "Seconds that successful stages took, waiting included, by whether the result was cached.",
+            "Seconds that successful stages took, including waiting, by whether the result was cached.",
             ("stage", "cached"),
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
         self._audio_seconds = Counter(
-            "careca_audio_seconds", "Seconds of audio that stages worked on.", ("stage",), registry=self.registry
+            "careca_audio_seconds", "Seconds of audio that stages processed.", ("stage",), registry=self.registry
         )
         self._memory_released = Counter(
             "careca_memory_released_bytes",
-            "Bytes of memory that cleanups gave back.",
+            "Bytes of memory that cleanups released.",
             ("kind", "level"),
             registry=self.registry,
         )
         self._memory_cleaned = Gauge(
             "careca_cleanup_memory_bytes",
-            "Memory that was held before and after the last cleanup of each level.",
+            "Memory before and after the last cleanup of each level.",
             ("kind", "level", "moment"),
             registry=self.registry,
         )
         self._certificates = Gauge(
             "careca_tls_certificate_expiry_timestamp_seconds",
-            "When a certificate that is in use ends, in Unix time.",
+            "When a certificate in use expires, in Unix time.",
             ("file",),
             registry=self.registry,
         )
@@ -130,14 +130,14 @@ class MemoryCollector(Collector):
         yield GaugeMetricFamily("careca_memory_rss_bytes", "Resident set size.", usage.rss_bytes)
         yield GaugeMetricFamily("careca_memory_uss_bytes", "Unique set size.", usage.uss_bytes)
         yield GaugeMetricFamily(
-            "careca_memory_limit_bytes", "Memory that the container, or else the machine, has.", memory_limit()
+            "careca_memory_limit_bytes", "Memory limit of the container, or else memory of the machine.", memory_limit()
         )
         if self._model is not None:
             for what, documentation, value in (
                 ("allocated", "GPU memory that live data of the process uses.", gpu.allocated_bytes),
                 ("reserved", "GPU memory that the process holds.", gpu.reserved_bytes),
-                ("used", "Memory that is held of the GPU, by whatever process.", gpu.used_bytes),
-                ("total", "Memory that the GPU has; 0 without one or before its use.", gpu.total_bytes),
+                ("used", "GPU memory in use by all processes.", gpu.used_bytes),
+                ("total", "Total GPU memory; 0 without a GPU and before its first use.", gpu.total_bytes),
             ):
                 yield GaugeMetricFamily(f"careca_gpu_memory_{what}_bytes", documentation, value)
 

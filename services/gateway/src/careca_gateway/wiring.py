@@ -37,7 +37,7 @@ from careca_gateway.transcription import Gateway
 def wire(settings: GatewaySettings) -> Service:
     """The gateway that ``settings`` ask for. To be called in the event loop that it will run in."""
     metrics = GatewayMetrics()
-    memory = MemoryCleaner(observer=metrics)
+    memory = MemoryCleaner(on_cleanup=metrics.memory_cleaned)
     shared = (
         open_object_storage(settings.store_url, allow_http=settings.store_allow_http) if settings.store_url else None
     )

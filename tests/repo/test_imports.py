@@ -56,7 +56,7 @@ IMPORTERS = {
                 *("server", "statuses"),
             )
         ),
-        *("api.transcription", "api.jobs", "backends.calls", "backends.replicas", "careca_gateway.wiring"),
+        *("api.admin", "api.transcription", "api.jobs", "backends.calls", "backends.replicas", "careca_gateway.wiring"),
         *("careca_transcriber.service", "careca_transcriber.wiring"),
         *("careca_diarizer.service", "careca_diarizer.wiring"),
     },

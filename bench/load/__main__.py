@@ -256,7 +256,7 @@ async def _measure_killed(report: Report, load: Load, rate: float) -> None:
     moment = time.monotonic()
     await load.end("transcriber-3", signal.SIGKILL)
     asked = await asking
-    again = [when - moment for when in load.logged("a service is asked again") if when >= moment]
+    again = [when - moment for when in load.logged("a call is repeated") if when >= moment]
     report.at_most("a killed replica is called for the last time after", 1.0, max(again, default=0.0))
     _report_none_lost(report, "a replica is killed", asked)
 

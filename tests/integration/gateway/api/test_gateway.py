@@ -699,7 +699,7 @@ async def test_calls_wait_for_a_service_that_restarts(stack: Stack, caller: Call
     await stack.diarizer.stop()
     calling = asyncio.create_task(caller.transcribe(RECORDING))
     with capture_logs() as logs:
-        await until(lambda: any(line["event"] == "a service is asked again" for line in logs))
+        await until(lambda: any(line["event"] == "a call is repeated" for line in logs))
 
     await stack.transcriber.start(stack.redis_url)
     await stack.diarizer.start(stack.redis_url)

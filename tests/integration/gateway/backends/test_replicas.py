@@ -203,7 +203,7 @@ async def test_a_full_replica_gets_no_calls_while_another_has_room(
         with capture_logs() as logs:
 
             def refusals() -> int:
-                return sum(line["event"] == "another replica is asked" for line in logs)
+                return sum(line["event"] == "another replica is called" for line in logs)
 
             async def is_refused() -> bool:
                 """Whether a call met the full one, which it does or does not by chance."""
@@ -232,7 +232,7 @@ async def test_a_call_refused_by_a_full_replica_goes_to_another_one(
         await until(lambda: not any(replica.is_full for replica in asker.replicas.all))
         with capture_logs() as logs:
             second = asyncio.create_task(asker.ask())  # the full one has none of our calls, the other one has
-            await until(lambda: any(line["event"] == "another replica is asked" for line in logs))
+            await until(lambda: any(line["event"] == "another replica is called" for line in logs))
         resume_models(services[1:])
 
         assert await asyncio.gather(first, second) == [TEXTS, TEXTS]

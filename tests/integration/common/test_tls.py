@@ -133,14 +133,14 @@ async def test_both_sides_load_files_of_a_new_authority_without_a_restart_while_
 async def test_a_gateway_checks_the_server_name_for_every_address(
     authority: trustme.CA, caller_files: CertificateFiles, tmp_path: Path
 ) -> None:
-    async def look_up(_name: str, port: int) -> set[str]:
+    async def resolve(_name: str, port: int) -> set[str]:
         return {f"ipv4:127.0.0.1:{port}"}
 
     files = issue(tmp_path / "named", authority, host="diarizer.careca.svc")
     async with diarizer(files) as service:
         for name, is_right in (("diarizer.careca.svc", True), ("transcriber.careca.svc", False)):
             target = f"dns:///{name}:{service.port}"
-            async with Replicas(target, calling_with(caller_files), look_up=look_up) as replicas:
+            async with Replicas(target, calling_with(caller_files), resolve=resolve) as replicas:
                 await until(lambda replicas=replicas: all(r.address.startswith("ipv4:") for r in replicas.all))
                 stub = diarizer_pb2_grpc.DiarizerServiceStub(replicas.best())
                 if is_right:

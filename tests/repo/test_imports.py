@@ -28,7 +28,18 @@ IMPORTERS = {
     "av": {
         f"decoding.{name}"
         for name in (
-            *("process", "truncation", "level", "outputs", "passes", "pcm", "track_reader", "source", "mixing", "tracks"),
+            *(
+                "process",
+                "truncation",
+                "level",
+                "outputs",
+                "passes",
+                "pcm",
+                "track_reader",
+                "source",
+                "mixing",
+                "tracks",
+            ),
         )
     },
     "obstore": {"storage.object_storage"},

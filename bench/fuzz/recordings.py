@@ -29,7 +29,7 @@ from bench.fuzz.mutations import mutated
 from careca.errors import InternalError
 from careca_gateway.decoding import process
 from careca_gateway.decoding.sandbox import REQUIRE
-from careca_gateway.ingest.decoder import failure
+from careca_gateway.ingest.decoder import decoder_error
 from support.media import encoded, recording
 
 TIMEOUT_SECONDS = 300.0
@@ -134,7 +134,7 @@ def outcome_of(data: bytes, *, separate: bool = False, track: str | int = "auto"
 def _outcome(report: dict[str, Any], status: int, fault: str) -> str:
     if "audio" in report:
         return "decoded"
-    error = failure(report, status, fault)
+    error = decoder_error(report, status, fault)
     if isinstance(error, InternalError):
         sys.stderr.write(fault)
         return f"INTERNAL (the decoder ended with status {status})"

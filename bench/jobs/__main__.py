@@ -244,8 +244,8 @@ def _different_clips(clip: Path) -> list[Path]:
 def _busy(tasks: list[tuple[float, float]], since: float, *, workers: int) -> float:
     """Fraction of the time from the first task to the last that so many slots were busy."""
     tasks = [task for task in tasks if task[0] >= since]
-    span = max(ended for _, ended in tasks) - min(begun for begun, _ in tasks)
-    return sum(ended - begun for begun, ended in tasks) / span / workers
+    span = max(ended for _, ended in tasks) - min(attempt_started for attempt_started, _ in tasks)
+    return sum(ended - attempt_started for attempt_started, ended in tasks) / span / workers
 
 
 def _row(what: str, value: float, limit: float, write: Callable[[float], str], how: str) -> list[str]:

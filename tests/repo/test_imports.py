@@ -14,7 +14,7 @@ MODULES = [
 ]
 
 IMPORTERS = {
-    "faster_whisper|ctranslate2": {"careca_transcriber.whisper_engine"},
+    "faster_whisper|ctranslate2": {"careca_transcriber.whisper_engine", "careca_transcriber.whisper_request"},
     "torch|torchaudio|pyannote": {
         f"careca_diarizer.{name}"
         for name in (
@@ -56,7 +56,7 @@ IMPORTERS = {
                 *("server", "statuses"),
             )
         ),
-        *("api.transcription", "api.jobs", "backends.calls", "backends.replicas", "careca_gateway.wiring"),
+        *("api.admin", "api.transcription", "api.jobs", "backends.calls", "backends.replicas", "careca_gateway.wiring"),
         *("careca_transcriber.service", "careca_transcriber.wiring"),
         *("careca_diarizer.service", "careca_diarizer.wiring"),
     },

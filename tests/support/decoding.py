@@ -1,4 +1,4 @@
-"""The real decoder on recordings that tests make, and what comes out."""
+"""The real decoder on recordings that tests create."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=HANG
 
 
 class Bench:
-    """Decodes bytes in a folder and looks at what comes out."""
+    """Decodes bytes in a folder and returns the audio."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -30,68 +30,68 @@ class Bench:
         self.audio = folder / "0.s16"
 
     async def decode(
-        self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: AudioSelection = DEFAULT
+        self, data: bytes | Path, limits: DecodeLimits = LIMITS, selection: AudioSelection = DEFAULT
     ) -> DecodedRecord:
-        """What the decoder says of ``data``, with its files in the folder."""
+        """Returns the decoder's record for ``data``, with its files in the folder."""
         path = data if isinstance(data, Path) else self.folder / "recording"
         if not isinstance(data, Path):
             path.write_bytes(data)
-        drafts = [self.folder / f"{number}.s16" for number in range(files_needed(sound))]
+        drafts = [self.folder / f"{number}.s16" for number in range(files_needed(selection))]
         drafts[0] = self.audio
-        return await Decoder(limits, slots=1).decode(path, sound, drafts, self.progress.append)
+        return await Decoder(limits, slots=1).decode(path, selection, drafts, self.progress.append)
 
     async def digest(self, data: bytes | Path, limits: DecodeLimits = LIMITS) -> Digest:
-        """The digest of the one audio that ``data`` decodes to."""
+        """Returns the digest of the one audio that ``data`` decodes to."""
         (digest,) = (await self.decode(data, limits)).audio
         return digest
 
     async def samples(
-        self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: AudioSelection = DEFAULT
+        self, data: bytes | Path, limits: DecodeLimits = LIMITS, selection: AudioSelection = DEFAULT
     ) -> np.ndarray:
-        """The one audio that ``data`` decodes to."""
-        (samples,) = await self.audios(data, limits, sound)
+        """Returns the one audio that ``data`` decodes to."""
+        (samples,) = await self.audios(data, limits, selection)
         return samples
 
     async def channels(self, data: bytes | Path, limits: DecodeLimits = LIMITS) -> list[np.ndarray]:
-        """The audio of each channel."""
+        """Returns the audio of each channel."""
         return await self.audios(data, limits, AudioSelection(ChannelMode.SEPARATE))
 
-    async def audios(self, data: bytes | Path, limits: DecodeLimits, sound: AudioSelection) -> list[np.ndarray]:
-        """All audio that ``data`` decodes to, which is as its digests say; other files stay empty."""
-        digests = (await self.decode(data, limits, sound)).audio
-        drafts = [self.audio, *(self.folder / f"{number}.s16" for number in range(1, files_needed(sound)))]
+    async def audios(self, data: bytes | Path, limits: DecodeLimits, selection: AudioSelection) -> list[np.ndarray]:
+        """Returns all audio that ``data`` decodes to. Checks the digests, and that other files stay empty."""
+        digests = (await self.decode(data, limits, selection)).audio
+        drafts = [self.audio, *(self.folder / f"{number}.s16" for number in range(1, files_needed(selection)))]
         pcm = [draft.read_bytes() for draft in drafts]
         assert list(digests) == [Digest(hashlib.sha256(each).hexdigest(), len(each)) for each in pcm[: len(digests)]]
-        assert sound.audio_track == "all" or not any(pcm[len(digests) :])
+        assert selection.audio_track == "all" or not any(pcm[len(digests) :])
         return [np.frombuffer(each, "<i2").astype(np.float64) for each in pcm[: len(digests)]]
 
-    async def notices(self, data: bytes | Path, sound: AudioSelection = DEFAULT) -> list[Notice]:
-        """What the decoder notices in ``data``."""
-        return list((await self.decode(data, sound=sound)).notices)
+    async def notices(self, data: bytes | Path, selection: AudioSelection = DEFAULT) -> list[Notice]:
+        """Returns the decoder's notices."""
+        return list((await self.decode(data, selection=selection)).notices)
 
-    async def codes(self, data: bytes | Path, sound: AudioSelection = DEFAULT) -> list[str]:
-        """The codes of what the decoder notices in ``data``."""
-        return [notice.code for notice in await self.notices(data, sound)]
+    async def codes(self, data: bytes | Path, selection: AudioSelection = DEFAULT) -> list[str]:
+        """Returns the codes of the decoder's notices."""
+        return [notice.code for notice in await self.notices(data, selection)]
 
     async def refusal(
-        self, data: bytes | Path, limits: DecodeLimits = LIMITS, sound: AudioSelection = DEFAULT
+        self, data: bytes | Path, limits: DecodeLimits = LIMITS, selection: AudioSelection = DEFAULT
     ) -> InvalidRecording:
-        """Why ``data`` is refused; no process is left."""
+        """Returns the error for ``data``. Checks that no process is left."""
         with pytest.raises(InvalidRecording) as caught:
-            await self.decode(data, limits, sound)
+            await self.decode(data, limits, selection)
         assert children() == []
         return caught.value
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
-    """The correlation of two sounds at the best delay: 1 where they are the same but for their level."""
+    """Returns the correlation of two sounds at the best delay: 1 if they differ only in level."""
     size = len(one) + len(other)
     products = np.fft.irfft(np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size)), size)
     return float(products.max() / np.sqrt((one**2).sum() * (other**2).sum()))
 
 
 def children() -> list[psutil.Process]:
-    """The decoders that run; processes that have ended, or end meanwhile, may still be listed."""
+    """Returns the running decoders. Processes that have just ended may still be listed."""
     running = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):

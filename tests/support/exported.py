@@ -9,7 +9,6 @@ from careca.inference.worker import Worker
 from careca.telemetry.metrics import Metrics
 from careca.types import MemoryRelease, MemoryUsage, Stage
 from careca_gateway.jobs.metrics import JobMetrics
-from careca_gateway.jobs.webhooks.metrics import WebhookMetrics
 from careca_gateway.metrics import GatewayMetrics
 from support.fakes import FakeEngine
 
@@ -21,7 +20,6 @@ def registries() -> dict[str, CollectorRegistry]:
     """Those of all services, in each of which something of every kind has happened."""
     gateway = GatewayMetrics()
     JobMetrics(gateway.registry)
-    WebhookMetrics(gateway.registry)
     services: dict[str, Metrics] = {"gateway": gateway}
     for name, stage in (("transcriber", Stage.TRANSCRIBE), ("diarizer", Stage.DIARIZE)):
         services[name] = ModelServiceMetrics(stage, FakeEngine(), Worker())

@@ -40,7 +40,7 @@ Engine = FakeTranscriberEngine | FakeDiarizerEngine
 
 
 class ModelService:
-    """A transcriber or a diarizer on a port that it keeps when it is stopped and started again."""
+    """A transcriber or a diarizer. It keeps its port when it is stopped and started again."""
 
     def __init__(self, engine: Engine, **settings: Any) -> None:
         self.engine = engine
@@ -51,7 +51,7 @@ class ModelService:
         self._server: ServiceServer | None = None
 
     async def start(self, redis_url: str) -> None:
-        """Returns once it serves."""
+        """Returns when it serves."""
         # On a busy machine Redis may take longer than it gets by default, which is no fault that tests look for.
         cache = {"redis_url": redis_url, "cache_timeout_seconds": 5.0}
         common = LOCAL | {"port": self.port} | cache | self._settings
@@ -75,7 +75,7 @@ class ModelService:
 
 @dataclass
 class Stack:
-    """All three. ``gateway_settings`` are what a test changes of the gateway's."""
+    """All three services. ``gateway_settings`` override the gateway's settings."""
 
     folder: Path
     redis_url: str
@@ -83,16 +83,16 @@ class Stack:
     diarizer: ModelService = field(default_factory=lambda: ModelService(FakeDiarizerEngine()))
     gateway_settings: dict[str, Any] = field(default_factory=dict)
     jobs: bool = False
-    """Whether the gateway takes jobs; they are kept in the Redis of ``jobs_redis_url``."""
+    """Whether the gateway takes jobs. They are in the Redis of ``jobs_redis_url``."""
     jobs_redis_url: str = ""
-    """Empty: the one of the caches."""
+    """Empty for the Redis of the caches."""
     target: str = ""
     metrics: Any = None
     gateway: ServiceServer | None = None
 
     @property
     def model_services(self) -> tuple[ModelService, ModelService]:
-        """The two behind the gateway."""
+        """The two model services."""
         return self.transcriber, self.diarizer
 
     @property
@@ -112,7 +112,7 @@ class Stack:
             await service.stop()
 
     async def start_gateway(self) -> None:
-        """Starts a gateway with the store that is there."""
+        """Starts a gateway with the existing store."""
         jobs_redis_url = (self.jobs_redis_url or self.redis_url) if self.jobs else ""
         defaults: dict[str, Any] = LOCAL | {
             "port": 0,
@@ -137,14 +137,14 @@ class Stack:
 
     @asynccontextmanager
     async def caller(self) -> AsyncIterator[Caller]:
-        """Somebody who calls the gateway."""
+        """A client of the gateway."""
         async with create_channel(self.target) as channel:
             yield Caller(channel)
 
 
 @dataclass
 class Answer:
-    """What a call was told, in order."""
+    """The messages of a call, in order."""
 
     responses: list[Response]
 
@@ -165,13 +165,13 @@ class Answer:
         return [codec.decode_segment(response.segment) for response in self.responses if response.HasField("segment")]
 
     def progress(self, stage: Stage) -> list[float]:
-        """The fractions told of one stage."""
+        """The progress of one stage."""
         told = [response.progress for response in self.responses if response.HasField("progress")]
         return [progress.fraction for progress in map(codec.decode_progress, told) if progress.stage is stage]
 
 
 class Caller:
-    """Plain gRPC, as any client in any language would call."""
+    """A plain gRPC client without Careca's client library."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.stub = gateway_pb2_grpc.GatewayServiceStub(channel)
@@ -181,11 +181,11 @@ class Caller:
     async def transcribe(
         self, data: bytes, *, within: float | None = HANG_SECONDS, metadata: Metadata = (), **config: Any
     ) -> Answer:
-        """The whole conversation about ``data``. Raises ``CarecaError``."""
+        """Runs a whole call for ``data``. Raises ``CarecaError``."""
         return await self.converse([config_for(data, **config)], [data], within=within, metadata=metadata)
 
     async def begin_upload(self, data: bytes) -> grpc.aio.StreamStreamCall[gateway_pb2.TranscribeRequest, Response]:
-        """A call whose next message must be a chunk of ``data``."""
+        """Starts a call whose next message must be a chunk of ``data``."""
         call = self.stub.Transcribe(timeout=HANG_SECONDS)
         await call.write(config_for(data))
         response = await call.read()
@@ -227,6 +227,6 @@ class Caller:
 
 
 def config_for(data: bytes, *, digest: Digest | None = None, **config: Any) -> gateway_pb2.TranscribeRequest:
-    """The first message of a conversation about ``data``."""
+    """Returns the first message of a call for ``data``."""
     recording = codec.encode_digest(digest or digest_of(data))
     return gateway_pb2.TranscribeRequest(config=Config(recording=recording, **config))

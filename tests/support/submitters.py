@@ -1,4 +1,4 @@
-"""Somebody who has jobs, as any client in any language would, and model services that wait to be let go on."""
+"""A plain gRPC client for jobs, and functions that pause the model services."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 class Submitter:
-    """Somebody who has jobs, as any client in any language would."""
+    """A plain gRPC client for jobs, without Careca's client library."""
 
     def __init__(self, caller: Caller, name: str = "") -> None:
         self.jobs = caller.jobs
@@ -30,7 +30,7 @@ class Submitter:
             self.terms["metadata"] = (("x-careca-submitter", name),)
 
     async def upload(self, data: bytes, *, digest: Digest | None = None) -> str:
-        """Offers ``data`` and sends it if it is needed; says what was answered."""
+        """Offers ``data`` and sends it if it is needed. Returns the answer."""
         needed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         async def requests() -> AsyncIterator[jobs_pb2.UploadRecordingRequest]:
@@ -56,7 +56,7 @@ class Submitter:
         priority: JobPriority = JobPriority.BATCH,
         **config: Any,
     ) -> Job:
-        """A job about ``data``, which is uploaded first."""
+        """Submits a job for ``data``, which is uploaded first."""
         await self.upload(data)
         request = jobs_pb2.SubmitJobRequest(
             request_id=request_id,
@@ -77,7 +77,7 @@ class Submitter:
         return [codec.decode_job(job) for job in page.jobs], page.next_page_token
 
     async def watch(self, job: Job, cursor: str = "") -> list[tuple[str, Job | Segment]]:
-        """All that is told up to the end, with its cursors."""
+        """Returns all events up to the end, with their cursors."""
         return [told async for told in self.watching(job, cursor)]
 
     async def watching(self, job: Job, cursor: str = "") -> AsyncIterator[tuple[str, Job | Segment]]:
@@ -90,7 +90,7 @@ class Submitter:
                     yield response.cursor, codec.decode_segment(response.segment)
 
     async def ended(self, job: Job) -> Job:
-        """The job once it has ended."""
+        """Returns the job after it has ended."""
         last = (await self.watch(job))[-1][1]
         assert isinstance(last, Job)
         assert last.state in ENDED
@@ -134,12 +134,12 @@ def engines(stack: Stack) -> tuple[FakeTranscriberEngine, FakeDiarizerEngine]:
     return transcriber, diarizer
 
 
-def hold(stack: Stack) -> None:
+def pause_models(stack: Stack) -> None:
     for engine in engines(stack):
         engine.may_go_on.clear()
 
 
-def let_go(stack: Stack) -> None:
+def resume_models(stack: Stack) -> None:
     for engine in engines(stack):
         engine.may_go_on.set()
 

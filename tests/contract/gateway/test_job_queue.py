@@ -1,4 +1,4 @@
-"""What the job queue promises, on a real Redis."""
+"""The guarantees of the job queue, tested on a real Redis."""
 
 import asyncio
 import itertools
@@ -72,12 +72,12 @@ def segments(first: int, count: int) -> tuple[Segment, ...]:
 
 @pytest.fixture
 async def make_queue(redis_server: RedisServer) -> AsyncIterator[MakeQueue]:
-    """Makes queues as one gateway each has it, all in one Redis."""
+    """Creates queues on one Redis, each for one gateway."""
     made: list[RedisJobQueue] = []
 
-    async def make(url: str = redis_server.url, *, listening: bool = True) -> RedisJobQueue:
+    async def make(url: str = redis_server.url, *, listen: bool = True) -> RedisJobQueue:
         made.append(RedisJobQueue(url, timeout_seconds=20))  # patient: a busy machine is no outage
-        if listening:
+        if listen:
             await made[-1].open()
         return made[-1]
 
@@ -112,7 +112,7 @@ async def take(queue: RedisJobQueue, worker: str = "worker 1") -> Lease:
 
 
 async def ended(queue: RedisJobQueue, outcome: Outcome = SUCCESS, **changes: Any) -> Job:
-    """A job that has been through everything."""
+    """A job that has been through all operations."""
     job = await queue.submit(submission(**changes), PLENTY)
     lease = await take(queue)
     assert lease.job.id == job.id, "another job waits too"
@@ -121,7 +121,7 @@ async def ended(queue: RedisJobQueue, outcome: Outcome = SUCCESS, **changes: Any
 
 
 async def next_of(watch: AsyncIterator[JobEvent], count: int) -> list[JobEvent]:
-    """So many happenings, as soon as they are there."""
+    """Returns the next events of a watch."""
     async with asyncio.timeout(HANG_SECONDS):
         return [await anext(watch) for _ in range(count)]
 
@@ -132,7 +132,7 @@ async def all_of(watch: AsyncIterator[JobEvent]) -> list[JobEvent]:
 
 
 def told(happenings: Sequence[JobEvent]) -> list[Segment]:
-    return [happening.what for happening in happenings if isinstance(happening.what, Segment)]
+    return [happening.content for happening in happenings if isinstance(happening.content, Segment)]
 
 
 def listeners(client: redis.Redis) -> int:
@@ -140,7 +140,7 @@ def listeners(client: redis.Redis) -> int:
 
 
 def everything(client: redis.Redis) -> dict[bytes, object]:
-    """All that Redis holds, in a form that can be compared."""
+    """Returns the whole content of Redis in a form that can be compared."""
 
     def group_of(key: bytes, name: bytes) -> object:
         pending = client.xpending_range(key, name, "-", "+", 1000)
@@ -160,7 +160,7 @@ def everything(client: redis.Redis) -> dict[bytes, object]:
 # Submitting
 
 
-async def test_a_submitted_job_waits_with_all_that_was_said_of_it(queue: RedisJobQueue) -> None:
+async def test_a_submitted_job_waits_with_all_its_fields(queue: RedisJobQueue) -> None:
     asked = submission(
         "ann@example.org", display_name="Réunion ✓.mp3", priority=JobPriority.INTERACTIVE, webhook_url="https://a.b/c"
     )
@@ -181,7 +181,7 @@ async def test_a_submitted_job_waits_with_all_that_was_said_of_it(queue: RedisJo
     assert await queue.get(job.id) == job
 
 
-async def test_the_same_request_gives_the_same_job_also_beyond_the_limits_and_after_its_end(
+async def test_the_same_request_id_returns_the_same_job_even_beyond_limits_and_after_its_end(
     queue: RedisJobQueue,
 ) -> None:
     asked = submission(time_limit_seconds=100.0)
@@ -229,7 +229,7 @@ async def test_a_request_id_belongs_to_its_submitter_and_is_free_again_when_its_
     assert (await queue.submit(replace(asked, spec=b"other"), PLENTY)).id != job.id
 
 
-async def test_more_jobs_than_may_wait_are_refused(queue: RedisJobQueue) -> None:
+async def test_jobs_beyond_the_limit_are_refused(queue: RedisJobQueue) -> None:
     limits = Limits(queued=3, queued_per_submitter=2)
     await queue.submit(submission("ann"), limits)
     await queue.submit(submission("ann", priority=JobPriority.INTERACTIVE), limits)
@@ -244,7 +244,7 @@ async def test_more_jobs_than_may_wait_are_refused(queue: RedisJobQueue) -> None
     await queue.submit(submission("cleo"), limits)
 
 
-async def test_batches_keep_nobody_out_who_waits_for_a_result(queue: RedisJobQueue) -> None:
+async def test_batch_jobs_do_not_count_against_interactive_jobs(queue: RedisJobQueue) -> None:
     limits = Limits(queued=2, queued_per_submitter=1)
     interactive = {"priority": JobPriority.INTERACTIVE}
     for kind in ({}, interactive):
@@ -256,9 +256,7 @@ async def test_batches_keep_nobody_out_who_waits_for_a_result(queue: RedisJobQue
                 await queue.submit(submission(submitter, **kind), limits)
 
 
-async def test_later_jobs_have_greater_ids_even_where_the_clock_goes_back(
-    queue: RedisJobQueue, client: redis.Redis
-) -> None:
+async def test_ids_increase_even_if_the_clock_is_set_back(queue: RedisJobQueue, client: redis.Redis) -> None:
     first = [(await queue.submit(submission(), PLENTY)).id for _ in range(50)]
     ahead = client.hincrby("careca:{jobs}:counters", "ms", 3_600_000)  # as after a jump of an hour that was put right
     client.hset("careca:{jobs}:counters", "number", 0xFFFE)
@@ -283,7 +281,7 @@ async def test_pages_hold_the_newest_first_and_follow_each_other(queue: RedisJob
     assert list(itertools.chain(*pages)) == [job.id for job in jobs[::-1]]
 
 
-async def test_a_list_is_of_one_submitter_or_of_everybody_and_of_some_states_or_all(queue: RedisJobQueue) -> None:
+async def test_jobs_are_listed_by_submitter_and_state(queue: RedisJobQueue) -> None:
     done = await ended(queue, submitter="ann")
     failed = await ended(queue, FAILURE, submitter="bob")
     cancelled = await queue.cancel((await queue.submit(submission("ann"), PLENTY)).id)
@@ -304,7 +302,7 @@ async def test_a_list_is_of_one_submitter_or_of_everybody_and_of_some_states_or_
     assert await queue.list(Query("ann")) == [running, cancelled, done]
 
 
-async def test_a_list_is_of_a_span_of_time_with_its_begin_and_without_its_end(queue: RedisJobQueue) -> None:
+async def test_jobs_are_listed_by_time_range(queue: RedisJobQueue) -> None:
     jobs = []
     for _ in range(5):
         jobs.append(await queue.submit(submission(), PLENTY))
@@ -337,19 +335,19 @@ async def test_a_taken_job_is_leased_with_its_spec_and_the_time_that_is_left(que
     assert await queue.take("gateway-2:1") is None
 
 
-async def test_a_time_limit_that_has_passed_leaves_nothing_and_none_leaves_all(queue: RedisJobQueue) -> None:
+async def test_remaining_time_of_expired_and_missing_time_limits(queue: RedisJobQueue) -> None:
     await queue.submit(submission(time_limit_seconds=0.0), PLENTY)
     assert (await take(queue)).remaining_seconds == 0
     await queue.submit(submission(), PLENTY)
     assert (await take(queue)).remaining_seconds is None
 
 
-async def test_a_submitters_jobs_go_in_order_of_submission(queue: RedisJobQueue) -> None:
+async def test_jobs_of_a_submitter_are_taken_in_order(queue: RedisJobQueue) -> None:
     jobs = [(await queue.submit(submission(), PLENTY)).id for _ in range(20)]
     assert [(await take(queue)).job.id for _ in jobs] == jobs
 
 
-async def test_interactive_jobs_go_first(queue: RedisJobQueue) -> None:
+async def test_interactive_jobs_are_taken_first(queue: RedisJobQueue) -> None:
     for priority in (JobPriority.BATCH, JobPriority.INTERACTIVE, JobPriority.BATCH, JobPriority.INTERACTIVE):
         await queue.submit(submission(priority=priority), PLENTY)
     assert [(await take(queue)).job.priority for _ in range(4)] == [
@@ -360,7 +358,7 @@ async def test_interactive_jobs_go_first(queue: RedisJobQueue) -> None:
     ]
 
 
-async def test_who_takes_interactive_jobs_only_leaves_batches_to_others(queue: RedisJobQueue) -> None:
+async def test_taking_only_interactive_jobs_leaves_batch_jobs(queue: RedisJobQueue) -> None:
     batch = await queue.submit(submission(), PLENTY)
     assert await queue.take("worker", interactive_only=True) is None
     waiting = asyncio.create_task(queue.wait_for_work(30, interactive_only=True))
@@ -387,7 +385,7 @@ async def test_an_interactive_job_may_be_taken_as_it_is_submitted(queue: RedisJo
     assert await queue.finish(lease, SUCCESS)
 
 
-async def test_who_takes_a_job_as_it_is_submitted_takes_none_out_of_turn(queue: RedisJobQueue) -> None:
+async def test_submit_and_take_respects_the_order_of_jobs(queue: RedisJobQueue) -> None:
     first = await queue.submit(submission(priority=JobPriority.INTERACTIVE), PLENTY)
     second, lease = await queue.submit_and_take(submission(priority=JobPriority.INTERACTIVE), PLENTY, "worker")
     assert lease
@@ -407,7 +405,7 @@ async def test_submitters_take_turns_however_many_jobs_each_has(queue: RedisJobQ
     assert order == ["ann", "bob", "cleo", "ann", "bob", "ann", "bob", "ann", "ann"]
 
 
-async def test_a_newcomer_is_not_paid_back_for_the_time_before(queue: RedisJobQueue) -> None:
+async def test_a_new_submitter_gets_no_extra_turns(queue: RedisJobQueue) -> None:
     await queue.submit(submission("bob"), PLENTY)
     await take(queue)
     for _ in range(20):
@@ -419,7 +417,7 @@ async def test_a_newcomer_is_not_paid_back_for_the_time_before(queue: RedisJobQu
     assert [(await take(queue)).job.submitter for _ in range(4)] == ["ann", "bob", "ann", "bob"]
 
 
-async def test_who_cancels_a_waiting_job_keeps_the_turn(queue: RedisJobQueue) -> None:
+async def test_cancelling_a_waiting_job_keeps_the_submitters_turn(queue: RedisJobQueue) -> None:
     cancelled = await queue.submit(submission("ann"), PLENTY)
     for submitter in ("ann", "bob", "bob"):
         await queue.submit(submission(submitter), PLENTY)
@@ -454,7 +452,7 @@ async def test_waiting_for_work_ends_when_another_gateway_queues_a_job(make_queu
         await idle.wait_for_work(1000)  # it still waits
 
 
-async def test_waiting_for_work_ends_after_its_time(queue: RedisJobQueue) -> None:
+async def test_waiting_for_work_times_out(queue: RedisJobQueue) -> None:
     async with asyncio.timeout(HANG_SECONDS):
         await queue.wait_for_work(0.05)
 
@@ -462,7 +460,7 @@ async def test_waiting_for_work_ends_after_its_time(queue: RedisJobQueue) -> Non
 # Leases
 
 
-async def test_a_renewal_keeps_the_lease_and_says_how_far_the_work_is(queue: RedisJobQueue) -> None:
+async def test_a_renewal_keeps_the_lease_and_reports_progress(queue: RedisJobQueue) -> None:
     await queue.submit(submission(), PLENTY)
     lease = await take(queue)
     assert await queue.renew([Update(lease.job.id, lease.fence, AT_WORK)]) == frozenset()
@@ -472,7 +470,7 @@ async def test_a_renewal_keeps_the_lease_and_says_how_far_the_work_is(queue: Red
     assert await queue.renew([]) == frozenset()
 
 
-async def test_one_renewal_speaks_of_many_jobs_and_names_those_that_are_lost(queue: RedisJobQueue) -> None:
+async def test_one_renewal_covers_many_jobs_and_returns_lost_leases(queue: RedisJobQueue) -> None:
     for _ in range(5):
         await queue.submit(submission(), PLENTY)
     leases = [await take(queue) for _ in range(5)]
@@ -488,7 +486,7 @@ async def test_one_renewal_speaks_of_many_jobs_and_names_those_that_are_lost(que
     assert (await queue.get(leases[3].job.id)).stages == DONE
 
 
-async def test_what_is_said_with_an_older_fence_changes_nothing(queue: RedisJobQueue, client: redis.Redis) -> None:
+async def test_an_older_fence_has_no_effect(queue: RedisJobQueue, client: redis.Redis) -> None:
     await queue.submit(submission(), PLENTY)
     old = await take(queue, "old")
     assert await queue.hand_back(old, stages=STAGES, reason="HANDED_BACK")
@@ -505,7 +503,7 @@ async def test_what_is_said_with_an_older_fence_changes_nothing(queue: RedisJobQ
     assert await queue.result_key(new.job.id) == "new"
 
 
-async def test_a_job_that_is_handed_back_keeps_its_place_and_its_worth(queue: RedisJobQueue) -> None:
+async def test_a_job_that_is_handed_back_keeps_its_position_and_its_attempts(queue: RedisJobQueue) -> None:
     first, second = [(await queue.submit(submission(), PLENTY)).id for _ in range(2)]
     for number in range(1, 5):
         lease = await take(queue, f"worker {number}")
@@ -560,7 +558,7 @@ async def test_a_failed_job_says_why_and_has_no_result(queue: RedisJobQueue) -> 
     ],
     ids=lambda error: error.reason,
 )
-async def test_why_a_job_failed_is_kept_with_all_its_details(queue: RedisJobQueue, error: CarecaError) -> None:
+async def test_the_error_of_a_job_keeps_all_its_details(queue: RedisJobQueue, error: CarecaError) -> None:
     job = await ended(queue, Outcome(JobState.FAILED, STAGES, error=error))
     assert (job.error_reason, job.error_message) == (error.reason, error.message)
     kept = await queue.error(job.id)
@@ -568,7 +566,7 @@ async def test_why_a_job_failed_is_kept_with_all_its_details(queue: RedisJobQueu
     assert vars(kept) == vars(error)
 
 
-async def test_a_job_may_be_finished_again_by_who_finished_it(queue: RedisJobQueue, client: redis.Redis) -> None:
+async def test_finishing_a_job_can_be_repeated(queue: RedisJobQueue, client: redis.Redis) -> None:
     await queue.submit(submission(), PLENTY)
     lease = await take(queue)
     assert await queue.finish(lease, replace(SUCCESS, segments=(HELLO,)))
@@ -601,7 +599,7 @@ async def test_a_cancelled_job_has_ended_at_once(queue: RedisJobQueue, running: 
 
 
 @pytest.mark.parametrize("running", [False, True], ids=["waiting", "running"])
-async def test_a_job_whose_time_is_over_fails_by_that(queue: RedisJobQueue, running: bool) -> None:
+async def test_a_job_can_be_ended_with_a_deadline_error(queue: RedisJobQueue, running: bool) -> None:
     job = await queue.submit(submission(), PLENTY)
     if running:
         lease = await take(queue)
@@ -620,7 +618,7 @@ async def test_a_job_whose_time_is_over_fails_by_that(queue: RedisJobQueue, runn
         assert await queue.renew([Update(job.id, lease.fence)]) == {job.id}
 
 
-async def test_a_call_that_goes_leaves_the_job_to_the_one_that_waits_for_it_now(queue: RedisJobQueue) -> None:
+async def test_a_call_cannot_cancel_a_job_that_another_call_waits_for(queue: RedisJobQueue) -> None:
     asked = submission(caller="call 1")
     job = await queue.submit(asked, PLENTY)
     assert await queue.submit(replace(asked, caller="call 2"), PLENTY) == job
@@ -634,7 +632,7 @@ async def test_a_call_that_goes_leaves_the_job_to_the_one_that_waits_for_it_now(
     assert (await take(queue)).caller == ""
 
 
-async def test_cancelling_one_that_waits_leaves_the_others_in_their_order(queue: RedisJobQueue) -> None:
+async def test_cancelling_a_waiting_job_keeps_the_order_of_the_others(queue: RedisJobQueue) -> None:
     jobs = [(await queue.submit(submission(), PLENTY)).id for _ in range(4)]
     await queue.cancel(jobs[0])
     await queue.cancel(jobs[2])
@@ -643,7 +641,7 @@ async def test_cancelling_one_that_waits_leaves_the_others_in_their_order(queue:
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled", "partial"])
-async def test_what_did_not_succeed_can_be_tried_again(queue: RedisJobQueue, end: str) -> None:
+async def test_jobs_that_did_not_succeed_can_be_retried(queue: RedisJobQueue, end: str) -> None:
     if end == "cancelled":
         job = await queue.cancel((await queue.submit(submission(time_limit_seconds=1e6), PLENTY)).id)
     else:
@@ -662,7 +660,7 @@ async def test_what_did_not_succeed_can_be_tried_again(queue: RedisJobQueue, end
     assert await queue.result_key(job.id) == "second"
 
 
-async def test_who_asks_again_has_the_whole_time_again(queue: RedisJobQueue, client: redis.Redis) -> None:
+async def test_a_retry_has_the_whole_time_limit(queue: RedisJobQueue, client: redis.Redis) -> None:
     job = await ended(queue, FAILURE, time_limit_seconds=3600.0)
     client.hset(f"careca:{{jobs}}:job:{job.id}", "asked", 0)  # as if somebody had asked for it in 1970
     await queue.retry(job.id, STAGES, PLENTY)
@@ -671,7 +669,7 @@ async def test_who_asks_again_has_the_whole_time_again(queue: RedisJobQueue, cli
     assert 0 < remaining <= 3600.0
 
 
-async def test_the_time_of_a_call_is_no_limit_for_who_tries_its_job_again(queue: RedisJobQueue) -> None:
+async def test_the_time_limit_of_a_call_does_not_apply_to_a_retry_without_a_call(queue: RedisJobQueue) -> None:
     job = await queue.submit(submission(caller="call 1", time_limit_seconds=0.0), PLENTY)
     lease = await take(queue)
     assert lease.remaining_seconds == 0
@@ -693,7 +691,7 @@ async def test_a_job_without_stages_comes_to_any_end(queue: RedisJobQueue) -> No
     assert (lost.state, lost.stages) == (JobState.FAILED, ())
 
 
-async def test_there_is_nothing_to_try_again_of_what_goes_on_or_is_whole(queue: RedisJobQueue) -> None:
+async def test_active_and_complete_jobs_cannot_be_retried(queue: RedisJobQueue) -> None:
     job = await queue.submit(submission(), PLENTY)
 
     async def refused() -> None:
@@ -708,7 +706,7 @@ async def test_there_is_nothing_to_try_again_of_what_goes_on_or_is_whole(queue: 
     await refused()
 
 
-async def test_what_is_tried_again_counts_against_the_limits_and_is_its_submitters_last(queue: RedisJobQueue) -> None:
+async def test_a_retried_job_counts_against_the_limits_and_comes_last(queue: RedisJobQueue) -> None:
     failed = await ended(queue, FAILURE)
     other = await queue.submit(submission(), PLENTY)
     with pytest.raises(Overloaded) as caught:
@@ -738,7 +736,7 @@ async def test_a_deleted_job_is_gone_with_all_its_traces(queue: RedisJobQueue, c
     assert client.keys() == [b"careca:{jobs}:counters"]
 
 
-async def test_clearing_forgets_the_submitters_jobs_that_have_ended(queue: RedisJobQueue) -> None:
+async def test_clearing_removes_the_submitters_jobs_that_have_ended(queue: RedisJobQueue) -> None:
     anns = {(await ended(queue, outcome, submitter="ann")).id for outcome in (SUCCESS, FAILURE)}
     anns.add((await queue.cancel((await queue.submit(submission("ann"), PLENTY)).id)).id)
     bobs = await ended(queue, submitter="bob")
@@ -762,7 +760,7 @@ async def test_clearing_a_long_history_comes_to_an_end_in_steps(queue: RedisJobQ
     assert sorted(cleared) == [job.id for job in jobs]
 
 
-async def test_expiry_forgets_what_ended_long_ago(queue: RedisJobQueue, client: redis.Redis) -> None:
+async def test_expiry_removes_jobs_that_ended_long_ago(queue: RedisJobQueue, client: redis.Redis) -> None:
     old, young = await ended(queue), await ended(queue)
     waiting = await queue.submit(submission(), PLENTY)
     client.zincrby("careca:{jobs}:ended", -3_600_000, old.id)  # as if it had ended an hour ago
@@ -773,21 +771,21 @@ async def test_expiry_forgets_what_ended_long_ago(queue: RedisJobQueue, client: 
     assert await queue.expire(0) == []
 
 
-async def test_a_job_tried_again_does_not_expire(queue: RedisJobQueue) -> None:
+async def test_a_retried_job_does_not_expire(queue: RedisJobQueue) -> None:
     job = await ended(queue, FAILURE)
     await queue.retry(job.id, STAGES, PLENTY)
     assert await queue.expire(0) == []
     assert await queue.clear(None) == []
 
 
-async def test_of_thousands_of_ids_those_that_exist_are_found(queue: RedisJobQueue) -> None:
+async def test_existing_ids_are_found_among_thousands(queue: RedisJobQueue) -> None:
     jobs = {(await queue.submit(submission(), PLENTY)).id for _ in range(3)}
     assert await queue.exist([*(f"unknown {n}" for n in range(10_000)), *jobs]) == jobs
     assert await queue.exist([]) == frozenset()
 
 
 @pytest.mark.parametrize("name", ["get", "result_key", "cancel", "delete", "retry", "watch"])
-async def test_a_job_that_is_not_there_is_not_found(queue: RedisJobQueue, name: str) -> None:
+async def test_a_missing_job_is_not_found(queue: RedisJobQueue, name: str) -> None:
     job = await ended(queue)
     await queue.delete(job.id)
     if name == "retry":
@@ -800,7 +798,7 @@ async def test_a_job_that_is_not_there_is_not_found(queue: RedisJobQueue, name: 
         await call
 
 
-async def test_a_recording_is_in_use_as_long_as_a_job_about_it_has_not_ended(queue: RedisJobQueue) -> None:
+async def test_a_recording_is_in_use_until_its_jobs_have_ended(queue: RedisJobQueue) -> None:
     other = Digest("b" * 64, 1)
     await queue.submit(submission(), PLENTY)
     second = await queue.submit(submission(), PLENTY)
@@ -816,12 +814,12 @@ async def test_a_recording_is_in_use_as_long_as_a_job_about_it_has_not_ended(que
 # Lost workers
 
 
-def test_silent_is_whose_value_stayed_the_same_for_that_long() -> None:
+def test_unchanged_values_are_found_after_the_time() -> None:
     clock = Clock()
     silences = LivenessTracker(clock)
 
     def silent(**values: bytes) -> list[str]:
-        return silences.longest(values, silences.now(), 5)
+        return silences.unchanged(values, silences.now(), 5)
 
     assert silent(a=b"1", b=b"1") == []
     clock.seconds += 4
@@ -831,29 +829,29 @@ def test_silent_is_whose_value_stayed_the_same_for_that_long() -> None:
     clock.seconds += 4
     assert silent(b=b"2", c=b"1") == ["b"]
     clock.seconds += 100
-    silences.forget()
+    silences.reset()
     assert silent(b=b"2", c=b"1") == []
 
 
-def test_time_in_which_an_answer_was_on_its_way_is_no_silence() -> None:
+def test_the_time_of_a_request_does_not_count_as_unchanged() -> None:
     clock = Clock()
     silences = LivenessTracker(clock)
     asked = silences.now()
     clock.seconds += 100
-    assert silences.longest({"a": b"1"}, asked, 5) == []
+    assert silences.unchanged({"a": b"1"}, asked, 5) == []
     asked = silences.now()
     clock.seconds += 100
-    assert silences.longest({"a": b"1"}, asked, 5) == []
-    assert silences.longest({"a": b"1"}, silences.now(), 5) == ["a"]
+    assert silences.unchanged({"a": b"1"}, asked, 5) == []
+    assert silences.unchanged({"a": b"1"}, silences.now(), 5) == ["a"]
 
 
 async def lose_silent_ones(queue: RedisJobQueue, max_attempts: int = 3) -> Sequence[Job]:
-    """Takes all jobs from their workers, none of whom says anything meanwhile."""
+    """Reclaims all jobs; no worker renews its lease meanwhile."""
     await queue.reclaim(1000, max_attempts)
     return await queue.reclaim(0, max_attempts)
 
 
-async def test_a_silent_workers_job_waits_again_in_its_place(queue: RedisJobQueue) -> None:
+async def test_an_abandoned_job_waits_again_at_its_position(queue: RedisJobQueue) -> None:
     first, second = [await queue.submit(submission(), PLENTY) for _ in range(2)]
     lease = await take(queue, "lost")
     await queue.renew([Update(first.id, lease.fence, AT_WORK)])
@@ -870,7 +868,7 @@ async def test_a_silent_workers_job_waits_again_in_its_place(queue: RedisJobQueu
     assert (await take(queue)).job.id == second.id
 
 
-async def test_who_renews_keeps_the_job_however_often_silence_is_looked_for(make_queue: MakeQueue) -> None:
+async def test_a_renewed_job_is_never_reclaimed(make_queue: MakeQueue) -> None:
     worker, other = await make_queue(), await make_queue()
     job = await worker.submit(submission(), PLENTY)
     lease = await take(worker)
@@ -882,7 +880,7 @@ async def test_who_renews_keeps_the_job_however_often_silence_is_looked_for(make
     assert lost.id == job.id
 
 
-async def test_a_gateway_that_begins_to_look_has_to_see_the_silence_itself(make_queue: MakeQueue) -> None:
+async def test_a_new_gateway_must_observe_the_missing_renewals_itself(make_queue: MakeQueue) -> None:
     worker, newcomer = await make_queue(), await make_queue()
     await worker.submit(submission(), PLENTY)
     await take(worker)
@@ -892,7 +890,7 @@ async def test_a_gateway_that_begins_to_look_has_to_see_the_silence_itself(make_
     assert await newcomer.reclaim(0, 3) == []
 
 
-async def test_of_two_gateways_that_find_a_silent_worker_one_takes_its_job(make_queue: MakeQueue) -> None:
+async def test_only_one_of_two_gateways_reclaims_a_job(make_queue: MakeQueue) -> None:
     queues = [await make_queue(), await make_queue()]
     for _ in range(10):
         await queues[0].submit(submission(), PLENTY)
@@ -902,25 +900,25 @@ async def test_of_two_gateways_that_find_a_silent_worker_one_takes_its_job(make_
     assert len({job.id for jobs in reclaimed for job in jobs}) == sum(map(len, reclaimed)) == 10
 
 
-async def test_who_renews_while_silence_is_being_dealt_with_keeps_the_job(
+async def test_a_renewal_during_reclaiming_keeps_the_job(
     queue: RedisJobQueue, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await queue.submit(submission(), PLENTY)
     lease = await take(queue)
-    longest = LivenessTracker.longest
+    unchanged = LivenessTracker.unchanged
 
     def longest_and_then_a_renewal(*arguments: Any) -> list[str]:
         client.hset("careca:{jobs}:leases", lease.job.id, f"{lease.fence}:7")
-        return longest(*arguments)
+        return unchanged(*arguments)
 
     await queue.reclaim(1000, 3)
-    monkeypatch.setattr(LivenessTracker, "longest", longest_and_then_a_renewal)
+    monkeypatch.setattr(LivenessTracker, "unchanged", longest_and_then_a_renewal)
     assert await queue.reclaim(0, 3) == []
     monkeypatch.undo()
     assert await queue.finish(lease, SUCCESS)
 
 
-async def test_an_outage_makes_nobody_silent(make_queue: MakeQueue, durable: RedisServer) -> None:
+async def test_an_outage_does_not_count_as_missing_renewals(make_queue: MakeQueue, durable: RedisServer) -> None:
     queue = await make_queue(durable.url)
     await queue.submit(submission(), PLENTY)
     lease = await take(queue)
@@ -967,26 +965,26 @@ async def test_a_job_that_was_lost_too_often_fails(queue: RedisJobQueue) -> None
 # Watching
 
 
-async def test_a_watcher_is_told_the_job_then_segments_in_order_then_its_end(make_queue: MakeQueue) -> None:
+async def test_a_watch_yields_the_job_then_segments_in_order_then_its_end(make_queue: MakeQueue) -> None:
     worker, other = await make_queue(), await make_queue()
     job = await worker.submit(submission(), PLENTY)
     watch = other.watch(job.id)
-    assert (await next_of(watch, 1))[0].what == job
+    assert (await next_of(watch, 1))[0].content == job
     lease = await take(worker)
-    assert (await next_of(watch, 1))[0].what == lease.job
+    assert (await next_of(watch, 1))[0].content == lease.job
     await worker.renew([Update(job.id, lease.fence, segments=(HELLO, *segments(2, 2)))])
-    assert [happening.what for happening in await next_of(watch, 3)] == [HELLO, *segments(2, 2)]
+    assert [happening.content for happening in await next_of(watch, 3)] == [HELLO, *segments(2, 2)]
     await worker.renew([Update(job.id, lease.fence, AT_WORK)])
     (happening,) = await next_of(watch, 1)
-    assert isinstance(happening.what, Job)
-    assert happening.what.stages == AT_WORK
+    assert isinstance(happening.content, Job)
+    assert happening.content.stages == AT_WORK
     await worker.finish(lease, replace(SUCCESS, segments=segments(4, 1)))
     *last_segments, end = await all_of(watch)
-    assert [happening.what for happening in last_segments] == [*segments(4, 1)]
-    assert end.what == await worker.get(job.id)
+    assert [happening.content for happening in last_segments] == [*segments(4, 1)]
+    assert end.content == await worker.get(job.id)
 
 
-async def test_watching_on_from_any_cursor_loses_and_repeats_nothing_also_after_the_end(queue: RedisJobQueue) -> None:
+async def test_watching_from_any_cursor_loses_and_repeats_nothing(queue: RedisJobQueue) -> None:
     job = await queue.submit(submission(), PLENTY)
     lease = await take(queue)
     everything_said = segments(0, 450)
@@ -996,17 +994,17 @@ async def test_watching_on_from_any_cursor_loses_and_repeats_nothing_also_after_
     await watch.aclose()
     await queue.finish(lease, replace(SUCCESS, segments=everything_said[440:]))
     rest = await all_of(queue.watch(job.id, live[-1].cursor))
-    assert isinstance(rest[0].what, Job)
+    assert isinstance(rest[0].content, Job)
     assert tuple(told(live) + told(rest)) == everything_said
     whole = await all_of(queue.watch(job.id))
     assert tuple(told(whole)) == everything_said
     for position in (0, 1, 17, 199, 200, 201, 449, 450):
         again = await all_of(queue.watch(job.id, whole[position].cursor))
-        assert again[0].what == await queue.get(job.id)
+        assert again[0].content == await queue.get(job.id)
         assert tuple(told(again)) == everything_said[position:]
 
 
-async def test_thousands_of_segments_may_be_told_at_once(queue: RedisJobQueue) -> None:
+async def test_thousands_of_segments_can_be_reported_at_once(queue: RedisJobQueue) -> None:
     await queue.submit(submission(), PLENTY)
     lease = await take(queue)
     await queue.renew([Update(lease.job.id, lease.fence, segments=segments(0, 9000))])
@@ -1014,7 +1012,7 @@ async def test_thousands_of_segments_may_be_told_at_once(queue: RedisJobQueue) -
     assert tuple(told(await all_of(queue.watch(lease.job.id)))) == segments(0, 18_000)
 
 
-async def test_a_watch_goes_on_over_attempts_and_the_next_worker_knows_what_was_told(queue: RedisJobQueue) -> None:
+async def test_a_watch_continues_over_attempts_without_repeated_segments(queue: RedisJobQueue) -> None:
     job = await queue.submit(submission(), PLENTY)
     watch = queue.watch(job.id)
     first = await take(queue)
@@ -1042,7 +1040,7 @@ async def test_segments_are_kept_for_ten_minutes_after_the_end(queue: RedisJobQu
     await queue.cancel(job.id)
     assert client.ttl(key) > 0
     client.delete(key)  # as after that time
-    assert [happening.what for happening in await all_of(queue.watch(job.id))] == [await queue.get(job.id)]
+    assert [happening.content for happening in await all_of(queue.watch(job.id))] == [await queue.get(job.id)]
     await queue.retry(job.id, STAGES, PLENTY)
     await queue.finish(await take(queue), replace(SUCCESS, segments=segments(2, 1)))
     assert tuple(told(await all_of(queue.watch(job.id, "2")))) == segments(2, 1)
@@ -1059,15 +1057,15 @@ async def test_a_watch_ends_with_not_found_when_the_job_is_deleted(make_queue: M
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "1-0", "1 ", "1\n", "٣", "9" * 16])
-async def test_a_cursor_that_was_never_given_is_refused(queue: RedisJobQueue, cursor: str) -> None:
+async def test_an_invalid_cursor_is_refused(queue: RedisJobQueue, cursor: str) -> None:
     job = await queue.submit(submission(), PLENTY)
     with pytest.raises(InvalidRequest) as caught:
         await anext(queue.watch(job.id, cursor))
     assert caught.value.field == "cursor"
 
 
-async def test_news_that_are_not_heard_only_come_later(make_queue: MakeQueue, client: redis.Redis) -> None:
-    deaf, broken = await make_queue(listening=False), await make_queue()
+async def test_lost_notifications_only_delay_events(make_queue: MakeQueue, client: redis.Redis) -> None:
+    deaf, broken = await make_queue(listen=False), await make_queue()
     job = await deaf.submit(submission(), PLENTY)
     watches = [deaf.watch(job.id), broken.watch(job.id)]
     for watch in watches:
@@ -1079,11 +1077,11 @@ async def test_news_that_are_not_heard_only_come_later(make_queue: MakeQueue, cl
         await waits
         await deaf.finish(await take(deaf), SUCCESS)
         for happenings in await asyncio.gather(*ends):
-            assert happenings[-1].what == await deaf.get(job.id)
+            assert happenings[-1].content == await deaf.get(job.id)
     await until(lambda: listeners(client))
 
 
-async def test_all_that_happens_is_news(queue: RedisJobQueue, client: redis.Redis) -> None:
+async def test_every_change_is_published(queue: RedisJobQueue, client: redis.Redis) -> None:
     with client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe("careca:{jobs}:news")
         await until(lambda: listeners(client) == 2)
@@ -1126,7 +1124,7 @@ async def test_all_that_happens_is_news(queue: RedisJobQueue, client: redis.Redi
 # Webhooks
 
 
-async def test_a_webhook_is_due_when_its_job_has_ended_and_then_to_nobody_else_for_a_while(
+async def test_a_due_webhook_is_leased_to_one_gateway(
     make_queue: MakeQueue,
 ) -> None:
     queue, other = await make_queue(), await make_queue()
@@ -1143,7 +1141,7 @@ async def test_a_webhook_is_due_when_its_job_has_ended_and_then_to_nobody_else_f
     assert (await queue.stats()).pending_webhooks == 0
 
 
-async def test_a_webhook_that_cannot_be_told_is_tried_again_until_it_is_given_up(queue: RedisJobQueue) -> None:
+async def test_a_failed_webhook_is_retried_until_it_is_given_up(queue: RedisJobQueue) -> None:
     job = await ended(queue, webhook_url="http://a")
     assert len(await queue.due_webhooks(10, 1000)) == 1
     await queue.webhook_failed(job, "refused", 0)
@@ -1155,14 +1153,14 @@ async def test_a_webhook_that_cannot_be_told_is_tried_again_until_it_is_given_up
     assert await queue.due_webhooks(10, 0) == []
 
 
-async def test_at_most_so_many_webhooks_are_due_at_once(queue: RedisJobQueue) -> None:
+async def test_due_webhooks_are_limited(queue: RedisJobQueue) -> None:
     jobs = {(await ended(queue, webhook_url="http://a")).id for _ in range(5)}
     first, second, third = [await queue.due_webhooks(2, 1000) for _ in range(3)]
     assert [len(first), len(second), len(third)] == [2, 2, 1]
     assert {notice.job.id for notice in (*first, *second, *third)} == jobs
 
 
-async def test_a_job_tried_again_tells_its_webhook_again(queue: RedisJobQueue) -> None:
+async def test_a_retried_job_calls_its_webhook_again(queue: RedisJobQueue) -> None:
     job = await ended(queue, FAILURE, webhook_url="http://a")
     await queue.retry(job.id, STAGES, PLENTY)
     assert await queue.due_webhooks(10, 0) == []
@@ -1207,7 +1205,7 @@ async def test_statistics_count_jobs_and_say_how_long_the_oldest_has_waited(
     assert stats.pending_webhooks == 1
 
 
-async def test_neither_submitters_nor_gateways_pile_up_in_redis(queue: RedisJobQueue, client: redis.Redis) -> None:
+async def test_submitters_and_gateways_leave_nothing_in_redis(queue: RedisJobQueue, client: redis.Redis) -> None:
     last = await queue.submit(submission("ann"), PLENTY)
     held = await take(queue, "the one that stays")
     for number in range(50):
@@ -1229,9 +1227,7 @@ async def test_neither_submitters_nor_gateways_pile_up_in_redis(queue: RedisJobQ
 # Redis itself
 
 
-async def test_a_redis_that_is_killed_and_started_again_has_lost_nothing(
-    make_queue: MakeQueue, durable: RedisServer
-) -> None:
+async def test_a_restarted_redis_has_lost_nothing(make_queue: MakeQueue, durable: RedisServer) -> None:
     queue = await make_queue(durable.url)
     done = await ended(queue, replace(SUCCESS, segments=(HELLO,)), webhook_url="http://a")
     jobs = [await queue.submit(submission(f"s{n % 3}"), PLENTY) for n in range(12)]
@@ -1264,9 +1260,7 @@ async def lose_silent_ones_but(queue: RedisJobQueue, *kept: Lease) -> None:
     assert len(await queue.reclaim(0, 3)) == 1
 
 
-async def test_what_was_acknowledged_before_redis_was_killed_is_there_afterwards(
-    make_queue: MakeQueue, durable: RedisServer
-) -> None:
+async def test_acknowledged_changes_survive_a_killed_redis(make_queue: MakeQueue, durable: RedisServer) -> None:
     queue = await make_queue(durable.url)
     acknowledged: list[str] = []
 
@@ -1282,9 +1276,7 @@ async def test_what_was_acknowledged_before_redis_was_killed_is_there_afterwards
     assert await queue.exist(acknowledged) == set(acknowledged)
 
 
-async def test_a_redis_that_hangs_is_unavailable_in_time_and_answers_again(
-    queue: RedisJobQueue, redis_server: RedisServer
-) -> None:
+async def test_a_hanging_redis_times_out_and_works_again_later(queue: RedisJobQueue, redis_server: RedisServer) -> None:
     job = await queue.submit(submission(), PLENTY)
     impatient = RedisJobQueue(redis_server.url, timeout_seconds=0.2)
     redis_server.pause()
@@ -1305,7 +1297,7 @@ async def test_a_redis_that_hangs_is_unavailable_in_time_and_answers_again(
     await impatient.close()
 
 
-async def test_a_queue_opens_while_redis_is_away_and_hears_news_when_it_is_there(
+async def test_a_queue_opens_without_redis_and_gets_notifications_later(
     make_queue: MakeQueue, redis_server: RedisServer, client: redis.Redis
 ) -> None:
     redis_server.stop()
@@ -1343,7 +1335,7 @@ async def test_a_full_redis_refuses_new_jobs_and_nothing_has_changed(
     assert (await queue.submit(asked, PLENTY)).state is JobState.QUEUED
 
 
-async def test_a_full_redis_lets_what_was_begun_come_to_its_end(
+async def test_a_full_redis_lets_started_jobs_end(
     queue: RedisJobQueue, client: redis.Redis, full_memory: Callable[[], None]
 ) -> None:
     for _ in range(6):
@@ -1366,7 +1358,7 @@ async def test_a_full_redis_lets_what_was_begun_come_to_its_end(
     assert client.keys() == [b"careca:{jobs}:counters"]
 
 
-async def test_expiry_works_where_memory_is_full(
+async def test_expiry_works_if_memory_is_full(
     queue: RedisJobQueue, client: redis.Redis, full_memory: Callable[[], None]
 ) -> None:
     job = await ended(queue)
@@ -1375,7 +1367,7 @@ async def test_expiry_works_where_memory_is_full(
     assert client.keys() == [b"careca:{jobs}:counters"]
 
 
-async def test_what_cannot_be_written_to_disk_is_unavailable(queue: RedisJobQueue, client: redis.Redis) -> None:
+async def test_a_redis_that_cannot_write_to_disk_is_unavailable(queue: RedisJobQueue, client: redis.Redis) -> None:
     client.execute_command("REPLICAOF", "127.0.0.1", "1")  # as after a failover: it answers, and takes no writes
     try:
         with pytest.raises(CarecaError) as caught:

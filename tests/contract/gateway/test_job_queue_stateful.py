@@ -1,4 +1,4 @@
-"""The job queue in any order of events, beside a plain model of it, on a real Redis."""
+"""The job queue with any order of operations, compared with a simple model of it, on a real Redis."""
 
 import asyncio
 import itertools
@@ -32,7 +32,7 @@ positions = st.integers(0, 10**6)
 
 @dataclass
 class ModelJob:
-    """What a job should be."""
+    """The expected state of a job."""
 
     submission: Submission
     state: JobState = JobState.QUEUED
@@ -50,7 +50,7 @@ class ModelJob:
 
 
 class Queue(RuleBasedStateMachine):
-    """Two gateways on one Redis; leases are kept also by workers who lost them."""
+    """Two gateways on one Redis. Workers keep leases even after losing them."""
 
     server: RedisServer
 
@@ -72,7 +72,7 @@ class Queue(RuleBasedStateMachine):
         return self.runner.run(call)
 
     def any_job(self, position: int) -> str:
-        """A job, or sometimes one that is gone."""
+        """A job, or sometimes one that was deleted."""
         names = [*self.jobs, *self.removed[-2:]]
         return names[position % len(names)]
 
@@ -224,7 +224,7 @@ class Queue(RuleBasedStateMachine):
     @precondition(lambda self: any(self.held(lease) for lease in self.leases))
     @rule(gateway=st.integers(0, 1), crashed=st.lists(st.booleans(), max_size=6))
     def reclaim(self, gateway: int, crashed: list[bool]) -> None:
-        """Some workers crash; the others renew while a gateway looks for silence."""
+        """Some workers crash; the others renew while a gateway looks for abandoned jobs."""
         live = [lease for lease in self.leases if self.held(lease)]
         silent = {lease.job.id for lease, is_silent in zip(live, crashed, strict=False) if is_silent}
         queue = self.queues[gateway]
@@ -409,7 +409,7 @@ class Queue(RuleBasedStateMachine):
             self.runner.close()
 
 
-def test_the_queue_keeps_its_promises_in_any_order_of_events(redis_server: RedisServer) -> None:
+def test_the_queue_keeps_its_guarantees_in_any_order_of_events(redis_server: RedisServer) -> None:
     Queue.server = redis_server
     run_state_machine_as_test(
         Queue,

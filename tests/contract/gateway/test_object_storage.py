@@ -1,4 +1,4 @@
-"""Files by key, on a disk and in an S3 storage: one suite for both."""
+"""Object storage, on a disk and in S3: one suite for both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from careca_gateway.storage.object_storage import LocalObjectStorage, ObjectStor
 from support.s3_server import BUCKET, S3Server
 
 LARGE = os.urandom(1024 * 1024) * 12
-"""More than S3 takes in one part."""
+"""More than S3 accepts in one part."""
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -40,7 +40,7 @@ def keys(blobs: ObjectStorage, folder: str) -> list[str]:
     return sorted(blob.key for blob in blobs.list(folder))
 
 
-def test_what_was_put_is_got(blobs: ObjectStorage) -> None:
+def test_an_object_can_be_read_back(blobs: ObjectStorage) -> None:
     blobs.put("results/1", b"one")
     blobs.put("results/1", b"another")
     blobs.put("results/empty", b"")
@@ -50,17 +50,17 @@ def test_what_was_put_is_got(blobs: ObjectStorage) -> None:
 
 
 @pytest.mark.parametrize("content", [b"content", b"", LARGE], ids=["small", "empty", "large"])
-def test_a_file_goes_and_comes_back(blobs: ObjectStorage, tmp_path: Path, content: bytes) -> None:
+def test_a_file_can_be_read_back(blobs: ObjectStorage, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "sent").write_bytes(content)
 
     blobs.put_file("recordings/a", tmp_path / "sent")
-    blobs.fetch("recordings/a", tmp_path / "fetched")
+    blobs.get_file("recordings/a", tmp_path / "fetched")
 
     assert (tmp_path / "fetched").read_bytes() == content
     assert (tmp_path / "sent").read_bytes() == content
 
 
-def test_a_file_replaces_what_was_there(blobs: ObjectStorage, file: Path, tmp_path: Path) -> None:
+def test_a_file_replaces_an_object(blobs: ObjectStorage, file: Path, tmp_path: Path) -> None:
     blobs.put("recordings/a", b"older")
     blobs.put_file("recordings/a", file)
     file.unlink()
@@ -68,25 +68,25 @@ def test_a_file_replaces_what_was_there(blobs: ObjectStorage, file: Path, tmp_pa
     assert blobs.get("recordings/a") == b"content"
 
 
-def test_what_is_fetched_twice_is_whole_both_times(blobs: ObjectStorage, file: Path, tmp_path: Path) -> None:
+def test_a_file_can_be_fetched_twice(blobs: ObjectStorage, file: Path, tmp_path: Path) -> None:
     blobs.put_file("recordings/a", file)
     target = tmp_path / "fetched"
     target.write_bytes(b"something longer that was there before")
 
     for _ in range(2):
-        blobs.fetch("recordings/a", target)
+        blobs.get_file("recordings/a", target)
         assert target.read_bytes() == b"content"
 
 
-def test_what_is_not_there_is_not_found(blobs: ObjectStorage, tmp_path: Path) -> None:
+def test_a_missing_object_is_not_found(blobs: ObjectStorage, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         blobs.get("results/none")
     with pytest.raises(NotFound):
-        blobs.fetch("results/none", tmp_path / "fetched")
+        blobs.get_file("results/none", tmp_path / "fetched")
     assert blobs.find("results/none") is None
 
 
-def test_a_blob_is_found_with_its_size_and_time(blobs: ObjectStorage) -> None:
+def test_an_object_is_found_with_its_size_and_time(blobs: ObjectStorage) -> None:
     blobs.put("results/1", b"12345")
 
     blob = blobs.find("results/1")
@@ -96,7 +96,7 @@ def test_a_blob_is_found_with_its_size_and_time(blobs: ObjectStorage) -> None:
     assert abs(blob.modified_unix - time.time()) < 60
 
 
-def test_a_folder_is_listed_with_all_that_is_below_it_and_nothing_else(blobs: ObjectStorage) -> None:
+def test_a_prefix_lists_exactly_the_objects_below_it(blobs: ObjectStorage) -> None:
     for key in ("results/1/a", "results/1/b", "results/10/a", "stages/1/a"):
         blobs.put(key, b"x")
 
@@ -105,7 +105,7 @@ def test_a_folder_is_listed_with_all_that_is_below_it_and_nothing_else(blobs: Ob
     assert keys(blobs, "none/") == []
 
 
-def test_what_is_deleted_is_gone_and_what_was_not_there_is_no_trouble(blobs: ObjectStorage) -> None:
+def test_deleted_objects_are_gone_and_missing_ones_are_ignored(blobs: ObjectStorage) -> None:
     for key in ("results/1", "results/2", "results/3"):
         blobs.put(key, b"x")
 
@@ -115,7 +115,7 @@ def test_what_is_deleted_is_gone_and_what_was_not_there_is_no_trouble(blobs: Obj
     assert keys(blobs, "results/") == ["results/2"]
 
 
-def test_a_blob_that_is_put_again_is_as_new(blobs: ObjectStorage, file: Path) -> None:
+def test_an_object_that_is_put_again_has_a_new_time(blobs: ObjectStorage, file: Path) -> None:
     blobs.put_file("recordings/a", file)
     if isinstance(blobs, LocalObjectStorage):
         os.utime(file, (1, 1))  # the same file by another name
@@ -128,16 +128,16 @@ def test_a_blob_that_is_put_again_is_as_new(blobs: ObjectStorage, file: Path) ->
     assert keys(blobs, "recordings/") == ["recordings/a"]
 
 
-def test_on_a_disk_no_bytes_are_kept_twice(file: Path, tmp_path: Path) -> None:
+def test_on_one_disk_files_are_linked(file: Path, tmp_path: Path) -> None:
     local = LocalObjectStorage(tmp_path / "store")
 
     local.put_file("recordings/a", file)
-    local.fetch("recordings/a", tmp_path / "fetched")
+    local.get_file("recordings/a", tmp_path / "fetched")
 
     assert file.stat().st_nlink == 3
 
 
-def test_a_blob_is_there_all_the_time_while_it_is_put_again(blobs: ObjectStorage, tmp_path: Path) -> None:
+def test_an_object_exists_all_the_time_while_it_is_replaced(blobs: ObjectStorage, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_bytes(LARGE)
     blobs.put_file("recordings/a", tmp_path / "one")
@@ -169,13 +169,13 @@ def test_between_disks_bytes_are_copied(file: Path, tmp_path: Path, monkeypatch:
     local = LocalObjectStorage(tmp_path / "store")
 
     local.put_file("recordings/a", file)
-    local.fetch("recordings/a", tmp_path / "fetched")
+    local.get_file("recordings/a", tmp_path / "fetched")
 
     assert (tmp_path / "fetched").read_bytes() == b"content"
     assert file.stat().st_nlink == 1
 
 
-def test_a_storage_that_is_away_says_so_and_works_again_when_it_is_back(s3_server: S3Server, file: Path) -> None:
+def test_an_unavailable_storage_is_reported_and_works_again_later(s3_server: S3Server, file: Path) -> None:
     blobs = open_object_storage(f"s3://{BUCKET}", allow_http=True)
     s3_server.stop()
     try:
@@ -198,9 +198,7 @@ def test_a_storage_that_is_away_says_so_and_works_again_when_it_is_back(s3_serve
     assert blobs.get("a") == b"x"
 
 
-def test_a_bucket_that_is_not_there_is_trouble_with_the_storage_and_no_missing_blob(
-    s3_server: S3Server, file: Path
-) -> None:
+def test_a_missing_bucket_is_an_unavailable_storage(s3_server: S3Server, file: Path) -> None:
     blobs = open_object_storage("s3://no-such-bucket", allow_http=True)
 
     for attempt in (lambda: blobs.put("a", b"x"), lambda: blobs.put_file("a", file), lambda: list(blobs.list("a/"))):
@@ -209,7 +207,7 @@ def test_a_bucket_that_is_not_there_is_trouble_with_the_storage_and_no_missing_b
         assert caught.value.reason == "STORE_UNREACHABLE"
 
 
-def test_a_storage_that_takes_calls_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -223,7 +221,7 @@ def test_a_storage_that_takes_calls_and_never_answers_is_given_up(monkeypatch: p
     assert time.monotonic() - began < 60
 
 
-def test_a_disk_without_space_asks_to_come_back_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_a_retry_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = LocalObjectStorage(tmp_path / "store")
 
     def refuse(*_: object) -> None:
@@ -237,11 +235,11 @@ def test_a_disk_without_space_asks_to_come_back_later(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("url", ["", "/a/folder", "ftp://host/x", "file://host/x", "s3://", "http://host/x"])
-def test_an_address_that_is_none_is_refused_with_its_setting(url: str) -> None:
+def test_an_invalid_address_is_refused_with_its_setting(url: str) -> None:
     with pytest.raises(PreconditionFailed, match="CARECA_STORE_URL"):
         open_object_storage(url)
 
 
-def test_a_folder_that_cannot_be_made_is_refused_with_its_setting(file: Path) -> None:
+def test_an_unusable_folder_is_refused_with_its_setting(file: Path) -> None:
     with pytest.raises(PreconditionFailed, match="CARECA_STORE_URL"):
         open_object_storage((file / "below").as_uri())

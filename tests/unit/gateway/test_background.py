@@ -1,4 +1,4 @@
-"""Steps that are repeated whatever becomes of them."""
+"""Background tasks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import asyncio
 from structlog.testing import capture_logs
 
 from careca.errors import Unavailable
-from careca_gateway.background import end, repeat
+from careca_gateway.background import cancel_and_wait, repeat
 
 
-async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() -> None:
+async def test_a_step_is_repeated_after_expected_and_unexpected_errors() -> None:
     done = asyncio.Event()
     course: list[Exception | None] = [None, Unavailable("it is away"), ValueError("a fault"), None]
 
@@ -23,7 +23,7 @@ async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() ->
     with capture_logs() as logs:
         task = repeat("look after things", step, retry_seconds=0.01)
         await done.wait()
-        await end([task])
+        await cancel_and_wait([task])
 
     assert task.cancelled()
     foreseen, fault = logs
@@ -35,7 +35,7 @@ async def test_a_step_is_repeated_after_what_was_foreseen_and_after_a_fault() ->
     assert (fault["log_level"], fault["task"], str(fault["exc_info"])) == ("error", "look after things", "a fault")
 
 
-async def test_pauses_are_made_between_steps_and_others_after_a_failure() -> None:
+async def test_the_pause_after_a_failed_step_differs() -> None:
     times: list[float] = []
     loop = asyncio.get_running_loop()
 
@@ -48,6 +48,6 @@ async def test_pauses_are_made_between_steps_and_others_after_a_failure() -> Non
     while len(times) < 2:  # noqa: ASYNC110 - the task changes it
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.1)
-    await end([task])
+    await cancel_and_wait([task])
 
     assert len(times) == 2

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from careca.types import Notice
+from typing import TYPE_CHECKING
+
+if (
+    TYPE_CHECKING
+):  # the decoder's process uses this module, and importing all types would make each of its starts slower
+    from careca.types import Notice
 
 
 def format_time(seconds: float, point: str = ".") -> str:

@@ -1,20 +1,22 @@
-"""Tasks that run in the background: steps that are repeated whatever becomes of them, and the end of tasks."""
+"""Background tasks: repeating a step, retrying until a shared service answers, and ending tasks."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
-from careca.errors import CarecaError
+from careca.errors import CarecaError, Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
 
 RETRY_SECONDS = 0.5
-"""How long to wait after a step that failed, where nothing else is said."""
+"""The default pause after a step that failed."""
 
-_AGAIN_SECONDS = 0.5
+_CANCEL_AGAIN_SECONDS = 0.5
 
 _log = get_logger(__name__)
+
+V = TypeVar("V")
 
 
 def repeat(
@@ -24,23 +26,39 @@ def repeat(
     pause_seconds: float = 0.0,
     retry_seconds: float = RETRY_SECONDS,
 ) -> asyncio.Task[None]:
-    """A task that does ``step`` for ever, pausing in between. A step that fails is logged, and done again.
+    """Starts a task that runs ``step`` forever, with a pause after each run.
 
-    One that was foreseen is a warning; any other is a fault, which must not end the work for good.
+    A step that fails is logged and run again: a ``CarecaError`` as a warning, any other exception as an error.
     """
     return asyncio.create_task(_repeat(name, step, pause_seconds, retry_seconds), name=name)
 
 
-async def end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
-    """Cancels ``tasks`` and returns when all have ended, however they do.
+async def retry_until_reachable(
+    call: Callable[[], Awaitable[V]], warning: str, *, give_up: Callable[[], bool] = lambda: False
+) -> V | None:
+    """Repeats ``call`` while it raises ``Unavailable`` or ``Overloaded``, and logs ``warning`` each time.
 
-    One cancellation may be lost: redis-py 8.1 was seen to go on after it.
+    Returns what ``call`` returns, or ``None`` as soon as ``give_up`` says so.
     """
-    rest = {task for task in tasks if task and not task.done()}
-    while rest:
-        for task in rest:
+    while not give_up():
+        try:
+            return await call()
+        except (Unavailable, Overloaded) as error:
+            _log.warning(warning, reason=error.reason, error=error.message)
+            await asyncio.sleep(RETRY_SECONDS)
+    return None
+
+
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+    """Cancels ``tasks`` and returns when all of them have ended.
+
+    Cancels again after a while, because one cancellation may get lost: redis-py 8.1 was seen to swallow one.
+    """
+    pending = {task for task in tasks if task and not task.done()}
+    while pending:
+        for task in pending:
             task.cancel()
-        _, rest = await asyncio.wait(rest, timeout=_AGAIN_SECONDS)
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
 
 
 async def _repeat(name: str, step: Callable[[], Awaitable[None]], pause_seconds: float, retry_seconds: float) -> None:
@@ -51,6 +69,6 @@ async def _repeat(name: str, step: Callable[[], Awaitable[None]], pause_seconds:
         except CarecaError as error:
             _log.warning("a step in the background failed", task=name, reason=error.reason, error=error.message)
             await asyncio.sleep(retry_seconds)
-        except Exception as error:  # noqa: BLE001 - a fault must not end the work of this gateway for good
+        except Exception as error:  # noqa: BLE001 - an unexpected error must not end the background task
             _log.exception("a fault in the background", task=name, exc_info=error)
             await asyncio.sleep(retry_seconds)

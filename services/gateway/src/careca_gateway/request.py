@@ -1,4 +1,4 @@
-"""What a caller asks of the gateway, and what the gateway tells while it works on it."""
+"""The values of a request: what the caller wants, the deadline, and the events until the result."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class AudioSelection:
-    """Which of a recording's sound is used. A recording may be decoded to other audio for each choice."""
+    """Which audio of a recording is used. Each selection of a recording is decoded and stored separately."""
 
     channel_mode: ChannelMode = ChannelMode.MIX
     audio_track: AudioTrack = AudioTracks.AUTO
 
     @property
     def separates_speakers(self) -> bool:
-        """Whether there are several audios, each a speaker's own."""
+        """Whether the recording is decoded to several audios with one speaker in each."""
         return self.channel_mode is ChannelMode.SEPARATE or self.audio_track == AudioTracks.EACH
 
     def __str__(self) -> str:
-        """A name for files: ``mix`` or ``separate``, with the track where one was chosen, as in ``mix.2``."""
+        """Returns a part of a file name: ``mix`` or ``separate``; with the track if one was chosen, as in ``mix.2``."""
         return self.channel_mode if self.audio_track == AudioTracks.AUTO else f"{self.channel_mode}.{self.audio_track}"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One recording to be worked on."""
+    """What a caller wants to know about one recording."""
 
     recording: Digest
     display_name: str = ""
-    """The name to show in formats and logs; never used as a path."""
+    """The name to show in formats and logs. It is never used as a path."""
     transcription: TranscriptionOptions = field(default_factory=TranscriptionOptions)
     diarization: DiarizationOptions = field(default_factory=DiarizationOptions)
     skip_cache: bool = False
@@ -57,33 +57,33 @@ class Request:
     known_speakers: tuple[KnownSpeaker, ...] = ()
 
     @property
-    def sound(self) -> AudioSelection:
-        """Which of the recording's sound is used."""
+    def selection(self) -> AudioSelection:
+        """Which audio of the recording is used."""
         return AudioSelection(self.channel_mode, self.audio_track)
 
 
 @dataclass(frozen=True, slots=True)
 class DiarizationRequest:
-    """What a request asks of the diarize stage."""
+    """The input of the diarize stage in addition to the audio."""
 
     options: DiarizationOptions
-    known: tuple[KnownSpeaker, ...] = ()
-    """Whom to call by name."""
+    known_speakers: tuple[KnownSpeaker, ...] = ()
+    """The people to recognize."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When the caller stops waiting, on the clock of ``time.monotonic``; ``None`` is never."""
+    """When the caller stops waiting, on the clock of ``time.monotonic``. ``None`` means that there is no deadline."""
 
     at: float | None = None
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """The deadline that many seconds from now."""
+        """Returns the deadline in ``seconds`` from now."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     def remaining(self) -> float | None:
-        """Seconds left. Raises ``DeadlineExceeded`` where there are none."""
+        """Returns the seconds that are left. Raises ``DeadlineExceeded`` if the deadline has passed."""
         if self.at is None:
             return None
         seconds = self.at - time.monotonic()
@@ -92,16 +92,16 @@ class Deadline:
         return seconds
 
     def allows(self, seconds: float) -> bool:
-        """Whether more than ``seconds`` are left."""
+        """Returns whether more than ``seconds`` are left."""
         return self.at is None or self.at - time.monotonic() > seconds
 
     def within(self, seconds: float) -> Deadline:
-        """This deadline, or the one in ``seconds`` if that is sooner."""
+        """Returns this deadline, or the one in ``seconds`` from now if that is sooner."""
         at = time.monotonic() + seconds
         return Deadline(at if self.at is None else min(self.at, at))
 
     def with_margin(self, seconds: float) -> Deadline:
-        """The deadline moved by ``seconds``, but by no more than a fifth of what is left."""
+        """Returns a deadline that is earlier by ``seconds``, but by no more than a fifth of the remaining time."""
         if self.at is None:
             return self
         return Deadline(self.at - min(seconds, max(self.at - time.monotonic(), 0.0) / 5))
@@ -109,21 +109,21 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class RecordingNeeded:
-    """The bytes of the recording are read from now on."""
+    """Event: the store does not have the recording, and its bytes are read from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingKnown:
-    """The recording is in the store already."""
+    """Event: the store already has the recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed(Generic[R_co]):
-    """The result; the last thing that is told."""
+    """Event: the request has a result. It is the last event."""
 
     result: R_co
     reports: tuple[StageReport, ...]
 
 
 PipelineEvent = Progress | Segment | StageReport
-"""What is told while the work goes on."""
+"""An event while the pipeline runs."""

@@ -1,4 +1,4 @@
-"""One request from its first word to its last: admission, the recording, the pipeline, the log line, cleaning up."""
+"""Runs one request from start to end: admission, receiving the recording, the pipeline, the log line, clean-up."""
 
 from __future__ import annotations
 
@@ -6,86 +6,60 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from careca.errors import CarecaError, Overloaded
 from careca.telemetry.logs import get_logger
 from careca.types import Digest, Progress, Segment, StageReport
 from careca_gateway.ingest.ingest import Ingest
-from careca_gateway.request import (
-    AudioSelection,
-    Completed,
-    Deadline,
-    PipelineEvent,
-    RecordingKnown,
-    RecordingNeeded,
-    Request,
-)
-from careca_gateway.storage.store import HeldRecording, Store
+from careca_gateway.pipeline.port import RunPipeline
+from careca_gateway.request import AudioSelection, Completed, Deadline, RecordingKnown, RecordingNeeded, Request
+from careca_gateway.storage.held_recording import HeldRecording
+from careca_gateway.storage.store import Store
 
 _RETRY_SECONDS = 5.0
 
 _log = get_logger(__name__)
 
-R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
-Run = Callable[[Request, HeldRecording, Deadline], AsyncGenerator[PipelineEvent | Completed[R], None]]
-"""What is done with a recording once the store has it: tells of its course, lastly ``Completed``."""
 
-
-class Work(Protocol[R_co]):
-    """What is done with a recording once the store has it."""
-
-    def run(
-        self, request: Request, recording: HeldRecording, deadline: Deadline
-    ) -> AsyncGenerator[PipelineEvent | Completed[R_co], None]:
-        """Progress, finished segments and reports of stages, lastly ``Completed``."""
-
-
-class Gateway:
-    """Takes requests, a bounded number at a time.
+class TranscriptionService:
+    """Receives recordings and runs requests, a bounded number at a time.
 
     Args:
-        store: where recordings are.
-        intake: receives them.
-        max_requests: how many requests may be worked on at once.
-        request_ended: called after each request, to give back what it held.
+        store: the recordings.
+        ingest: receives recordings.
+        max_requests: the maximum number of requests at the same time.
+        request_ended: is called after each request, so that memory can be released.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        intake: Ingest,
-        max_requests: int,
-        request_ended: Callable[[], None],
-    ) -> None:
+    def __init__(self, *, store: Store, ingest: Ingest, max_requests: int, request_ended: Callable[[], None]) -> None:
         self._store = store
-        self._intake = intake
+        self._ingest = ingest
         self._max_requests = max_requests
         self._request_ended = request_ended
         self._in_flight = 0
 
     @property
     def in_flight(self) -> int:
-        """Requests being worked on."""
+        """The number of requests that are running."""
         return self._in_flight
 
     async def transcribe(
-        self, request: Request, chunks: AsyncIterator[bytes], deadline: Deadline, run: Run[R]
+        self, request: Request, chunks: AsyncIterator[bytes], deadline: Deadline, run: RunPipeline[R]
     ) -> AsyncGenerator[RecordingNeeded | RecordingKnown | Progress | Segment | Completed[R], None]:
-        """First whether the recording is needed, then what ``run`` tells; lastly ``Completed``.
+        """Yields whether the recording is needed, then the events of ``run``, and lastly ``Completed``.
 
-        ``chunks`` are read only after ``RecordingNeeded``. Closing the generator stops everything.
+        ``chunks`` are read only after ``RecordingNeeded``. Closing the generator stops the request.
         """
         with self._admitted(), _RequestLog(request) as log, self._store.hold(request.recording) as recording:
-            async with aclosing(self._receive(recording, request.sound, chunks)) as answers:
+            async with aclosing(self._receive(recording, request.selection, chunks)) as answers:
                 async for answer in answers:
                     yield answer
             async with aclosing(run(request, recording, deadline)) as events:
                 async for event in events:
-                    if isinstance(event, StageReport):  # the result has them all
+                    if isinstance(event, StageReport):  # the result contains all reports
                         continue
                     if isinstance(event, Completed):
                         log.reports = event.reports
@@ -94,27 +68,27 @@ class Gateway:
     async def upload(
         self, digest: Digest, chunks: AsyncIterator[bytes]
     ) -> AsyncGenerator[RecordingNeeded | RecordingKnown, None]:
-        """Says whether the recording is needed, and ends when the store has it. ``chunks`` as in ``transcribe``."""
+        """Yields whether the recording is needed, and ends when the store has it. ``chunks`` as in ``transcribe``."""
         with self._admitted(), self._store.hold(digest) as recording:
             async with aclosing(self._receive(recording, AudioSelection(), chunks)) as answers:
                 async for answer in answers:
                     yield answer
 
     async def _receive(
-        self, recording: HeldRecording, sound: AudioSelection, chunks: AsyncIterator[bytes]
+        self, recording: HeldRecording, selection: AudioSelection, chunks: AsyncIterator[bytes]
     ) -> AsyncGenerator[RecordingNeeded | RecordingKnown, None]:
-        if await asyncio.to_thread(recording.known, sound):
+        if await asyncio.to_thread(recording.known, selection):
             yield RecordingKnown()
             return
         with recording.upload() as upload:
             yield RecordingNeeded()
-            await self._intake.receive(upload, chunks)
+            await self._ingest.receive(upload, chunks)
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         if self._in_flight >= self._max_requests:
             raise Overloaded(
-                f"the gateway works on {self._in_flight} requests, which is all that it takes: try again later",
+                f"the gateway already runs {self._in_flight} requests, which is its maximum: try again later",
                 retry_after_seconds=_RETRY_SECONDS,
             )
         self._in_flight += 1
@@ -126,13 +100,13 @@ class Gateway:
 
 
 class _RequestLog:
-    """Logs one line when it is left, however the request ended."""
+    """Logs one line when the request ends, with success or not."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._started = time.monotonic()
         self.reports: tuple[StageReport, ...] = ()
-        """What the stages did, once there is a result."""
+        """The reports of the stages. Empty until there is a result."""
 
     def __enter__(self) -> _RequestLog:
         return self
@@ -144,7 +118,7 @@ class _RequestLog:
             recording=self._request.recording.sha256,
             recording_bytes=self._request.recording.size_bytes,
             name=self._request.display_name,
-            sound=str(self._request.sound),
+            sound=str(self._request.selection),
             seconds=round(time.monotonic() - self._started, 3),
             stages={report.stage.value: _summary(report) for report in self.reports},
         )

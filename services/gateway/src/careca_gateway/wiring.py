@@ -1,4 +1,4 @@
-"""Puts the gateway together: the one place where its parts are made and meet."""
+"""Creates and connects all parts of the gateway."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from careca.rpc.server import Service
 from careca.types import Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from careca_gateway.admin import AdminService
+from careca_gateway.api.admin import AdminServicer
 from careca_gateway.api.authorization import Authorizer
 from careca_gateway.api.jobs import JobServicer
-from careca_gateway.api.transcription import AdminServicer, GatewayServicer, RunFor
+from careca_gateway.api.transcription import GatewayServicer, RunFor
 from careca_gateway.backends import DiarizerClient, Replicas, TranscriberClient
 from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.ingest.ingest import Ingest
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
-from careca_gateway.jobs.wiring import JobsPart, Parts
+from careca_gateway.jobs.wiring import Jobs, Parts
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline.pipeline import Pipeline
 from careca_gateway.settings import GatewaySettings
 from careca_gateway.stages.result_builder import ResultBuilder
-from careca_gateway.stages.speaker_recognition import DiarizeStage
+from careca_gateway.stages.speaker_recognition import SpeakerRecognitionStage
 from careca_gateway.storage.object_storage import LocalObjectStorage, ObjectStorage, open_object_storage
 from careca_gateway.storage.retention import StoreRetention
 from careca_gateway.storage.shared_store import SharedStore
 from careca_gateway.storage.store import Store
-from careca_gateway.transcription import Gateway
+from careca_gateway.transcription import TranscriptionService
 
 
 def wire(settings: GatewaySettings) -> Service:
-    """The gateway that ``settings`` ask for. To be called in the event loop that it will run in."""
+    """Creates the gateway for ``settings``. Must be called in the event loop that the gateway runs in."""
     metrics = GatewayMetrics()
-    memory = MemoryCleaner(observer=metrics)
-    shared = (
+    memory = MemoryCleaner(on_cleanup=metrics.memory_cleaned)
+    storage = (
         open_object_storage(settings.store_url, allow_http=settings.store_allow_http) if settings.store_url else None
     )
     store = Store(
@@ -46,7 +47,7 @@ def wire(settings: GatewaySettings) -> Service:
         max_bytes=settings.store_max_bytes,
         retention_seconds=settings.store_retention_seconds,
         max_recording_bytes=settings.max_recording_bytes,
-        sharing=_sharing(settings, shared) if shared else None,
+        shared=_shared_store(settings, storage) if storage else None,
     )
     tokens = TokenFile(settings.tokens_file) if settings.tokens_file else None
     tls = settings.services_tls
@@ -55,13 +56,13 @@ def wire(settings: GatewaySettings) -> Service:
     transcribers, diarizers = Replicas(settings.transcriber_target, tls), Replicas(settings.diarizer_target, tls)
     transcriber, diarizer = TranscriberClient(transcribers), DiarizerClient(diarizers)
     decoder = Decoder(settings.decode_limits, slots=settings.decoders, sandbox_mode=settings.decode_confined)
-    intake = Ingest(decoder, idle_seconds=settings.upload_idle_seconds)
-    assembler = ResultBuilder(least_similarity=settings.known_speaker_similarity)
+    ingest = Ingest(decoder, idle_seconds=settings.upload_idle_seconds)
+    result_builder = ResultBuilder(least_similarity=settings.known_speaker_similarity)
     pipeline = Pipeline(
-        decoder=intake,
+        decoder=ingest,
         transcriber=transcriber,
-        diarizer=DiarizeStage(diarizer, store=store, decoder=intake),
-        merger=assembler,
+        diarizer=SpeakerRecognitionStage(diarizer, store=store, decoder=ingest),
+        merger=result_builder,
         observer=metrics,
     )
     queue = (
@@ -69,40 +70,42 @@ def wire(settings: GatewaySettings) -> Service:
         if settings.jobs_redis_url
         else None
     )
-    housekeeper = StoreRetention(store, memory, metrics.store_used, queue.recordings_in_use if queue else None)
-    gateway = Gateway(
-        store=store,
-        intake=intake,
-        max_requests=settings.max_requests,
-        request_ended=housekeeper.request_ended,
+    retention = StoreRetention(store, memory, metrics.set_store_usage, queue.recordings_in_use if queue else None)
+    transcription = TranscriptionService(
+        store=store, ingest=ingest, max_requests=settings.max_requests, request_ended=retention.request_ended
     )
-    administration = AdminService(
-        {Stage.TRANSCRIBE: transcriber, Stage.DIARIZE: diarizer}, store=store, memo=assembler, memory=memory
+    admin = AdminService(
+        {Stage.TRANSCRIBE: transcriber, Stage.DIARIZE: diarizer},
+        store=store,
+        clear_results=result_builder.clear,
+        memory=memory,
     )
     jobs = None
     if queue:
         parts = Parts(
             queue=queue,
             store=store,
-            blobs=shared or LocalObjectStorage(settings.store_dir / "jobs"),
-            decoder=intake,
+            storage=storage or LocalObjectStorage(settings.store_dir / "jobs"),
+            decoder=ingest,
             transcriber=transcriber,
             diarizer=diarizer,
-            assembler=assembler,
-            administration=administration,
+            result_builder=result_builder,
+            admin=admin,
             metrics=metrics,
-            direct=pipeline.run,
-            job_ended=housekeeper.request_ended,
+            run_directly=pipeline.run,
+            job_ended=retention.request_ended,
             caller_of=tokens.caller_named if tokens else Caller,
         )
-        jobs = JobsPart(settings, parts)
-    metrics.watch_work(in_flight=lambda: gateway.in_flight, waiting=lambda: decoder.waiting)
+        jobs = Jobs(settings, parts)
+    metrics.watch_work(in_flight=lambda: transcription.in_flight, waiting=lambda: decoder.waiting)
 
     def add_services(server: grpc.aio.Server) -> Sequence[str]:
         run_for: RunFor = jobs.calls.run_for if jobs else lambda *_: pipeline.run
-        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateway, run_for), server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(administration), server)
-        jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs.desk if jobs else None, gateway), server)
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(transcription, run_for), server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(admin), server)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(
+            JobServicer(jobs.service if jobs else None, transcription), server
+        )
         return (
             gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
@@ -115,7 +118,7 @@ def wire(settings: GatewaySettings) -> Service:
         metrics.set_sandbox_layers(await decoder.sandbox_layers())
         if queue:
             await queue.open()
-        await housekeeper.start()
+        await retention.start()
         if jobs:
             await jobs.start()
 
@@ -126,7 +129,7 @@ def wire(settings: GatewaySettings) -> Service:
     async def close() -> None:
         if jobs:
             await jobs.close()
-        await housekeeper.close()
+        await retention.close()
         if queue:
             await queue.close()
         await transcribers.close()
@@ -136,5 +139,5 @@ def wire(settings: GatewaySettings) -> Service:
     return Service(add_services, metrics, warm_up, close, drain, Authorizer(tokens) if tokens else allow_anyone)
 
 
-def _sharing(settings: GatewaySettings, blobs: ObjectStorage) -> SharedStore:
-    return SharedStore(blobs, max_bytes=settings.store_max_bytes, retention_seconds=settings.store_retention_seconds)
+def _shared_store(settings: GatewaySettings, storage: ObjectStorage) -> SharedStore:
+    return SharedStore(storage, max_bytes=settings.store_max_bytes, retention_seconds=settings.store_retention_seconds)

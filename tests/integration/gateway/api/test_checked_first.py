@@ -1,4 +1,4 @@
-"""What can be judged without the recording is refused before the recording is asked for, in calls and in jobs alike."""
+"""Everything that can be checked without the recording is checked before the upload, in calls and in jobs."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stac
 
 
 @pytest.mark.parametrize(("asked", "field"), REFUSED, ids=IDS)
-async def test_no_recording_is_asked_for_where_an_option_is_wrong(
-    stack: Stack, asked: dict[str, Any], field: str
-) -> None:
+async def test_an_invalid_option_is_refused_before_the_upload(stack: Stack, asked: dict[str, Any], field: str) -> None:
     answered: list[Any] = []
     opening = config_for(RECORDING, **asked)
 
@@ -85,7 +83,7 @@ async def test_no_recording_is_asked_for_where_an_option_is_wrong(
         ({"priority": 9}, "priority"),
     ],
 )
-async def test_no_upload_is_asked_for_where_a_job_is_wrong(stack: Stack, asked: dict[str, Any], field: str) -> None:
+async def test_an_invalid_job_is_refused_before_the_upload(stack: Stack, asked: dict[str, Any], field: str) -> None:
     request = jobs_pb2.SubmitJobRequest(config=config_for(RECORDING).config, **asked)
 
     async with submitting(stack, "ana") as ana:

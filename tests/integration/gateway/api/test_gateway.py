@@ -1,4 +1,4 @@
-"""The gateway between a caller and two model services: real servers and real decoding, engines that follow a script."""
+"""The gateway between a caller and two model services: real servers, real decoding, scripted engines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from careca.types import (
 from careca.v1 import admin_pb2, audio_pb2, gateway_pb2
 from careca_gateway.backends import Replicas, TranscriberClient, calls
 from careca_gateway.request import Deadline
-from careca_gateway.storage.store import StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
 from support.fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from support.media import encoded, endless_silence, recording, silent_film, tone, wav
 from support.redis_server import RedisServer
@@ -61,7 +61,7 @@ MakeStack = Callable[..., Stack]
 
 @pytest.fixture(params=[False, True], ids=["direct", "jobs"])
 def jobs(request: pytest.FixtureRequest) -> bool:
-    """Whether calls become jobs, which must make no difference to whoever calls."""
+    """Whether calls become jobs, which must make no difference for callers."""
     return bool(request.param)
 
 
@@ -73,7 +73,7 @@ async def stack(tmp_path: Path, redis_server: RedisServer, jobs: bool) -> AsyncI
 
 @pytest.fixture
 def uncached(tmp_path: Path, redis_server: RedisServer, jobs: bool) -> MakeStack:
-    """Makes a stack whose model services remember nothing."""
+    """Creates a stack whose model services have no cache."""
     return partial(Stack, tmp_path, NO_REDIS, jobs=jobs, jobs_redis_url=redis_server.url)
 
 
@@ -99,12 +99,12 @@ def reports(answer: Answer) -> dict[Stage, StageReport]:
 
 
 def hold(stack: Stack) -> None:
-    """Has both engines wait in the middle of their work."""
+    """Makes both engines wait in the middle of their work."""
     for engine in engines(stack):
         engine.may_go_on.clear()
 
 
-def let_go(stack: Stack) -> None:
+def resume_models(stack: Stack) -> None:
     for engine in engines(stack):
         engine.may_go_on.set()
 
@@ -147,9 +147,7 @@ async def test_progress_of_every_stage_and_finished_segments_stream_back(stack: 
     assert all(word.speaker is None for segment in answer.segments for word in segment.words)
 
 
-async def test_the_same_recording_again_is_answered_without_bytes_and_without_computing(
-    stack: Stack, caller: Caller
-) -> None:
+async def test_a_repeated_recording_needs_no_upload_and_no_computing(stack: Stack, caller: Caller) -> None:
     first = await caller.transcribe(RECORDING)
 
     second = await caller.transcribe(RECORDING)
@@ -181,7 +179,7 @@ async def test_other_speaker_options_never_transcribe_again(stack: Stack, caller
     assert engines(stack)[1].options[-1].speaker_count == 3
 
 
-async def test_what_a_person_should_know_comes_with_the_result_and_its_forms(stack: Stack, caller: Caller) -> None:
+async def test_notices_are_in_the_result_and_its_formats(stack: Stack, caller: Caller) -> None:
     engines(stack)[1].turns = (Turn(0.0, 2.0, "SPEAKER_00"), Turn(3.0, 5.5, "SPEAKER_01"))
     text = codec.encode_format(OutputFormat.TXT)
 
@@ -195,9 +193,7 @@ async def test_what_a_person_should_know_comes_with_the_result_and_its_forms(sta
         )
 
 
-async def test_a_remembered_result_has_the_notices_of_what_is_asked_and_not_of_what_was(
-    stack: Stack, caller: Caller
-) -> None:
+async def test_a_cached_result_has_the_notices_of_the_current_request(stack: Stack, caller: Caller) -> None:
     async def codes(**asked: int) -> list[str]:
         options = audio_pb2.DiarizationOptions(**asked)
         return [notice.code for notice in (await caller.transcribe(RECORDING, diarization=options)).result.notices]
@@ -227,7 +223,7 @@ async def test_options_reach_the_models(stack: Stack, caller: Caller) -> None:
     assert codec.encode_transcription_options(engines(stack)[0].options[0]) == options
 
 
-async def test_skipping_the_cache_computes_anew_but_needs_no_bytes(stack: Stack, caller: Caller) -> None:
+async def test_skipping_the_cache_computes_again_without_an_upload(stack: Stack, caller: Caller) -> None:
     await caller.transcribe(RECORDING)
 
     again = await caller.transcribe(RECORDING, cache_control=audio_pb2.CacheControl(skip_cache=True))
@@ -237,7 +233,7 @@ async def test_skipping_the_cache_computes_anew_but_needs_no_bytes(stack: Stack,
     assert inferences(stack) == [2, 2]
 
 
-async def test_the_forms_that_were_asked_for_come_with_the_result(stack: Stack, caller: Caller) -> None:
+async def test_the_requested_formats_are_in_the_result(stack: Stack, caller: Caller) -> None:
     numbers = [codec.encode_format(form) for form in OutputFormat]
 
     forms = (await caller.transcribe(RECORDING, display_name="call.wav", formats=numbers)).result.formats
@@ -255,7 +251,7 @@ async def test_identical_requests_at_once_are_all_answered_and_computed_once(sta
     assert inferences(stack) == [1, 1]
 
 
-async def test_a_video_is_taken_by_its_sound(stack: Stack, caller: Caller) -> None:
+async def test_the_sound_of_a_video_is_used(stack: Stack, caller: Caller) -> None:
     film = recording("mp4", "aac", 3.0, rate=48_000, channels=2, video=True)
 
     assert (await caller.transcribe(film)).result.duration == pytest.approx(3.0, abs=0.1)
@@ -271,7 +267,7 @@ async def test_a_video_is_taken_by_its_sound(stack: Stack, caller: Caller) -> No
     ],
     ids=["no audio", "junk", "no samples", "no bytes"],
 )
-async def test_what_is_no_usable_recording_is_refused_and_forgotten(
+async def test_an_unusable_recording_is_refused_and_removed(
     stack: Stack, caller: Caller, data: bytes, reason: str
 ) -> None:
     for _ in range(2):  # the second time it must be sent again
@@ -325,7 +321,7 @@ async def test_limits_of_the_gateway_are_those_of_its_settings(uncached: MakeSta
         "speakers of separate channels",
     ],
 )
-async def test_a_stream_that_breaks_its_rules_is_refused_by_the_field(
+async def test_an_invalid_stream_is_refused_with_its_field(
     stack: Stack, caller: Caller, opening: list[gateway_pb2.TranscribeRequest], chunks: list[bytes], field: str
 ) -> None:
     calling = caller.converse(opening, chunks) if opening else _only_closing(caller)
@@ -343,7 +339,7 @@ async def _only_closing(caller: Caller) -> None:
         await call.read()
 
 
-async def test_an_upload_that_stands_still_is_ended(uncached: MakeStack) -> None:
+async def test_a_stalled_upload_is_ended(uncached: MakeStack) -> None:
     async with uncached(gateway_settings={"upload_idle_seconds": 0.2}) as stack, stack.caller() as caller:
         call = await caller.begin_upload(RECORDING)
         with pytest.raises(DeadlineExceeded) as caught, translated_errors():
@@ -351,7 +347,7 @@ async def test_an_upload_that_stands_still_is_ended(uncached: MakeStack) -> None
         assert caught.value.reason == "UPLOAD_STALLED"
 
 
-async def test_what_a_model_refuses_is_named_as_the_caller_knows_it(stack: Stack, caller: Caller) -> None:
+async def test_model_service_errors_name_the_callers_field(stack: Stack, caller: Caller) -> None:
     engines(stack)[0].failures = [
         InvalidRequest("config.options.language_code is none", field="config.options.language_code")
     ]
@@ -372,7 +368,7 @@ async def test_audio_that_is_too_long_for_a_model_is_a_recording_that_is_too_lon
 
 
 def one_party_each() -> dict[str, ModelService]:
-    """Models that hear the first channel answer what the second channel asks."""
+    """Engines that find the first speaker on the first channel, and the second one on the second channel."""
     words = (Word("is", 0.0, 0.3), Word("it", 0.3, 0.5), Word("raining?", 0.5, 0.9))
     question = Segment(0.0, 0.9, "is it raining?", words)
     answer = Segment(0.8, 1.4, "yes", (Word("yes", 0.8, 1.4),))
@@ -453,7 +449,7 @@ async def test_audio_tracks_are_chosen_without_sending_the_recording_again(
     assert not {notice.code for notice in (*second.result.notices, *mixed.result.notices)} & {"AUDIO_TRACK_CHOSEN"}
 
 
-async def test_an_audio_track_that_is_not_there_is_refused_with_those_that_are_and_the_recording_stays(
+async def test_a_missing_audio_track_is_refused_and_the_recording_stays(
     stereo_caller: Caller,
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -464,9 +460,7 @@ async def test_an_audio_track_that_is_not_there_is_refused_with_those_that_are_a
     assert (await stereo_caller.transcribe(TWO_TRACKS)).kinds[0] == "recording_known"
 
 
-async def test_what_the_decoder_noticed_is_told_again_when_nothing_is_decoded_again(
-    stereo_stack: Stack, stereo_caller: Caller
-) -> None:
+async def test_notices_of_stored_audio_are_returned_again(stereo_stack: Stack, stereo_caller: Caller) -> None:
     cut = wav(tone(2.0))[: 44 + 16_000]
 
     answers = [await stereo_caller.transcribe(cut) for _ in range(2)]
@@ -478,7 +472,7 @@ async def test_what_the_decoder_noticed_is_told_again_when_nothing_is_decoded_ag
 
 
 async def test_recordings_of_the_same_audio_keep_their_own_notices(stereo_stack: Stack, stereo_caller: Caller) -> None:
-    """The results are alike but for them, and one must not be remembered as the other's."""
+    """The results differ only in their notices, and the cache must not confuse them."""
     whole, cut = wav(tone(0.5)), wav(tone(2.0))[: 44 + 16_000]
 
     results = [(await stereo_caller.transcribe(data)).result for data in (whole, cut, whole)]
@@ -487,9 +481,7 @@ async def test_recordings_of_the_same_audio_keep_their_own_notices(stereo_stack:
     assert ["TRUNCATED" in {notice.code for notice in result.notices} for result in results] == [False, True, False]
 
 
-async def test_what_the_decoder_noticed_is_told_even_where_a_model_failed(
-    stereo_stack: Stack, stereo_caller: Caller
-) -> None:
+async def test_decoder_notices_are_returned_even_if_a_model_failed(stereo_stack: Stack, stereo_caller: Caller) -> None:
     engines(stereo_stack)[1].failures = [OutOfMemory("the device has too little memory")]
 
     answer = await stereo_caller.transcribe(ONE_SILENT, formats=[gateway_pb2.OUTPUT_FORMAT_TXT])
@@ -522,7 +514,7 @@ async def test_progress_and_segments_of_separate_channels_stream_back_as_those_o
     assert [segment.text for segment in answer.segments] == ["yes", "is it raining?"]
 
 
-async def test_separate_channels_again_are_answered_without_bytes_decoding_or_computing(
+async def test_repeated_separate_channels_need_no_upload_decoding_or_computing(
     stereo_stack: Stack, stereo_caller: Caller
 ) -> None:
     first = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
@@ -536,9 +528,7 @@ async def test_separate_channels_again_are_answered_without_bytes_decoding_or_co
     assert inferences(stereo_stack) == [2, 2]
 
 
-async def test_both_modes_of_one_recording_are_kept_beside_each_other(
-    stereo_stack: Stack, stereo_caller: Caller
-) -> None:
+async def test_both_channel_modes_of_a_recording_are_kept(stereo_stack: Stack, stereo_caller: Caller) -> None:
     mixed = await stereo_caller.transcribe(STEREO)
     separate = await stereo_caller.transcribe(STEREO, channel_mode=SEPARATE)
 
@@ -550,7 +540,7 @@ async def test_both_modes_of_one_recording_are_kept_beside_each_other(
     assert again.result.utterances == mixed.result.utterances != separate.result.utterances
 
 
-async def test_a_channel_on_which_nobody_speaks_has_no_speaker(stereo_stack: Stack, stereo_caller: Caller) -> None:
+async def test_a_channel_without_speech_has_no_speaker(stereo_stack: Stack, stereo_caller: Caller) -> None:
     transcriber, diarizer = engines(stereo_stack)
     second = digest_of(tone(2.0, hertz=880).tobytes())
     transcriber.segments_of, diarizer.turns_of = {second: ()}, {second: ()}
@@ -562,7 +552,7 @@ async def test_a_channel_on_which_nobody_speaks_has_no_speaker(stereo_stack: Sta
     assert {utterance.speaker for utterance in result.utterances} == {"SPEAKER_00"}
 
 
-async def test_separate_channels_have_their_speakers_even_where_the_diarization_failed(
+async def test_separate_channels_have_speakers_even_if_the_diarization_failed(
     stereo_stack: Stack, stereo_caller: Caller
 ) -> None:
     engines(stereo_stack)[1].failures = [OutOfMemory("the device has too little memory")]
@@ -577,7 +567,7 @@ async def test_separate_channels_have_their_speakers_even_where_the_diarization_
     ]
 
 
-async def test_turns_of_separate_channels_are_delivered_where_the_transcription_failed(
+async def test_separate_channels_have_turns_if_the_transcription_failed(
     stereo_stack: Stack, stereo_caller: Caller
 ) -> None:
     engines(stereo_stack)[0].failures = [OutOfMemory("the device has too little memory")]
@@ -592,7 +582,7 @@ async def test_turns_of_separate_channels_are_delivered_where_the_transcription_
     assert inferences(stereo_stack) == [3, 2]
 
 
-async def test_separate_channels_never_refuse_each_other_a_place_in_a_model_service(uncached: MakeStack) -> None:
+async def test_separate_channels_use_one_place_in_a_model_service(uncached: MakeStack) -> None:
     services = {
         "transcriber": ModelService(FakeTranscriberEngine(), max_waiting=0),
         "diarizer": ModelService(FakeDiarizerEngine(), max_waiting=0),
@@ -624,7 +614,7 @@ async def test_channels_that_cannot_be_separate_are_refused_and_can_be_mixed_wit
     assert inferences(stack) == [1, 1]
 
 
-async def test_cancelling_a_call_stops_the_models_on_the_channel_that_they_work_on(
+async def test_cancelling_a_call_stops_the_models_on_the_current_channel(
     stereo_stack: Stack, stereo_caller: Caller
 ) -> None:
     hold(stereo_stack)
@@ -639,7 +629,7 @@ async def test_cancelling_a_call_stops_the_models_on_the_channel_that_they_work_
     assert inferences(stereo_stack) == [1, 1]
 
 
-async def test_a_model_that_fails_leaves_the_other_ones_result(stack: Stack, caller: Caller) -> None:
+async def test_a_failed_model_leaves_the_result_of_the_other_one(stack: Stack, caller: Caller) -> None:
     engines(stack)[1].failures = [OutOfMemory("the device has too little memory")]
     forms = [codec.encode_format(OutputFormat.TXT)]
 
@@ -661,7 +651,7 @@ async def test_a_model_that_fails_leaves_the_other_ones_result(stack: Stack, cal
     assert inferences(stack) == [1, 2]
 
 
-async def test_turns_are_delivered_where_the_transcription_failed(stack: Stack, caller: Caller) -> None:
+async def test_turns_are_returned_if_the_transcription_failed(stack: Stack, caller: Caller) -> None:
     engines(stack)[0].failures = [OutOfMemory("the device has too little memory")]
 
     answer = await caller.transcribe(RECORDING, formats=[codec.encode_format(OutputFormat.RTTM)])
@@ -672,7 +662,7 @@ async def test_turns_are_delivered_where_the_transcription_failed(stack: Stack, 
     assert len(answer.result.formats[OutputFormat.RTTM].splitlines()) == 2
 
 
-async def test_a_fault_of_a_model_service_tells_nothing_of_its_inside(stack: Stack, caller: Caller) -> None:
+async def test_an_internal_error_of_a_model_service_reveals_nothing(stack: Stack, caller: Caller) -> None:
     engines(stack)[0].failures = [RuntimeError("secret path /opt/models")]
 
     report = reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE]
@@ -681,7 +671,7 @@ async def test_a_fault_of_a_model_service_tells_nothing_of_its_inside(stack: Sta
     assert "secret" not in report.error_message
 
 
-async def test_where_both_models_fail_the_more_telling_error_comes_back(stack: Stack, caller: Caller) -> None:
+async def test_if_both_models_fail_the_more_important_error_is_returned(stack: Stack, caller: Caller) -> None:
     engines(stack)[0].failures = [OutOfMemory("the device has too little memory")]
     engines(stack)[1].failures = [PreconditionFailed("weights are missing")]
 
@@ -689,7 +679,7 @@ async def test_where_both_models_fail_the_more_telling_error_comes_back(stack: S
         await caller.transcribe(RECORDING)
 
 
-async def test_a_service_that_is_away_leaves_a_partial_result_until_it_is_back(
+async def test_an_unavailable_service_leaves_a_partial_result(
     stack: Stack, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "RETRY_SECONDS", (0.01,))
@@ -704,7 +694,7 @@ async def test_a_service_that_is_away_leaves_a_partial_result_until_it_is_back(
     assert reports(answer)[Stage.TRANSCRIBE].cached
 
 
-async def test_a_service_that_restarts_is_waited_for(stack: Stack, caller: Caller) -> None:
+async def test_calls_wait_for_a_service_that_restarts(stack: Stack, caller: Caller) -> None:
     await stack.transcriber.stop()
     await stack.diarizer.stop()
     calling = asyncio.create_task(caller.transcribe(RECORDING))
@@ -739,11 +729,11 @@ async def test_cancelling_a_call_stops_both_models(stack: Stack, caller: Caller)
 
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
     await until(lambda: stack.gateway is not None and not stack.gateway.calls_in_flight)
-    let_go(stack)
+    resume_models(stack)
     assert not (await caller.transcribe(RECORDING)).result.partial
 
 
-async def test_cancelling_a_call_while_it_uploads_leaves_nothing_half_written(stack: Stack, caller: Caller) -> None:
+async def test_cancelling_an_upload_leaves_no_temporary_file(stack: Stack, caller: Caller) -> None:
     call = await caller.begin_upload(RECORDING)
     await call.write(gateway_pb2.TranscribeRequest(recording_chunk=RECORDING[:1000]))
     await until(lambda: any(draft.stat().st_size for draft in (stack.store / "drafts").iterdir()))
@@ -775,7 +765,7 @@ async def test_cancelling_a_call_while_it_decodes_ends_the_decoder(stack: Stack,
     assert inferences(stack) == [0, 0]
 
 
-async def test_a_model_that_takes_too_long_leaves_the_other_ones_result_before_the_deadline(
+async def test_a_slow_model_leaves_the_result_of_the_other_one_before_the_deadline(
     stack: Stack, caller: Caller
 ) -> None:
     engines(stack)[1].may_go_on.clear()
@@ -788,7 +778,7 @@ async def test_a_model_that_takes_too_long_leaves_the_other_ones_result_before_t
 
 
 async def _answer_in_time(stack: Stack, caller: Caller) -> Answer:
-    """The answer to a call whose deadline leaves enough time to begin both models and to tell what one found."""
+    """Returns the answer to a call whose deadline is long enough to start both models and to report one result."""
     deadlines = longer_and_longer(2.0)
     while True:
         with suppress(DeadlineExceeded):
@@ -808,7 +798,7 @@ async def test_a_deadline_that_passes_stops_both_models(stack: Stack, caller: Ca
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
 
 
-async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_is_not(
+async def test_too_many_requests_are_refused_and_health_checks_are_not(
     tmp_path: Path, redis_server: RedisServer, jobs: bool
 ) -> None:
     async with (
@@ -831,12 +821,12 @@ async def test_more_requests_than_allowed_are_told_when_to_come_back_and_health_
                 health_pb2.HealthCheckRequest(), timeout=HANG_SECONDS
             )
         assert health.status == health_pb2.HealthCheckResponse.SERVING
-        let_go(stack)
+        resume_models(stack)
         assert not (await first).result.partial
         assert (await caller.transcribe(RECORDING)).kinds[0] == "recording_known"
 
 
-async def test_a_model_service_that_is_full_makes_the_caller_come_back_later(uncached: MakeStack) -> None:
+async def test_a_full_model_service_refuses_the_request_with_a_retry_time(uncached: MakeStack) -> None:
     diarizer = ModelService(FakeDiarizerEngine(), max_waiting=0)
     async with uncached(diarizer=diarizer) as stack, stack.caller() as caller:
         hold(stack)
@@ -847,7 +837,7 @@ async def test_a_model_service_that_is_full_makes_the_caller_come_back_later(unc
             await caller.transcribe(wav(tone(1.0)))
 
         assert caught.value.retry_after_seconds
-        let_go(stack)
+        resume_models(stack)
         assert not (await first).result.partial
 
 
@@ -860,13 +850,13 @@ async def test_draining_finishes_calls_in_flight_and_refuses_new_ones(stack: Sta
     await settle()
     with pytest.raises(Unavailable):
         await caller.transcribe(RECORDING)
-    let_go(stack)
+    resume_models(stack)
 
     assert not (await first).result.partial
     await stopping
 
 
-async def test_a_gateway_that_starts_again_knows_what_it_was_sent(stack: Stack, caller: Caller) -> None:
+async def test_a_restarted_gateway_knows_its_recordings(stack: Stack, caller: Caller) -> None:
     first = await caller.transcribe(RECORDING)
     await stack.stop_gateway()
     await stack.start_gateway()
@@ -892,7 +882,7 @@ async def test_a_gateway_that_lost_the_audio_decodes_the_recording_again(stack: 
 
 
 @pytest.mark.parametrize("content", [None, b"other bytes"], ids=["missing", "changed"])
-async def test_stored_audio_that_cannot_be_sent_is_our_fault_and_not_the_callers(
+async def test_unreadable_stored_audio_is_an_internal_error(
     stack: Stack, tmp_path: Path, content: bytes | None
 ) -> None:
     audio = StoredAudio(Digest("a" * 64, 64_000), tmp_path / "audio.s16")
@@ -906,9 +896,7 @@ async def test_stored_audio_that_cannot_be_sent_is_our_fault_and_not_the_callers
                 pass
 
 
-async def test_a_redis_that_stops_and_starts_again_never_fails_a_request(
-    stack: Stack, caller: Caller, redis_server: RedisServer
-) -> None:
+async def test_a_restarting_redis_fails_no_request(stack: Stack, caller: Caller, redis_server: RedisServer) -> None:
     await caller.transcribe(RECORDING)
     assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
     redis_server.stop()
@@ -925,7 +913,7 @@ async def _is_cached(caller: Caller) -> bool:
     return reports(await caller.transcribe(RECORDING))[Stage.TRANSCRIBE].cached
 
 
-async def test_results_outlive_the_model_services(stack: Stack, caller: Caller) -> None:
+async def test_cached_results_survive_a_restart_of_the_model_services(stack: Stack, caller: Caller) -> None:
     await caller.transcribe(RECORDING)
     for service in stack.model_services:
         await service.stop()
@@ -976,7 +964,7 @@ async def test_clearing_everything_makes_the_next_request_compute_again(stack: S
     assert inferences(stack) == [2, 2]
 
 
-async def test_one_cache_can_be_cleared_alone(stack: Stack, caller: Caller) -> None:
+async def test_a_single_cache_can_be_cleared(stack: Stack, caller: Caller) -> None:
     await caller.transcribe(RECORDING)
     request = admin_pb2.ClearCacheRequest(scope=admin_pb2.CLEAR_SCOPE_ALL, stages=[audio_pb2.STAGE_DIARIZE])
 
@@ -987,7 +975,7 @@ async def test_one_cache_can_be_cleared_alone(stack: Stack, caller: Caller) -> N
     assert inferences(stack) == [1, 2]
 
 
-async def test_clearing_what_is_expired_unloads_nothing(stack: Stack, caller: Caller) -> None:
+async def test_clearing_expired_entries_unloads_nothing(stack: Stack, caller: Caller) -> None:
     await caller.transcribe(RECORDING)
 
     await caller.admin.ClearCache(admin_pb2.ClearCacheRequest(scope=admin_pb2.CLEAR_SCOPE_EXPIRED))
@@ -1007,7 +995,7 @@ async def test_clearing_what_is_expired_unloads_nothing(stack: Stack, caller: Ca
         ),
     ],
 )
-async def test_clearing_without_saying_what_clears_nothing(
+async def test_clearing_without_a_scope_is_refused(
     stack: Stack, caller: Caller, request_: admin_pb2.ClearCacheRequest, field: str
 ) -> None:
     await caller.transcribe(RECORDING)
@@ -1020,7 +1008,7 @@ async def test_clearing_without_saying_what_clears_nothing(
     assert inferences(stack) == [1, 1]
 
 
-async def test_clearing_says_what_was_cleared_where_a_service_is_away(stack: Stack, caller: Caller) -> None:
+async def test_clearing_reports_what_was_cleared_if_a_service_is_unavailable(stack: Stack, caller: Caller) -> None:
     await caller.transcribe(RECORDING)
     await stack.diarizer.stop()
 

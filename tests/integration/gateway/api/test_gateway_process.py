@@ -1,4 +1,4 @@
-"""The gateway as a process of its own: what it weighs, what a large upload adds to it, and calls that outlive it."""
+"""The gateway in its own process: its memory, the memory for a large upload, and calls that survive it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ MIB = 1024 * 1024
 IDLE_BYTES = 120_000_000
 UPLOAD_CHUNKS = 300
 UPLOAD_GROWTH_BYTES = 100 * MIB
-"""Far less than is uploaded. What is on its way to the disk is more where the machine is busy: 45 MiB were seen."""
+"""Far less than is uploaded. More data waits for the disk if the machine is busy: 45 MiB were seen."""
 NOTICED_MS = 30_000
 
 
 class GatewayProcess:
-    """``python -m careca_gateway``, with no model services behind it unless ``settings`` say where they are."""
+    """``python -m careca_gateway``, without model services unless ``settings`` name them."""
 
     def __init__(self, folder: Path, port: int = 0, **settings: str) -> None:
         self.port = port or free_port()
@@ -74,7 +74,7 @@ def test_an_idle_gateway_is_small_and_ends_on_sigterm(gateway: GatewayProcess) -
     assert gateway.stop() == 0
 
 
-async def test_a_gateway_that_hangs_is_noticed_by_who_calls_it(gateway: GatewayProcess) -> None:
+async def test_clients_notice_a_hanging_gateway(gateway: GatewayProcess) -> None:
     keepalive = dict(KEEPALIVE_OPTIONS)
     silent = int(keepalive["grpc.keepalive_time_ms"])
     longest = max(silent + int(keepalive["grpc.keepalive_timeout_ms"]), int(keepalive["grpc.http2.ping_timeout_ms"]))
@@ -112,7 +112,7 @@ async def test_a_large_upload_hardly_grows_the_process(gateway: GatewayProcess) 
     assert max(sizes) - sizes[0] < UPLOAD_GROWTH_BYTES
 
 
-async def test_a_call_outlives_the_gateway_that_is_killed_at_work_on_it(tmp_path: Path) -> None:
+async def test_a_call_survives_the_killed_gateway_that_ran_it(tmp_path: Path) -> None:
     redis_server = RedisServer(tmp_path)
     redis_server.start()
     transcriber, diarizer = ModelService(FakeTranscriberEngine()), ModelService(FakeDiarizerEngine())

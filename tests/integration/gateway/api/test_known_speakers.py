@@ -1,4 +1,4 @@
-"""Known speakers, from the request to the names in the result: real servers and decoding, an engine with a script."""
+"""Known speakers, from the request to the names in the result: real servers and decoding, a scripted engine."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from support.waiting import happens, until
 CALL = wav(tone(2.0))
 OF_ANA, OF_BOB, OF_EVE, OF_NOBODY = wav(tone(0.5)), wav(tone(0.75)), wav(tone(1.0)), wav(tone(1.25))
 ALONE = {0.5: (ANA,), 0.75: (BOB,), 1.0: (EVE,), 1.25: ()}
-"""Who speaks in recordings of somebody alone, by their length."""
+"""The speaker of recordings with one person, by their length."""
 
 
-class Ears(FakeDiarizerEngine):
-    """Hears Ana and then Bob in every call, and in the others whoever ``ALONE`` says."""
+class NamedSpeakersEngine(FakeDiarizerEngine):
+    """Finds Ana and then Bob in every call, and in other recordings the speaker in ``ALONE``."""
 
     def infer(
         self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
@@ -56,7 +56,7 @@ class Ears(FakeDiarizerEngine):
 
 @pytest.fixture
 async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    async with Stack(tmp_path, redis_server.url, diarizer=ModelService(Ears())) as stack:
+    async with Stack(tmp_path, redis_server.url, diarizer=ModelService(NamedSpeakersEngine())) as stack:
         yield stack
 
 
@@ -71,7 +71,7 @@ def known(*people: tuple[str, bytes | Voice]) -> list[gateway_pb2.KnownSpeaker]:
 
 
 def alike(voice: tuple[float, ...], similarity: float) -> Voice:
-    """A voice that has this cosine with ``voice`` and the rest of it with nobody's."""
+    """A voice that has this cosine similarity with ``voice`` and none with others."""
     rest = (1.0 - similarity**2) ** 0.5
     return Voice((*(similarity * value for value in voice[:2]), rest), EMBEDDING_MODEL)
 
@@ -84,7 +84,7 @@ def report(answer: Answer, stage: Stage) -> StageReport:
     return next(report for report in answer.result.stages if report.stage is stage)
 
 
-async def test_speakers_are_called_by_the_names_of_those_who_sound_like_them(caller: Caller) -> None:
+async def test_speakers_get_the_names_of_similar_known_speakers(caller: Caller) -> None:
     answer = await caller.transcribe(CALL, known_speakers=known(("Bob B", OF_BOB), ("Eve", OF_EVE), ("Ana", OF_ANA)))
 
     result = answer.result
@@ -101,7 +101,7 @@ async def test_speakers_are_called_by_the_names_of_those_who_sound_like_them(cal
     )
 
 
-async def test_names_stand_in_the_textual_forms(caller: Caller) -> None:
+async def test_names_are_in_the_formats(caller: Caller) -> None:
     numbers = [codec.encode_format(form) for form in OutputFormat]
 
     forms = (
@@ -123,7 +123,7 @@ async def test_names_stand_in_the_textual_forms(caller: Caller) -> None:
     ]
 
 
-async def test_a_voice_of_an_earlier_result_is_as_good_as_a_recording(caller: Caller) -> None:
+async def test_a_voice_of_an_earlier_result_can_be_the_reference(caller: Caller) -> None:
     with_margin = (await caller.transcribe(CALL)).result.speakers[1]
     assert with_margin.voice is not None
 
@@ -132,11 +132,11 @@ async def test_a_voice_of_an_earlier_result_is_as_good_as_a_recording(caller: Ca
     assert names(answer) == [None, "Bob"]
 
 
-async def test_who_is_not_alike_enough_is_nobody_and_the_setting_says_what_is_enough(tmp_path: Path) -> None:
+async def test_the_setting_is_the_minimum_similarity(tmp_path: Path) -> None:
     people = known(("Ana", alike(ANA, 0.71)), ("Bob", alike(BOB, 0.69)))
     settings = {"known_speaker_similarity": 0.7}
     async with (
-        Stack(tmp_path, "", diarizer=ModelService(Ears()), gateway_settings=settings) as stack,
+        Stack(tmp_path, "", diarizer=ModelService(NamedSpeakersEngine()), gateway_settings=settings) as stack,
         stack.caller() as caller,
     ):
         answer = await caller.transcribe(CALL, known_speakers=people)
@@ -146,7 +146,7 @@ async def test_who_is_not_alike_enough_is_nobody_and_the_setting_says_what_is_en
     assert [each.speaker for each in answer.result.utterances] == ["Ana", "SPEAKER_01"]
 
 
-async def test_other_people_known_cost_no_computing_of_what_was_diarized(stack: Stack, caller: Caller) -> None:
+async def test_other_known_speakers_need_no_new_diarization(stack: Stack, caller: Caller) -> None:
     plain = await caller.transcribe(CALL)
     assert stack.diarizer.engine.inferences == 1
 
@@ -162,7 +162,7 @@ async def test_other_people_known_cost_no_computing_of_what_was_diarized(stack: 
     assert stack.transcriber.engine.inferences == 1
 
 
-async def test_skipping_the_cache_hears_those_known_anew_too(stack: Stack, caller: Caller) -> None:
+async def test_skipping_the_cache_also_computes_known_speakers_again(stack: Stack, caller: Caller) -> None:
     people = known(("Ana", OF_ANA))
     await caller.transcribe(CALL, known_speakers=people)
 
@@ -171,8 +171,8 @@ async def test_skipping_the_cache_hears_those_known_anew_too(stack: Stack, calle
     assert stack.diarizer.engine.inferences == 4
 
 
-async def test_of_separate_channels_that_sound_alike_one_has_the_name(stack: Stack, caller: Caller) -> None:
-    """Ana is heard on both channels: one name for one speaker of the whole recording, and not of each channel."""
+async def test_only_one_of_two_similar_channels_gets_the_name(stack: Stack, caller: Caller) -> None:
+    """Ana is on both channels, but a name is given once in the whole recording."""
     stereo = wav(tone(2.0, channels=2, hertz=(440, 880)))
 
     answer = await caller.transcribe(
@@ -193,7 +193,7 @@ async def test_a_reference_may_be_in_any_container(caller: Caller) -> None:
     assert names(await caller.transcribe(CALL, known_speakers=known(("Bob", film)))) == [None, "Bob"]
 
 
-async def test_progress_is_that_of_the_recording_and_not_of_those_known(caller: Caller) -> None:
+async def test_progress_does_not_include_references(caller: Caller) -> None:
     answer = await caller.transcribe(CALL, known_speakers=known(("Ana", OF_ANA), ("Bob", OF_BOB)))
 
     told = answer.progress(Stage.DIARIZE)
@@ -211,7 +211,7 @@ async def test_progress_is_that_of_the_recording_and_not_of_those_known(caller: 
     ],
     ids=["no speech", "junk", "much junk", "no audio"],
 )
-async def test_a_reference_that_tells_nothing_of_a_voice_is_refused_with_whose_it_is(
+async def test_a_reference_without_a_voice_is_refused_with_its_name(
     stack: Stack, caller: Caller, reference: bytes, reason: str
 ) -> None:
     people = known(("Ana", OF_ANA), ("Bob", reference))
@@ -234,7 +234,7 @@ async def test_a_voice_of_another_model_is_refused_with_both_models(caller: Call
     assert caught.value.field == "config.known_speakers[1].voice.embedding_model"
 
 
-async def test_what_is_out_of_bounds_is_refused_before_anything_is_sent(caller: Caller) -> None:
+async def test_invalid_known_speakers_are_refused_before_the_upload(caller: Caller) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await caller.transcribe(CALL, known_speakers=known(("Ana", OF_ANA), ("SPEAKER_01", OF_BOB)))
 
@@ -248,9 +248,7 @@ async def test_a_reference_of_more_bytes_than_a_server_takes_is_refused_and_not_
     assert names(await caller.transcribe(CALL, known_speakers=known(("Ana", OF_ANA)))) == ["Ana", None]
 
 
-async def test_where_the_diarizer_fails_on_a_reference_the_transcript_is_delivered(
-    stack: Stack, caller: Caller
-) -> None:
+async def test_a_failed_reference_leaves_the_transcript(stack: Stack, caller: Caller) -> None:
     stack.diarizer.engine.failures = [OutOfMemory("the device has too little memory")]
 
     answer = await caller.transcribe(CALL, known_speakers=known(("Ana", OF_ANA)))
@@ -261,7 +259,7 @@ async def test_where_the_diarizer_fails_on_a_reference_the_transcript_is_deliver
     assert [each.text for each in answer.result.utterances] == ["hello there", "good morning"]
 
 
-async def test_a_full_diarizer_makes_the_caller_come_back_later(caller: Caller, stack: Stack) -> None:
+async def test_a_full_diarizer_refuses_the_request_with_a_retry_time(caller: Caller, stack: Stack) -> None:
     stack.diarizer.engine.failures = [Overloaded("full", retry_after_seconds=3.0)]
 
     with pytest.raises(Overloaded) as caught:
@@ -270,7 +268,7 @@ async def test_a_full_diarizer_makes_the_caller_come_back_later(caller: Caller, 
     assert caught.value.retry_after_seconds == 3.0
 
 
-async def test_a_diarizer_without_voices_says_so_and_does_not_pass_for_recognising_nobody(tmp_path: Path) -> None:
+async def test_a_diarizer_without_embeddings_is_an_error(tmp_path: Path) -> None:
     deaf = ModelService(FakeDiarizerEngine(voices=((), ())))
     async with Stack(tmp_path, "", diarizer=deaf) as stack, stack.caller() as caller:
         answer = await caller.transcribe(CALL, known_speakers=known(("Ana", Voice(ANA, EMBEDDING_MODEL))))
@@ -280,7 +278,7 @@ async def test_a_diarizer_without_voices_says_so_and_does_not_pass_for_recognisi
         assert [each.label for each in (await caller.transcribe(CALL)).result.speakers] == ["SPEAKER_00", "SPEAKER_01"]
 
 
-async def test_cancelling_a_call_while_a_reference_is_heard_stops_the_diarizer(stack: Stack, caller: Caller) -> None:
+async def test_cancelling_a_call_during_a_reference_stops_the_diarizer(stack: Stack, caller: Caller) -> None:
     engine = stack.diarizer.engine
     engine.may_go_on.clear()
     calling = asyncio.create_task(caller.transcribe(CALL, known_speakers=known(("Ana", OF_ANA))))

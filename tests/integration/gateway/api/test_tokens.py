@@ -1,4 +1,4 @@
-"""Tokens at a real gateway: who may do what, and how much of it."""
+"""Tokens at a real gateway: what each caller may do, and how much."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2
 from careca_client import Access, AsyncClient
 from support.media import tone, wav
 from support.stack import Stack
-from support.submitters import hold, let_go
+from support.submitters import pause_models, resume_models
 from support.waiting import HANG_SECONDS, until
 
 RECORDING = wav(tone(2.0))
 
 
 class Tokens:
-    """A file of tokens, and what the owners of the tokens have."""
+    """A file of tokens, and the tokens of their owners."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,7 +79,7 @@ async def test_a_user_transcribes_and_an_admin_sees_statistics_and_clears_caches
         assert (await ops.release_memory()).stages
 
 
-async def test_what_operators_do_is_refused_to_users(stack: Stack, tokens: Tokens) -> None:
+async def test_admin_methods_are_refused_for_users(stack: Stack, tokens: Tokens) -> None:
     async with client(stack, tokens.of["ana"]) as ana:
         for call in (ana.stats(), ana.clear_cache(ClearScope.EXPIRED), ana.release_memory()):
             with pytest.raises(PermissionDenied) as caught:
@@ -88,7 +88,7 @@ async def test_what_operators_do_is_refused_to_users(stack: Stack, tokens: Token
 
 
 async def every_method(channel: grpc.aio.Channel, metadata: Any) -> list[str]:
-    """The reasons with which all methods of all services end for a caller that sends nothing but ``metadata``."""
+    """Returns the error reasons of all methods of all services for a call with nothing but ``metadata``."""
     services = [
         *gateway_pb2.DESCRIPTOR.services_by_name.values(),
         *admin_pb2.DESCRIPTOR.services_by_name.values(),
@@ -107,7 +107,7 @@ async def every_method(channel: grpc.aio.Channel, metadata: Any) -> list[str]:
 
 
 async def call(channel: grpc.aio.Channel, method: Any, metadata: Any) -> None:
-    """Sends one empty message, and returns once the call has ended well."""
+    """Sends one empty message. Returns when the call has ended successfully."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     terms: Any = {"metadata": metadata, "timeout": 10.0}
     if method.client_streaming:
@@ -130,7 +130,7 @@ async def call(channel: grpc.aio.Channel, method: Any, metadata: Any) -> None:
         ((("authorization", "Bearer careca_guess"), ("x-careca-submitter", "ana")), "UNKNOWN_TOKEN"),
     ],
 )
-async def test_without_a_token_that_is_known_no_method_does_anything(metadata: Any, reason: str, stack: Stack) -> None:
+async def test_without_a_valid_token_every_method_is_refused(metadata: Any, reason: str, stack: Stack) -> None:
     async with create_channel(stack.target) as channel:
         reasons = await every_method(channel, metadata)
 
@@ -138,13 +138,13 @@ async def test_without_a_token_that_is_known_no_method_does_anything(metadata: A
     assert set(reasons) == {reason}
 
 
-async def test_the_hash_in_the_file_opens_nothing(stack: Stack, tokens: Tokens) -> None:
+async def test_the_hash_of_a_token_is_not_a_token(stack: Stack, tokens: Tokens) -> None:
     async with client(stack, hash_token(tokens.of["ops"])) as thief:
         with pytest.raises(Unauthenticated):
             await thief.stats()
 
 
-async def test_users_see_and_touch_their_own_jobs_alone(stack: Stack, tokens: Tokens) -> None:
+async def test_users_can_only_use_their_own_jobs(stack: Stack, tokens: Tokens) -> None:
     async with client(stack, tokens.of["ana"]) as ana, client(stack, tokens.of["bo"]) as bo:
         job = await ana.submit(RECORDING)
         async for _ in ana.watch(job.id):
@@ -201,7 +201,7 @@ async def test_a_user_clears_its_own_history_and_unloads_nothing(stack: Stack, t
         assert all(service.engine.loaded for service in stack.model_services)
 
 
-async def test_nobody_takes_the_name_of_another(stack: Stack, tokens: Tokens) -> None:
+async def test_a_caller_cannot_use_another_name(stack: Stack, tokens: Tokens) -> None:
     async with client(stack, tokens.of["bo"], submitter="ana") as bo:
         with pytest.raises(PermissionDenied) as caught:
             await bo.submit(RECORDING)
@@ -209,7 +209,7 @@ async def test_nobody_takes_the_name_of_another(stack: Stack, tokens: Tokens) ->
     assert caught.value.reason == "NOT_YOUR_NAME"
 
 
-async def test_the_name_is_in_the_lines_of_the_log_and_the_token_is_not(
+async def test_logs_contain_the_name_and_not_the_token(
     stack: Stack, tokens: Tokens, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with client(stack, tokens.of["ana"]) as ana:
@@ -221,7 +221,7 @@ async def test_the_name_is_in_the_lines_of_the_log_and_the_token_is_not(
     assert not any(token in line for line in lines for token in tokens.of.values())
 
 
-async def test_tokens_come_and_go_without_a_restart(stack: Stack, tokens: Tokens) -> None:
+async def test_tokens_can_be_added_and_removed_without_a_restart(stack: Stack, tokens: Tokens) -> None:
     async with client(stack, tokens.of["ana"]) as ana, client(stack, tokens.of["ops"]) as ops:
         await ana.transcribe(RECORDING)
         text = tokens.path.read_text()
@@ -322,7 +322,7 @@ async def test_health_is_open_to_probes_and_can_be_closed(tmp_path: Path, redis_
                 assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_token_never_crosses_a_network_in_the_clear_unless_told_so() -> None:
+async def test_tokens_need_tls_unless_insecure_is_allowed() -> None:
     with pytest.raises(CarecaError) as caught:
         AsyncClient("gateway.example:50051", access=Access("careca_x"))
     assert caught.value.reason == "TOKEN_IN_CLEAR"
@@ -335,7 +335,7 @@ async def test_a_token_never_crosses_a_network_in_the_clear_unless_told_so() -> 
     await AsyncClient("gateway.example:50051", access=Access("careca_x", insecure=True)).close()
 
 
-async def test_calls_of_plain_grpc_need_nothing_but_the_metadata(stack: Stack, tokens: Tokens) -> None:
+async def test_plain_grpc_calls_need_only_the_metadata(stack: Stack, tokens: Tokens) -> None:
     metadata = (("authorization", f"Bearer {tokens.of['ops']}"),)
     async with create_channel(stack.target) as channel:
         admin = admin_pb2_grpc.AdminServiceStub(channel)
@@ -345,7 +345,7 @@ async def test_calls_of_plain_grpc_need_nothing_but_the_metadata(stack: Stack, t
 
 async def test_a_token_limits_how_many_jobs_wait(stack: Stack, tokens: Tokens) -> None:
     tokens.add("few", jobs=2)
-    hold(stack)
+    pause_models(stack)
     stack_slots = 8
     async with client(stack, tokens.of["few"]) as few, client(stack, tokens.of["ana"]) as ana:
         for _ in range(stack_slots):
@@ -356,6 +356,6 @@ async def test_a_token_limits_how_many_jobs_wait(stack: Stack, tokens: Tokens) -
         with pytest.raises(Overloaded) as caught:
             await few.submit(RECORDING)
         await ana.submit(RECORDING)
-    let_go(stack)
+    resume_models(stack)
 
     assert caught.value.reason == "TOO_MANY_JOBS"

@@ -1,4 +1,4 @@
-"""What operators do reaches all replicas of a service, over real sockets and with a real Redis."""
+"""Operators' calls reach all replicas of a service, over real sockets and with a real Redis."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from careca.types import TranscriptionOptions
 from careca.v1 import admin_pb2, audio_pb2
 from careca_gateway.backends import Replicas, TranscriberClient
 from careca_gateway.request import Deadline
-from careca_gateway.storage.store import StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
 from support.fakes import FakeTranscriberEngine, digest_of, pcm
 from support.redis_server import RedisServer, free_port
 from support.stack import Caller, ModelService, Stack
@@ -52,7 +52,7 @@ def address_of(service: ModelService) -> str:
 
 
 async def compute(service: ModelService, folder: Path, seed: int) -> None:
-    """Has a result computed by this one, which puts it into the cache."""
+    """Computes a result on this replica, which stores it in the cache."""
     data = pcm(seed=seed)
     path = folder / f"{seed}.pcm"
     path.write_bytes(data)
@@ -80,7 +80,7 @@ async def test_releasing_memory_unloads_the_models_of_every_replica(
     assert transcribers.before.rss_bytes > 1.5 * diarizer.before.rss_bytes, "that of two processes like this one"
 
 
-async def test_clearing_everything_counts_what_is_shared_once_and_unloads_every_replica(
+async def test_clearing_everything_counts_shared_entries_once_and_unloads_every_replica(
     stack: Stack, second: ModelService, caller: Caller, tmp_path: Path
 ) -> None:
     await compute(stack.transcriber, tmp_path, 1)
@@ -94,7 +94,7 @@ async def test_clearing_everything_counts_what_is_shared_once_and_unloads_every_
     assert loaded(stack.transcriber, second) == [False, False]
 
 
-async def test_clearing_what_is_expired_leaves_all_models_loaded(
+async def test_clearing_expired_entries_keeps_all_models_loaded(
     stack: Stack, second: ModelService, caller: Caller, tmp_path: Path
 ) -> None:
     await compute(second, tmp_path, 2)
@@ -105,7 +105,7 @@ async def test_clearing_what_is_expired_leaves_all_models_loaded(
     assert loaded(stack.transcriber, second) == [True, True]
 
 
-async def test_a_replica_that_is_away_holds_nobody_up(stack: Stack, second: ModelService, caller: Caller) -> None:
+async def test_an_unavailable_replica_delays_nothing(stack: Stack, second: ModelService, caller: Caller) -> None:
     await second.stop()
 
     released = await caller.admin.ReleaseMemory(admin_pb2.ReleaseMemoryRequest(stages=[audio_pb2.STAGE_TRANSCRIBE]))
@@ -114,7 +114,7 @@ async def test_a_replica_that_is_away_holds_nobody_up(stack: Stack, second: Mode
     assert loaded(stack.transcriber) == [False]
 
 
-async def test_replicas_are_named_that_did_what_was_asked_and_that_did_not(stack: Stack, second: ModelService) -> None:
+async def test_errors_name_replicas_that_succeeded_and_that_failed(stack: Stack, second: ModelService) -> None:
     await stack.stop_gateway()
     await second.stop()
     await second.start(f"redis://127.0.0.1:{free_port()}/0")
@@ -129,7 +129,7 @@ async def test_replicas_are_named_that_did_what_was_asked_and_that_did_not(stack
     assert loaded(stack.transcriber) == [False]
 
 
-async def test_statistics_tell_of_each_replica_and_of_all_together(
+async def test_statistics_contain_each_replica_and_the_sums(
     stack: Stack, second: ModelService, caller: Caller, tmp_path: Path
 ) -> None:
     await compute(second, tmp_path, 2)

@@ -1,4 +1,4 @@
-"""Calls to several replicas of a service go where they should, over real sockets."""
+"""The balancing of calls over replicas of a service, over real sockets."""
 
 import asyncio
 import os
@@ -21,11 +21,11 @@ from careca.inference.engine import CancelToken
 from careca.types import Progress, Segment, Transcript, TranscriptionOptions
 from careca_gateway.backends import Replicas, TranscriberClient
 from careca_gateway.backends import replicas as replicas_module
+from careca_gateway.backends.model_service import ModelServiceReplica
 from careca_gateway.backends.replicas import FULL_SECONDS, State
-from careca_gateway.backends.transcriber import TranscriberReplica
-from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.pipeline.port import StageResult
 from careca_gateway.request import Deadline
-from careca_gateway.storage.store import StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
 from local_stack import TIMED_SERVICE
 from support.fakes import SEGMENTS, FakeTranscriberEngine, digest_of, pcm
 from support.redis_server import free_port
@@ -33,12 +33,12 @@ from support.stack import ModelService
 from support.waiting import HANG_SECONDS, Clock, eventually, until
 
 NOTICED_SECONDS = 3.0
-"""How long a process that hangs is waited for in these tests: one that is merely busy answers by then."""
+"""How long these tests wait for a hanging process. A process that is only busy answers by then."""
 TEXTS = [segment.text for segment in SEGMENTS]
 
 
 class Asker:
-    """Asks replicas for transcripts of different audio."""
+    """Calls replicas for transcripts of different audio."""
 
     def __init__(self, replicas: Replicas, folder: Path, *, first: int = 1) -> None:
         self.replicas = replicas
@@ -48,7 +48,7 @@ class Asker:
         self.told: list[str] = []
 
     async def ask(self) -> list[str]:
-        """The texts of the segments that were told before the result; ``told`` has them as they come."""
+        """Returns the texts of the segments before the result. ``told`` has them as they arrive."""
         data = pcm(seed=self._next)
         path = self._folder / f"{self._next}.pcm"
         self._next += 1
@@ -70,7 +70,7 @@ class Asker:
 
     @property
     def states(self) -> dict[int, State]:
-        """By port."""
+        """The states by port."""
         return {int(each.address.rpartition(":")[2]): each.state for each in self.replicas.all}
 
 
@@ -91,7 +91,7 @@ async def services() -> AsyncIterator[list[ModelService]]:
 
 @pytest.fixture
 async def longer() -> AsyncIterator[ModelService]:
-    """One with more places to wait in."""
+    """A transcriber with a longer queue."""
     service = ModelService(FakeTranscriberEngine(), max_waiting=3)
     await service.start("")
     yield service
@@ -119,7 +119,7 @@ def hold(services: list[ModelService]) -> None:
         service.engine.may_go_on.clear()
 
 
-def let_go(services: list[ModelService]) -> None:
+def resume_models(services: list[ModelService]) -> None:
     for service in services:
         service.engine.may_go_on.set()
 
@@ -130,7 +130,7 @@ def inferences(services: list[ModelService]) -> list[int]:
 
 @asynccontextmanager
 async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncIterator[None]:
-    """Calls of another gateway, which ours do not see, take all slots and waiting places until the end."""
+    """Calls of another gateway, which ours does not see, take all slots and queue places until the end."""
     hold([service])
     async with Replicas(listed([service])) as replicas:
         other = Asker(replicas, folder, first=1000 + service.port)
@@ -144,19 +144,19 @@ async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncI
         try:
             yield
         finally:
-            let_go([service])
+            resume_models([service])
             told = await asyncio.gather(*others)
     assert told == [TEXTS] * calls
 
 
-async def work(replica: TranscriberReplica) -> tuple[int, int]:
-    """Tasks in flight and waiting there."""
+async def work(replica: ModelServiceReplica) -> tuple[int, int]:
+    """Returns the numbers of tasks that run and that wait there."""
     stats = await replica.stats(Deadline.after(HANG_SECONDS))
     return stats.in_flight, stats.waiting
 
 
 async def refusal(target: str, folder: Path) -> float:
-    """In how many seconds a gateway that only knows this target may come back."""
+    """Returns the retry time that a gateway with only this target gets."""
     async with Replicas(target) as replicas:
         with pytest.raises(Overloaded) as refused:
             await Asker(replicas, folder, first=1).ask()
@@ -164,24 +164,22 @@ async def refusal(target: str, folder: Path) -> float:
     return refused.value.retry_after_seconds
 
 
-async def test_a_call_goes_to_who_has_fewer_of_our_calls(services: list[ModelService], asker: Asker) -> None:
+async def test_a_call_goes_to_the_replica_with_fewer_calls(services: list[ModelService], asker: Asker) -> None:
     hold(services)
     calls = [asyncio.create_task(asker.ask()) for _ in range(2)]
     await until(lambda: inferences(services) == [1, 1])
 
-    let_go(services[:1])
+    resume_models(services[:1])
     await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
     for _ in range(5):
         await asker.ask()
 
     assert inferences(services) == [6, 1], "the second one still works on its first"
-    let_go(services)
+    resume_models(services)
     await asyncio.gather(*calls)
 
 
-async def test_who_drains_gets_no_calls_and_gets_them_again_once_it_is_back(
-    services: list[ModelService], asker: Asker
-) -> None:
+async def test_a_draining_replica_gets_no_calls_until_it_is_back(services: list[ModelService], asker: Asker) -> None:
     await services[0].stop()
     for _ in range(6):
         await asker.ask()
@@ -192,11 +190,11 @@ async def test_who_drains_gets_no_calls_and_gets_them_again_once_it_is_back(
     hold(services)
     calls = [asyncio.create_task(asker.ask()) for _ in range(2)]
     await until(lambda: inferences(services) == [1, 7])
-    let_go(services)
+    resume_models(services)
     await asyncio.gather(*calls)
 
 
-async def test_who_says_that_it_is_full_is_not_asked_while_another_is_not(
+async def test_a_full_replica_gets_no_calls_while_another_has_room(
     services: list[ModelService], asker: Asker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -224,7 +222,7 @@ async def test_who_says_that_it_is_full_is_not_asked_while_another_is_not(
         assert inferences(services)[0] == 1
 
 
-async def test_what_a_full_one_refuses_is_computed_by_one_with_room_and_nobody_notices(
+async def test_a_call_refused_by_a_full_replica_goes_to_another_one(
     services: list[ModelService], asker: Asker, tmp_path: Path
 ) -> None:
     hold(services)
@@ -235,13 +233,13 @@ async def test_what_a_full_one_refuses_is_computed_by_one_with_room_and_nobody_n
         with capture_logs() as logs:
             second = asyncio.create_task(asker.ask())  # the full one has none of our calls, the other one has
             await until(lambda: any(line["event"] == "another replica is asked" for line in logs))
-        let_go(services[1:])
+        resume_models(services[1:])
 
         assert await asyncio.gather(first, second) == [TEXTS, TEXTS]
         assert inferences(services) == [1, 2]
 
 
-async def test_where_all_are_full_the_one_says_when_to_come_back_that_has_room_the_soonest(
+async def test_if_all_replicas_are_full_the_shortest_retry_time_is_returned(
     services: list[ModelService], longer: ModelService, tmp_path: Path
 ) -> None:
     both = [services[0], longer]
@@ -258,12 +256,12 @@ async def test_where_all_are_full_the_one_says_when_to_come_back_that_has_room_t
         assert inferences(both) == [1, 1], "they had these before"
 
 
-async def test_where_one_is_full_and_the_other_away_the_refusal_stands(
+async def test_if_one_replica_is_full_and_the_other_unavailable_the_call_is_refused(
     services: list[ModelService], asker: Asker, tmp_path: Path
 ) -> None:
     async with full(services[0], tmp_path):
         await services[1].stop()
-        await asker.until({services[1].port: State.AWAY})
+        await asker.until({services[1].port: State.UNAVAILABLE})
 
         with pytest.raises(Overloaded) as refused:
             await asker.ask()
@@ -271,7 +269,7 @@ async def test_where_one_is_full_and_the_other_away_the_refusal_stands(
         assert refused.value.retry_after_seconds
 
 
-async def test_who_goes_away_while_it_works_is_replaced_and_nothing_is_told_twice(tmp_path: Path) -> None:
+async def test_a_replica_that_fails_during_a_call_is_replaced_without_repeated_segments(tmp_path: Path) -> None:
     engine = HesitantEngine()
     engine.may_go_on.clear()
     service = ModelService(engine)
@@ -290,7 +288,7 @@ async def test_who_goes_away_while_it_works_is_replaced_and_nothing_is_told_twic
     await service.stop()
 
 
-async def test_what_a_service_refuses_is_not_asked_of_others(services: list[ModelService], asker: Asker) -> None:
+async def test_an_invalid_request_is_not_sent_to_other_replicas(services: list[ModelService], asker: Asker) -> None:
     for service in services:
         service.engine.failures = [OutOfMemory("too much")]
 
@@ -300,18 +298,18 @@ async def test_what_a_service_refuses_is_not_asked_of_others(services: list[Mode
     assert sum(inferences(services)) == 1
 
 
-async def test_a_new_address_of_a_name_gets_calls_and_one_that_is_gone_keeps_those_it_has(
+async def test_new_addresses_get_calls_and_removed_ones_keep_theirs(
     services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("careca_gateway.backends.replicas.LOOK_UP_SECONDS", 0.05)
     known = {f"ipv4:127.0.0.1:{services[0].port}"}
     asked = Counter[tuple[str, int]]()
 
-    async def look_up(name: str, port: int) -> set[str]:
+    async def resolve(name: str, port: int) -> set[str]:
         asked[name, port] += 1
         return set(known)
 
-    async with Replicas("dns:///transcriber:50052", look_up=look_up) as replicas:
+    async with Replicas("dns:///transcriber:50052", resolve=resolve) as replicas:
         asker = Asker(replicas, tmp_path)
         await asker.until(ready(services[:1]))
         hold(services)
@@ -325,25 +323,25 @@ async def test_a_new_address_of_a_name_gets_calls_and_one_that_is_gone_keeps_tho
 
         known.discard(f"ipv4:127.0.0.1:{services[0].port}")
         await until(lambda: set(asker.states) == {services[1].port})
-        let_go(services)
+        resume_models(services)
         assert await old == await new == TEXTS
     assert set(asked) == {("transcriber", 50052)}
 
 
-async def test_a_name_that_nobody_knows_any_more_keeps_its_addresses(
+async def test_a_name_that_cannot_be_resolved_keeps_its_addresses(
     services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("careca_gateway.backends.replicas.LOOK_UP_SECONDS", 0.02)
     answers = iter([{f"ipv4:127.0.0.1:{services[0].port}"}, set[str]()])
     failures = Counter[str]()
 
-    async def look_up(name: str, port: int) -> set[str]:
+    async def resolve(name: str, port: int) -> set[str]:
         if (answer := next(answers, None)) is None:
             failures[name] += 1
             raise OSError("no answer")
         return answer
 
-    async with Replicas("transcriber:50052", look_up=look_up) as replicas:
+    async with Replicas("transcriber:50052", resolve=resolve) as replicas:
         asker = Asker(replicas, tmp_path)
         await until(lambda: failures["transcriber"] > 2)
 
@@ -353,7 +351,7 @@ async def test_a_name_that_nobody_knows_any_more_keeps_its_addresses(
 
 @pytest.fixture
 def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A transcriber in a process of its own, which takes its time, and its port."""
+    """A slow transcriber in its own process, and its port."""
     port = free_port()
     settings = {"CARECA_PORT": str(port), "CARECA_METRICS_PORT": "-1", "CARECA_TIMED_SECONDS": "0.01"}
     command = [sys.executable, TIMED_SERVICE, "transcriber"]
@@ -364,7 +362,7 @@ def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     process.wait()
 
 
-async def test_a_process_that_hangs_gets_no_calls_while_another_answers_and_gets_them_again_when_it_goes_on(
+async def test_a_hanging_process_gets_no_calls_until_it_answers_again(
     hanging: tuple[subprocess.Popen[bytes], int], services: list[ModelService], tmp_path: Path
 ) -> None:
     process, port = hanging
@@ -384,7 +382,7 @@ async def test_a_process_that_hangs_gets_no_calls_while_another_answers_and_gets
 
 
 class HesitantEngine(FakeTranscriberEngine):
-    """Tells its first segment and waits before it goes on."""
+    """Emits its first segment and waits before it continues."""
 
     def infer(
         self,
@@ -402,7 +400,7 @@ class HesitantEngine(FakeTranscriberEngine):
 
 
 def break_connections(port: int) -> None:
-    """Ends all connections to ``port`` in the way that the end of a process does."""
+    """Closes all connections to ``port`` as the end of a process does."""
     for connection in psutil.Process().net_connections("tcp"):
         if connection.raddr and connection.raddr.port == port:
             with socket.socket(fileno=os.dup(connection.fd)) as sock:

@@ -1,4 +1,4 @@
-"""Recordings with several audio tracks: which is taken, what they are called, and all of them together."""
+"""Recordings with several audio tracks: which one is used, how they are named, and all of them together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def silence(seconds: float, rate: int = RATE) -> np.ndarray:
 
 
 def dither(seconds: float) -> np.ndarray:
-    """What triangular dither makes of silence: samples of -1, 0 and 1 in 16 bits."""
+    """Returns silence with triangular dither: samples of -1, 0 and 1 in 16 bits."""
     noise: np.ndarray = np.rint(rng.uniform(-0.5, 0.5, (2, round(seconds * RATE))).sum(axis=0)) / 32_768
     return noise
 
@@ -49,16 +49,14 @@ def bench(tmp_path: Path) -> Bench:
 @pytest.mark.parametrize(
     ("container", "codec"), [("matroska", "aac"), ("mp4", "aac"), ("mov", "pcm_s16le"), ("mpegts", "mp2")]
 )
-async def test_the_first_track_is_taken_where_none_is_marked_and_none_is_silent(
-    bench: Bench, container: str, codec: str
-) -> None:
+async def test_the_first_track_is_used_by_default(bench: Bench, container: str, codec: str) -> None:
     data = encoded(container, codec, sine(2, 300), sine(2, 500))
 
     assert pitch(await bench.samples(data)) == 300
 
 
 @pytest.mark.parametrize(("default", "hertz"), [(0, 300), (1, 500), (2, 700)])
-async def test_the_track_that_is_marked_as_default_is_taken(bench: Bench, default: int, hertz: int) -> None:
+async def test_the_default_track_is_used(bench: Bench, default: int, hertz: int) -> None:
     data = encoded("matroska", "flac", sine(2, 300), sine(2, 500), sine(2, 700), default=default)
 
     assert pitch(await bench.samples(data)) == hertz
@@ -68,16 +66,14 @@ async def test_the_track_that_is_marked_as_default_is_taken(bench: Bench, defaul
     ("container", "codec", "rate"),
     [("matroska", "aac", RATE), ("mp4", "aac", 48_000), ("matroska", "libopus", 48_000), ("mov", "pcm_alaw", 8_000)],
 )
-async def test_a_silent_track_is_passed_over_for_the_first_one_that_is_not(
-    bench: Bench, container: str, codec: str, rate: int
-) -> None:
+async def test_a_silent_track_is_skipped(bench: Bench, container: str, codec: str, rate: int) -> None:
     sounds = silence(2, rate), silence(2, rate), sine(2, 500, rate), sine(2, 700, rate)
 
     assert pitch(await bench.samples(encoded(container, codec, *sounds, rate=rate, default=0))) == 500
 
 
 @pytest.mark.parametrize("silent", [dither(3), np.full(3 * RATE, 0.01), np.concatenate([sine(0.05, 900), silence(3)])])
-async def test_dither_a_constant_and_a_click_are_silence(bench: Bench, silent: np.ndarray) -> None:
+async def test_dither_a_constant_and_a_click_count_as_silence(bench: Bench, silent: np.ndarray) -> None:
     assert pitch(await bench.samples(encoded("matroska", "flac", silent, sine(2, 500)))) == 500
 
 
@@ -88,9 +84,7 @@ async def test_a_default_track_that_is_only_very_quiet_is_not_silent(bench: Benc
 
 
 @pytest.mark.parametrize("interleaved", [True, False])
-async def test_a_track_that_is_silent_for_long_at_first_is_taken_from_its_beginning(
-    bench: Bench, interleaved: bool
-) -> None:
+async def test_a_track_with_a_long_silent_beginning_is_used_from_its_beginning(bench: Bench, interleaved: bool) -> None:
     late = np.concatenate([silence(40), sine(2, 300)])
     data = encoded("mov", "pcm_s16le", late, sine(42, 500), default=0, interleaved=interleaved)
 
@@ -101,18 +95,18 @@ async def test_a_track_that_is_silent_for_long_at_first_is_taken_from_its_beginn
     assert pitch(samples[40 * RATE :]) == 300
 
 
-async def test_of_silent_tracks_the_default_one_is_taken(bench: Bench) -> None:
+async def test_if_all_tracks_are_silent_the_default_track_is_used(bench: Bench) -> None:
     data = encoded("matroska", "flac", silence(2), silence(3), default=1)
 
     assert len(await bench.samples(data)) == 3 * RATE
     assert await bench.codes(data) == ["AUDIO_TRACK_CHOSEN", "SILENT"]
 
 
-async def test_a_track_without_a_packet_is_passed_over(bench: Bench) -> None:
+async def test_a_track_without_packets_is_skipped(bench: Bench) -> None:
     assert pitch(await bench.samples(encoded("matroska", "flac", np.zeros(0), sine(2, 500)))) == 500
 
 
-async def test_a_track_that_cannot_be_decoded_is_passed_over(bench: Bench) -> None:
+async def test_an_undecodable_track_is_skipped(bench: Bench) -> None:
     noise = rng.normal(0, 0.1, 5 * RATE)
     data = bytearray(encoded("mov", "aac", noise, sine(5, 500), interleaved=False))
     alone = encoded("mov", "aac", noise)
@@ -122,7 +116,7 @@ async def test_a_track_that_cannot_be_decoded_is_passed_over(bench: Bench) -> No
     assert pitch((await bench.samples(bytes(data)))[RATE:]) == 500
 
 
-async def test_a_silent_picture_with_sound_on_a_second_track_tells_which_one_was_taken(bench: Bench) -> None:
+async def test_the_notice_names_the_track_that_was_used(bench: Bench) -> None:
     names = {"titles": ["Desktop audio", "Mic"], "languages": ["", "por"]}
 
     (notice,) = await bench.notices(encoded("matroska", "aac", silence(2), sine(2, 500), **names))
@@ -132,7 +126,7 @@ async def test_a_silent_picture_with_sound_on_a_second_track_tells_which_one_was
     assert 'track 1 ("Desktop audio", aac) is silent' in notice.message
 
 
-async def test_tracks_that_are_not_used_are_named_too(bench: Bench) -> None:
+async def test_the_notice_names_the_tracks_that_were_not_used(bench: Bench) -> None:
     (notice,) = await bench.notices(encoded("matroska", "flac", *[sine(1, 300)] * 12, languages=["en", "es"]))
 
     assert "has 12 audio tracks, of which track 1 (en, flac) was used" in notice.message
@@ -141,7 +135,7 @@ async def test_tracks_that_are_not_used_are_named_too(bench: Bench) -> None:
     assert "and 3 more" in notice.message
 
 
-async def test_who_chose_the_track_or_has_only_one_is_told_nothing(bench: Bench) -> None:
+async def test_no_notice_if_the_track_was_chosen_or_is_the_only_one(bench: Bench) -> None:
     data = encoded("matroska", "aac", silence(2), sine(2, 500))
 
     for sound in (AudioSelection(audio_track=2), ALL, EACH):
@@ -150,31 +144,31 @@ async def test_who_chose_the_track_or_has_only_one_is_told_nothing(bench: Bench)
 
 
 @pytest.mark.parametrize(("number", "hertz"), [(1, 300), (2, 500), (3, 700)])
-async def test_a_track_is_chosen_by_its_number_pictures_not_counted(bench: Bench, number: int, hertz: int) -> None:
+async def test_a_track_is_chosen_by_its_number_among_audio_tracks(bench: Bench, number: int, hertz: int) -> None:
     data = encoded("matroska", "aac", sine(2, 300), sine(2, 500), sine(2, 700), default=0)
 
-    assert pitch(await bench.samples(data, sound=AudioSelection(audio_track=number))) == hertz
+    assert pitch(await bench.samples(data, selection=AudioSelection(audio_track=number))) == hertz
 
 
-async def test_a_silent_track_that_was_chosen_is_taken(bench: Bench) -> None:
+async def test_a_chosen_silent_track_is_used(bench: Bench) -> None:
     data = encoded("matroska", "flac", silence(2), sine(2, 500))
 
-    assert not (await bench.samples(data, sound=AudioSelection(audio_track=1))).any()
+    assert not (await bench.samples(data, selection=AudioSelection(audio_track=1))).any()
 
 
 @pytest.mark.parametrize("number", [3, 999])
-async def test_a_number_that_is_too_great_is_refused_with_the_tracks_there_are(bench: Bench, number: int) -> None:
+async def test_a_missing_track_number_is_refused_with_a_list_of_tracks(bench: Bench, number: int) -> None:
     data = encoded("matroska", "aac", silence(1), sine(1, 500), titles=["Desktop", "Mic"], languages=["eng", "por"])
 
-    error = await bench.refusal(data, sound=AudioSelection(audio_track=number))
+    error = await bench.refusal(data, selection=AudioSelection(audio_track=number))
 
     assert (error.reason, error.field) == ("NO_SUCH_AUDIO_TRACK", "config.audio_track")
     assert f"no audio track {number}" in error.message
     assert 'has 2 audio tracks: track 1 ("Desktop", eng, aac), track 2 ("Mic", por, aac)' in error.message
 
 
-async def test_a_number_too_great_for_a_single_track_says_so(bench: Bench) -> None:
-    error = await bench.refusal(wav(tone(1.0)), sound=AudioSelection(audio_track=2))
+async def test_a_missing_track_number_of_a_single_track_recording_is_refused(bench: Bench) -> None:
+    error = await bench.refusal(wav(tone(1.0)), selection=AudioSelection(audio_track=2))
 
     assert "has 1 audio track: track 1 (pcm_s16le)" in error.message
 
@@ -182,11 +176,11 @@ async def test_a_number_too_great_for_a_single_track_says_so(bench: Bench) -> No
 @pytest.mark.parametrize(
     "title", ["\x1b[31mred\x07", "two\nlines\r\tand a tab", "\u202eevil\u200b\u2028", 'a "quoted" one', "x" * 5_000]
 )
-async def test_names_from_strangers_are_one_short_line_without_anything_but_letters(bench: Bench, title: str) -> None:
+async def test_track_names_are_one_short_printable_line(bench: Bench, title: str) -> None:
     data = encoded("matroska", "flac", sine(1, 300), sine(1, 500), titles=[title, title], languages=[title[:100]] * 2)
 
     (notice,) = await bench.notices(data)
-    error = await bench.refusal(data, sound=AudioSelection(audio_track=3))
+    error = await bench.refusal(data, selection=AudioSelection(audio_track=3))
 
     for message in (notice.message, error.message):
         assert message.isprintable()
@@ -203,10 +197,10 @@ async def test_channels_of_a_chosen_track_are_separated(bench: Bench) -> None:
     assert [pitch(channel) for channel in channels] == [500, 700]
 
 
-async def test_all_tracks_are_mixed_by_their_time_to_the_end_of_the_longest_one(bench: Bench) -> None:
+async def test_all_tracks_are_mixed_to_the_end_of_the_longest_one(bench: Bench) -> None:
     data = encoded("matroska", "flac", sine(2, 300), sine(2, 500), starts=[0.0, 3.0])
 
-    samples = await bench.samples(data, sound=ALL)
+    samples = await bench.samples(data, selection=ALL)
 
     assert len(samples) == 5 * RATE
     assert [pitch(samples[:RATE]), pitch(samples[4 * RATE :])] == [300, 500]
@@ -218,24 +212,24 @@ async def test_all_tracks_are_mixed_by_their_time_to_the_end_of_the_longest_one(
 async def test_a_mix_is_the_mean_of_the_tracks_and_never_clips(bench: Bench, count: int) -> None:
     loud = [np.clip(rng.normal(0, 0.5, 2 * RATE), -1, 32_767 / 32_768) for _ in range(count)]
 
-    samples = await bench.samples(encoded("mov", "pcm_s16le", *loud), sound=ALL)
+    samples = await bench.samples(encoded("mov", "pcm_s16le", *loud), selection=ALL)
 
     expected = np.mean([np.rint(sound * 32_768) for sound in loud], axis=0)
     assert np.abs(samples - expected).max() <= 1
 
 
-async def test_silent_tracks_make_a_mix_no_quieter(bench: Bench) -> None:
+async def test_silent_tracks_do_not_make_a_mix_quieter(bench: Bench) -> None:
     data = encoded("matroska", "flac", silence(2), sine(2, 500), dither(2))
 
     assert np.array_equal(
-        await bench.samples(data, sound=ALL), await bench.samples(data, sound=AudioSelection(audio_track=2))
+        await bench.samples(data, selection=ALL), await bench.samples(data, selection=AudioSelection(audio_track=2))
     )
 
 
-async def test_tracks_that_do_not_lie_beside_each_other_are_put_together_by_their_time(bench: Bench) -> None:
+async def test_tracks_that_are_not_interleaved_are_mixed_by_time(bench: Bench) -> None:
     data = encoded("mov", "pcm_s16le", sine(30, 300), sine(20, 500), interleaved=False)
 
-    mixed = await bench.samples(data, sound=ALL)
+    mixed = await bench.samples(data, selection=ALL)
     first, second = await bench.audios(data, LIMITS, EACH)
 
     assert len(mixed) == len(first) == len(second) == 30 * RATE
@@ -244,7 +238,7 @@ async def test_tracks_that_do_not_lie_beside_each_other_are_put_together_by_thei
     assert np.array_equal(mixed[21 * RATE :], np.rint(first[21 * RATE :] / 2))
 
 
-async def test_each_track_is_a_speaker_s_own_freed_of_what_it_picked_up_of_the_others(bench: Bench) -> None:
+async def test_separate_tracks_have_no_crosstalk(bench: Bench) -> None:
     speaker, listener = sine(1, 300), sine(1, 500)
     first = np.concatenate([speaker, silence(1)])
     second = np.concatenate([speaker / 30, listener])
@@ -256,7 +250,7 @@ async def test_each_track_is_a_speaker_s_own_freed_of_what_it_picked_up_of_the_o
     assert [audio.tolist() for audio in audios] == [channel.tolist() for channel in as_channels]
 
 
-async def test_a_stereo_track_of_each_is_mixed(bench: Bench) -> None:
+async def test_stereo_tracks_are_mixed_to_mono_each(bench: Bench) -> None:
     stereo = np.stack([sine(2, 300), sine(2, 300)], axis=1)
 
     audios = await bench.audios(encoded("matroska", "flac", stereo, sine(2, 500)), LIMITS, EACH)
@@ -277,7 +271,7 @@ async def test_a_stereo_track_of_each_is_mixed(bench: Bench) -> None:
 async def test_tracks_that_cannot_be_used_together_are_refused_and_one_still_can(
     bench: Bench, data: bytes, sound: AudioSelection, reason: str
 ) -> None:
-    error = await bench.refusal(data, sound=sound)
+    error = await bench.refusal(data, selection=sound)
 
     assert (error.reason, error.field) == (reason, "config.audio_track")
     assert reason in TRACK_REASONS & SELECTION_REASONS
@@ -294,7 +288,7 @@ async def test_limits_hold_for_tracks_together_too(bench: Bench) -> None:
     assert len(await bench.samples(data, limits)) == RATE
 
 
-async def test_very_quiet_tracks_are_raised_alike(bench: Bench) -> None:
+async def test_very_quiet_tracks_are_amplified_equally(bench: Bench) -> None:
     data = encoded("matroska", "flac", sine(2, 300) / 1000, sine(2, 500) / 4000)
 
     first, second = await bench.audios(data, LIMITS, EACH)
@@ -304,7 +298,7 @@ async def test_very_quiet_tracks_are_raised_alike(bench: Bench) -> None:
     assert await bench.codes(data, ALL) == ["VERY_QUIET"]
 
 
-async def test_what_a_screen_recorder_wrote_gives_the_sound_of_its_second_track(bench: Bench) -> None:
+async def test_a_screen_recording_uses_its_second_track(bench: Bench) -> None:
     path = awkward("two_tracks.mkv")
 
     samples = await bench.samples(path)

@@ -1,4 +1,4 @@
-"""The decoder: real FFmpeg in a process of its own, on recordings of all kinds."""
+"""The decoder: real FFmpeg in its own process, with recordings of all kinds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def pitch(samples: np.ndarray) -> tuple[int, float]:
-    """The strongest frequency of one second of sound, in Hz, and how strong the next one far from it is beside it."""
+    """Returns the strongest frequency of one second, in Hz, and the relative strength of the next one far from it."""
     spectrum = np.abs(np.fft.rfft(samples[:RATE]))
     strongest = int(np.argmax(spectrum))
     strength = spectrum[strongest]
@@ -47,7 +47,7 @@ def loudness(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
 
 
-async def test_a_wav_of_the_right_shape_comes_out_as_it_went_in(bench: Bench) -> None:
+async def test_a_wav_of_the_right_format_is_unchanged(bench: Bench) -> None:
     samples = tone(2.0)
 
     assert np.array_equal(await bench.samples(wav(samples)), samples[:, 0])
@@ -70,7 +70,7 @@ async def test_a_wav_of_the_right_shape_comes_out_as_it_went_in(bench: Bench) ->
         ("mov", "alac", 44_100, 2),
     ],
 )
-async def test_any_container_and_codec_comes_out_with_its_length_and_sound(
+async def test_any_container_and_codec_decodes_with_its_length_and_sound(
     bench: Bench, container: str, codec: str, rate: int, channels: int
 ) -> None:
     samples = await bench.samples(recording(container, codec, 3.0, rate=rate, channels=channels))
@@ -91,7 +91,7 @@ async def test_all_channels_are_mixed_into_one_without_clipping(bench: Bench, ch
     assert np.abs(samples).max() < 32_000
 
 
-async def test_separate_channels_come_out_as_they_went_in(bench: Bench) -> None:
+async def test_separate_channels_are_unchanged(bench: Bench) -> None:
     samples = tone(2.0, channels=2, hertz=(440, 880))
 
     first, second = await bench.channels(wav(samples))
@@ -110,7 +110,7 @@ async def test_separate_channels_come_out_as_they_went_in(bench: Bench) -> None:
         ("wav", "pcm_mulaw", 8_000),
     ],
 )
-async def test_nothing_of_one_channel_is_heard_on_the_other(
+async def test_separate_channels_contain_nothing_of_each_other(
     bench: Bench, container: str, codec: str, rate: int
 ) -> None:
     channels = await bench.channels(recording(container, codec, 3.0, rate=rate, channels=2, hertz=(440, 1_000)))
@@ -132,7 +132,7 @@ async def test_every_channel_is_separated_up_to_the_greatest_number(bench: Bench
     assert [pitch(samples)[0] for samples in channels] == hertz
 
 
-async def test_what_a_channel_picks_up_of_another_one_is_silenced(bench: Bench) -> None:
+async def test_crosstalk_is_silenced(bench: Bench) -> None:
     speaker, listener = tone(1.0, hertz=440), tone(1.0, hertz=880)
     first = np.concatenate([speaker, 0 * listener])
     second = np.concatenate([speaker // 30, listener])
@@ -144,7 +144,7 @@ async def test_what_a_channel_picks_up_of_another_one_is_silenced(bench: Bench) 
     assert np.array_equal(channels[1][RATE:], listener[:, 0])
 
 
-async def test_silent_channels_stay_in_their_place(bench: Bench) -> None:
+async def test_silent_channels_keep_their_position(bench: Bench) -> None:
     channels = await bench.channels(wav(tone(1.0, channels=3, hertz=(0, 440, 0))))
 
     assert [loudness(samples) > 0 for samples in channels] == [False, True, False]
@@ -181,10 +181,10 @@ async def test_a_mono_part_of_a_stereo_recording_is_heard_on_both_channels(bench
     ],
     ids=["mono", "dual mono", "dual mono, lossy", "all silent", "too many"],
 )
-async def test_channels_that_cannot_be_separate_speakers_are_refused_with_what_to_ask_for(
+async def test_channels_that_cannot_be_separated_are_refused_with_a_hint(
     bench: Bench, data: bytes, reason: str
 ) -> None:
-    error = await bench.refusal(data, sound=SEPARATE)
+    error = await bench.refusal(data, selection=SEPARATE)
 
     assert error.reason == reason
     assert reason in SELECTION_REASONS
@@ -205,11 +205,9 @@ async def test_limits_hold_for_separate_channels_too(bench: Bench) -> None:
     [AudioSelection(), SEPARATE, AudioSelection(audio_track=1), AudioSelection(audio_track=AudioTracks.ALL)],
     ids=str,
 )
-async def test_what_is_no_recording_is_refused_as_such_whatever_is_asked_for(
-    bench: Bench, sound: AudioSelection
-) -> None:
-    assert (await bench.refusal(silent_film(), sound=sound)).reason == "NO_AUDIO"
-    assert (await bench.refusal(wav(tone(0.0, channels=2)), sound=sound)).reason == "EMPTY_AUDIO"
+async def test_files_without_audio_are_refused_for_any_selection(bench: Bench, sound: AudioSelection) -> None:
+    assert (await bench.refusal(silent_film(), selection=sound)).reason == "NO_AUDIO"
+    assert (await bench.refusal(wav(tone(0.0, channels=2)), selection=sound)).reason == "EMPTY_AUDIO"
 
 
 async def test_a_video_gives_its_first_audio_track(bench: Bench) -> None:
@@ -218,7 +216,7 @@ async def test_a_video_gives_its_first_audio_track(bench: Bench) -> None:
     assert len(samples) / RATE == pytest.approx(2.0, abs=0.1)
 
 
-async def test_sound_that_begins_after_the_picture_keeps_its_place(bench: Bench) -> None:
+async def test_sound_that_starts_after_the_video_keeps_its_time(bench: Bench) -> None:
     samples = await bench.samples(recording("matroska", "flac", 2.0, video=True, start=1.5))
 
     assert loudness(samples[: int(1.4 * RATE)]) == 0
@@ -234,7 +232,7 @@ async def test_a_hole_in_the_recording_is_filled_with_silence_so_that_what_follo
     assert loudness(samples[int(4.2 * RATE) :]) > 5_000
 
 
-async def test_damage_in_the_middle_is_left_out_and_the_rest_keeps_its_time(bench: Bench) -> None:
+async def test_damage_in_the_middle_is_skipped_and_the_rest_keeps_its_time(bench: Bench) -> None:
     data = bytearray(recording("matroska", "flac", 20.0))
     middle = len(data) // 2
     data[middle : middle + 3000] = random.Random(1).randbytes(3000)
@@ -245,7 +243,7 @@ async def test_damage_in_the_middle_is_left_out_and_the_rest_keeps_its_time(benc
     assert loudness(samples[-4 * RATE :]) > 5_000
 
 
-async def test_a_recording_that_breaks_off_is_used_as_far_as_it_goes(bench: Bench) -> None:
+async def test_a_truncated_recording_is_used_up_to_its_end(bench: Bench) -> None:
     data = recording("mp3", "libmp3lame", 10.0, rate=44_100)
 
     samples = await bench.samples(data[: len(data) // 2])
@@ -253,7 +251,7 @@ async def test_a_recording_that_breaks_off_is_used_as_far_as_it_goes(bench: Benc
     assert 4.0 < len(samples) / RATE < 6.0
 
 
-async def test_tracks_that_begin_in_the_middle_end_nothing(bench: Bench) -> None:
+async def test_tracks_that_start_in_the_middle_are_ignored(bench: Bench) -> None:
     first, second = (recording("mpegts", "mp2", 2.0, rate=48_000, video=video) for video in (False, True))
 
     for data in (first + second, second + first, second + second):
@@ -261,7 +259,7 @@ async def test_tracks_that_begin_in_the_middle_end_nothing(bench: Bench) -> None
 
 
 def test_a_track_that_the_library_does_not_know_at_the_end_ends_the_recording() -> None:
-    """What PyAV does by chance, at the end of a recording with tracks that began in its middle."""
+    """PyAV may do this at the end of a recording with tracks that start in the middle."""
 
     def demux(_: object) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace()
@@ -272,14 +270,14 @@ def test_a_track_that_the_library_does_not_know_at_the_end_ends_the_recording() 
     assert len(list(packets)) == 1
 
 
-def test_seeking_to_where_no_file_reaches_fails_for_ffmpeg_alone(tmp_path: Path) -> None:
+def test_an_impossible_seek_returns_an_error_to_ffmpeg(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(b"12345")
 
-    with source.Source(tmp_path / "recording") as file:
+    with source.RecordingFile(tmp_path / "recording") as file:
         assert [file.seek(-1), file.seek(-(1 << 62), 1), file.seek(3), file.read()] == [-1, -1, 3, b"45"]
 
 
-async def test_progress_is_told_and_never_goes_back(bench: Bench) -> None:
+async def test_progress_is_reported_and_never_decreases(bench: Bench) -> None:
     await bench.digest(endless_silence(hours=2), replace(LIMITS, max_audio_seconds=1e6))
 
     assert len(bench.progress) > 3
@@ -287,7 +285,7 @@ async def test_progress_is_told_and_never_goes_back(bench: Bench) -> None:
     assert 0 < bench.progress[0] < bench.progress[-1] <= 1
 
 
-async def test_a_video_without_sound_is_refused_as_such(bench: Bench) -> None:
+async def test_a_video_without_sound_is_refused(bench: Bench) -> None:
     error = await bench.refusal(silent_film())
 
     assert error.reason == "NO_AUDIO"
@@ -308,14 +306,14 @@ async def test_a_video_without_sound_is_refused_as_such(bench: Bench) -> None:
     ],
     ids=["random", "zeros", "letter", "pdf", "zip", "one byte", "false mp3", "mp4 without its index"],
 )
-async def test_junk_is_refused_and_told_what_is_accepted(bench: Bench, data: bytes) -> None:
+async def test_junk_is_refused_with_a_list_of_formats(bench: Bench, data: bytes) -> None:
     error = await bench.refusal(data)
 
     assert error.reason == "NOT_A_RECORDING"
     assert "MP3" in error.message
 
 
-async def test_a_recording_of_which_most_is_damaged_is_none(bench: Bench) -> None:
+async def test_a_mostly_damaged_recording_is_refused(bench: Bench) -> None:
     data = bytearray(recording("mp3", "libmp3lame", 20.0, rate=48_000))
     noise = random.Random(3)
     for first in range(2_000, len(data), 1_300):
@@ -336,7 +334,7 @@ async def test_a_recording_that_is_too_long_is_refused_with_the_limit(bench: Ben
     assert len(await bench.samples(wav(tone(5.0)), limits)) == 5 * RATE
 
 
-async def test_a_small_file_that_unpacks_to_hours_stops_at_the_limit_of_the_output(bench: Bench) -> None:
+async def test_a_small_file_that_decodes_to_hours_stops_at_the_output_limit(bench: Bench) -> None:
     assert len(BOMB) < 10_000_000
 
     assert (await bench.refusal(BOMB)).reason == "RECORDING_TOO_LONG"
@@ -382,7 +380,7 @@ async def test_decoding_that_takes_too_much_memory_is_ended(bench: Bench) -> Non
     ],
     ids=["hls", "hls file url", "concat", "concat relative", "sdp", "dash"],
 )
-async def test_a_list_of_other_files_reads_none_of_them(bench: Bench, playlist: str) -> None:
+async def test_files_in_a_playlist_are_not_read(bench: Bench, playlist: str) -> None:
     secret = bench.folder / "secret.wav"
     secret.write_bytes(wav(tone(2.0)))
 
@@ -391,11 +389,11 @@ async def test_a_list_of_other_files_reads_none_of_them(bench: Bench, playlist: 
     assert error.reason == "NOT_A_RECORDING"
 
 
-def test_the_decoder_can_open_nothing_once_it_sees_the_recording(tmp_path: Path) -> None:
+def test_the_decoder_cannot_open_anything(tmp_path: Path) -> None:
     code = (
         "import socket, sys\n"
         "from careca_gateway.decoding import process\n"
-        "process.restrict(1 << 30, 10, 1000)\n"
+        "process.set_limits(1 << 30, 10, 1000)\n"
         "for attempt in (lambda: open('/etc/hostname'), lambda: socket.socket(), lambda: open('new', 'w')):\n"
         "    try:\n"
         "        attempt()\n"
@@ -408,7 +406,7 @@ def test_the_decoder_can_open_nothing_once_it_sees_the_recording(tmp_path: Path)
     assert done.stdout.split() == ["24", "24", "24"]
 
 
-async def test_the_decoder_sees_nothing_of_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_decoder_has_no_environment_variables(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARECA_SECRET", "swordfish")
     path = bench.folder / "recording"
     path.write_bytes(BOMB)
@@ -445,7 +443,7 @@ async def test_cancelling_kills_the_process(bench: Bench) -> None:
     assert children() == []
 
 
-async def test_only_so_many_recordings_are_decoded_at_once(bench: Bench) -> None:
+async def test_the_number_of_parallel_decoders_is_limited(bench: Bench) -> None:
     path = bench.folder / "recording"
     path.write_bytes(recording("mp3", "libmp3lame", 30.0, rate=44_100))
     decoder = Decoder(LIMITS, slots=1)
@@ -471,7 +469,7 @@ async def test_a_decoder_that_crashes_on_a_recording_refuses_it(bench: Bench, mo
     assert (await bench.refusal(wav(tone(1.0)))).reason == "NOT_A_RECORDING"
 
 
-async def test_a_decoder_that_cannot_even_start_is_our_fault(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_decoder_that_cannot_start_is_an_internal_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_module, "CHILD", ("-c", "raise SystemExit(3)"))
 
     with pytest.raises(InternalError):
@@ -479,7 +477,7 @@ async def test_a_decoder_that_cannot_even_start_is_our_fault(bench: Bench, monke
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-async def test_a_full_disk_asks_to_come_back_later(bench: Bench) -> None:
+async def test_a_full_disk_is_refused_with_a_retry_time(bench: Bench) -> None:
     bench.audio = Path("/dev/full")
 
     with pytest.raises(Overloaded) as caught:
@@ -489,11 +487,11 @@ async def test_a_full_disk_asks_to_come_back_later(bench: Bench) -> None:
     assert caught.value.retry_after_seconds
 
 
-def test_the_decoder_makes_audio_of_the_shape_that_all_services_expect() -> None:
+def test_the_decoder_uses_the_common_audio_format() -> None:
     assert (outputs.SAMPLE_RATE, outputs.SAMPLE_BYTES) == (SAMPLE_RATE, SAMPLE_BYTES)
 
 
-def test_the_decoder_starts_light() -> None:
+def test_the_decoder_imports_nothing_heavy() -> None:
     code = "import careca_gateway.decoding.process, sys, json; print(json.dumps(sorted(sys.modules)))"
 
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)

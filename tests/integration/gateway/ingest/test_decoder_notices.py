@@ -1,4 +1,4 @@
-"""What the decoder notices of a recording: that it breaks off, is damaged, clipped, very quiet or silent."""
+"""The decoder's notices: truncated, damaged, clipped, very quiet and silent recordings."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def made(container: str, codec: str, seconds: float = 20.0) -> bytes:
 
 
 def at_rate(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Samples at 16 kHz at another rate."""
+    """Resamples from 16 kHz to another rate."""
     seconds = len(samples) / RATE
     return np.interp(np.arange(round(seconds * rate)) / rate, np.arange(len(samples)) / RATE, samples)
 
 
 @pytest.mark.parametrize(("container", "codec"), WITH_A_LENGTH)
-async def test_a_recording_that_is_cut_off_is_noticed_with_how_much_is_missing(
+async def test_a_truncated_recording_is_noticed_with_its_missing_seconds(
     bench: Bench, container: str, codec: str
 ) -> None:
     data = made(container, codec)
@@ -98,9 +98,7 @@ async def test_a_recording_that_is_cut_off_is_noticed_with_how_much_is_missing(
 
 
 @pytest.mark.parametrize("codec", ["libopus", "flac"])
-async def test_an_ogg_file_that_is_cut_off_is_noticed_though_nothing_says_how_long_it_was(
-    bench: Bench, codec: str
-) -> None:
+async def test_a_truncated_ogg_file_is_noticed_without_a_length(bench: Bench, codec: str) -> None:
     data = made("ogg", codec)
 
     (notice,) = await bench.notices(data[: len(data) // 2])
@@ -110,7 +108,7 @@ async def test_an_ogg_file_that_is_cut_off_is_noticed_though_nothing_says_how_lo
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-async def test_however_much_is_left(bench: Bench, share: float) -> None:
+async def test_a_truncated_recording_is_noticed_at_any_length(bench: Bench, share: float) -> None:
     data = made("flac", "flac")
 
     (notice,) = await bench.notices(data[: int(len(data) * share)])
@@ -118,7 +116,7 @@ async def test_however_much_is_left(bench: Bench, share: float) -> None:
     assert notice.start == pytest.approx(20.0 * share, abs=0.5)
 
 
-async def test_a_film_that_is_cut_off_is_noticed_though_its_pictures_are_longer(bench: Bench) -> None:
+async def test_a_truncated_video_is_noticed(bench: Bench) -> None:
     film = recording("matroska", "aac", 20.0, video=True)
 
     assert await bench.codes(film[: len(film) // 2]) == ["TRUNCATED"]
@@ -126,7 +124,7 @@ async def test_a_film_that_is_cut_off_is_noticed_though_its_pictures_are_longer(
 
 
 @pytest.mark.parametrize(("container", "codec"), [*WITH_A_LENGTH, *OTHERS])
-async def test_a_whole_recording_is_not_called_cut_off(bench: Bench, container: str, codec: str) -> None:
+async def test_a_complete_recording_is_not_truncated(bench: Bench, container: str, codec: str) -> None:
     assert await bench.codes(made(container, codec, 9.7)) == []
 
 
@@ -149,7 +147,7 @@ async def test_a_whole_recording_is_not_called_cut_off(bench: Bench, container: 
         ("mp4", "aac", {"movflags": "cmaf+dash", "frag_duration": "1000000"}),
     ],
 )
-async def test_nor_is_one_that_was_written_into_a_pipe_by_who_did_not_know_its_length(
+async def test_a_complete_recording_from_a_pipe_is_not_truncated(
     bench: Bench, container: str, codec: str, options: dict[str, str]
 ) -> None:
     rate = 48_000 if codec == "libopus" else 44_100
@@ -161,7 +159,7 @@ async def test_nor_is_one_that_was_written_into_a_pipe_by_who_did_not_know_its_l
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFF_FFFF, 0x8000_0024, 0xFFFF_FFFF, 0x7FFF_F024])
-async def test_lengths_that_recorders_write_who_do_not_know_them_say_nothing(bench: Bench, size: int) -> None:
+async def test_placeholder_lengths_are_ignored(bench: Bench, size: int) -> None:
     data = bytearray(wav(tone(5.0)))
     data[4:8] = size.to_bytes(4, "little")
     data[40:44] = max(size - 36, 0).to_bytes(4, "little")
@@ -171,14 +169,14 @@ async def test_lengths_that_recorders_write_who_do_not_know_them_say_nothing(ben
 
 
 @pytest.mark.parametrize(("seconds", "codes"), [(0.9, []), (1.2, ["TRUNCATED"])])
-async def test_less_than_a_second_is_not_worth_telling(bench: Bench, seconds: float, codes: list[str]) -> None:
+async def test_less_than_a_missing_second_is_not_noticed(bench: Bench, seconds: float, codes: list[str]) -> None:
     data = wav(tone(10.0))
 
     assert await bench.codes(data[: -int(seconds * RATE * 2)]) == codes
 
 
-async def test_an_mp3_of_varying_bit_rate_without_a_frame_that_says_so_is_not_called_cut_off(bench: Bench) -> None:
-    """Its length is an estimate by the first frames, which is far too great where they are the smallest."""
+async def test_a_vbr_mp3_without_a_header_frame_is_not_truncated(bench: Bench) -> None:
+    """Its length is estimated from the first frames, and far too long if they are the smallest."""
     quiet, loud = np.zeros(5 * 44_100), np.clip(rng.normal(0, 0.3, 5 * 44_100), -1, 1)
     small, large = (
         encoded("mp3", "libmp3lame", sound, rate=44_100, bit_rate=rate, options={"write_xing": "0"})
@@ -189,14 +187,14 @@ async def test_an_mp3_of_varying_bit_rate_without_a_frame_that_says_so_is_not_ca
         assert "TRUNCATED" not in await bench.codes(data)
 
 
-async def test_a_film_of_which_the_sound_ends_early_is_not_cut_off(bench: Bench) -> None:
+async def test_a_video_whose_sound_ends_early_is_not_truncated(bench: Bench) -> None:
     for container, codec in (("matroska", "aac"), ("mp4", "aac"), ("matroska", "flac")):
         data = encoded(container, codec, NOISE[: 3 * RATE], NOISE[: 20 * RATE])
 
         assert await bench.codes(data, AudioSelection(audio_track=1)) == []
 
 
-async def test_a_recording_that_was_trimmed_by_an_edit_list_is_not_cut_off(bench: Bench) -> None:
+async def test_a_recording_trimmed_by_an_edit_list_is_not_truncated(bench: Bench) -> None:
     data = bytearray(recording("mp4", "aac", 10.0, rate=48_000))
     at = data.index(b"elst") + 12
     data[at : at + 4] = (5_000).to_bytes(4, "big")
@@ -209,7 +207,7 @@ async def test_a_recording_that_was_trimmed_by_an_edit_list_is_not_cut_off(bench
 
 
 def damaged(data: bytes, *places: float, size: int = 3_000) -> bytes:
-    """``data`` with random bytes at those shares of it."""
+    """Returns ``data`` with random bytes at these relative positions."""
     changed = bytearray(data)
     for place in places:
         at = int(place * len(data))
@@ -241,7 +239,7 @@ async def test_damage_in_many_places_is_one_notice_that_names_the_first_ones(ben
     assert notice.end - notice.start > 150  # type: ignore[operator]
 
 
-async def test_the_damage_where_a_recording_breaks_off_is_not_told_twice(bench: Bench) -> None:
+async def test_damage_at_a_truncated_end_is_noticed_once(bench: Bench) -> None:
     data = made("mp4", "aac")
 
     assert await bench.codes(data[: len(data) // 2]) == ["TRUNCATED"]
@@ -252,7 +250,7 @@ async def test_the_damage_where_a_recording_breaks_off_is_not_told_twice(bench: 
 
 
 def limited(sound: np.ndarray, gain: float) -> np.ndarray:
-    """``sound`` made louder by a limiter that looks ahead, up to full scale: as loud masters are."""
+    """Returns ``sound`` amplified by a look-ahead limiter up to full scale, as in loud masters."""
     window = RATE // 200
     loud = np.abs(sound) * gain
     peaks = np.max([np.roll(loud, shift) for shift in range(-window, window + 1)], axis=0)
@@ -265,7 +263,7 @@ SPEECH /= np.abs(SPEECH).max()
 
 
 @pytest.mark.parametrize("gain", [1, 2, 4, 8])
-async def test_what_is_loud_by_being_normalised_or_limited_is_not_clipped(bench: Bench, gain: float) -> None:
+async def test_normalized_and_limited_audio_is_not_clipped(bench: Bench, gain: float) -> None:
     for codec in ("flac", "pcm_s16le"):
         sound = limited(SPEECH, gain) * 32_767 / 32_768
         assert await bench.codes(encoded("matroska", codec, sound)) == []
@@ -273,7 +271,7 @@ async def test_what_is_loud_by_being_normalised_or_limited_is_not_clipped(bench:
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "flac", "pcm_s24le", "pcm_f32le"])
 @pytest.mark.parametrize("gain", [4, 18])
-async def test_what_is_clipped_is_noticed_with_its_share(bench: Bench, codec: str, gain: float) -> None:
+async def test_clipping_is_noticed_with_its_share(bench: Bench, codec: str, gain: float) -> None:
     sound = np.clip(SPEECH * gain, -1, 32_767 / 32_768)
     share = np.mean(np.abs(sound) > 0.999)
 
@@ -285,9 +283,7 @@ async def test_what_is_clipped_is_noticed_with_its_share(bench: Bench, codec: st
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("ogg", "libopus")])
-async def test_what_was_clipped_heavily_before_it_was_encoded_with_loss_is_noticed(
-    bench: Bench, container: str, codec: str
-) -> None:
+async def test_heavy_clipping_before_lossy_encoding_is_noticed(bench: Bench, container: str, codec: str) -> None:
     rate = 48_000 if codec == "libopus" else RATE
     sound = np.clip(at_rate(SPEECH, rate) * 18, -1, 1)
 
@@ -302,7 +298,7 @@ async def test_one_clipped_channel_of_two_is_enough(bench: Bench) -> None:
     assert await bench.codes(data, SEPARATE) == ["CLIPPED"]
 
 
-async def test_a_thump_is_no_clipping(bench: Bench) -> None:
+async def test_a_thump_is_not_clipping(bench: Bench) -> None:
     sound = SPEECH.copy()
     sound[RATE : RATE + 800] = 1.0
 
@@ -321,7 +317,7 @@ async def test_silence_is_noticed(bench: Bench, samples: np.ndarray) -> None:
     assert await bench.codes(wav(samples)) == ["SILENT"]
 
 
-async def test_of_quiet_16_bit_samples_nothing_is_changed_and_the_bits_that_are_left_are_told(bench: Bench) -> None:
+async def test_quiet_16_bit_audio_is_unchanged_and_noticed_with_its_bits(bench: Bench) -> None:
     samples = np.rint(SPEECH * 100)[:, None]
 
     decoded = await bench.samples(wav(samples))
@@ -332,7 +328,7 @@ async def test_of_quiet_16_bit_samples_nothing_is_changed_and_the_bits_that_are_
     assert "leaves 7 of 16 bits" in notice.message
 
 
-async def test_what_speaks_late_or_in_one_place_only_is_not_quiet(bench: Bench) -> None:
+async def test_a_recording_with_a_late_or_single_voice_is_not_quiet(bench: Bench) -> None:
     late = np.concatenate([SPEECH / 2000, SPEECH])
 
     assert await bench.codes(encoded("flac", "flac", late)) == []
@@ -342,7 +338,7 @@ async def test_what_speaks_late_or_in_one_place_only_is_not_quiet(bench: Bench) 
 
 
 @pytest.mark.parametrize(("name", "present"), [("truncated.mp4", 9.4), ("truncated.flac", 11.0)])
-async def test_the_recordings_that_were_cut_off_say_what_is_missing(bench: Bench, name: str, present: float) -> None:
+async def test_truncated_labelled_recordings_are_noticed(bench: Bench, name: str, present: float) -> None:
     (notice,) = await bench.notices(awkward(name))
 
     assert notice.code == "TRUNCATED"

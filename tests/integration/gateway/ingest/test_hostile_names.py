@@ -1,4 +1,4 @@
-"""Names and paths from outside never become paths, and break neither lines of logs nor forms of results."""
+"""Names and paths from callers never become paths, and break neither log lines nor result formats."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from careca_client.cli.commands import result as result_command
 from careca_client.cli.output import files as output_files
 from careca_client.cli.output import terminal
 from careca_client.recording import open_recording
-from careca_gateway.api.messages import decode_request
 from careca_gateway.formats import render
+from careca_gateway.request_codec import decode_request
 from support.fakes import digest_of
 from support.media import tone, wav
 from support.stack import Config, Stack
@@ -41,7 +41,7 @@ from support.waiting import HANG_SECONDS
 
 RECORDING = wav(tone(1.0))
 NO_TEXT = "~no~text~"
-"""Stands for bytes that are no text."""
+"""Stands for bytes that are not text."""
 
 HOSTILE = {
     "parent": "../../../../tmp/careca-escaped",
@@ -122,14 +122,14 @@ ALLOWED_FILE = re.compile(
 
 
 class Lines:
-    """What is logged, as a service would write it: each event in both forms."""
+    """Captures the log as a service writes it: each event in both forms."""
 
     def __init__(self, written: Sequence[io.StringIO]) -> None:
         self._written = written
         self._read = [0 for _ in written]
 
     def read(self) -> list[str]:
-        """What was logged since the last time."""
+        """Returns what was logged since the last call."""
         new = [each.getvalue()[read:] for each, read in zip(self._written, self._read, strict=True)]
         self._read = [read + len(text) for read, text in zip(self._read, new, strict=True)]
         return [line for text in new for line in text.split("\n")[:-1]]
@@ -160,7 +160,7 @@ async def stack(tmp_path: Path, redis_url: str) -> AsyncIterator[Stack]:
 
 
 async def send(stack: Stack, method: str, message: Any, metadata: tuple[tuple[str, str], ...] = ()) -> str:
-    """What is answered, as Careca's own status; raw, so that the bytes may be no text."""
+    """Returns the answer as Careca's own status. Sends raw bytes, so that they need not be text."""
     raw = message.SerializeToString().replace(NO_TEXT.encode(), b"\xff\xed\xa0\x80\xc0\xaf\xfe\xfe\xfe")
 
     async def requests() -> AsyncIterator[bytes]:
@@ -177,7 +177,7 @@ async def send(stack: Stack, method: str, message: Any, metadata: tuple[tuple[st
 
 
 @pytest.mark.parametrize("field", FIELDS)
-async def test_no_text_of_a_caller_becomes_a_path_or_a_second_line(
+async def test_texts_of_callers_never_become_paths_or_second_lines(
     field: str, stack: Stack, lines: Lines, tmp_path: Path
 ) -> None:
     method, message = FIELDS[field]
@@ -196,7 +196,7 @@ async def test_no_text_of_a_caller_becomes_a_path_or_a_second_line(
 
 
 def files_of_others(folder: Path, store: Path) -> list[str]:
-    """Files in ``folder`` that are not where, or not called as, a store's own are."""
+    """Returns files in ``folder`` whose place or name is not that of a store's file."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [
         str(path)
@@ -206,7 +206,9 @@ def files_of_others(folder: Path, store: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("key", ["x-request-id", "x-careca-submitter", "authorization"])
-async def test_nor_does_metadata(key: str, stack: Stack, lines: Lines, tmp_path: Path) -> None:
+async def test_metadata_never_becomes_a_path_or_a_second_line(
+    key: str, stack: Stack, lines: Lines, tmp_path: Path
+) -> None:
     for text in ("../../x", "/tmp/careca-escaped", "a" * 5_000, "a b", '"}{"event": "forged"', "%s%n", " ", "\\n"):
         await send(stack, JOBS + "ListJobs", jobs_pb2.ListJobsRequest(), ((key, text),))
         status = await send(stack, JOBS + "SubmitJob", submission(), ((key, text),))
@@ -216,7 +218,7 @@ async def test_nor_does_metadata(key: str, stack: Stack, lines: Lines, tmp_path:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_whatever_is_logged_stays_one_line_that_does_nothing(text: str, lines: Lines) -> None:
+def test_any_logged_text_stays_one_harmless_line(text: str, lines: Lines) -> None:
     with bound_contextvars(request_id=text):
         get_logger("test").info(text, name=text, several=[text], **{"of_a_kind": {text: text}})
 
@@ -246,7 +248,7 @@ def accepted(name: str) -> bool:
 @example("\u200f", "\u200b")
 @example(";; x", ";;")
 @example("\ufeff", "\u00a0x")
-def test_a_name_that_is_accepted_breaks_no_form(name: str, speaker: str) -> None:
+def test_an_accepted_name_breaks_no_format(name: str, speaker: str) -> None:
     if not accepted(name) or not accepted(speaker):
         return
     forms = {form: render(said_by(speaker), form, name) for form in OutputFormat}
@@ -290,7 +292,7 @@ def job_called(name: str) -> Job:
 
 
 @pytest.mark.parametrize("name", [*HOSTILE.values(), ".", "/", "", "a/..", "\u00e9" * 255, "a" * 255, "." * 255])
-def test_the_name_of_a_job_chooses_no_folder_for_its_result(name: str, tmp_path: Path) -> None:
+def test_the_name_of_a_job_does_not_choose_the_folder_of_its_result(name: str, tmp_path: Path) -> None:
     if not accepted_as_display_name(name):
         return
     folder = tmp_path / "results"
@@ -313,7 +315,7 @@ def accepted_as_display_name(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", [b"a\nb.wav", b"\x1b[2J.wav", b"\xff\xfe.wav", "\u202ex.wav".encode(), b"a" * 250])
-def test_a_file_of_any_name_can_be_sent_and_spoken_of(name: bytes, tmp_path: Path) -> None:
+def test_a_file_with_any_name_can_be_sent_and_shown(name: bytes, tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     path.write_bytes(RECORDING)
 
@@ -325,6 +327,6 @@ def test_a_file_of_any_name_can_be_sent_and_spoken_of(name: bytes, tmp_path: Pat
     assert terminal.line("is there", path.name).isprintable()
 
 
-def test_characters_that_only_join_or_mark_are_part_of_names() -> None:
+def test_joining_characters_are_allowed_in_names() -> None:
     for name in ("\u200f\u05d0\u05d1", "\U0001f469\u200d\U0001f52c", "e\u0301", "\u0646\u200c\u0645"):
         codec.check_name(name, 255, "name")

@@ -1,4 +1,4 @@
-"""Recordings too quiet for 16 bits are raised by one gain; all others decode as they always did."""
+"""Recordings that are too quiet for 16 bits are amplified by a constant gain; all others decode unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ rng = np.random.default_rng(5)
 
 
 def quieter(decibels: float) -> np.ndarray:
-    """The call, so much quieter."""
+    """The call, attenuated."""
     sound: np.ndarray = CALL * 10 ** (-decibels / 20)
     return sound
 
@@ -53,7 +53,7 @@ def bench(tmp_path: Path) -> Bench:
     ],
 )
 @pytest.mark.parametrize("decibels", [45, 60, 66])
-async def test_what_a_file_holds_below_16_bits_is_heard(
+async def test_sound_below_16_bits_is_kept(
     bench: Bench, container: str, codec: str, like: float, decibels: float
 ) -> None:
     data = encoded(container, codec, quieter(decibels), bit_rate=96_000 if like < 0.99 else None)
@@ -67,7 +67,7 @@ async def test_what_a_file_holds_below_16_bits_is_heard(
     assert "it was raised by" in notice.message
 
 
-async def test_the_gain_is_one_number_of_whole_bits_for_all_of_it_and_is_told(bench: Bench) -> None:
+async def test_the_gain_is_constant_in_whole_bits_and_is_noticed(bench: Bench) -> None:
     values = np.round(quieter(60) * 2**23)  # 24 bits
 
     samples = await bench.samples(encoded("wav", "pcm_s24le", values / 2**23))
@@ -78,7 +78,7 @@ async def test_the_gain_is_one_number_of_whole_bits_for_all_of_it_and_is_told(be
     assert f"raised by {20 * np.log10(gain):.0f} dB" in notice.message
 
 
-async def test_the_digest_names_what_is_heard(bench: Bench) -> None:
+async def test_the_digest_is_of_the_amplified_audio(bench: Bench) -> None:
     original = await bench.digest(encoded("flac", "flac", CALL))
     quiet, other = [await bench.digest(encoded("flac", "flac", quieter(decibels))) for decibels in (60, 66)]
 
@@ -86,7 +86,7 @@ async def test_the_digest_names_what_is_heard(bench: Bench) -> None:
     assert other != quiet
 
 
-async def test_separate_channels_are_raised_alike(bench: Bench) -> None:
+async def test_separate_channels_are_amplified_equally(bench: Bench) -> None:
     data = encoded("flac", "flac", np.stack([CALL / 1000, np.roll(CALL, 5 * RATE) / 4000], axis=1))
 
     first, second = await bench.audios(data, LIMITS, AudioSelection(ChannelMode.SEPARATE))
@@ -106,21 +106,21 @@ async def test_a_click_in_a_quiet_recording_does_not_keep_it_quiet(bench: Bench)
 
 
 async def test_a_word_in_a_quiet_recording_is_not_distorted(bench: Bench) -> None:
-    """A voice near the microphone among far ones: nothing is raised, as it would be clipped."""
+    """One voice is near the microphone and others are far. Nothing is amplified, because it would clip."""
     sound = quieter(60)
     sound[RATE : RATE + RATE // 2] = CALL[8 * RATE : 8 * RATE + RATE // 2]
 
     assert await bench.codes(encoded("flac", "flac", sound)) == []
 
 
-async def test_noise_where_nothing_was_recorded_is_not_raised(bench: Bench) -> None:
+async def test_noise_is_not_amplified(bench: Bench) -> None:
     noise = rng.normal(0, 0.3 / 32_768, 5 * RATE)
 
     assert await bench.codes(encoded("flac", "flac", noise)) == ["SILENT"]
     assert np.abs(await bench.samples(encoded("flac", "flac", noise))).max() <= 2
 
 
-async def test_progress_does_not_go_back_where_a_recording_is_decoded_twice(bench: Bench) -> None:
+async def test_progress_does_not_decrease_if_a_recording_is_decoded_twice(bench: Bench) -> None:
     data = encoded("mp4", "aac", np.tile(quieter(60), 40), bit_rate=48_000)
 
     await bench.digest(data, replace(LIMITS, max_audio_seconds=1e6))
@@ -133,7 +133,7 @@ async def test_progress_does_not_go_back_where_a_recording_is_decoded_twice(benc
 
 
 def plainly(data: bytes) -> str:
-    """The SHA-256 of what FFmpeg makes of the first track."""
+    """Returns the SHA-256 of what FFmpeg decodes from the first track."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     with av.open(io.BytesIO(data)) as container:
         container.streams.audio[0].codec_context.thread_count = 1
@@ -159,13 +159,13 @@ def plainly(data: bytes) -> str:
     ],
     ids=["call", "quiet 16 bits", "stereo", "flac", "mu-law", "aac", "opus", "24 bits", "float", "30 dB", "aac 30 dB"],
 )
-async def test_ordinary_recordings_decode_as_they_always_did(bench: Bench, make: Callable[[], bytes]) -> None:
+async def test_ordinary_recordings_decode_unchanged(bench: Bench, make: Callable[[], bytes]) -> None:
     data = make()
 
     assert (await bench.digest(data)).sha256 == plainly(data)
 
 
-async def test_labelled_recordings_decode_as_they_always_did(bench: Bench) -> None:
+async def test_labelled_recordings_decode_unchanged(bench: Bench) -> None:
     for name in ("phone/sample.flac", "phone/call_49.flac", "fleurs/fleurs-pt-000.ogg", "ami/EN2001d_0000-0030.flac"):
         path = labelled(name)
 
@@ -186,16 +186,16 @@ def diarizer() -> PyannoteEngine:
 
 
 def speakers(diarizer: PyannoteEngine, samples: np.ndarray) -> int:
-    """How many people the diarizer hears."""
+    """Returns the number of speakers that the diarizer finds."""
     heard = diarizer.diarize(Audio(samples.astype(np.int16)), DiarizationOptions(), CancelToken(), lambda _: None)
     return len({turn.speaker for turn in heard.turns})
 
 
-async def test_two_people_are_heard_in_a_call_that_is_60_db_too_quiet(bench: Bench, diarizer: PyannoteEngine) -> None:
+async def test_two_speakers_are_found_in_a_call_that_is_60_db_too_quiet(bench: Bench, diarizer: PyannoteEngine) -> None:
     assert speakers(diarizer, await bench.samples(encoded("flac", "flac", quieter(60)))) == 2
 
 
-async def test_the_quiet_call_is_the_call_again(bench: Bench, diarizer: PyannoteEngine) -> None:
+async def test_the_amplified_quiet_call_matches_the_original(bench: Bench, diarizer: PyannoteEngine) -> None:
     samples = await bench.samples(awkward("quiet_60db_24bit.flac"))
 
     assert likeness(samples, CALL) > 0.9999

@@ -1,4 +1,4 @@
-"""What a decoder can still do once it is confined: real processes that try everything else."""
+"""What a decoder can still do in the sandbox: real processes that try everything else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMITS = DecodeLimits(memory_bytes=1 << 30, cpu_seconds=60, timeout_seconds=60.0
 REFUSED = "Operation not permitted"
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.uname().machine not in sandbox._MACHINES,
+    sys.platform != "linux" or os.uname().machine not in sandbox._ARCHITECTURES,
     reason="only Linux confines, on two machines",
 )
 
@@ -50,7 +50,7 @@ def attempt(what):
     except OSError as error:
         return error.strerror
 """
-"""What a process has at hand before it is confined: more than a decoder has, which has no socket and no folder."""
+"""What the process has before it enters the sandbox. A decoder has less: no socket and no folder."""
 
 ATTEMPTS = {
     "make a socket": "socket.socket()",
@@ -97,15 +97,15 @@ ATTEMPTS = {
 
 
 def confined(folder: Path, code: str, *, before: str = "", port: int = 1) -> subprocess.CompletedProcess[str]:
-    """A process that runs ``code`` once it is confined, after ``before``."""
+    """Runs ``code`` in a process in the sandbox, after ``before``."""
     (folder / "secret").write_text("swordfish")
-    command = f"{PREPARED}\n{before}\nimport resource\nlayers = sandbox.confine('auto', lambda: None)\n{code}"
+    command = f"{PREPARED}\n{before}\nimport resource\nlayers = sandbox.enter_sandbox('auto', lambda: None)\n{code}"
     program = [sys.executable, "-c", command, str(folder), str(port)]
     return subprocess.run(program, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
 
 
 @pytest.mark.parametrize("what", ATTEMPTS)
-def test_a_confined_process_can_do_nothing_but_decode(what: str, tmp_path: Path) -> None:
+def test_a_sandboxed_process_can_only_decode(what: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         done = confined(tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", port=server.getsockname()[1])
         server.setblocking(False)
@@ -135,14 +135,16 @@ def test_a_confined_process_can_do_nothing_but_decode(what: str, tmp_path: Path)
         "make its memory executable",
     ],
 )
-def test_a_process_that_is_not_confined_can_do_it(what: str, tmp_path: Path) -> None:
-    """So that the attempts are what they say."""
-    done = confined(tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", before="sandbox.confine = lambda *_: []")
+def test_a_process_without_the_sandbox_can_do_it(what: str, tmp_path: Path) -> None:
+    """This proves that the attempts work without the sandbox."""
+    done = confined(
+        tmp_path, f"print(attempt(lambda: {ATTEMPTS[what]}))", before="sandbox.enter_sandbox = lambda *_: []"
+    )
 
     assert (done.stdout.strip(), done.returncode) == ("done", 0), done.stderr
 
 
-def test_threads_allocation_and_what_is_open_still_work(tmp_path: Path) -> None:
+def test_threads_memory_and_open_files_still_work(tmp_path: Path) -> None:
     code = """
 heard = []
 threads = [threading.Thread(target=lambda: heard.append(len(bytearray(50_000_000)))) for _ in range(8)]
@@ -164,15 +166,15 @@ def has_landlock() -> bool:
 
 
 def confined_layers_include(layer: str) -> bool:
-    code = "from careca_gateway.decoding.sandbox import confine; print(confine('auto', lambda: None))"
+    code = "from careca_gateway.decoding.sandbox import enter_sandbox; print(enter_sandbox('auto', lambda: None))"
     return layer in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_decoder_of_roots_goes_on_as_nobody_without_a_capability(tmp_path: Path) -> None:
-    """Without the filter, which would refuse to tell."""
+def test_a_decoder_started_by_root_runs_as_nobody_without_capabilities(tmp_path: Path) -> None:
+    """Without the system call filter, which would block the test itself."""
     code = "print(os.getresuid(), os.getresgid(), os.getgroups(), open('/proc/self/status').read())"
-    before = "sandbox._MACHINES.clear(); sandbox._close_paths = lambda _: False"
+    before = "sandbox._ARCHITECTURES.clear(); sandbox._restrict_access = lambda _: False"
 
     ids, *status = confined(tmp_path, code, before=before).stdout.splitlines()
 
@@ -186,18 +188,18 @@ def test_a_decoder_of_roots_goes_on_as_nobody_without_a_capability(tmp_path: Pat
 @pytest.mark.parametrize(
     "what", ["read a file", "read a file of the system", "make a file", "list a folder", "connect", "bind"]
 )
-def test_where_system_calls_cannot_be_filtered_landlock_still_closes_paths_and_ports(what: str, tmp_path: Path) -> None:
+def test_without_a_system_call_filter_landlock_still_blocks_paths_and_ports(what: str, tmp_path: Path) -> None:
     code = f"print(SECRET in layers, attempt(lambda: {ATTEMPTS[what]}))".replace("SECRET", repr(SECCOMP))
 
-    done = confined(tmp_path, code, before="sandbox._MACHINES.clear()")
+    done = confined(tmp_path, code, before="sandbox._ARCHITECTURES.clear()")
 
     assert done.stdout.strip() == "False Permission denied"
 
 
-NO_FILTER = "from careca_gateway.decoding import process, sandbox; sandbox._MACHINES.clear(); process.main()"
+NO_FILTER = "from careca_gateway.decoding import process, sandbox; sandbox._ARCHITECTURES.clear(); process.main()"
 
 
-async def test_where_confinement_is_required_nothing_is_decoded_without_it(
+async def test_if_the_sandbox_is_required_nothing_is_decoded_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decode_module, "CHILD", ("-c", NO_FILTER))
@@ -213,7 +215,7 @@ async def test_where_confinement_is_required_nothing_is_decoded_without_it(
     await decode(tmp_path, wav(tone(1.0)), "auto")
 
 
-async def test_the_gateway_knows_how_its_decoders_are_confined(
+async def test_the_gateway_knows_the_layers_of_the_sandbox(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert SECCOMP in await Decoder(LIMITS, slots=1).sandbox_layers()
@@ -223,7 +225,7 @@ async def test_the_gateway_knows_how_its_decoders_are_confined(
     assert SECCOMP not in await Decoder(LIMITS, slots=1).sandbox_layers()
 
 
-async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
+async def test_the_sandbox_is_active_before_the_first_byte_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
@@ -237,7 +239,7 @@ async def test_a_decoder_is_confined_before_it_sees_the_first_byte(
         "            found.append('done')\n"
         "        except OSError as error:\n"
         "            found.append(error.strerror)\n"
-        "    raise process.Refusal('NO_AUDIO', '; '.join(found))\n"
+        "    raise process.RecordingError('NO_AUDIO', '; '.join(found))\n"
         "process.decode = decode\n"
         "process.main()\n"
     )
@@ -256,7 +258,7 @@ async def decode(folder: Path, data: bytes, how: str) -> None:
 
 
 class Temptation:
-    """A real HTTP server with a real recording on it, and who came."""
+    """A real HTTP server with a real recording, which counts its requests."""
 
     def __init__(self) -> None:
         self.hits: list[str] = []
@@ -337,10 +339,8 @@ PLAYLISTS = {
 
 @pytest.mark.parametrize("how", ["require", "off"])
 @pytest.mark.parametrize("kind", PLAYLISTS)
-async def test_a_list_of_addresses_or_files_leads_nowhere(
-    kind: str, how: str, tmp_path: Path, temptation: Temptation
-) -> None:
-    """Neither where the kernel refuses nor where only the decoder does, which must never rely on the kernel."""
+async def test_playlists_are_not_followed(kind: str, how: str, tmp_path: Path, temptation: Temptation) -> None:
+    """Neither with the kernel's sandbox nor with the decoder's own rules alone, which must not rely on the kernel."""
     secret = tmp_path / "secret.wav"
     secret.write_bytes(wav(tone(2.0)))
     targets = (temptation.url, str(secret), temptation.url.replace("http:", "https:"), secret.as_uri(), "secret.wav")
@@ -351,7 +351,7 @@ async def test_a_list_of_addresses_or_files_leads_nowhere(
     assert temptation.hits == []
 
 
-async def test_a_film_that_keeps_its_sound_elsewhere_has_none(tmp_path: Path, temptation: Temptation) -> None:
+async def test_external_sound_of_a_video_is_not_opened(tmp_path: Path, temptation: Temptation) -> None:
     (tmp_path / "secret.mov").write_bytes(recording("mov", "pcm_s16le", 1.0))
     film = recording("mov", "pcm_s16le", 1.0)
     await decode(tmp_path, film, "off")
@@ -363,7 +363,7 @@ async def test_a_film_that_keeps_its_sound_elsewhere_has_none(tmp_path: Path, te
 
 
 def with_sound_in(film: bytes, path: str) -> bytes:
-    """The QuickTime ``film`` with a reference, of the kind that FFmpeg can follow, to where its samples are."""
+    """Returns the QuickTime ``film`` with an external data reference that FFmpeg can follow."""
     name = path.encode()
     alias = bytes(10) + bytes([1]) + b"v".ljust(27, b"\0") + bytes(12) + bytes([1]) + b"f".ljust(63, b"\0") + bytes(16)
     alias += (0).to_bytes(2, "big") + (1).to_bytes(2, "big") + bytes(16)
@@ -374,7 +374,7 @@ def with_sound_in(film: bytes, path: str) -> bytes:
 
 
 def _with_reference(boxes: bytes, reference: bytes) -> bytes:
-    """``boxes`` with the one data reference in them replaced, at whatever depth it is; the samples come before it."""
+    """Replaces the one data reference in ``boxes`` at any depth. The samples come before it."""
     written, at = b"", 0
     while at < len(boxes):
         size, kind = int.from_bytes(boxes[at : at + 4], "big"), boxes[at + 4 : at + 8]
@@ -388,7 +388,7 @@ def _with_reference(boxes: bytes, reference: bytes) -> bytes:
     return written
 
 
-async def test_pictures_beside_the_sound_are_never_decoded(tmp_path: Path) -> None:
+async def test_video_is_never_decoded(tmp_path: Path) -> None:
     for container, codec in (
         ("mp4", "aac"),
         ("matroska", "flac"),
@@ -400,7 +400,7 @@ async def test_pictures_beside_the_sound_are_never_decoded(tmp_path: Path) -> No
         assert (tmp_path / "audio").stat().st_size == pytest.approx(2 * 16_000 * 2, rel=0.1)
 
 
-def test_only_decoders_of_sound_are_ever_run() -> None:
+def test_only_audio_decoders_are_run() -> None:
     code = "from careca_gateway.decoding import source; print(source._sound_decoders())"
 
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""Calls that are jobs: what becomes of them in the queue, at other gateways, and where somebody goes away."""
+"""Calls that run as jobs: in the queue, on other gateways, and when callers leave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from support.fakes import digest_of
 from support.media import tone, wav
 from support.redis_server import RedisServer
 from support.stack import Answer, Caller, Stack
-from support.submitters import RECORDING, Submitter, both_compute, engines, hold, let_go, submitting, until_running
+from support.submitters import (
+    RECORDING,
+    Submitter,
+    both_compute,
+    engines,
+    pause_models,
+    resume_models,
+    submitting,
+    until_running,
+)
 from support.waiting import longer_and_longer, until
 
 OTHER = wav(tone(1.0, hertz=(660,)))
@@ -56,7 +65,7 @@ async def only_job(submitter: Submitter) -> Job:
 
 async def calling(stack: Stack, caller: Caller) -> asyncio.Task[Answer]:
     """A call on which both models wait in the middle of their work."""
-    hold(stack)
+    pause_models(stack)
     task = asyncio.create_task(caller.transcribe(RECORDING, metadata=ANA))
     await both_compute(stack)
     return task
@@ -86,11 +95,11 @@ async def test_a_call_in_progress_is_seen_as_a_running_job(stack: Stack, caller:
         if isinstance(told, Job) and told.stages[0].state is StageState.SUCCEEDED:
             break
 
-    let_go(stack)
+    resume_models(stack)
     assert not (await call).result.partial
 
 
-async def test_a_caller_who_goes_away_cancels_the_job_and_frees_both_devices(
+async def test_a_caller_that_leaves_cancels_the_job_and_frees_both_devices(
     stack: Stack, caller: Caller, ana: Submitter
 ) -> None:
     call = await calling(stack, caller)
@@ -99,11 +108,11 @@ async def test_a_caller_who_goes_away_cancels_the_job_and_frees_both_devices(
 
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
     assert (await ana.ended(await only_job(ana))).state is JobState.CANCELLED
-    let_go(stack)
+    resume_models(stack)
     assert not (await caller.transcribe(RECORDING)).result.partial
 
 
-async def test_a_caller_is_told_where_somebody_cancels_the_job(stack: Stack, caller: Caller, ana: Submitter) -> None:
+async def test_cancelling_the_job_ends_the_call(stack: Stack, caller: Caller, ana: Submitter) -> None:
     call = await calling(stack, caller)
 
     await ana.cancel(await only_job(ana))
@@ -113,7 +122,7 @@ async def test_a_caller_is_told_where_somebody_cancels_the_job(stack: Stack, cal
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
 
 
-async def test_a_caller_is_told_where_somebody_deletes_the_job(stack: Stack, caller: Caller, ana: Submitter) -> None:
+async def test_deleting_the_job_ends_the_call(stack: Stack, caller: Caller, ana: Submitter) -> None:
     call = await calling(stack, caller)
 
     await ana.delete(await only_job(ana))
@@ -122,10 +131,8 @@ async def test_a_caller_is_told_where_somebody_deletes_the_job(stack: Stack, cal
         await call
 
 
-async def test_a_call_without_time_left_is_a_job_that_failed_by_it(
-    stack: Stack, caller: Caller, ana: Submitter
-) -> None:
-    hold(stack)
+async def test_a_call_past_its_deadline_is_a_failed_job(stack: Stack, caller: Caller, ana: Submitter) -> None:
+    pause_models(stack)
     deadlines = longer_and_longer(0.5)
     while not all(engine.inferences for engine in engines(stack)):
         with pytest.raises(DeadlineExceeded):
@@ -137,7 +144,7 @@ async def test_a_call_without_time_left_is_a_job_that_failed_by_it(
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
 
 
-async def test_a_failed_call_is_a_failed_job_whose_retry_waits_for_nobody(
+async def test_the_job_of_a_failed_call_can_be_retried_without_a_caller(
     stack: Stack, caller: Caller, ana: Submitter
 ) -> None:
     engines(stack)[0].failures = [InvalidRequest("config.options.beam_size", field="config.options.beam_size")]
@@ -156,7 +163,7 @@ async def test_a_failed_call_is_a_failed_job_whose_retry_waits_for_nobody(
     assert (again.state, again.partial) == (JobState.SUCCEEDED, False)
 
 
-async def test_a_batch_that_takes_all_slots_is_in_no_callers_way(tmp_path: Path, redis_server: RedisServer) -> None:
+async def test_batch_jobs_in_all_slots_do_not_delay_calls(tmp_path: Path, redis_server: RedisServer) -> None:
     settings = {"job_slots": 1}
     async with (
         Stack(tmp_path, redis_server.url, jobs=True, gateway_settings=settings) as stack,
@@ -166,25 +173,27 @@ async def test_a_batch_that_takes_all_slots_is_in_no_callers_way(tmp_path: Path,
         await caller.transcribe(RECORDING)
         for engine in engines(stack):
             engine.started.clear()
-        hold(stack)
+        pause_models(stack)
         batch = [await somebody.submit(data) for data in (OTHER, THIRD)]
         await both_compute(stack)
 
         assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
 
         assert (await somebody.get(batch[1])).state is JobState.QUEUED
-        let_go(stack)
+        resume_models(stack)
         assert [(await somebody.ended(job)).state for job in batch] == [JobState.SUCCEEDED] * 2
 
 
-async def test_a_submitter_of_whom_too_much_waits_is_refused_at_once(tmp_path: Path, redis_server: RedisServer) -> None:
+async def test_a_submitter_with_too_many_waiting_jobs_is_refused_at_once(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
     settings = {"job_slots": 1, "max_requests": 1, "max_queued_jobs_per_submitter": 1}
     async with (
         Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url, gateway_settings=settings) as stack,
         stack.caller() as caller,
         submitting(stack, "ana") as ana,
     ):
-        hold(stack)
+        pause_models(stack)
         for data in (RECORDING, OTHER):  # one of them takes the slot that is kept for such jobs
             await until_running(ana, await ana.submit(data, priority=JobPriority.INTERACTIVE))
         await ana.submit(THIRD, priority=JobPriority.INTERACTIVE)
@@ -194,13 +203,13 @@ async def test_a_submitter_of_whom_too_much_waits_is_refused_at_once(tmp_path: P
 
         assert refused.value.reason == "TOO_MANY_JOBS"
         assert refused.value.retry_after_seconds
-        let_go(stack)
+        resume_models(stack)
 
 
 # Where the queue is away
 
 
-async def test_a_call_is_worked_on_without_a_job_where_redis_is_away(
+async def test_a_call_runs_without_a_job_if_redis_is_unavailable(
     stack: Stack, caller: Caller, ana: Submitter, redis_server: RedisServer
 ) -> None:
     redis_server.stop()
@@ -214,12 +223,12 @@ async def test_a_call_is_worked_on_without_a_job_where_redis_is_away(
     assert await ana.list() == ([], "")
 
 
-async def test_a_redis_that_goes_away_fails_no_call_that_goes_on_here(
+async def test_losing_redis_fails_no_running_call(
     stack: Stack, caller: Caller, ana: Submitter, redis_server: RedisServer
 ) -> None:
     call = await calling(stack, caller)
     redis_server.pause()
-    let_go(stack)
+    resume_models(stack)
 
     answer = await call
     redis_server.resume()
@@ -228,7 +237,7 @@ async def test_a_redis_that_goes_away_fails_no_call_that_goes_on_here(
     assert (await ana.ended(await only_job(ana))).state is JobState.SUCCEEDED
 
 
-async def test_a_caller_who_goes_away_while_redis_is_away_frees_both_devices(
+async def test_a_caller_that_leaves_without_redis_frees_both_devices(
     stack: Stack, caller: Caller, redis_server: RedisServer
 ) -> None:
     call = await calling(stack, caller)
@@ -244,7 +253,7 @@ async def test_a_caller_who_goes_away_while_redis_is_away_frees_both_devices(
 
 @asynccontextmanager
 async def another(stack: Stack, folder: Path, **changes: Any) -> AsyncIterator[Stack]:
-    """A gateway that shares its jobs and its store with that of ``stack``, with models of its own."""
+    """A gateway that shares jobs and store with ``stack`` and has its own model services."""
     settings = {**stack.gateway_settings, **changes}
     common: dict[str, Any] = {"jobs": True, "jobs_redis_url": stack.jobs_redis_url}
     async with Stack(folder, "", gateway_settings=settings, **common) as other:
@@ -253,19 +262,19 @@ async def another(stack: Stack, folder: Path, **changes: Any) -> AsyncIterator[S
 
 @pytest.fixture
 async def busy(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    """A gateway that works on as much as it can."""
+    """A gateway with no free slot."""
     settings = {"store_url": (tmp_path / "shared").as_uri(), "job_slots": 1, "max_requests": 1, "drain_seconds": 0.5}
     common: dict[str, Any] = {"jobs": True, "jobs_redis_url": redis_server.url}
     async with Stack(tmp_path / "one", "", gateway_settings=settings, **common) as stack:
-        hold(stack)
+        pause_models(stack)
         async with submitting(stack) as somebody:
             for data in (OTHER, THIRD):
                 await until_running(somebody, await somebody.submit(data, priority=JobPriority.INTERACTIVE))
         yield stack
-        let_go(stack)
+        resume_models(stack)
 
 
-async def test_a_call_to_a_busy_gateway_is_worked_on_by_another_and_told_as_ever(busy: Stack, tmp_path: Path) -> None:
+async def test_a_call_to_a_busy_gateway_runs_on_another_with_the_same_events(busy: Stack, tmp_path: Path) -> None:
     async with another(busy, tmp_path / "two") as two, busy.caller() as caller, submitting(two, "ana") as ana:
         txt = codec.encode_format(OutputFormat.TXT)
 
@@ -310,9 +319,9 @@ async def test_an_error_at_another_gateway_reaches_the_caller_with_all_its_detai
         )
 
 
-async def test_a_caller_who_goes_away_stops_the_work_at_another_gateway(busy: Stack, tmp_path: Path) -> None:
+async def test_a_caller_that_leaves_stops_the_work_at_another_gateway(busy: Stack, tmp_path: Path) -> None:
     async with another(busy, tmp_path / "two") as two, busy.caller() as caller, submitting(two, "ana") as ana:
-        hold(two)
+        pause_models(two)
         call = asyncio.create_task(caller.transcribe(RECORDING, metadata=ANA))
         await both_compute(two)
 
@@ -320,7 +329,7 @@ async def test_a_caller_who_goes_away_stops_the_work_at_another_gateway(busy: St
 
         await until(lambda: all(engine.cancellations and not engine.running for engine in engines(two)))
         assert (await ana.ended(await only_job(ana))).state is JobState.CANCELLED
-        let_go(two)
+        resume_models(two)
 
 
 @pytest.fixture
@@ -334,11 +343,11 @@ async def pair(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[tuple
         yield one, two
 
 
-async def test_a_call_that_outlasts_its_gateway_goes_on_elsewhere_and_is_found_by_its_id(
+async def test_a_call_continues_elsewhere_after_its_gateway_and_is_found_by_its_id(
     pair: tuple[Stack, Stack],
 ) -> None:
     one, two = pair
-    hold(one)
+    pause_models(one)
     async with one.caller() as first, two.caller() as second, submitting(two, "ana") as ana:
         call = asyncio.create_task(first.transcribe(RECORDING, metadata=named("call-7")))
         await both_compute(one)
@@ -357,14 +366,14 @@ async def test_a_call_that_outlasts_its_gateway_goes_on_elsewhere_and_is_found_b
 
 async def test_the_client_finds_its_call_again(pair: tuple[Stack, Stack]) -> None:
     for stack in pair:
-        hold(stack)
+        pause_models(stack)
     target = "ipv4:" + ",".join(stack.target for stack in pair)
     async with AsyncClient(target, retries=10, submitter="ana") as client:
         call = asyncio.create_task(client.transcribe(RECORDING))
         await until(lambda: any(engine.running for stack in pair for engine in engines(stack)))
         first, other = pair if any(engine.running for engine in engines(pair[0])) else pair[::-1]
         await first.stop_gateway()
-        let_go(other)
+        resume_models(other)
 
         result = await call
 
@@ -377,9 +386,7 @@ async def test_the_client_finds_its_call_again(pair: tuple[Stack, Stack]) -> Non
 # One call sent again
 
 
-async def test_a_call_that_is_sent_again_after_its_end_is_answered_from_the_store(
-    stack: Stack, caller: Caller, ana: Submitter
-) -> None:
+async def test_a_repeated_call_is_answered_from_the_store(stack: Stack, caller: Caller, ana: Submitter) -> None:
     first = await caller.transcribe(RECORDING, metadata=named("call-7"))
     await ana.ended(await only_job(ana))
 
@@ -390,9 +397,7 @@ async def test_a_call_that_is_sent_again_after_its_end_is_answered_from_the_stor
     assert len((await ana.list())[0]) == 1
 
 
-async def test_a_failed_call_that_is_sent_again_is_the_same_job_tried_again(
-    stack: Stack, caller: Caller, ana: Submitter
-) -> None:
+async def test_a_repeated_failed_call_retries_the_same_job(stack: Stack, caller: Caller, ana: Submitter) -> None:
     for engine in engines(stack):
         engine.failures = [Overloaded("full", retry_after_seconds=0.1)]
     with pytest.raises(Overloaded):
@@ -406,7 +411,7 @@ async def test_a_failed_call_that_is_sent_again_is_the_same_job_tried_again(
     assert [attempt.outcome for attempt in ended.attempts] == ["OVERLOADED", "SUCCEEDED"]
 
 
-async def test_calls_about_different_things_may_have_one_id(caller: Caller, ana: Submitter) -> None:
+async def test_calls_with_different_content_may_have_the_same_id(caller: Caller, ana: Submitter) -> None:
     answers = [await caller.transcribe(data, metadata=named("trace-1")) for data in (RECORDING, OTHER, THIRD)]
 
     assert [answer.result.recording for answer in answers] == [digest_of(data) for data in (RECORDING, OTHER, THIRD)]
@@ -415,10 +420,10 @@ async def test_calls_about_different_things_may_have_one_id(caller: Caller, ana:
     assert [job.request_id.split("~")[0] for job in jobs] == ["trace-1"] * 3
 
 
-async def test_a_broken_connection_that_is_noticed_late_does_not_cancel_the_call_that_was_sent_again(
+async def test_a_late_cancellation_does_not_cancel_the_repeated_call(
     stack: Stack, caller: Caller, ana: Submitter, redis_server: RedisServer
 ) -> None:
-    hold(stack)
+    pause_models(stack)
     broken = asyncio.create_task(caller.transcribe(RECORDING, metadata=named("call-7")))
     await both_compute(stack)
     key = f"careca:{{jobs}}:job:{(await only_job(ana)).id}"
@@ -429,7 +434,7 @@ async def test_a_broken_connection_that_is_noticed_late_does_not_cancel_the_call
 
     broken.cancel()
     await until(lambda: stack.gateway is not None and stack.gateway.calls_in_flight == 1)
-    let_go(stack)
+    resume_models(stack)
 
     assert not (await again).result.partial
     assert [attempt.outcome for attempt in (await ana.ended(await only_job(ana))).attempts] == ["SUCCEEDED"]

@@ -1,4 +1,4 @@
-"""What the store holds of jobs: what they are asked to do, what stages found, results, and what becomes of it all."""
+"""What is stored for jobs: specs, stage results and results, and when it is removed."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ from careca_gateway.jobs.retention import JobRetention
 from careca_gateway.jobs.service import JobRequest, JobService
 from careca_gateway.jobs.specs import INLINE_BYTES, JobSpecs
 from careca_gateway.jobs.stage_results import ResumingStage, StageResults
-from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.pipeline.port import StageResult
 from careca_gateway.request import Deadline, PipelineEvent
+from careca_gateway.storage.held_recording import StoredAudio
 from careca_gateway.storage.object_storage import LocalObjectStorage
-from careca_gateway.storage.store import Store, StoredAudio
+from careca_gateway.storage.store import Store
 from support.fakes import digest_of
 from support.redis_server import RedisServer
 
@@ -62,7 +63,7 @@ def keys(blobs: LocalObjectStorage) -> list[str]:
 
 
 def age(tmp_path: Path, seconds: float) -> None:
-    """Makes everything that is stored so old."""
+    """Makes everything that is stored this old."""
     for path in (tmp_path / "blobs").rglob("*"):
         os.utime(path, (time.time() - seconds,) * 2)
 
@@ -80,7 +81,7 @@ def config(**fields: object) -> gateway_pb2.TranscribeRequest.Config:
 
 
 class Model:
-    """Finds a diarization of one speaker's model name, and counts how often."""
+    """Returns a diarization with one speaker and counts its runs."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -101,7 +102,7 @@ async def found(
     return event.message.model, event.cached
 
 
-async def test_a_short_spec_is_kept_by_the_queue_and_comes_back(blobs: LocalObjectStorage) -> None:
+async def test_a_short_spec_is_inline_and_can_be_unpacked(blobs: LocalObjectStorage) -> None:
     specs = JobSpecs(blobs)
 
     spec = await specs.pack(config(display_name="call.wav"))
@@ -110,7 +111,7 @@ async def test_a_short_spec_is_kept_by_the_queue_and_comes_back(blobs: LocalObje
     assert keys(blobs) == []
 
 
-async def test_a_long_spec_is_kept_in_the_store_and_comes_back(blobs: LocalObjectStorage) -> None:
+async def test_a_long_spec_is_stored_and_can_be_unpacked(blobs: LocalObjectStorage) -> None:
     specs = JobSpecs(blobs)
     known = gateway_pb2.KnownSpeaker(name="Ana", recording=bytes(INLINE_BYTES))
 
@@ -120,7 +121,7 @@ async def test_a_long_spec_is_kept_in_the_store_and_comes_back(blobs: LocalObjec
     assert (await specs.unpack(spec)).known_speakers == (KnownSpeaker("Ana", bytes(INLINE_BYTES)),)
 
 
-async def test_a_long_spec_that_is_gone_is_missed_by_name(blobs: LocalObjectStorage) -> None:
+async def test_a_missing_spec_is_reported(blobs: LocalObjectStorage) -> None:
     specs = JobSpecs(blobs)
     spec = await specs.pack(config(known_speakers=[gateway_pb2.KnownSpeaker(name="Ana", recording=bytes(20_000))]))
     blobs.delete(keys(blobs))
@@ -131,11 +132,11 @@ async def test_a_long_spec_that_is_gone_is_missed_by_name(blobs: LocalObjectStor
     assert caught.value.reason == "SPEC_MISSING"
 
 
-async def test_what_a_stage_found_is_not_computed_again_for_the_same_question(blobs: LocalObjectStorage) -> None:
+async def test_a_saved_stage_result_is_used_for_the_same_audio_and_options(blobs: LocalObjectStorage) -> None:
     model = Model()
     first = StageResults(blobs, "1", expected=False)
     await found(model, first)
-    await first.keep()
+    await first.save()
     again = StageResults(blobs, "1", expected=True)
 
     assert await found(model, again) == ("b2", True)
@@ -145,18 +146,18 @@ async def test_what_a_stage_found_is_not_computed_again_for_the_same_question(bl
     assert model.runs == 4
 
 
-async def test_what_was_kept_is_dropped_when_the_job_is_whole(blobs: LocalObjectStorage) -> None:
+async def test_saved_stage_results_are_deleted_when_the_job_succeeds(blobs: LocalObjectStorage) -> None:
     results = StageResults(blobs, "1", expected=True)
     await found(Model(), results)
-    await results.keep()
+    await results.save()
     assert keys(blobs)
 
-    await results.drop()
+    await results.delete()
 
     assert keys(blobs) == []
 
 
-async def test_a_store_that_is_away_costs_what_would_be_kept_and_no_job(
+async def test_an_unavailable_store_loses_stage_results_and_no_job(
     blobs: LocalObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -168,11 +169,11 @@ async def test_a_store_that_is_away_costs_what_would_be_kept_and_no_job(
     results = StageResults(blobs, "1", expected=True)
     await found(Model(), results)
 
-    await results.keep()
-    await results.drop()
+    await results.save()
+    await results.delete()
 
 
-async def test_a_result_comes_back_with_the_forms_that_are_asked_for(blobs: LocalObjectStorage) -> None:
+async def test_a_result_is_returned_with_the_requested_formats(blobs: LocalObjectStorage) -> None:
     results = JobResults(blobs)
     result = Result(DIGEST, DIGEST, 2.0, (), utterances=(Utterance(0.0, 1.0, "hello", "SPEAKER_00"),))
 
@@ -185,14 +186,14 @@ async def test_a_result_comes_back_with_the_forms_that_are_asked_for(blobs: Loca
     assert list(formatted.formats) == [OutputFormat.TXT, OutputFormat.SRT]
 
 
-async def test_a_result_that_is_gone_is_missed_by_name(blobs: LocalObjectStorage) -> None:
+async def test_a_missing_result_is_reported(blobs: LocalObjectStorage) -> None:
     with pytest.raises(NotFound) as caught:
         await JobResults(blobs).get("results/1/1", (), "call")
 
     assert caught.value.reason == "RESULT_MISSING"
 
 
-async def test_of_several_attempts_one_result_stays(blobs: LocalObjectStorage) -> None:
+async def test_only_one_result_of_several_attempts_is_kept(blobs: LocalObjectStorage) -> None:
     results = JobResults(blobs)
     message = codec.encode_result(Result(DIGEST, DIGEST, 2.0, ()))
     await results.put("1", 1, message)
@@ -204,7 +205,7 @@ async def test_of_several_attempts_one_result_stays(blobs: LocalObjectStorage) -
     assert keys(blobs) == sorted([key, other])
 
 
-async def test_jobs_past_their_time_go_with_all_that_is_stored_of_them(
+async def test_expired_jobs_are_removed_with_their_objects(
     blobs: LocalObjectStorage, queue: RedisJobQueue, tmp_path: Path
 ) -> None:
     job = await finished_job(queue)
@@ -221,7 +222,7 @@ async def test_jobs_past_their_time_go_with_all_that_is_stored_of_them(
         await queue.get(job.id)
 
 
-async def test_what_has_no_job_goes_but_nothing_young_and_nothing_of_others(
+async def test_orphans_are_removed_except_young_and_foreign_objects(
     blobs: LocalObjectStorage, queue: RedisJobQueue, tmp_path: Path
 ) -> None:
     job = await finished_job(queue)
@@ -255,7 +256,7 @@ async def test_a_recording_is_held_until_its_job_is_queued(
         specs=JobSpecs(blobs),
         results=unused,
         retention=unused,
-        administration=unused,
+        admin=unused,
         limits=Limits(10, 10),
         check_webhook=unused,
     )
@@ -269,6 +270,6 @@ async def test_a_recording_is_held_until_its_job_is_queued(
 
     job = await desk.submit("ana", request)
 
-    assert (store.recordings / digest.sha256).exists()
+    assert (store.files.recordings / digest.sha256).exists()
     assert await queue.recordings_in_use() == {job.recording.sha256}
     store.close()

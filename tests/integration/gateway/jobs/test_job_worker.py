@@ -1,4 +1,4 @@
-"""One gateway's work on jobs, with a real queue and attempts that do what a test tells them."""
+"""The worker of one gateway, with a real queue and scripted attempts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STORE_FULL = Overloaded("no space left", reason="STORE_FULL")
 
 
 class Script:
-    """An attempt: raises ``failures`` one by one, then succeeds, once it ``may_end``."""
+    """An attempt that raises ``failures`` one by one, then succeeds when it ``may_end``."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -43,9 +43,9 @@ class Script:
     async def run(self, lease: Lease, progress: JobProgress) -> Outcome:
         self.begun.append(lease.job.id)
         self.running.append(lease.job.id)
-        progress.tell(Progress(Stage.DECODE, 0.5))
+        progress.add(Progress(Stage.DECODE, 0.5))
         try:
-            progress.tell(Segment(0.0, 1.0, "hello"))
+            progress.add(Segment(0.0, 1.0, "hello"))
             await self.may_end.wait()
             if self.failures:
                 raise self.failures.pop(0)
@@ -59,12 +59,12 @@ class Script:
     async def discard(self, lease: Lease, outcome: Outcome) -> None:
         self.discarded.append(outcome.result_key)
 
-    async def tidy(self, lease: Lease, outcome: Outcome) -> None:
+    async def clean_up(self, lease: Lease, outcome: Outcome) -> None:
         self.tidied.append(outcome.result_key)
 
 
 class Counts:
-    """Remembers what it was told."""
+    """Records the metrics."""
 
     def __init__(self) -> None:
         self.attempts: Counter[str] = Counter()
@@ -86,7 +86,7 @@ class Counts:
         self.stats = stats
         self.queue_answers = True
 
-    def queue_away(self) -> None:
+    def queue_unavailable(self) -> None:
         self.queue_answers = False
 
 
@@ -105,7 +105,7 @@ async def working(
     queue: RedisJobQueue, script: Script, counts: Counts | None = None, **settings: Any
 ) -> AsyncIterator[JobWorker]:
     defaults = {"slots": 4, "interactive_slots": 4, "max_attempts": 3, "patience_seconds": 60.0}
-    one = JobWorker(queue, script, observer=counts or Counts(), job_ended=lambda: None, **(defaults | settings))
+    one = JobWorker(queue, script, metrics=counts or Counts(), job_ended=lambda: None, **(defaults | settings))
     await one.start()
     try:
         yield one
@@ -120,10 +120,10 @@ async def submit(queue: RedisJobQueue, number: int = 0, priority: JobPriority = 
 
 
 async def ended(queue: RedisJobQueue, job: Job) -> Job:
-    return [each.what async for each in queue.watch(job.id) if isinstance(each.what, Job)][-1]
+    return [each.content async for each in queue.watch(job.id) if isinstance(each.content, Job)][-1]
 
 
-async def test_a_job_is_worked_on_and_its_end_told(queue: RedisJobQueue) -> None:
+async def test_a_job_runs_and_its_end_is_reported(queue: RedisJobQueue) -> None:
     script, counts = Script(), Counts()
     async with working(queue, script, counts):
         job = await submit(queue)
@@ -132,11 +132,13 @@ async def test_a_job_is_worked_on_and_its_end_told(queue: RedisJobQueue) -> None
         await until(lambda: counts.attempts["succeeded"])
         assert done.state is JobState.SUCCEEDED
         assert done.stages[0].state is StageState.RUNNING  # as the attempt left it
-        assert [each.what.text async for each in queue.watch(job.id) if isinstance(each.what, Segment)] == ["hello"]
+        assert [each.content.text async for each in queue.watch(job.id) if isinstance(each.content, Segment)] == [
+            "hello"
+        ]
         assert script.tidied == [await queue.result_key(job.id)]
 
 
-async def test_no_more_jobs_than_slots_are_worked_on_at_once(queue: RedisJobQueue) -> None:
+async def test_no_more_jobs_than_slots_run_at_the_same_time(queue: RedisJobQueue) -> None:
     script = Script()
     script.may_end.clear()
     async with working(queue, script, slots=2):
@@ -160,9 +162,7 @@ async def test_a_store_that_is_full_for_a_while_delays_the_job(
     assert (done.state, len(done.attempts), len(script.begun)) == (JobState.SUCCEEDED, 1, 4)
 
 
-async def test_a_store_that_stays_full_fails_the_job_by_name_in_the_end(
-    queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_store_that_stays_full_fails_the_job(queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_PAUSE_SECONDS", 0.01)
     async with working(queue, Script(*[STORE_FULL] * 1000), patience_seconds=0.1):
         done = await ended(queue, await submit(queue))
@@ -179,7 +179,7 @@ async def test_a_store_that_stays_full_fails_the_job_by_name_in_the_end(
         (InvalidRecording("no sound"), "INVALID_RECORDING", "refused"),
     ],
 )
-async def test_what_cannot_get_better_fails_at_once_and_the_worker_goes_on(
+async def test_permanent_errors_fail_at_once_and_the_worker_continues(
     queue: RedisJobQueue, failure: Exception, reason: str, outcome: str
 ) -> None:
     counts = Counts()
@@ -192,7 +192,7 @@ async def test_what_cannot_get_better_fails_at_once_and_the_worker_goes_on(
     assert counts.attempts == {outcome: 1, "succeeded": 1}
 
 
-async def test_a_job_that_is_cancelled_is_heard_of_and_stopped(queue: RedisJobQueue) -> None:
+async def test_a_cancelled_job_is_stopped(queue: RedisJobQueue) -> None:
     script, counts = Script(), Counts()
     script.may_end.clear()
     async with working(queue, script, counts):
@@ -207,7 +207,7 @@ async def test_a_job_that_is_cancelled_is_heard_of_and_stopped(queue: RedisJobQu
         assert (await queue.get(job.id)).state is JobState.CANCELLED
 
 
-async def test_the_end_of_a_job_is_told_when_redis_is_back(queue: RedisJobQueue, redis_server: RedisServer) -> None:
+async def test_the_end_of_a_job_is_reported_when_redis_is_back(queue: RedisJobQueue, redis_server: RedisServer) -> None:
     script, counts = Script(), Counts()
     script.may_end.clear()
     async with working(queue, script, counts):
@@ -224,7 +224,9 @@ async def test_the_end_of_a_job_is_told_when_redis_is_back(queue: RedisJobQueue,
         assert script.discarded == []
 
 
-async def test_it_is_told_whether_the_queue_answers(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_availability_of_the_queue_is_reported(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reclaimer, "STATS_SECONDS", 0.1)
     impatient = RedisJobQueue(redis_server.url, timeout_seconds=0.5)
     counts = Counts()
@@ -240,7 +242,7 @@ async def test_it_is_told_whether_the_queue_answers(redis_server: RedisServer, m
 
 
 class CountingClock(Clock):
-    """Counts how often it is asked for the time."""
+    """Counts how often it is read."""
 
     asked = 0
 
@@ -249,12 +251,12 @@ class CountingClock(Clock):
         return super().__call__()
 
     async def is_looked_at(self) -> None:
-        """Returns once whoever goes by it has looked for silent workers from beginning to end."""
+        """Returns after a complete check for abandoned jobs."""
         before = self.asked
         await until(lambda: self.asked >= before + 4)
 
 
-async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
+async def test_the_result_of_a_worker_that_lost_its_lease_is_discarded(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "RENEW_SECONDS", 3600.0)  # it falls silent
@@ -268,7 +270,7 @@ async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
         await until(lambda: silent.running)
         async with working(others, other, counts):
             await clock.is_looked_at()
-            clock.seconds += reclaimer.SILENCE_SECONDS
+            clock.seconds += reclaimer.LEASE_TIMEOUT_SECONDS
             done = await ended(queue, job)
             silent.may_end.set()
             await until(lambda: silent.discarded)
@@ -282,7 +284,7 @@ async def test_what_a_worker_found_that_was_taken_for_gone_is_discarded(
     assert counts.recovered["reclaimed"] == 1
 
 
-async def test_a_worker_that_ends_hands_its_jobs_back_and_takes_no_more(queue: RedisJobQueue) -> None:
+async def test_a_worker_that_closes_hands_its_jobs_back_and_takes_no_more(queue: RedisJobQueue) -> None:
     script, counts = Script(), Counts()
     script.may_end.clear()
     async with working(queue, script, counts, slots=2) as one:
@@ -299,9 +301,7 @@ async def test_a_worker_that_ends_hands_its_jobs_back_and_takes_no_more(queue: R
     assert [attempt.outcome for attempt in (await queue.get(job.id)).attempts] == ["HANDED_BACK"]
 
 
-async def test_a_worker_that_ends_while_redis_is_away_waits_for_it(
-    queue: RedisJobQueue, redis_server: RedisServer
-) -> None:
+async def test_a_worker_that_closes_waits_for_redis(queue: RedisJobQueue, redis_server: RedisServer) -> None:
     script = Script()
     script.may_end.clear()
     async with working(queue, script):
@@ -313,7 +313,7 @@ async def test_a_worker_that_ends_while_redis_is_away_waits_for_it(
     assert (await queue.get(job.id)).state is JobState.QUEUED
 
 
-async def test_jobs_that_wait_when_a_gateway_starts_are_counted_as_recovered(queue: RedisJobQueue) -> None:
+async def test_jobs_that_wait_at_the_start_are_counted_as_recovered(queue: RedisJobQueue) -> None:
     jobs = [await submit(queue, number) for number in range(3)]
     counts = Counts()
     script = Script()
@@ -327,25 +327,25 @@ async def test_jobs_that_wait_when_a_gateway_starts_are_counted_as_recovered(que
 
 
 async def reclaims(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Returns once abandoned jobs have been looked for a few times more."""
+    """Returns after a few more checks for abandoned jobs."""
     looked = 0
-    longest = LivenessTracker.longest
+    unchanged = LivenessTracker.unchanged
 
     def count(*arguments: Any) -> list[str]:
         nonlocal looked
         looked += 1
-        return longest(*arguments)
+        return unchanged(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LivenessTracker, "longest", count)
+        patch.setattr(LivenessTracker, "unchanged", count)
         await until(lambda: looked >= 3)
 
 
-async def test_a_clock_that_jumps_takes_no_job_away(
+async def test_a_clock_change_reclaims_no_job(
     queue: RedisJobQueue, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reclaimer, "RECLAIM_SECONDS", 0.02)
-    monkeypatch.setattr(reclaimer, "SILENCE_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(reclaimer, "LEASE_TIMEOUT_SECONDS", HANG_SECONDS)
     now = time.time
     script, counts = Script(), Counts()
     script.may_end.clear()
@@ -362,11 +362,9 @@ async def test_a_clock_that_jumps_takes_no_job_away(
     assert counts.recovered["reclaimed"] == 0
 
 
-async def test_a_job_that_is_lost_again_and_again_is_given_up(
-    queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_that_is_lost_too_often_fails(queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reclaimer, "RECLAIM_SECONDS", 0.02)
-    monkeypatch.setattr(reclaimer, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(reclaimer, "LEASE_TIMEOUT_SECONDS", 0.2)
     job = await submit(queue)
     counts = Counts()
     script = Script()

@@ -1,4 +1,4 @@
-"""Jobs between a submitter and two model services: real servers, real decoding, a real Redis; scripted engines."""
+"""Jobs between a submitter and two model services: real servers, decoding and Redis; scripted engines."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from support.submitters import (
     Submitter,
     both_compute,
     engines,
-    hold,
-    let_go,
+    pause_models,
+    resume_models,
     submitting,
     until_running,
 )
@@ -61,14 +61,14 @@ async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stac
 
 @pytest.fixture
 async def uncached(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    """Model services that remember nothing."""
+    """Model services without a cache."""
     async with Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url) as stack:
         yield stack
 
 
 @pytest.fixture
 async def narrow(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    """A gateway that works on one job at a time."""
+    """A gateway with one job slot."""
     async with Stack(tmp_path, redis_server.url, jobs=True, gateway_settings={"job_slots": 1}) as stack:
         yield stack
 
@@ -80,7 +80,7 @@ async def ana(stack: Stack) -> AsyncIterator[Submitter]:
 
 
 async def told_of(submitter: Submitter, job: Job) -> JobWebhook:
-    """The job's webhook, once it was told or given up."""
+    """Returns the job's webhook after it was delivered or given up."""
     while True:
         webhook = (await submitter.get(job)).webhook
         assert webhook
@@ -101,7 +101,7 @@ def stage_states(job: Job) -> dict[Stage, StageState]:
     return {stage.stage: stage.state for stage in job.stages}
 
 
-async def test_a_recording_is_uploaded_once_worked_on_and_its_result_kept(stack: Stack, ana: Submitter) -> None:
+async def test_a_recording_is_uploaded_once_and_its_result_is_kept(stack: Stack, ana: Submitter) -> None:
     assert await ana.upload(RECORDING) == "recording_needed"
     assert await ana.upload(RECORDING) == "recording_known"
 
@@ -122,7 +122,7 @@ async def test_a_recording_is_uploaded_once_worked_on_and_its_result_kept(stack:
     assert (await ana.result(job)).formats == {}
 
 
-async def test_a_job_about_a_recording_that_is_not_there_is_refused(ana: Submitter) -> None:
+async def test_a_job_for_a_missing_recording_is_refused(ana: Submitter) -> None:
     config = Config(recording=codec.encode_digest(digest_of(RECORDING)))
 
     with pytest.raises(PreconditionFailed) as refused, translated_errors():
@@ -131,7 +131,7 @@ async def test_a_job_about_a_recording_that_is_not_there_is_refused(ana: Submitt
     assert refused.value.reason == "RECORDING_MISSING"
 
 
-async def test_bytes_that_are_not_what_was_announced_are_not_kept(ana: Submitter) -> None:
+async def test_uploads_that_differ_from_their_digest_are_not_kept(ana: Submitter) -> None:
     announced = replace(digest_of(RECORDING), size_bytes=len(OTHER))
 
     with pytest.raises(InvalidRequest) as refused:
@@ -141,7 +141,7 @@ async def test_bytes_that_are_not_what_was_announced_are_not_kept(ana: Submitter
     assert await ana.upload(RECORDING) == "recording_needed"
 
 
-async def test_a_request_that_is_sent_again_is_the_same_job(ana: Submitter) -> None:
+async def test_a_repeated_submission_returns_the_same_job(ana: Submitter) -> None:
     first = await ana.submit(request_id="call-7")
 
     assert (await ana.submit(request_id="call-7")).id == first.id
@@ -160,7 +160,7 @@ async def test_a_request_that_is_sent_again_is_the_same_job(ana: Submitter) -> N
         ({"config": Config(recording={"sha256": "a" * 64, "size_bytes": 1}, formats=[99])}, "config.formats[0]"),
     ],
 )
-async def test_a_submission_out_of_bounds_is_refused_by_field(
+async def test_an_invalid_submission_is_refused_with_its_field(
     ana: Submitter, request_fields: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refused, translated_errors():
@@ -170,7 +170,7 @@ async def test_a_submission_out_of_bounds_is_refused_by_field(
 
 
 @pytest.mark.parametrize("name", ["", "an a", "x" * 65, "ana/../bob"])
-async def test_a_submitter_without_a_proper_name_is_refused(stack: Stack, name: str) -> None:
+async def test_an_invalid_submitter_name_is_refused(stack: Stack, name: str) -> None:
     async with stack.caller() as caller:
         submitter = Submitter(caller)
         submitter.terms["metadata"] = (("x-careca-submitter", name),)
@@ -180,7 +180,7 @@ async def test_a_submitter_without_a_proper_name_is_refused(stack: Stack, name: 
     assert refused.value.field == "x-careca-submitter"
 
 
-async def test_nobody_sees_or_touches_the_jobs_of_others(stack: Stack, ana: Submitter) -> None:
+async def test_jobs_of_others_do_not_exist_for_a_submitter(stack: Stack, ana: Submitter) -> None:
     job = await ana.submit()
     async with submitting(stack, "bob") as bob:
         for attempt in (bob.get, bob.watch, bob.result, bob.cancel, bob.retry, bob.delete):
@@ -195,7 +195,7 @@ async def test_nobody_sees_or_touches_the_jobs_of_others(stack: Stack, ana: Subm
 
 
 @pytest.mark.parametrize("job_id", ["", "no-such-job", "f" * 64, "x" * 100_000])
-async def test_a_job_that_is_none_is_not_found(ana: Submitter, job_id: str) -> None:
+async def test_an_invalid_job_id_is_not_found(ana: Submitter, job_id: str) -> None:
     with pytest.raises(NotFound), translated_errors():
         await ana.jobs.GetJob(jobs_pb2.GetJobRequest(job_id=job_id), **ana.terms)
 
@@ -204,7 +204,7 @@ async def test_jobs_are_listed_newest_first_in_pages_and_by_state(stack: Stack, 
     jobs = [await ana.submit(display_name=f"{number}.wav") for number in range(5)]
     for job in jobs:
         await ana.ended(job)
-    hold(stack)
+    pause_models(stack)
     waiting = await ana.submit(OTHER)
 
     first, token = await ana.list(page_size=4)
@@ -217,22 +217,22 @@ async def test_jobs_are_listed_newest_first_in_pages_and_by_state(stack: Stack, 
     since = codec.encode_time(jobs[3].create_unix)
     assert [job.id for job in (await ana.list(created_from=since))[0]] == [waiting.id, jobs[4].id, jobs[3].id]
     assert [job.id for job in (await ana.list(created_before=since))[0]] == [job.id for job in reversed(jobs[:3])]
-    let_go(stack)
+    resume_models(stack)
 
 
 @pytest.mark.parametrize(
     ("query", "field"),
     [({"page_size": -1}, "page_size"), ({"page_token": "../x"}, "page_token"), ({"states": [0]}, "states[0]")],
 )
-async def test_a_query_out_of_bounds_is_refused_by_field(ana: Submitter, query: dict[str, Any], field: str) -> None:
+async def test_an_invalid_query_is_refused_with_its_field(ana: Submitter, query: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         await ana.list(**query)
 
     assert refused.value.field == field
 
 
-async def test_watching_tells_stages_and_segments_and_goes_on_from_where_it_broke(stack: Stack, ana: Submitter) -> None:
-    hold(stack)
+async def test_watching_yields_stages_and_segments_and_continues_from_a_cursor(stack: Stack, ana: Submitter) -> None:
+    pause_models(stack)
     job = await ana.submit()
     await both_compute(stack)
     beginning = []
@@ -240,7 +240,7 @@ async def test_watching_tells_stages_and_segments_and_goes_on_from_where_it_brok
         beginning.append(told)
         if isinstance(told[1], Job) and stage_states(told[1])[Stage.DECODE] is StageState.SUCCEEDED:
             break
-    let_go(stack)
+    resume_models(stack)
 
     rest = await ana.watch(job, beginning[-1][0])
     afterwards = await ana.watch(job, rest[1][0])
@@ -254,7 +254,7 @@ async def test_watching_tells_stages_and_segments_and_goes_on_from_where_it_brok
     assert segments_of(afterwards) == segments_of(rest)[seen:]
 
 
-async def test_a_cursor_that_is_none_is_refused(ana: Submitter) -> None:
+async def test_a_malformed_cursor_is_refused(ana: Submitter) -> None:
     job = await ana.submit()
 
     with pytest.raises(InvalidRequest):
@@ -262,7 +262,7 @@ async def test_a_cursor_that_is_none_is_refused(ana: Submitter) -> None:
 
 
 async def test_cancelling_a_running_job_frees_both_devices_for_the_next(stack: Stack, ana: Submitter) -> None:
-    hold(stack)
+    pause_models(stack)
     job = await ana.submit()
     await both_compute(stack)
 
@@ -270,7 +270,7 @@ async def test_cancelling_a_running_job_frees_both_devices_for_the_next(stack: S
 
     assert cancelled.state is JobState.CANCELLED
     await until(lambda: all(engine.cancellations and not engine.running for engine in engines(stack)))
-    let_go(stack)
+    resume_models(stack)
     assert (await ana.ended(await ana.submit(OTHER))).state is JobState.SUCCEEDED
     with pytest.raises(PreconditionFailed) as refused:
         await ana.result(job)
@@ -278,16 +278,16 @@ async def test_cancelling_a_running_job_frees_both_devices_for_the_next(stack: S
     assert (await ana.get(job)).state is JobState.CANCELLED
 
 
-async def test_cancelling_a_job_that_waits_means_it_never_runs(narrow: Stack) -> None:
+async def test_a_cancelled_waiting_job_never_runs(narrow: Stack) -> None:
     async with submitting(narrow) as somebody:
-        hold(narrow)
+        pause_models(narrow)
         first = await somebody.submit()
         await both_compute(narrow)
         second = await somebody.submit(OTHER)
 
         assert (await somebody.cancel(second)).state is JobState.CANCELLED
 
-        let_go(narrow)
+        resume_models(narrow)
         assert (await somebody.ended(first)).state is JobState.SUCCEEDED
         assert (await somebody.get(second)).attempts == ()
 
@@ -298,7 +298,7 @@ async def test_cancelling_a_job_that_has_ended_changes_nothing(ana: Submitter) -
     assert await ana.cancel(ended) == ended
 
 
-async def test_a_stage_that_fails_leaves_the_others_result_and_retry_repeats_only_it(uncached: Stack) -> None:
+async def test_a_retry_repeats_only_the_failed_stage(uncached: Stack) -> None:
     transcriber, diarizer = engines(uncached)
     diarizer.failures = [OutOfMemory("the device has too little memory")]
     async with submitting(uncached) as somebody:
@@ -323,7 +323,7 @@ async def test_a_stage_that_fails_leaves_the_others_result_and_retry_repeats_onl
         assert refused.value.reason == "NOTHING_TO_RETRY"
 
 
-async def test_a_job_whose_stages_all_fail_says_why_and_can_be_tried_again(stack: Stack, ana: Submitter) -> None:
+async def test_a_job_whose_stages_all_fail_has_an_error_and_can_be_retried(stack: Stack, ana: Submitter) -> None:
     for engine in engines(stack):
         engine.failures = [OutOfMemory("the device has too little memory")]
 
@@ -335,7 +335,7 @@ async def test_a_job_whose_stages_all_fail_says_why_and_can_be_tried_again(stack
     assert (await ana.ended(failed)).state is JobState.SUCCEEDED
 
 
-async def test_a_recording_that_is_none_fails_its_job_by_name(stack: Stack, ana: Submitter) -> None:
+async def test_an_unreadable_recording_fails_its_job(stack: Stack, ana: Submitter) -> None:
     failed = await ana.ended(await ana.submit(b"no sound at all" * 100))
 
     assert (failed.state, failed.error_reason) == (JobState.FAILED, "NOT_A_RECORDING")
@@ -343,16 +343,14 @@ async def test_a_recording_that_is_none_fails_its_job_by_name(stack: Stack, ana:
     assert [engine.inferences for engine in engines(stack)] == [0, 0]
 
 
-async def test_channels_that_are_speakers_own_become_a_job_like_any_other(stack: Stack, ana: Submitter) -> None:
+async def test_a_job_can_have_separate_channels(stack: Stack, ana: Submitter) -> None:
     job = await ana.ended(await ana.submit(STEREO, channel_mode=gateway_pb2.CHANNEL_MODE_SEPARATE))
 
     assert job.state is JobState.SUCCEEDED
     assert len((await ana.result(job)).channels) == 2
 
 
-async def test_tracks_that_are_speakers_own_become_a_job_and_what_the_decoder_noticed_is_in_its_result(
-    stack: Stack, ana: Submitter
-) -> None:
+async def test_a_job_can_have_separate_tracks_and_has_notices(stack: Stack, ana: Submitter) -> None:
     two = encoded("matroska", "flac", np.zeros(32_000), tone(2.0)[:, 0] / 32_768)
 
     each = await ana.ended(await ana.submit(two, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_EACH))
@@ -381,7 +379,7 @@ async def test_a_full_model_service_delays_jobs_instead_of_failing_them(
         assert [(job.state, job.partial, len(job.attempts)) for job in ended] == [(JobState.SUCCEEDED, False, 1)] * 4
 
 
-async def test_a_model_service_that_is_away_delays_jobs_until_it_is_back(stack: Stack, ana: Submitter) -> None:
+async def test_an_unavailable_model_service_delays_jobs(stack: Stack, ana: Submitter) -> None:
     await stack.diarizer.stop()
     job = await ana.submit()
     await until_running(ana, job)
@@ -393,12 +391,12 @@ async def test_a_model_service_that_is_away_delays_jobs_until_it_is_back(stack: 
 
 
 async def test_a_gateway_that_stops_hands_its_jobs_back_and_no_attempt_is_wasted(stack: Stack, ana: Submitter) -> None:
-    hold(stack)
+    pause_models(stack)
     job = await ana.submit()
     await both_compute(stack)
 
     await stack.stop_gateway()
-    let_go(stack)
+    resume_models(stack)
     await stack.start_gateway()
 
     async with submitting(stack, "ana") as same:
@@ -408,8 +406,8 @@ async def test_a_gateway_that_stops_hands_its_jobs_back_and_no_attempt_is_wasted
     assert len({attempt.worker for attempt in ended.attempts}) == 2
 
 
-async def test_those_who_watch_are_sent_on_when_the_gateway_stops(stack: Stack, ana: Submitter) -> None:
-    hold(stack)
+async def test_watchers_get_unavailable_when_the_gateway_stops(stack: Stack, ana: Submitter) -> None:
+    pause_models(stack)
     job = await ana.submit()
     await both_compute(stack)
     watching = asyncio.create_task(ana.watch(job))
@@ -420,12 +418,12 @@ async def test_those_who_watch_are_sent_on_when_the_gateway_stops(stack: Stack, 
     with pytest.raises(Unavailable):
         await watching
     await stopping
-    let_go(stack)
+    resume_models(stack)
 
 
 async def test_deleting_a_job_removes_its_result_and_one_that_runs_is_cancelled(stack: Stack, ana: Submitter) -> None:
     done = await ana.ended(await ana.submit())
-    hold(stack)
+    pause_models(stack)
     running = await ana.submit(OTHER)
     await both_compute(stack)
 
@@ -437,10 +435,10 @@ async def test_deleting_a_job_removes_its_result_and_one_that_runs_is_cancelled(
             await ana.get(job)
     await until(lambda: not any(engine.running for engine in engines(stack)))
     assert [path for path in stack.folder.rglob("*") if path.is_file() and done.id in str(path)] == []
-    let_go(stack)
+    resume_models(stack)
 
 
-async def test_clearing_the_history_forgets_what_ended_and_gives_memory_back(stack: Stack, ana: Submitter) -> None:
+async def test_clearing_the_history_removes_ended_jobs_and_releases_memory(stack: Stack, ana: Submitter) -> None:
     done = await ana.ended(await ana.submit())
     async with submitting(stack, "bob") as bob:
         others = await bob.ended(await bob.submit())
@@ -456,9 +454,9 @@ async def test_clearing_the_history_forgets_what_ended_and_gives_memory_back(sta
         assert (await bob.get(others)).id == others.id
 
 
-async def test_a_recording_that_is_gone_fails_its_job_at_once_by_name(narrow: Stack) -> None:
+async def test_a_missing_recording_fails_its_job_at_once(narrow: Stack) -> None:
     async with submitting(narrow) as somebody:
-        hold(narrow)
+        pause_models(narrow)
         first = await somebody.submit()
         await both_compute(narrow)
         second = await somebody.submit(OTHER)
@@ -466,7 +464,7 @@ async def test_a_recording_that_is_gone_fails_its_job_at_once_by_name(narrow: St
         for path in narrow.folder.rglob("*"):
             if path.is_file() and name in path.name:
                 path.unlink()
-        let_go(narrow)
+        resume_models(narrow)
 
         failed = await somebody.ended(second)
 
@@ -475,17 +473,17 @@ async def test_a_recording_that_is_gone_fails_its_job_at_once_by_name(narrow: St
         assert [engine.inferences for engine in engines(narrow)] == [1, 1]
 
 
-async def test_a_redis_that_is_away_refuses_new_jobs_and_loses_none(tmp_path: Path, redis_server: RedisServer) -> None:
+async def test_an_unavailable_redis_refuses_new_jobs_and_loses_none(tmp_path: Path, redis_server: RedisServer) -> None:
     settings = {"jobs_redis_timeout_seconds": 10.0}
     async with (
         Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url, gateway_settings=settings) as stack,
         submitting(stack) as somebody,
     ):
-        hold(stack)
+        pause_models(stack)
         job = await somebody.submit()
         await both_compute(stack)
         redis_server.pause()
-        let_go(stack)
+        resume_models(stack)
 
         with pytest.raises(Unavailable):
             await somebody.submit()
@@ -503,7 +501,7 @@ async def test_a_gateway_without_a_redis_for_jobs_says_what_it_needs(tmp_path: P
     assert refused.value.reason == "JOBS_OFF"
 
 
-async def test_a_webhook_is_told_of_the_end_of_its_job(tmp_path: Path, redis_server: RedisServer) -> None:
+async def test_a_webhook_is_called_at_the_end_of_its_job(tmp_path: Path, redis_server: RedisServer) -> None:
     told: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
 
     async def receive(request: web.Request) -> web.Response:
@@ -529,7 +527,7 @@ async def test_a_webhook_is_told_of_the_end_of_its_job(tmp_path: Path, redis_ser
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/x", "http://localhost:1/x", "ftp://example.org/", "nonsense"])
-async def test_a_webhook_that_leads_inside_is_refused(tmp_path: Path, redis_server: RedisServer, url: str) -> None:
+async def test_a_webhook_with_a_private_address_is_refused(tmp_path: Path, redis_server: RedisServer, url: str) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a secret that is long enough, surely")
     settings = {"webhook_secret_file": secret}
@@ -554,7 +552,7 @@ async def test_webhooks_need_a_secret(ana: Submitter) -> None:
     assert refused.value.reason == "WEBHOOKS_OFF"
 
 
-async def test_metrics_tell_of_jobs(stack: Stack, ana: Submitter) -> None:
+async def test_jobs_are_counted_in_the_metrics(stack: Stack, ana: Submitter) -> None:
     await ana.ended(await ana.submit())
 
     def sample(name: str, **labels: str) -> float | None:

@@ -1,7 +1,7 @@
-"""Webhooks told to real servers on this machine.
+"""Webhooks delivered to real servers on this machine.
 
-The queue here is a small one in memory with the three methods that matter; that the real one gives out notices as it
-does is for its own tests to say.
+The queue here is a small one in memory with the three methods that matter. The tests of the real queue prove that it
+behaves in the same way.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from aiohttp import web
 
 from careca.errors import Unavailable
 from careca.types import Digest, Job, JobPriority, JobState, JobWebhook
+from careca_gateway.jobs.metrics import WEBHOOK_OUTCOMES
 from careca_gateway.jobs.queue.port import DueWebhook
 from careca_gateway.jobs.webhooks import delivery, dispatcher
 from careca_gateway.jobs.webhooks.addresses import CheckedResolver, Lookup
-from careca_gateway.jobs.webhooks.delivery import Sender
+from careca_gateway.jobs.webhooks.delivery import WebhookSender
 from careca_gateway.jobs.webhooks.dispatcher import WebhookDispatcher
 from support.waiting import HANG_SECONDS, until
 
@@ -46,7 +47,7 @@ class Told:
 
 @dataclass
 class Receiver:
-    """A server that keeps what it is told. It answers as the path says: ``/500,200`` is a failure, then a success."""
+    """A server that records requests. The path defines the answers: ``/500,200`` is a failure, then a success."""
 
     url: str
     told: list[Told] = field(default_factory=list)
@@ -115,7 +116,7 @@ class _Notice:
 
 
 class Notices:
-    """What a notifier asks of the queue, in memory."""
+    """The part of the queue that the dispatcher uses, in memory."""
 
     def __init__(self) -> None:
         self.waiting: dict[str, _Notice] = {}
@@ -176,7 +177,7 @@ class Counts:
         self.outcomes: list[str] = []
 
     def webhook_attempted(self, outcome: str, seconds: float) -> None:
-        assert outcome in dispatcher.OUTCOMES
+        assert outcome in WEBHOOK_OUTCOMES
         assert seconds >= 0
         self.outcomes.append(outcome)
 
@@ -184,7 +185,7 @@ class Counts:
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "FIRST_DELAY_SECONDS", 0.01)
-    monkeypatch.setattr(dispatcher, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(dispatcher, "POLL_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def logged() -> Iterator[list[structlog.typing.EventDict]]:
 
 
 def knows(*addresses: str, asked: list[str] | None = None) -> Lookup:
-    """A name server that gives the same addresses for each name and keeps what it was asked."""
+    """A name server that returns the same addresses for each name and records the questions."""
 
     def lookup(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         if asked is not None:
@@ -234,14 +235,14 @@ async def notifier(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[WebhookDispatcher]:
     resolver = CheckedResolver(allow_private=allow_private, lookup=lookup)
-    sender = Sender(resolver, allow_private=allow_private, timeout_seconds=timeout_seconds, tls=tls)
+    sender = WebhookSender(resolver, allow_private=allow_private, timeout_seconds=timeout_seconds, tls=tls)
     made = WebhookDispatcher(
         notices,
         sender,
         secret_file=secret_file,
         timeout_seconds=timeout_seconds,
         attempts=attempts,
-        observer=counts,
+        metrics=counts,
     )
     await made.start()
     try:
@@ -262,7 +263,7 @@ def verified(told: Told, secret: bytes) -> bool:
     return names["verify"](told.body, told.headers["Careca-Signature"], secret)
 
 
-async def test_a_webhook_is_told_once_and_signed(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_a_webhook_is_delivered_once_and_signed(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/200?token=abc")
         await until(lambda: bool(counts.outcomes))
@@ -278,9 +279,7 @@ async def test_a_webhook_is_told_once_and_signed(notices: Notices, counts: Count
     assert (notices.told, notices.failed, counts.outcomes) == (["7"], [], ["delivered"])
 
 
-async def test_a_failure_is_tried_again_with_the_number_of_the_attempt(
-    notices: Notices, counts: Counts, secret_file: Path
-) -> None:
+async def test_a_retry_has_the_number_of_the_attempt(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/500,503,200")
         await until(lambda: bool(notices.told))
@@ -292,9 +291,7 @@ async def test_a_failure_is_tried_again_with_the_number_of_the_attempt(
 
 
 @pytest.mark.parametrize("status", [410, 404, 400])
-async def test_a_receiver_that_does_not_want_it_is_given_up(
-    status: int, notices: Notices, counts: Counts, secret_file: Path
-) -> None:
+async def test_a_client_error_gives_up(status: int, notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/{status}")
         await until(lambda: bool(counts.outcomes))
@@ -304,7 +301,9 @@ async def test_a_receiver_that_does_not_want_it_is_given_up(
     assert counts.outcomes == ["given_up"]
 
 
-async def test_after_the_last_attempt_it_is_given_up(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_after_the_last_attempt_the_webhook_is_given_up(
+    notices: Notices, counts: Counts, secret_file: Path
+) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file, attempts=3):
         notices.add("7", f"{there.url}/500")
         await until(lambda: "given_up" in counts.outcomes)
@@ -313,7 +312,7 @@ async def test_after_the_last_attempt_it_is_given_up(notices: Notices, counts: C
     assert counts.outcomes == ["failed", "failed", "given_up"]
 
 
-async def test_the_time_to_come_back_is_the_receivers(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_the_receivers_retry_after_is_used(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/429?after=1000")
         notices.add("8", f"{there.url}/503?after=9999999")
@@ -350,7 +349,7 @@ async def test_proxies_of_the_environment_are_not_used(
 
 
 @pytest.mark.parametrize("addresses", [("127.0.0.1",), ("8.8.8.8", "127.0.0.1"), ("127.0.0.1", "8.8.8.8")])
-async def test_a_name_that_leads_to_this_machine_is_given_up_unheard(
+async def test_a_name_of_this_machine_is_given_up_without_a_connection(
     addresses: tuple[str, ...], notices: Notices, counts: Counts, secret_file: Path
 ) -> None:
     async with (
@@ -365,7 +364,7 @@ async def test_a_name_that_leads_to_this_machine_is_given_up_unheard(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "localhost"])
-async def test_an_address_that_was_accepted_once_is_checked_again(
+async def test_the_address_is_checked_again_at_each_attempt(
     host: str, notices: Notices, counts: Counts, secret_file: Path
 ) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file, allow_private=False):
@@ -376,7 +375,7 @@ async def test_an_address_that_was_accepted_once_is_checked_again(
     assert counts.outcomes == ["given_up"]
 
 
-async def test_a_name_is_looked_up_once_and_its_address_used(
+async def test_a_name_is_resolved_once_and_its_address_used(
     notices: Notices, counts: Counts, secret_file: Path
 ) -> None:
     asked: list[str] = []
@@ -388,7 +387,7 @@ async def test_a_name_is_looked_up_once_and_its_address_used(
     assert {told.headers["Host"].split(":")[0] for told in there.told} == {"receiver.test"}
 
 
-async def test_a_name_that_nobody_knows_is_tried_again(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_an_unknown_name_is_retried(notices: Notices, counts: Counts, secret_file: Path) -> None:
     def lookup(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
@@ -419,9 +418,7 @@ async def test_tls_is_verified_against_the_name(
     assert len(there.told) == (outcome == "delivered")
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(
-    notices: Notices, counts: Counts, secret_file: Path
-) -> None:
+async def test_an_untrusted_certificate_is_refused(notices: Notices, counts: Counts, secret_file: Path) -> None:
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("receiver.test").configure_cert(server)
     async with (
@@ -435,25 +432,25 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
     assert "certificate" in notices.failed[0][1].lower()
 
 
-async def test_a_slow_receiver_does_not_hold_others(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_a_slow_receiver_does_not_delay_others(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as slow, receiver() as there, notifier(notices, counts, secret_file):
-        for number in range(3 * dispatcher.AT_ONCE):
+        for number in range(3 * dispatcher.MAX_DELIVERIES):
             notices.add(f"slow-{number}", f"{slow.url}/slow")
-        await until(lambda: len(slow.told) == dispatcher.AT_ONCE_PER_RECEIVER)
+        await until(lambda: len(slow.told) == dispatcher.MAX_DELIVERIES_PER_RECEIVER)
         for number in range(5):
             notices.add(f"quick-{number}", f"{there.url}/200")
         await until(lambda: len(notices.told) == 5)
 
         assert {job_id.split("-")[0] for job_id in notices.told} == {"quick"}
-        assert len(slow.told) == dispatcher.AT_ONCE_PER_RECEIVER
+        assert len(slow.told) == dispatcher.MAX_DELIVERIES_PER_RECEIVER
 
 
-async def test_what_a_slow_receiver_was_not_told_it_is_told_later(
+async def test_webhooks_of_a_slow_receiver_are_delivered_later(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(dispatcher, "SLOT_SECONDS", 0.05)
     monkeypatch.setattr(dispatcher, "LEASE_MARGIN_SECONDS", 0.1)
-    ids = [str(number) for number in range(dispatcher.AT_ONCE_PER_RECEIVER + 5)]
+    ids = [str(number) for number in range(dispatcher.MAX_DELIVERIES_PER_RECEIVER + 5)]
     async with receiver() as slow, notifier(notices, counts, secret_file, timeout_seconds=2.0) as stream_events:
         for job_id in ids:
             notices.add(job_id, f"{slow.url}/slow")
@@ -464,11 +461,11 @@ async def test_what_a_slow_receiver_was_not_told_it_is_told_later(
     assert sorted(notices.told) == sorted(ids)
 
 
-async def test_many_of_one_receiver_are_all_told(
+async def test_many_webhooks_of_one_receiver_are_all_delivered(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "TURN_SECONDS", HANG_SECONDS)
-    ids = [str(number) for number in range(3 * dispatcher.AT_ONCE)]
+    monkeypatch.setattr(dispatcher, "SLOT_SECONDS", HANG_SECONDS)
+    ids = [str(number) for number in range(3 * dispatcher.MAX_DELIVERIES)]
     async with receiver() as there, notifier(notices, counts, secret_file):
         for job_id in ids:
             notices.add(job_id, f"{there.url}/200")
@@ -477,9 +474,7 @@ async def test_many_of_one_receiver_are_all_told(
     assert sorted(notices.told) == sorted(ids)
 
 
-async def test_a_receiver_that_does_not_answer_in_time_is_told_again(
-    notices: Notices, counts: Counts, secret_file: Path
-) -> None:
+async def test_a_receiver_that_times_out_is_called_again(notices: Notices, counts: Counts, secret_file: Path) -> None:
     async with receiver() as there, notifier(notices, counts, secret_file, timeout_seconds=0.3, attempts=1000):
         notices.add("7", f"{there.url}/slow")
         await until(lambda: bool(notices.failed))
@@ -498,7 +493,7 @@ async def test_a_huge_answer_is_not_read(notices: Notices, counts: Counts, secre
     assert there.sent_bytes < 50_000_000  # what sockets buffer, and by far not all
 
 
-async def test_an_answer_that_is_not_http_is_tried_again_and_hides_the_url(
+async def test_an_answer_that_is_not_http_is_retried_and_hides_the_url(
     notices: Notices, counts: Counts, secret_file: Path
 ) -> None:
     async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -515,7 +510,7 @@ async def test_an_answer_that_is_not_http_is_tried_again_and_hides_the_url(
     assert [error for _, error, _ in notices.failed] == ["the answer is not HTTP"] * 2
 
 
-async def test_nobody_listening_is_tried_again(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_a_refused_connection_is_retried(notices: Notices, counts: Counts, secret_file: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with notifier(notices, counts, secret_file, attempts=2):
@@ -554,7 +549,7 @@ async def test_without_a_secret_webhooks_wait_until_there_is_one(
     assert verified(there.told[0], b"late")
 
 
-async def test_a_queue_that_is_away_is_waited_for(
+async def test_an_unavailable_queue_is_retried(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "_PAUSE_SECONDS", 0.01)
@@ -570,7 +565,7 @@ async def test_a_queue_that_is_away_is_waited_for(
     assert notices.away == 0
 
 
-async def test_a_fault_of_ours_ends_nothing(
+async def test_an_unexpected_error_does_not_stop_the_dispatcher(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "_PAUSE_SECONDS", 0.01)
@@ -590,10 +585,10 @@ async def test_a_fault_of_ours_ends_nothing(
     assert faults == []
 
 
-async def test_waking_it_spares_the_wait(
+async def test_wake_ends_the_pause(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "LOOK_SECONDS", 10 * HANG_SECONDS)
+    monkeypatch.setattr(dispatcher, "POLL_SECONDS", 10 * HANG_SECONDS)
     looks = []
     whole = notices.due_webhooks
 
@@ -609,7 +604,7 @@ async def test_waking_it_spares_the_wait(
         await until(lambda: notices.told == ["7"])
 
 
-async def test_closing_waits_for_no_receiver(notices: Notices, counts: Counts, secret_file: Path) -> None:
+async def test_close_does_not_wait_for_receivers(notices: Notices, counts: Counts, secret_file: Path) -> None:
     # The notifier closes before the receiver lets go, within HANG_SECONDS.
     async with receiver() as there, notifier(notices, counts, secret_file, timeout_seconds=10 * HANG_SECONDS):
         notices.add("7", f"{there.url}/slow")

@@ -1,4 +1,4 @@
-"""Two gateways that share recordings, audio, results and jobs, and nothing else: real servers, on a disk and in S3."""
+"""Two gateways that share recordings, audio, results and jobs: real servers, on a disk and in S3."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.media import tone, wav
 from support.redis_server import RedisServer
 from support.s3_server import BUCKET, S3Server
 from support.stack import Stack
-from support.submitters import RECORDING, both_compute, engines, hold, let_go, submitting, until_running
+from support.submitters import RECORDING, both_compute, engines, pause_models, resume_models, submitting, until_running
 from support.waiting import until
 
 DIGEST = digest_of(RECORDING)
@@ -32,7 +32,7 @@ DIGEST = digest_of(RECORDING)
 
 @dataclass
 class Shared:
-    """Where gateways share, and the settings that say so."""
+    """The shared storage, and its settings."""
 
     url: str
     s3: S3Server | None = None
@@ -55,7 +55,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
 
 @pytest.fixture
 async def stacks(tmp_path: Path, shared: Shared, redis_server: RedisServer) -> AsyncIterator[tuple[Stack, Stack]]:
-    """Each with model services of its own that remember nothing."""
+    """Two stacks, each with its own model services without a cache."""
     common: dict[str, Any] = {"redis_url": "", "jobs": True, "jobs_redis_url": redis_server.url}
     async with (
         Stack(tmp_path / "one", gateway_settings=dict(shared.settings), **common) as one,
@@ -66,21 +66,21 @@ async def stacks(tmp_path: Path, shared: Shared, redis_server: RedisServer) -> A
 
 @pytest.fixture
 def received_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has every recording look as if it had been written two hours earlier: S3 cannot be told when."""
-    read = blobs_module._blob
+    """Makes every recording look two hours old: the time of an S3 object cannot be set."""
+    read = blobs_module._stored_object
 
     def older(found: Any) -> StoredObject:
         blob = read(found)
         return replace(blob, modified_unix=blob.modified_unix - 7200.0 * blob.key.startswith(RECORDINGS))
 
-    monkeypatch.setattr(blobs_module, "_blob", older)
+    monkeypatch.setattr(blobs_module, "_stored_object", older)
 
 
 def make_store(folder: Path, shared: Shared, **limits: Any) -> Store:
-    """An open store that shares."""
+    """Creates an open store that shares."""
     bounds = {"max_bytes": 10**9, "retention_seconds": 3600.0} | limits
     sharing = SharedStore(shared.open(), **bounds)
-    store = Store(folder, max_recording_bytes=10**6, sharing=sharing, max_bytes=10**9, retention_seconds=3600.0)
+    store = Store(folder, max_recording_bytes=10**6, shared=sharing, max_bytes=10**9, retention_seconds=3600.0)
     store.open()
     return store
 
@@ -93,7 +93,7 @@ def receive(store: Store, data: bytes = RECORDING) -> Digest:
     return digest
 
 
-async def test_what_one_gateway_received_the_other_knows_and_works_on(stacks: tuple[Stack, Stack]) -> None:
+async def test_a_recording_of_one_gateway_is_known_to_the_other(stacks: tuple[Stack, Stack]) -> None:
     one, two = stacks
     async with one.caller() as first, two.caller() as second:
         sent = await first.transcribe(RECORDING)
@@ -105,7 +105,7 @@ async def test_what_one_gateway_received_the_other_knows_and_works_on(stacks: tu
     assert known.result.stages[0].cached, "the audio was decoded by the other gateway"
 
 
-async def test_what_one_gateway_only_received_the_other_decodes(stacks: tuple[Stack, Stack]) -> None:
+async def test_a_recording_of_one_gateway_can_be_decoded_by_the_other(stacks: tuple[Stack, Stack]) -> None:
     one, two = stacks
     async with submitting(one) as submitter:
         assert await submitter.upload(RECORDING) == "recording_needed"
@@ -118,10 +118,10 @@ async def test_what_one_gateway_only_received_the_other_decodes(stacks: tuple[St
     assert not answer.result.stages[0].cached
 
 
-async def test_a_job_goes_on_in_the_other_gateway_when_one_stops(stacks: tuple[Stack, Stack]) -> None:
+async def test_a_job_continues_in_the_other_gateway_when_one_stops(stacks: tuple[Stack, Stack]) -> None:
     one, two = stacks
     for stack in stacks:
-        hold(stack)
+        pause_models(stack)
     async with submitting(one) as submitter:
         job = await submitter.submit(RECORDING)
         await until_running(submitter, job)
@@ -131,7 +131,7 @@ async def test_a_job_goes_on_in_the_other_gateway_when_one_stops(stacks: tuple[S
 
     await worked.stop_gateway()
     for stack in stacks:
-        let_go(stack)
+        resume_models(stack)
 
     async with submitting(other) as submitter:
         ended = await submitter.ended(job)
@@ -141,7 +141,7 @@ async def test_a_job_goes_on_in_the_other_gateway_when_one_stops(stacks: tuple[S
         assert "good morning" in result.formats[OutputFormat.TXT]
 
 
-async def test_a_result_is_given_by_any_gateway(stacks: tuple[Stack, Stack]) -> None:
+async def test_any_gateway_returns_a_result(stacks: tuple[Stack, Stack]) -> None:
     one, two = stacks
     async with submitting(one) as first, submitting(two) as second:
         job = await first.submit(RECORDING)
@@ -150,19 +150,17 @@ async def test_a_result_is_given_by_any_gateway(stacks: tuple[Stack, Stack]) -> 
         assert await second.result(job) == await first.result(job)
 
 
-async def test_a_recording_whose_bytes_changed_fails_its_job_by_name(
-    tmp_path: Path, shared: Shared, redis_server: RedisServer
-) -> None:
+async def test_a_corrupt_recording_fails_its_job(tmp_path: Path, shared: Shared, redis_server: RedisServer) -> None:
     common: dict[str, Any] = {"redis_url": "", "jobs": True, "jobs_redis_url": redis_server.url}
     settings = shared.settings | {"job_slots": 1}
     async with Stack(tmp_path / "one", gateway_settings=settings, **common) as stack, submitting(stack) as somebody:
-        hold(stack)
+        pause_models(stack)
         first = await somebody.submit(wav(tone(1.0)))
         await both_compute(stack)
         second = await somebody.submit(RECORDING)
         (stack.store / "recordings" / DIGEST.sha256).unlink()
         shared.open().put(RECORDINGS + DIGEST.sha256, bytes(len(RECORDING)))
-        let_go(stack)
+        resume_models(stack)
 
         failed = await somebody.ended(second)
 
@@ -173,7 +171,7 @@ async def test_a_recording_whose_bytes_changed_fails_its_job_by_name(
 
 
 @pytest.mark.parametrize("shared", ["s3"], indirect=True)
-async def test_a_storage_that_is_away_refuses_recordings_and_delays_jobs(
+async def test_an_unavailable_storage_refuses_recordings_and_delays_jobs(
     tmp_path: Path, shared: Shared, redis_server: RedisServer
 ) -> None:
     assert shared.s3
@@ -182,12 +180,12 @@ async def test_a_storage_that_is_away_refuses_recordings_and_delays_jobs(
         Stack(tmp_path / "one", gateway_settings=shared.settings, **common) as stack,
         submitting(stack) as somebody,
     ):
-        hold(stack)
+        pause_models(stack)
         job = await somebody.submit(RECORDING)
         await both_compute(stack)
         shared.s3.stop()
         try:
-            let_go(stack)
+            resume_models(stack)
             with pytest.raises(Unavailable) as refused:
                 await somebody.upload(wav(tone(1.0)))
             assert refused.value.reason == "STORE_UNREACHABLE"
@@ -201,7 +199,7 @@ async def test_a_storage_that_is_away_refuses_recordings_and_delays_jobs(
         assert (await somebody.result(job)).utterances
 
 
-def test_a_recording_that_only_others_have_is_fetched_and_checked(tmp_path: Path, shared: Shared) -> None:
+def test_a_shared_recording_is_fetched_and_checked(tmp_path: Path, shared: Shared) -> None:
     one, two = make_store(tmp_path / "one", shared), make_store(tmp_path / "two", shared)
     receive(one)
 
@@ -211,7 +209,7 @@ def test_a_recording_that_only_others_have_is_fetched_and_checked(tmp_path: Path
         assert held.path.read_bytes() == RECORDING
 
 
-def test_a_recording_that_nobody_has_is_missing(tmp_path: Path, shared: Shared) -> None:
+def test_a_recording_in_no_store_is_missing(tmp_path: Path, shared: Shared) -> None:
     store = make_store(tmp_path / "one", shared)
 
     with store.hold(DIGEST) as held:
@@ -222,7 +220,7 @@ def test_a_recording_that_nobody_has_is_missing(tmp_path: Path, shared: Shared) 
     assert caught.value.reason == "RECORDING_MISSING"
 
 
-def test_what_was_lost_by_all_others_is_shared_again_by_who_still_has_it(tmp_path: Path, shared: Shared) -> None:
+def test_a_lost_shared_recording_is_shared_again_from_a_local_copy(tmp_path: Path, shared: Shared) -> None:
     one, two = make_store(tmp_path / "one", shared), make_store(tmp_path / "two", shared)
     receive(one)
     shared.open().delete([RECORDINGS + DIGEST.sha256])
@@ -234,7 +232,7 @@ def test_what_was_lost_by_all_others_is_shared_again_by_who_still_has_it(tmp_pat
         held.require(AudioSelection())
 
 
-def test_what_nobody_used_for_long_goes_unless_a_job_needs_it(
+def test_unused_shared_files_are_removed_unless_a_job_needs_them(
     tmp_path: Path, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_store(tmp_path / "one", shared)
@@ -249,7 +247,7 @@ def test_what_nobody_used_for_long_goes_unless_a_job_needs_it(
         assert not held.known(AudioSelection())
 
 
-def test_beyond_its_size_the_least_recently_used_goes_but_nothing_young(
+def test_the_least_recently_used_shared_files_are_removed_except_young_ones(
     tmp_path: Path, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_store(tmp_path / "one", shared, max_bytes=len(RECORDING) + 100, retention_seconds=10**6)
@@ -269,10 +267,10 @@ def test_beyond_its_size_the_least_recently_used_goes_but_nothing_young(
 
 @pytest.mark.parametrize("asked", ["one", "two"])
 @pytest.mark.parametrize("bounds", [{"retention_seconds": 3600.0}, {"retention_seconds": 10**6, "max_bytes": 0}])
-def test_what_somebody_was_just_told_is_known_is_not_swept_away(
+def test_a_recording_that_was_just_reported_as_known_is_not_swept(
     tmp_path: Path, shared: Shared, received_long_ago: None, asked: str, bounds: dict[str, float]
 ) -> None:
-    """Neither for its age nor for its size, whether who was asked has it at hand or only others do."""
+    """Neither for its age nor for the size of the store, whether the gateway has a local copy or not."""
     stores = {name: make_store(tmp_path / name, shared, **bounds) for name in ("one", "two", "three")}
     needed, forgotten = receive(stores["one"]), receive(stores["one"], wav(tone(1.0)))
 
@@ -288,7 +286,7 @@ def test_what_somebody_was_just_told_is_known_is_not_swept_away(
 QUIET = Notice("VERY_QUIET", "the recording is very quiet")
 
 
-def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
+def test_the_audio_of_a_job_stays_if_its_recording_is_missing(
     tmp_path: Path, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = make_store(tmp_path / "one", shared), make_store(tmp_path / "two", shared)
@@ -296,7 +294,7 @@ def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
     audio = digest_of(bytes(1000))
     with one.hold(DIGEST) as held, held.drafts(1) as drafts:
         drafts[0].write_bytes(bytes(1000))
-        held.keep_audio(AudioSelection(), drafts, DecodedRecord((audio,), (QUIET,)))
+        held.store_audio(AudioSelection(), drafts, DecodedRecord((audio,), (QUIET,)))
     shared.open().delete([RECORDINGS + DIGEST.sha256])
     with two.hold(DIGEST) as held:
         assert held.known(AudioSelection())
@@ -314,23 +312,21 @@ def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(
     assert not list(shared.open().list(""))
 
 
-def test_shared_bytes_that_are_not_the_recording_s_are_refused_before_they_are_at_hand(
-    tmp_path: Path, shared: Shared
-) -> None:
+def test_corrupt_shared_bytes_are_refused_before_they_are_stored(tmp_path: Path, shared: Shared) -> None:
     store = make_store(tmp_path / "one", shared)
     shared.open().put(RECORDINGS + DIGEST.sha256, bytes(DIGEST.size_bytes))
 
     with store.hold(DIGEST) as held:
         assert held.known(AudioSelection())
         with pytest.raises(PreconditionFailed) as caught:
-            held.bring()
+            held.fetch()
         assert not held.path.exists()
         assert not held.known(AudioSelection())
 
     assert caught.value.reason == "RECORDING_CORRUPT"
 
 
-def test_the_store_tells_what_all_gateways_hold(tmp_path: Path, shared: Shared) -> None:
+def test_usage_is_that_of_all_gateways(tmp_path: Path, shared: Shared) -> None:
     one, two = make_store(tmp_path / "one", shared), make_store(tmp_path / "two", shared)
     receive(one)
 

@@ -1,4 +1,4 @@
-"""When a caller stops waiting."""
+"""The deadline of a request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_without_a_deadline_there_is_always_time() -> None:
     assert never.with_margin(10.0) == never
 
 
-def test_a_deadline_comes_nearer_and_is_an_error_once_it_has_passed(clock: Clock) -> None:
+def test_remaining_time_decreases_and_raises_after_the_deadline(clock: Clock) -> None:
     deadline = Deadline.after(10.0)
     clock.seconds += 9.0
     assert deadline.remaining() == 1.0

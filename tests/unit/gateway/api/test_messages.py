@@ -1,4 +1,4 @@
-"""What the gateway accepts and refuses of a caller's config."""
+"""Decoding requests and encoding events."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from careca.types import (
     TranscriptionOptions,
 )
 from careca.v1 import audio_pb2, gateway_pb2
-from careca_gateway.api.messages import MAX_NAME_CHARACTERS, decode_request, decode_stages, encode_event
+from careca_gateway.api.admin_messages import decode_stages
+from careca_gateway.api.transcription import encode_event
 from careca_gateway.request import Completed, RecordingKnown, RecordingNeeded, Request
+from careca_gateway.request_codec import MAX_NAME_CHARACTERS, decode_request
 
 DIGEST = audio_pb2.Digest(sha256="a" * 64, size_bytes=1000)
 
@@ -30,11 +32,11 @@ def config(**fields: Any) -> gateway_pb2.TranscribeRequest.Config:
     return gateway_pb2.TranscribeRequest.Config(**{"recording": DIGEST, **fields})
 
 
-def test_a_digest_alone_asks_for_the_defaults() -> None:
+def test_a_config_with_only_a_digest_has_the_defaults() -> None:
     assert decode_request(config()) == Request(recording=Digest("a" * 64, 1000))
 
 
-def test_everything_that_can_be_asked_is_taken_over() -> None:
+def test_all_options_are_decoded() -> None:
     asked = config(
         display_name="Reunião de segunda 🎙️.m4a",
         transcription=audio_pb2.TranscriptionOptions(language_code="pt", hotwords=["Careca"]),
@@ -96,7 +98,7 @@ def test_everything_that_can_be_asked_is_taken_over() -> None:
         ),
     ],
 )
-def test_what_is_out_of_bounds_is_refused_by_its_field(fields: dict[str, Any], field: str) -> None:
+def test_invalid_values_are_refused_with_their_field(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         decode_request(config(**fields))
     assert caught.value.field == field
@@ -110,9 +112,7 @@ def test_what_is_out_of_bounds_is_refused_by_its_field(fields: dict[str, Any], f
         (gateway_pb2.CHANNEL_MODE_SEPARATE, ChannelMode.SEPARATE),
     ],
 )
-def test_channels_are_mixed_unless_they_are_asked_for_apart(
-    number: gateway_pb2.ChannelMode.ValueType, mode: ChannelMode
-) -> None:
+def test_channels_are_mixed_by_default(number: gateway_pb2.ChannelMode.ValueType, mode: ChannelMode) -> None:
     assert decode_request(config(channel_mode=number)).channel_mode is mode
 
 
@@ -128,17 +128,17 @@ def test_channels_are_mixed_unless_they_are_asked_for_apart(
         ({"audio_track": 999}, 999),
     ],
 )
-def test_a_track_is_chosen_by_the_gateway_unless_it_is_asked_for(fields: dict[str, Any], track: AudioTrack) -> None:
+def test_the_track_is_chosen_automatically_by_default(fields: dict[str, Any], track: AudioTrack) -> None:
     assert decode_request(config(**fields)).audio_track == track
 
 
 def test_channels_of_one_track_can_be_separated() -> None:
     separate = gateway_pb2.CHANNEL_MODE_SEPARATE
 
-    assert str(decode_request(config(channel_mode=separate, audio_track=2)).sound) == "separate.2"
+    assert str(decode_request(config(channel_mode=separate, audio_track=2)).selection) == "separate.2"
     assert decode_request(
         config(channel_mode=separate, audio_track_mode=gateway_pb2.AUDIO_TRACK_MODE_AUTO)
-    ).sound.separates_speakers
+    ).selection.separates_speakers
 
 
 def test_every_event_has_its_message() -> None:
@@ -157,7 +157,7 @@ def test_every_event_has_its_message() -> None:
     assert encode_event(events[-1]) is result
 
 
-def test_no_stage_named_means_all_that_there_are() -> None:
+def test_no_stages_means_all_stages() -> None:
     known = (Stage.TRANSCRIBE, Stage.DIARIZE)
 
     assert decode_stages([], known) == known

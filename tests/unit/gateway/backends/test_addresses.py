@@ -1,12 +1,12 @@
-"""Targets of services, taken apart."""
+"""Parsing and resolving the targets of services."""
 
 import pytest
 
-from careca_gateway.backends.addresses import look_up, parse_target
+from careca_gateway.backends.addresses import parse_target, resolve
 
 
 @pytest.mark.parametrize("target", ["transcriber:50052", "dns:///transcriber:50052"])
-def test_a_name_is_looked_up_and_is_who_is_called(target: str) -> None:
+def test_a_name_is_resolved_and_is_the_authority(target: str) -> None:
     parsed = parse_target(target)
 
     assert (parsed.name, parsed.port, parsed.authority) == ("transcriber", 50052, "transcriber:50052")
@@ -23,12 +23,12 @@ def test_a_list_of_addresses_is_several_replicas() -> None:
 @pytest.mark.parametrize(
     "target", ["127.0.0.1:50052", "[::1]:50052", "unix:///run/careca.sock", "dns://10.0.0.10/transcriber:50052", "odd"]
 )
-def test_everything_else_is_left_to_grpc(target: str) -> None:
+def test_any_other_target_is_passed_to_grpc(target: str) -> None:
     parsed = parse_target(target)
 
     assert parsed.fixed == {target}
     assert not parsed.name
 
 
-async def test_this_machine_knows_its_own_address() -> None:
-    assert "ipv4:127.0.0.1:50052" in await look_up("localhost", 50052)
+async def test_localhost_can_be_resolved() -> None:
+    assert "ipv4:127.0.0.1:50052" in await resolve("localhost", 50052)

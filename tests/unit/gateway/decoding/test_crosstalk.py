@@ -1,4 +1,4 @@
-"""What one channel has picked up of another is silenced, and nothing else."""
+"""Crosstalk of another channel is silenced, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from careca_gateway.decoding.crosstalk import FRAME_BYTES, HOLD_FRAMES, RATIO, C
 
 RATE = 16_000
 HELD = HOLD_FRAMES * FRAME_BYTES // 2 + RATE // 100
-"""Samples after which nothing that was heard before counts any more."""
+"""The number of samples after which an earlier level no longer counts."""
 
 
 def voice(seconds: float = 1.0, loudness: float = 8_000.0, seed: int = 0) -> np.ndarray:
@@ -24,7 +24,7 @@ def silence(seconds: float = 1.0) -> np.ndarray:
 
 
 def echo(samples: np.ndarray, decibels: float = -30.0, delay: float = 0.0) -> np.ndarray:
-    """``samples`` as another channel picks them up."""
+    """Returns ``samples`` as another channel picks them up."""
     late = np.concatenate([silence(delay), samples])[: len(samples)]
     return (late * 10 ** (decibels / 20)).astype("<i2")
 
@@ -47,7 +47,7 @@ def test_an_echo_is_silenced_and_the_voice_that_made_it_is_not(decibels: float) 
     assert not other.any()
 
 
-def test_an_echo_that_comes_late_is_silenced_to_its_end() -> None:
+def test_a_late_echo_is_silenced_to_its_end() -> None:
     speaker = np.concatenate([voice(), silence()])
 
     _, other = gated(speaker, echo(speaker, delay=0.2))
@@ -55,13 +55,13 @@ def test_an_echo_that_comes_late_is_silenced_to_its_end() -> None:
     assert not other.any()
 
 
-def test_both_voices_stay_where_two_talk_at_once_and_one_is_quieter() -> None:
+def test_both_voices_stay_if_two_people_talk_and_one_is_quieter() -> None:
     loud, quiet = voice(seed=1), voice(loudness=8_000 / RATIO * 1.5, seed=2)
 
     assert all(map(np.array_equal, gated(loud, quiet), (loud, quiet)))
 
 
-def test_a_quiet_voice_stays_once_the_loud_one_has_ended() -> None:
+def test_a_quiet_voice_stays_after_the_loud_one_has_ended() -> None:
     quiet = voice(2.0, loudness=100.0)
 
     _, heard = gated(np.concatenate([voice(), silence()]), quiet)
@@ -70,13 +70,13 @@ def test_a_quiet_voice_stays_once_the_loud_one_has_ended() -> None:
     assert np.array_equal(heard[RATE + HELD :], quiet[RATE + HELD :])
 
 
-def test_an_answer_is_heard_from_its_first_frame_on() -> None:
+def test_an_answer_is_complete_from_its_first_frame() -> None:
     question, answer = np.concatenate([voice(), silence()]), np.concatenate([silence(), voice(seed=1)])
 
     assert all(map(np.array_equal, gated(question, answer + echo(question)), (question, answer)))
 
 
-def test_gaps_between_syllables_are_no_echo() -> None:
+def test_gaps_between_syllables_are_not_silenced() -> None:
     syllable = np.concatenate([voice(0.12), voice(0.16, loudness=200.0)])
     speaker = np.concatenate([syllable] * 6)
     other = voice(len(speaker) / RATE, seed=3)
@@ -84,7 +84,7 @@ def test_gaps_between_syllables_are_no_echo() -> None:
     assert np.array_equal(gated(speaker, other)[0], speaker)
 
 
-def test_noise_on_channels_where_nobody_speaks_stays_as_it_is() -> None:
+def test_noise_on_channels_without_speech_is_unchanged() -> None:
     noise = [voice(loudness=30.0, seed=seed) for seed in range(3)]
 
     assert all(map(np.array_equal, gated(*noise), noise))
@@ -102,7 +102,7 @@ def test_the_echo_of_one_is_silenced_on_every_other_channel() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(1, 5_000), st.integers(1, 2_000))
-def test_whatever_the_blocks_the_same_comes_out_at_full_length(samples: int, block: int) -> None:
+def test_the_output_does_not_depend_on_the_block_sizes(samples: int, block: int) -> None:
     speaker = voice()[:samples]
     channels = (speaker, echo(speaker))
 

@@ -1,4 +1,4 @@
-"""The textual forms of a result, read back by the tools that they are made for."""
+"""The text formats of a result, read back by the tools that use them."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_json_says_who_speaks_on_which_separate_channel() -> None:
     assert document["channels"] == [{"audio": audio, "speaker": B}, {"audio": audio, "speaker": None}]
 
 
-def test_cues_of_people_who_talk_at_once_on_their_own_channels_stand_together_and_in_order() -> None:
+def test_cues_of_separate_channels_may_overlap_and_are_in_order() -> None:
     long, short = utterance("one two three four five six. seven eight", 0.0, 16.0), utterance("Yes.", 3.0, 4.0, B)
     mixed = replace(CALL, utterances=(long, short))
     digest = Digest("c" * 64, 32_000)
@@ -167,7 +167,7 @@ def test_cues_of_people_who_talk_at_once_on_their_own_channels_stand_together_an
     assert [cue.end for cue in cues(mixed, prefixed=False)] == [3.0, 4.0, 12.0, 16.0]
 
 
-def test_rttm_is_read_by_the_scoring_tools_with_its_overlaps(tmp_path: Path) -> None:
+def test_scoring_tools_read_rttm_with_overlaps(tmp_path: Path) -> None:
     text = render(CALL, OutputFormat.RTTM, "the call.wav")
     path = tmp_path / "call.rttm"
     path.write_text(text)
@@ -185,7 +185,7 @@ def test_rttm_is_read_by_the_scoring_tools_with_its_overlaps(tmp_path: Path) -> 
     assert [(line.filename, line.speaker_id) for line in lines] == [("the_call", A), ("the_call", B), ("the_call", B)]
 
 
-def test_a_speaker_who_was_recognised_is_called_by_name_in_every_form() -> None:
+def test_recognized_speakers_have_their_name_in_every_format() -> None:
     name = "Ana\u3000de Sá"
     result = replace(
         CALL,
@@ -207,7 +207,7 @@ def test_a_speaker_who_was_recognised_is_called_by_name_in_every_form() -> None:
     assert (speaker["label"], speaker["name"], speaker["similarity"]) == (A, name, 0.8123)
 
 
-def test_stm_is_read_by_the_scoring_tools() -> None:
+def test_scoring_tools_read_stm() -> None:
     lines = meeteval.io.STM.parse(render(CALL, OutputFormat.STM, "a/b/the call.wav"))
 
     assert [(line.filename, line.speaker_id, line.transcript) for line in lines] == [
@@ -235,11 +235,11 @@ def test_stm_scores_no_error_against_itself() -> None:
         (";; x.wav", "x"),
     ],
 )
-def test_the_file_id_is_one_field_whatever_the_name(name: str, expected: str) -> None:
+def test_the_file_id_is_one_field_for_any_name(name: str, expected: str) -> None:
     assert file_id(name) == expected
 
 
-def test_a_partial_result_says_so_where_there_is_room() -> None:
+def test_a_partial_result_is_marked_in_formats_with_comments() -> None:
     notice = "partial result: the stage diarize failed: too little memory --> <here>"
 
     assert render(PARTIAL, OutputFormat.TXT, "x").splitlines()[0] == f";; {notice}"
@@ -268,14 +268,14 @@ NOTICE_LINES = [
 
 
 @pytest.mark.parametrize("form", [OutputFormat.TXT, OutputFormat.STM])
-def test_notices_stand_as_comments_above_text_and_stm(form: OutputFormat) -> None:
+def test_notices_are_comments_at_the_beginning_of_text_and_stm(form: OutputFormat) -> None:
     lines = render(NOTICED, form, "x").splitlines()
 
     assert lines[:2] == [f";; {line}" for line in NOTICE_LINES]
     assert lines[2:] == render(CALL, form, "x").splitlines()
 
 
-def test_notices_are_comments_of_webvtt_in_front_of_the_first_cue() -> None:
+def test_notices_are_comments_before_the_first_webvtt_cue() -> None:
     header, first, second, *cue = render(NOTICED, OutputFormat.VTT, "x").split("\n\n")
 
     assert header == "WEBVTT"
@@ -284,7 +284,7 @@ def test_notices_are_comments_of_webvtt_in_front_of_the_first_cue() -> None:
     assert ["WEBVTT", *cue] == render(CALL, OutputFormat.VTT, "x").split("\n\n")
 
 
-def test_notices_in_json_have_their_place_where_they_have_one() -> None:
+def test_notices_in_json_have_their_times() -> None:
     assert json.loads(render(NOTICED, OutputFormat.JSON, "x"))["notices"] == [
         {"code": "SEVERAL_LANGUAGES", "message": NOTICED.notices[0].message, "start": None, "end": None},
         {"code": "SPEECH_WITHOUT_WORDS", "message": "speech of 2.5 s is heard", "start": 3661.25, "end": 3663.75},
@@ -292,7 +292,7 @@ def test_notices_in_json_have_their_place_where_they_have_one() -> None:
 
 
 @pytest.mark.parametrize("form", [OutputFormat.SRT, OutputFormat.TSV, OutputFormat.RTTM])
-def test_forms_without_comments_are_the_same_with_notices(form: OutputFormat) -> None:
+def test_formats_without_comments_do_not_change_with_notices(form: OutputFormat) -> None:
     assert render(NOTICED, form, "x") == render(CALL, form, "x")
 
 
@@ -308,7 +308,7 @@ def test_scoring_tools_read_stm_with_notices_in_it() -> None:
     assert [line.transcript for line in lines] == ["Hello there.", "Good morning!"]
 
 
-def test_words_of_nobody_are_written_without_a_speaker() -> None:
+def test_words_without_a_speaker_are_written_without_one() -> None:
     assert render(PARTIAL, OutputFormat.TXT, "x").splitlines()[1] == "[00:00:00.500 - 00:00:01.250] Hello there."
     assert render(PARTIAL, OutputFormat.SRT, "x") == "1\n00:00:00,500 --> 00:00:01,250\nHello there.\n"
     assert "\nHello there.\n" in render(PARTIAL, OutputFormat.VTT, "x")
@@ -327,7 +327,7 @@ def test_an_empty_result_gives_valid_empty_files() -> None:
     assert json.loads(render(EMPTY, OutputFormat.JSON, "x"))["utterances"] == []
 
 
-def test_turns_that_round_to_no_time_are_left_out_of_rttm() -> None:
+def test_turns_that_round_to_zero_are_not_in_rttm() -> None:
     assert render(replace(EMPTY, turns=(Turn(1.0, 1.0004, A),)), OutputFormat.RTTM, "x") == ""
 
 
@@ -380,7 +380,7 @@ def test_an_utterance_without_words_is_split_by_its_text() -> None:
     )
 )
 @settings(deadline=None)
-def test_subtitles_are_well_formed_whatever_is_said(said: list[tuple[float, float, str]]) -> None:
+def test_subtitles_are_well_formed_for_any_text(said: list[tuple[float, float, str]]) -> None:
     utterances = tuple(
         Utterance(start, start + length, " ".join(text.split()), A, tuple(map(Word, text.split())))
         for start, length, text in sorted(said)

@@ -1,4 +1,4 @@
-"""What a worker has learned of a job, until the queue has been told."""
+"""The progress of a job that the queue does not know yet."""
 
 from __future__ import annotations
 
@@ -32,40 +32,40 @@ def states(stages: tuple[JobStage, ...]) -> dict[Stage, StageState]:
     return {stage.stage: stage.state for stage in stages}
 
 
-def test_a_stage_that_tells_of_progress_runs_and_was_begun_once() -> None:
+def test_a_stage_with_progress_is_running_and_counts_one_attempt() -> None:
     progress = progress_of()
 
-    progress.tell(Progress(Stage.DECODE, 0.0))
-    progress.tell(Progress(Stage.DECODE, 0.5))
+    progress.add(Progress(Stage.DECODE, 0.0))
+    progress.add(Progress(Stage.DECODE, 0.5))
 
     assert progress.stages[0] == JobStage(Stage.DECODE, StageState.RUNNING, progress=0.5, attempts=1)
     assert [stage.state for stage in progress.stages[1:]] == [StageState.WAITING] * 3
 
 
-def test_a_stage_that_reports_has_ended_as_it_says() -> None:
+def test_a_stage_report_ends_the_stage() -> None:
     progress = progress_of()
-    progress.tell(Progress(Stage.DECODE, 0.4))
+    progress.add(Progress(Stage.DECODE, 0.4))
 
-    progress.tell(StageReport(Stage.DECODE, StageState.SUCCEEDED, 1.5, cached=True))
+    progress.add(StageReport(Stage.DECODE, StageState.SUCCEEDED, 1.5, cached=True))
 
     assert progress.stages[0] == JobStage(
         Stage.DECODE, StageState.SUCCEEDED, progress=1.0, seconds=1.5, cached=True, attempts=1
     )
 
 
-def test_a_further_attempt_counts_on_and_begins_anew() -> None:
+def test_a_further_attempt_counts_up_and_starts_from_zero() -> None:
     with_margin = JobStage(Stage.DECODE, StageState.WAITING, progress=0.0, seconds=3.0, attempts=2)
     progress = progress_of(replace(JOB, stages=(with_margin, *JOB.stages[1:])))
 
-    progress.tell(Progress(Stage.DECODE, 0.25))
+    progress.add(Progress(Stage.DECODE, 0.25))
 
     assert progress.stages[0] == JobStage(Stage.DECODE, StageState.RUNNING, progress=0.25, attempts=3)
 
 
-def test_nothing_new_is_told_of_nothing_but_that_the_lease_is_held() -> None:
+def test_an_update_without_changes_only_renews_the_lease() -> None:
     progress = progress_of()
-    progress.tell(Progress(Stage.DECODE, 0.0))
-    progress.tell(SEGMENTS[0])
+    progress.add(Progress(Stage.DECODE, 0.0))
+    progress.add(SEGMENTS[0])
 
     first, second = progress.update(), progress.update()
 
@@ -73,31 +73,31 @@ def test_nothing_new_is_told_of_nothing_but_that_the_lease_is_held() -> None:
     assert (second.stages, second.segments) == (None, ())
 
 
-def test_what_did_not_reach_the_queue_is_told_again_in_order() -> None:
+def test_an_update_that_failed_is_reported_again_in_order() -> None:
     progress = progress_of()
-    progress.tell(Progress(Stage.DECODE, 0.0))
-    progress.tell(SEGMENTS[0])
+    progress.add(Progress(Stage.DECODE, 0.0))
+    progress.add(SEGMENTS[0])
     lost = progress.update()
-    progress.tell(SEGMENTS[1])
+    progress.add(SEGMENTS[1])
 
-    progress.untold(lost)
+    progress.undo(lost)
 
     again = progress.update()
     assert (again.stages, again.segments) == (progress.stages, (SEGMENTS[0], SEGMENTS[1]))
 
 
-def test_segments_that_an_earlier_attempt_told_are_not_told_again() -> None:
+def test_segments_of_an_earlier_attempt_are_not_reported_again() -> None:
     progress = progress_of(reported_segments=2)
 
     for segment in SEGMENTS:
-        progress.tell(segment)
+        progress.add(segment)
 
     assert progress.update().segments == (SEGMENTS[2],)
 
 
-def test_the_stage_that_ran_is_to_blame_for_an_error() -> None:
+def test_the_running_stage_gets_the_error() -> None:
     progress = progress_of()
-    progress.tell(Progress(Stage.DECODE, 0.1))
+    progress.add(Progress(Stage.DECODE, 0.1))
 
     progress.fail(InvalidRecording("no sound", reason="NO_AUDIO"))
 
@@ -106,11 +106,11 @@ def test_the_stage_that_ran_is_to_blame_for_an_error() -> None:
     assert [stage.state for stage in progress.stages[1:]] == [StageState.SKIPPED] * 3
 
 
-def test_a_stage_that_told_of_its_own_failure_is_to_blame_alone() -> None:
+def test_only_a_stage_that_reported_its_failure_gets_the_error() -> None:
     progress = progress_of()
-    progress.tell(StageReport(Stage.DECODE, StageState.SUCCEEDED, 1.0))
-    progress.tell(Progress(Stage.TRANSCRIBE, 0.1))
-    progress.tell(StageReport(Stage.DIARIZE, StageState.FAILED, 1.0, error_reason="UNAVAILABLE", error_message="gone"))
+    progress.add(StageReport(Stage.DECODE, StageState.SUCCEEDED, 1.0))
+    progress.add(Progress(Stage.TRANSCRIBE, 0.1))
+    progress.add(StageReport(Stage.DIARIZE, StageState.FAILED, 1.0, error_reason="UNAVAILABLE", error_message="gone"))
 
     progress.fail(Unavailable("all gone"))
 
@@ -123,7 +123,7 @@ def test_a_stage_that_told_of_its_own_failure_is_to_blame_alone() -> None:
     assert progress.stages[2].error_message == "gone"
 
 
-def test_only_what_did_not_succeed_waits_again() -> None:
+def test_only_stages_that_did_not_succeed_wait_again() -> None:
     stages = (
         JobStage(Stage.DECODE, StageState.SUCCEEDED, 1.0, 2.0, attempts=1),
         JobStage(Stage.TRANSCRIBE, StageState.FAILED, 0.5, 3.0, attempts=2, error_reason="X", error_message="y"),

@@ -1,4 +1,4 @@
-"""What webhooks are told, where they may lead, and when they are told again."""
+"""The content of webhooks, their allowed addresses, and their retries."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from prometheus_client import CollectorRegistry
 
 from careca.errors import InvalidRequest, PreconditionFailed
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, Stage, StageState
+from careca_gateway.jobs.metrics import WEBHOOK_OUTCOMES, JobMetrics
 from careca_gateway.jobs.webhooks import delivery, payloads
 from careca_gateway.jobs.webhooks.addresses import MAX_CHARACTERS, CheckedResolver, check_address, check_url
-from careca_gateway.jobs.webhooks.delivery import Answer, delay_seconds, interpret_response
-from careca_gateway.jobs.webhooks.dispatcher import OUTCOMES, check_webhook, read_secret
-from careca_gateway.jobs.webhooks.metrics import WebhookMetrics
+from careca_gateway.jobs.webhooks.delivery import DeliveryResult, delay_seconds, interpret_response
+from careca_gateway.jobs.webhooks.dispatcher import check_webhook, read_secret
 
 SECRET = b"not a real secret"
 PAGE = (Path(__file__).parents[4] / "docs" / "webhooks.md").read_text()
@@ -97,7 +97,7 @@ def in_url(address: str) -> str:
 
 
 def documented_verify() -> Callable[..., bool]:
-    """The example of the page for receivers."""
+    """The example in the page for receivers."""
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     names: dict[str, Callable[..., bool]] = {}
     exec(example, names)
@@ -144,7 +144,7 @@ def test_the_page_for_receivers_shows_what_is_sent() -> None:
 
 
 @given(st.text())
-def test_any_name_can_be_told(name: str) -> None:
+def test_any_name_can_be_encoded(name: str) -> None:
     assert json.loads(payloads.body(replace(JOB, display_name=name)))["display_name"] == name
 
 
@@ -177,7 +177,7 @@ def test_a_header_with_any_character_changed_is_refused(position: int) -> None:
 
 
 @pytest.mark.parametrize("header", ["", "t=1000", "v1=00", "t=x,v1=00", "t=1000,v1=zz", "garbage", "t=1000,v1=é"])
-def test_a_header_that_is_none_is_refused(header: str) -> None:
+def test_an_invalid_header_is_refused(header: str) -> None:
     assert not documented_verify()(b"body", header, SECRET, now=1000)
 
 
@@ -212,7 +212,7 @@ def test_a_public_address_is_accepted(address: str) -> None:
 
 @pytest.mark.parametrize("allow_private", [False, True])
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_number_that_is_no_plain_address_is_refused(number: str, allow_private: bool) -> None:
+def test_a_number_in_an_unusual_notation_is_refused(number: str, allow_private: bool) -> None:
     socket.inet_aton(number)  # the system takes it for an address
 
     with pytest.raises(InvalidRequest) as raised:
@@ -255,7 +255,7 @@ def test_a_private_address_in_disguise_is_refused(host: str) -> None:
         f"https://example.org/{'a' * MAX_CHARACTERS}",
     ],
 )
-def test_what_is_no_address_of_a_webhook_is_refused(url: str) -> None:
+def test_an_invalid_webhook_address_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         check_url(url, allow_private=True)
 
@@ -278,14 +278,14 @@ def test_names_are_accepted(url: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_nothing_but_a_refusal_comes_of_any_text(text: str) -> None:
+def test_any_text_is_accepted_or_refused_without_another_error(text: str) -> None:
     for url in (text, f"http://{text}", f"http://[{text}]/"):
         with suppress(InvalidRequest):
             check_url(url, allow_private=False)
 
 
 def answering(*addresses: str) -> Callable[..., list[tuple[object, ...]]]:
-    """A name server that knows one answer to everything."""
+    """A name server with one answer to all questions."""
 
     def lookup(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         kinds = [(socket.AF_INET6 if ":" in each else socket.AF_INET, each) for each in addresses]
@@ -305,7 +305,7 @@ async def test_a_name_with_one_address_that_is_not_public_is_refused(address: st
     assert raised.value.reason == "WEBHOOK_REFUSED"
 
 
-async def test_a_name_with_public_addresses_has_just_these() -> None:
+async def test_a_name_with_public_addresses_resolves_to_them() -> None:
     resolver = CheckedResolver(allow_private=False, lookup=answering("8.8.8.8", "2606:4700::1"))
 
     found = await resolver.resolve("example.org", 443)
@@ -317,7 +317,7 @@ async def test_a_name_with_public_addresses_has_just_these() -> None:
     ]
 
 
-async def test_the_systems_own_name_for_itself_is_refused() -> None:
+async def test_the_name_of_this_machine_is_refused() -> None:
     resolver = CheckedResolver(allow_private=False)
 
     with pytest.raises(InvalidRequest):
@@ -352,33 +352,33 @@ def test_a_webhook_is_accepted_with_a_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-def test_a_success_is_one(status: int) -> None:
-    assert interpret_response(status, "") == Answer()
+def test_a_success_status_is_a_success(status: int) -> None:
+    assert interpret_response(status, "") == DeliveryResult()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 422, 499])
-def test_a_receiver_that_does_not_want_it_is_left_alone(status: int) -> None:
-    assert interpret_response(status, "") == Answer(f"the receiver answered {status}", final=True)
+def test_a_client_error_status_is_final(status: int) -> None:
+    assert interpret_response(status, "") == DeliveryResult(f"the receiver answered {status}", final=True)
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 307, 408, 425, 429, 500, 502, 503, 599])
-def test_trouble_is_worth_another_attempt(status: int) -> None:
-    assert interpret_response(status, "") == Answer(f"the receiver answered {status}")
+def test_a_temporary_error_status_is_retried(status: int) -> None:
+    assert interpret_response(status, "") == DeliveryResult(f"the receiver answered {status}")
 
 
-def test_a_receiver_may_say_when_to_come_back() -> None:
-    assert interpret_response(503, "120").asked_seconds == 120.0
-    at = interpret_response(429, formatdate(time.time() + 600, usegmt=True)).asked_seconds
+def test_retry_after_is_read() -> None:
+    assert interpret_response(503, "120").retry_after_seconds == 120.0
+    at = interpret_response(429, formatdate(time.time() + 600, usegmt=True)).retry_after_seconds
     assert at is not None
     assert 300 < at <= 600
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1.5", "²", "Mon, 99 Foo 2026", "0x10"])
-def test_what_is_no_time_to_come_back_is_ignored(text: str) -> None:
-    assert interpret_response(503, text).asked_seconds is None
+def test_an_invalid_retry_after_is_ignored(text: str) -> None:
+    assert interpret_response(503, text).retry_after_seconds is None
 
 
-def test_attempts_come_at_growing_distances_up_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delays_grow_up_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "_JITTER", 0.0)
 
     assert [delay_seconds(attempt) for attempt in (1, 2, 3, 4, 10, 11, 12, 10_000)] == [
@@ -388,15 +388,13 @@ def test_attempts_come_at_growing_distances_up_to_an_hour(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("asked", "waited"), [(120.0, 120.0), (0.0, 5.0), (-900.0, 5.0), (86_400.0, 3600.0)])
-def test_the_time_to_come_back_is_honoured_within_bounds(
-    asked: float, waited: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retry_after_is_respected_within_limits(asked: float, waited: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "_JITTER", 0.0)
 
     assert delay_seconds(4, asked) == waited
 
 
-def test_attempts_that_failed_together_do_not_come_back_together() -> None:
+def test_delays_are_random() -> None:
     delays = [delay_seconds(3) for _ in range(50)]
 
     assert len(set(delays)) > 40
@@ -405,11 +403,11 @@ def test_attempts_that_failed_together_do_not_come_back_together() -> None:
 
 def test_attempts_are_counted_by_how_they_ended() -> None:
     registry = CollectorRegistry()
-    metrics = WebhookMetrics(registry)
+    metrics = JobMetrics(registry)
     metrics.webhook_attempted("delivered", 0.5)
 
     counts = {
         outcome: registry.get_sample_value("careca_webhook_attempt_seconds_count", {"outcome": outcome})
-        for outcome in OUTCOMES
+        for outcome in WEBHOOK_OUTCOMES
     }
     assert counts == {"delivered": 1.0, "failed": 0.0, "given_up": 0.0}

@@ -1,4 +1,4 @@
-"""What was found on each channel, put together: each channel is a speaker's own."""
+"""Combining what was found on channels with one speaker each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from careca.types import Diarization, Segment, Speaker, SpeakerCountCandidate, Transcript, Turn
-from careca_gateway.pipeline.channels import combine, main_transcript, name_speakers
+from careca_gateway.pipeline.channels import combine_diarizations, label_channels, main_transcript
 
 A, B, C = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 SILENCE = Diarization((), (), 60.0, "fake")
@@ -18,39 +18,39 @@ NOTHING = Transcript((), "", 0.0, 60.0, "fake")
 
 
 def channel(*times: tuple[float, float]) -> Diarization:
-    """One channel's turns, as a diarizer tells them of one speaker."""
+    """Returns one channel's turns, as a diarizer finds them for one speaker."""
     turns = tuple(Turn(start, end, A) for start, end in times)
     return Diarization(turns, turns, 60.0, "fake", (SpeakerCountCandidate(1, None),))
 
 
 def said(*texts: str, start: float = 0.0, language: str = "en") -> Transcript:
-    """One channel's words, a segment for each of ``texts``."""
+    """Returns one channel's words, with a segment for each of ``texts``."""
     segments = tuple(Segment(start + index, start + index + 1, text) for index, text in enumerate(texts))
     return Transcript(segments, language, 1.0, 60.0, "fake")
 
 
-def test_speakers_are_named_by_first_speech_and_not_by_the_order_of_channels() -> None:
-    assert name_speakers(None, (channel((5.0, 6.0)), channel((7.0, 8.0), (1.0, 2.0)))) == (B, A)
+def test_labels_follow_first_speech_and_not_the_order_of_channels() -> None:
+    assert label_channels(None, (channel((5.0, 6.0)), channel((7.0, 8.0), (1.0, 2.0)))) == (B, A)
 
 
-def test_of_two_who_begin_together_who_ends_first_is_named_first_as_everywhere() -> None:
+def test_of_two_speakers_that_start_together_the_one_that_ends_first_comes_first() -> None:
     diarizations = (channel((1.0, 2.0)), channel((1.0, 1.5)), channel((1.0, 2.0)))
 
-    speakers = name_speakers(None, diarizations)
+    speakers = label_channels(None, diarizations)
 
     assert speakers == (B, A, C)
-    assert [each.label for each in combine(diarizations, speakers).speakers] == [A, B, C]
+    assert [each.label for each in combine_diarizations(diarizations, speakers).speakers] == [A, B, C]
 
 
-def test_each_channels_speaker_has_its_voice_and_who_has_no_turn_has_none() -> None:
-    """The third channel's words alone say that somebody speaks on it."""
+def test_each_channels_speaker_has_its_voice_unless_it_has_no_turn() -> None:
+    """On the third channel there are only words."""
     voices = [(1.0, 0.0), (0.0, 1.0)]
     diarizations = [
         replace(channel((start, 9.0)), speakers=(Speaker(A, voice, "voices@1"),))
         for start, voice in zip((5.0, 1.0), voices, strict=True)
     ]
 
-    whole = combine((*diarizations, SILENCE, SILENCE), (B, A, C, None))
+    whole = combine_diarizations((*diarizations, SILENCE, SILENCE), (B, A, C, None))
 
     assert whole.speakers == (Speaker(A, voices[1], "voices@1"), Speaker(B, voices[0], "voices@1"), Speaker(C))
 
@@ -59,28 +59,28 @@ def test_a_silent_channel_has_no_speaker() -> None:
     diarizations = (SILENCE, channel((5.0, 6.0)), SILENCE, channel((1.0, 2.0)))
     transcripts = (NOTHING, said("hello", start=5.0), said(" "), said("good morning", start=1.0))
 
-    assert name_speakers(transcripts, diarizations) == (None, B, None, A)
-    assert name_speakers((NOTHING, NOTHING), (SILENCE, SILENCE)) == (None, None)
+    assert label_channels(transcripts, diarizations) == (None, B, None, A)
+    assert label_channels((NOTHING, NOTHING), (SILENCE, SILENCE)) == (None, None)
 
 
-def test_turns_say_who_spoke_first_where_words_disagree() -> None:
+def test_turns_and_not_words_decide_who_spoke_first() -> None:
     transcripts = (said("hello", start=0.5), said("good morning", start=0.9))
 
-    assert name_speakers(transcripts, (channel((1.0, 2.0)), channel((0.8, 2.0)))) == (B, A)
+    assert label_channels(transcripts, (channel((1.0, 2.0)), channel((0.8, 2.0)))) == (B, A)
 
 
-def test_who_has_words_but_no_turn_is_a_speaker_all_the_same() -> None:
-    assert name_speakers((said("hm", start=0.5), said("hello", start=1.0)), (SILENCE, channel((1.0, 2.0)))) == (A, B)
+def test_a_channel_with_words_and_no_turn_has_a_speaker() -> None:
+    assert label_channels((said("hm", start=0.5), said("hello", start=1.0)), (SILENCE, channel((1.0, 2.0)))) == (A, B)
 
 
-def test_words_alone_name_the_speakers_where_no_turns_could_be_found() -> None:
-    assert name_speakers((said("hello", start=5.0), NOTHING, said("hi", start=1.0)), None) == (B, None, A)
+def test_without_diarizations_words_decide_the_labels() -> None:
+    assert label_channels((said("hello", start=5.0), NOTHING, said("hi", start=1.0)), None) == (B, None, A)
 
 
 def test_turns_of_all_channels_are_put_in_order_and_keep_their_overlaps() -> None:
     diarizations = (channel((5.0, 9.0), (20.0, 21.0)), SILENCE, channel((1.0, 6.0), (7.0, 8.0)))
 
-    whole = combine(diarizations, (B, None, A))
+    whole = combine_diarizations(diarizations, (B, None, A))
 
     assert whole.turns == (Turn(1.0, 6.0, A), Turn(5.0, 9.0, B), Turn(7.0, 8.0, A), Turn(20.0, 21.0, B))
     exclusive = (Turn(1.0, 5.0, A), Turn(5.0, 7.0, B), Turn(7.0, 8.0, A), Turn(8.0, 9.0, B), Turn(20.0, 21.0, B))
@@ -108,8 +108,8 @@ def test_every_turn_stays_with_its_channel_and_labels_follow_first_speech(
 ) -> None:
     diarizations = [channel(*each) for each in channels]
 
-    speakers = name_speakers(None, diarizations)
-    whole = combine(diarizations, speakers)
+    speakers = label_channels(None, diarizations)
+    whole = combine_diarizations(diarizations, speakers)
 
     labels = [f"SPEAKER_{number:02d}" for number in range(sum(map(bool, channels)))]
     assert [each.label for each in whole.speakers] == labels
@@ -121,4 +121,4 @@ def test_every_turn_stays_with_its_channel_and_labels_follow_first_speech(
 
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_every_channel_has_an_entry(count: int) -> None:
-    assert len(name_speakers((NOTHING,) * count, (SILENCE,) * count)) == count
+    assert len(label_channels((NOTHING,) * count, (SILENCE,) * count)) == count

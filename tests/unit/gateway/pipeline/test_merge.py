@@ -1,4 +1,4 @@
-"""Words and turns to utterances."""
+"""Merging words and turns to utterances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from careca_gateway.pipeline.merge import (
     MAX_STRAY_WORDS,
     NEAREST_TURN_SECONDS,
     UTTERANCE_PAUSE_SECONDS,
-    assign,
+    assign_speakers,
     merge,
     merge_channels,
 )
@@ -25,7 +25,7 @@ A, B, C = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 
 
 def words(text: str, start: float = 0.0, step: float = 0.5) -> tuple[Word, ...]:
-    """The words of ``text`` one after the other, each ``step`` seconds long."""
+    """The words of ``text`` in a row, each ``step`` seconds long."""
     return tuple(
         Word(word, start + index * step, start + (index + 1) * step) for index, word in enumerate(text.split())
     )
@@ -59,48 +59,48 @@ def test_each_word_goes_to_the_speaker_whose_turns_it_overlaps_most() -> None:
     assert [word.speaker for utterance in utterances for word in utterance.words] == [A, A, A, B, B]
 
 
-def test_a_word_that_straddles_a_turn_goes_to_its_longer_part() -> None:
-    assert assign([(0.0, 1.0), (1.0, 2.0)], [Turn(0.0, 1.4, A), Turn(1.4, 3.0, B)]) == [A, B]
+def test_a_word_over_two_turns_goes_to_the_longer_overlap() -> None:
+    assert assign_speakers([(0.0, 1.0), (1.0, 2.0)], [Turn(0.0, 1.4, A), Turn(1.4, 3.0, B)]) == [A, B]
 
 
-def test_overlaps_of_one_speaker_add_up() -> None:
+def test_overlaps_with_one_speaker_are_added() -> None:
     turns = [Turn(0.0, 0.4, A), Turn(0.4, 0.9, B), Turn(0.9, 1.4, A)]
 
-    assert assign([(0.0, 1.3)], turns) == [A]
+    assert assign_speakers([(0.0, 1.3)], turns) == [A]
 
 
-def test_a_tie_goes_to_the_speaker_of_the_word_in_front() -> None:
+def test_a_tie_goes_to_the_speaker_of_the_previous_word() -> None:
     turns = [Turn(0.0, 1.0, A), Turn(1.0, 3.0, B), Turn(3.0, 4.0, A)]
 
-    assert assign([(0.5, 1.5)], turns) == [A]
-    assert assign([(1.5, 2.0), (2.5, 3.5)], turns) == [B, B]
-    assert assign([(0.0, 0.5), (0.5, 1.5)], turns) == [A, A]
+    assert assign_speakers([(0.5, 1.5)], turns) == [A]
+    assert assign_speakers([(1.5, 2.0), (2.5, 3.5)], turns) == [B, B]
+    assert assign_speakers([(0.0, 0.5), (0.5, 1.5)], turns) == [A, A]
 
 
 def test_a_word_outside_any_turn_goes_to_the_nearest_edge_and_not_to_the_nearest_middle() -> None:
     turns = [Turn(0.0, 60.0, A), Turn(61.5, 62.0, B)]
 
-    assert assign([(60.2, 60.4)], turns) == [A]
-    assert assign([(61.0, 61.3)], turns) == [B]
+    assert assign_speakers([(60.2, 60.4)], turns) == [A]
+    assert assign_speakers([(61.0, 61.3)], turns) == [B]
 
 
-def test_a_word_far_from_any_turn_stays_with_the_speaker_in_front() -> None:
+def test_a_word_far_from_any_turn_gets_the_previous_speaker() -> None:
     far = 10.0 + NEAREST_TURN_SECONDS
     turns = [Turn(0.0, 1.0, A), Turn(2.0, 10.0, B), Turn(far + 2.1, far + 3.0, A)]
 
-    assert assign([(9.0, 9.5), (far + 0.5, far + 1.0)], turns) == [B, B]
+    assert assign_speakers([(9.0, 9.5), (far + 0.5, far + 1.0)], turns) == [B, B]
 
 
 def test_the_first_words_have_a_speaker_however_far_the_first_turn_is() -> None:
-    assert assign([(0.0, 0.5), (20.0, 21.0)], [Turn(20.0, 21.0, A)]) == [A, A]
+    assert assign_speakers([(0.0, 0.5), (20.0, 21.0)], [Turn(20.0, 21.0, A)]) == [A, A]
 
 
 def test_a_word_without_length_goes_to_the_turn_that_it_lies_in() -> None:
-    assert assign([(0.5, 0.5), (2.0, 2.0)], [Turn(0.0, 1.0, A), Turn(1.5, 3.0, B)]) == [A, B]
+    assert assign_speakers([(0.5, 0.5), (2.0, 2.0)], [Turn(0.0, 1.0, A), Turn(1.5, 3.0, B)]) == [A, B]
 
 
-def test_without_turns_nobody_is_named() -> None:
-    assert assign([(0.0, 0.5)], []) == [None]
+def test_without_turns_words_have_no_speaker() -> None:
+    assert assign_speakers([(0.0, 0.5)], []) == [None]
     assert told(merge(transcript(segment(words("one two"))), diarization())) == [(None, "one two")]
 
 
@@ -120,14 +120,14 @@ def test_segments_without_words_are_split_into_words() -> None:
     assert told(merge(spoken, diarization(Turn(0.0, 1.0, A), Turn(1.0, 2.0, B)))) == [(A, "one two"), (B, "three four")]
 
 
-def test_a_sentence_takes_its_stray_words_with_it() -> None:
+def test_stray_words_get_the_speaker_of_their_sentence() -> None:
     spoken = transcript(segment(words("we went to the store. Yes I think so too.")))
     turns = diarization(Turn(0.0, 2.9, A), Turn(2.9, 5.0, B))  # "Yes" begins in the turn of the other
 
     assert told(merge(spoken, turns)) == [(A, "we went to the store."), (B, "Yes I think so too.")]
 
 
-def test_a_single_word_of_another_within_a_sentence_is_taken_back() -> None:
+def test_a_single_word_of_another_speaker_within_a_sentence_is_smoothed() -> None:
     spoken = transcript(segment(words("we all went to the store together on Monday.")))
     turns = diarization(Turn(0.0, 1.5, A), Turn(1.5, 2.0, B), Turn(2.0, 5.0, A))
 
@@ -140,7 +140,7 @@ def test_a_sentence_without_a_clear_majority_is_left_alone() -> None:
     assert len(merge(spoken, diarization(Turn(0.0, 1.0, A), Turn(1.0, 2.0, B)))) == 2
 
 
-def test_an_interruption_of_some_words_is_no_stray() -> None:
+def test_an_interruption_of_several_words_is_not_smoothed() -> None:
     text = " ".join(["word"] * 20)
     end = 4.0 + (MAX_STRAY_WORDS + 1) * 0.5
     turns = diarization(Turn(0.0, 4.0, A), Turn(4.0, end, B), Turn(end, 10.0, A))
@@ -168,7 +168,7 @@ def test_a_long_pause_ends_an_utterance() -> None:
     assert told(merge(spoken, diarization(Turn(0.0, 10.0, A)))) == [(A, "one two"), (A, "three")]
 
 
-def test_a_monologue_has_paragraphs() -> None:
+def test_a_monologue_is_split_into_paragraphs() -> None:
     sentence = "this is one sentence of a talk."
     count = int(3 * LONG_UTTERANCE_SECONDS / 3.5)
     spoken = transcript(segment(words(" ".join([sentence] * count))))
@@ -188,12 +188,12 @@ def test_without_a_diarization_each_segment_is_an_utterance_without_a_speaker() 
     assert utterances[0].words == first.words
 
 
-def test_nothing_said_gives_no_utterances() -> None:
+def test_no_words_give_no_utterances() -> None:
     assert merge(transcript(), diarization(Turn(0.0, 1.0, A))) == ()
     assert merge(transcript(), None) == ()
 
 
-def test_spaces_are_those_of_the_text() -> None:
+def test_spaces_are_taken_from_the_text() -> None:
     chinese = Segment(0.0, 2.0, "你好。再见", (Word("你好。", 0.0, 1.0), Word("再见", 1.0, 2.0)))
     following = Segment(2.0, 3.0, "谢谢", (Word("谢谢", 2.0, 3.0),))
 
@@ -246,7 +246,7 @@ def test_a_segment_that_names_no_language_is_in_that_of_its_transcript() -> None
     assert languages(merge(spoken, None)) == [("pt", "bom dia")]
 
 
-def test_each_segment_is_joined_in_the_manner_of_its_language() -> None:
+def test_segments_are_joined_as_their_language_needs() -> None:
     chinese = [in_language("zh", Segment(n, n + 1.0, text, (Word(text, n, n + 1.0),))) for n, text in enumerate("你好")]
     english = [in_language("en", segment(words(text, start))) for text, start in (("hello", 2.0), ("there", 2.5))]
 
@@ -255,7 +255,7 @@ def test_each_segment_is_joined_in_the_manner_of_its_language() -> None:
     assert languages(utterances) == [("zh", "你好"), ("en", "hello there")]
 
 
-def test_a_translation_has_spaces_whatever_was_spoken() -> None:
+def test_a_translation_has_spaces_for_any_spoken_language() -> None:
     spoken = [in_language("ja", segment(words(text, start))) for text, start in (("good", 0.0), ("morning", 0.5))]
 
     assert languages(merge(transcript(*spoken, language="ja"), diarization(Turn(0.0, 5.0, A)))) == [
@@ -293,7 +293,7 @@ def diarizations(draw: st.DrawFn) -> Diarization:
 
 @given(transcripts(), diarizations())
 @settings(deadline=None, max_examples=300)
-def test_every_word_appears_once_and_in_order_whatever_comes(spoken: Transcript, turns: Diarization) -> None:
+def test_every_word_appears_once_and_in_order_for_any_input(spoken: Transcript, turns: Diarization) -> None:
     utterances = merge(spoken, turns)
 
     assert [(word.text, word.start, word.end) for utterance in utterances for word in utterance.words] == [
@@ -309,7 +309,7 @@ def test_every_word_appears_once_and_in_order_whatever_comes(spoken: Transcript,
 
 
 class CountingTurns(Sequence[Turn]):
-    """Counts how often a turn is looked at."""
+    """Counts how often a turn is read."""
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         self._turns = turns
@@ -324,11 +324,11 @@ class CountingTurns(Sequence[Turn]):
 
 
 @pytest.mark.parametrize("count", [1_000, 10_000])
-def test_the_sweep_looks_at_words_and_turns_a_bounded_number_of_times(count: int) -> None:
+def test_assigning_speakers_takes_linear_time(count: int) -> None:
     turns = CountingTurns([Turn(index * 1.0, index + 0.8, A if index % 2 else B) for index in range(count)])
     spoken = [(index / 3, index / 3 + 0.3) for index in range(3 * count)]
 
-    assert len(assign(spoken, turns)) == 3 * count
+    assert len(assign_speakers(spoken, turns)) == 3 * count
     assert turns.looks < 8 * (len(spoken) + count)
 
 
@@ -349,7 +349,7 @@ def test_all_words_of_a_channel_are_its_speakers() -> None:
     assert {word.speaker for word in utterances[0].words} == {A}
 
 
-def test_people_who_talk_at_once_keep_their_sentences_whole() -> None:
+def test_overlapping_sentences_are_not_split() -> None:
     agent = transcript(segment(words("one two three four five six", 0.0)))
     caller = transcript(segment(words("no please wait", 1.1, step=0.3)))
 
@@ -359,14 +359,14 @@ def test_people_who_talk_at_once_keep_their_sentences_whole() -> None:
     assert utterances[1].start < utterances[0].end
 
 
-def test_an_answer_in_a_pause_stands_between_what_was_said_before_and_after() -> None:
+def test_an_answer_in_a_pause_splits_the_utterance_around_it() -> None:
     agent = transcript(segment(words("is it raining?", 0.0), words("then stay.", 3.0)))
     caller = transcript(segment(words("yes.", 1.6)))
 
     assert told(merge_channels((agent, caller), (A, B))) == [(A, "is it raining?"), (B, "yes."), (A, "then stay.")]
 
 
-def test_a_word_that_only_reaches_into_a_pause_interrupts_nobody() -> None:
+def test_a_word_that_is_only_partly_in_a_pause_splits_nothing() -> None:
     agent = transcript(segment(words("is it", 0.0), words("raining?", 1.2)))
     caller = transcript(segment(words("hm", 0.8, step=1.0)))
 
@@ -380,7 +380,7 @@ def test_a_channel_without_words_adds_nothing() -> None:
     assert merge_channels((transcript(), transcript()), (None, None)) == ()
 
 
-def test_each_channel_is_written_in_the_manner_of_its_language() -> None:
+def test_each_channel_has_the_spaces_of_its_language() -> None:
     chinese = transcript(segment(words("\u4f60 \u597d", 0.0)), segment(words("\u518d \u89c1", 1.0)), language="zh")
     english = transcript(segment(words("hello there", 3.0)))
 
@@ -388,7 +388,7 @@ def test_each_channel_is_written_in_the_manner_of_its_language() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(st.floats(0, 30), st.floats(0.01, 3)), max_size=8), min_size=1, max_size=4))
-def test_no_word_of_any_channel_is_lost_or_said_twice(channels: list[list[tuple[float, float]]]) -> None:
+def test_every_word_of_every_channel_appears_once(channels: list[list[tuple[float, float]]]) -> None:
     transcripts = [
         transcript(
             *(

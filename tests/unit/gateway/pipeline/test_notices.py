@@ -1,4 +1,4 @@
-"""What a person is told about a recording that its result alone does not show."""
+"""Notices that follow from the request and from what the models found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Times = tuple[float, float]
 
 
 def written(*words: Times, language: str = "en") -> Segment:
-    """A segment of words at these times."""
+    """A segment with words at these times."""
     each = tuple(Word(f"word{number}", *times) for number, times in enumerate(words))
     text = " ".join(word.text for word in each)
     return Segment(words[0][0], words[-1][1], text, each, language)
@@ -46,19 +46,19 @@ def heard(*turns: tuple[float, float] | tuple[float, float, str]) -> Diarization
 
 
 def places(*segments: Segment, turns: Diarization) -> list[tuple[float | None, ...]]:
-    """Where speech without words is told of."""
+    """The times of speech without words."""
     found = collect_notices(REQUEST, [transcript(*segments)], [turns])
     assert {notice.code for notice in found} <= {NoticeCode.SPEECH_WITHOUT_WORDS}
     return [(notice.start, notice.end) for notice in found]
 
 
-def test_there_is_nothing_to_say_where_all_speech_has_words() -> None:
+def test_no_notice_if_all_speech_has_words() -> None:
     words = written((0.1, 0.6), (0.8, 1.5), (2.0, 3.0), (4.5, 5.0))
 
     assert collect_notices(REQUEST, [transcript(words)], [heard((0.0, 5.0))]) == ()
 
 
-def test_speech_without_words_is_told_with_its_place_and_length() -> None:
+def test_speech_without_words_is_noticed_with_its_time_and_length() -> None:
     found = collect_notices(REQUEST, [transcript(written((10.6, 11.0)))], [heard((0.0, 10.5), (10.6, 11.0, B))])
 
     assert found == (
@@ -66,7 +66,7 @@ def test_speech_without_words_is_told_with_its_place_and_length() -> None:
     )
 
 
-def test_a_gap_between_two_words_of_one_turn_is_told_too() -> None:
+def test_a_gap_between_two_words_of_one_turn_is_noticed() -> None:
     assert places(written((0.0, 1.0), (9.0, 10.0)), turns=heard((0.0, 10.0))) == [(1.0, 9.0)]
 
 
@@ -77,7 +77,7 @@ def test_two_seconds_are_enough(seconds: float, told: bool) -> None:
     assert found == ([(7.3, 7.3 + seconds)] if told else [])
 
 
-def test_turns_of_several_people_in_a_row_are_one_place() -> None:
+def test_consecutive_turns_of_several_people_are_one_place() -> None:
     assert places(turns=heard((5.0, 6.5), (6.7, 7.9, B), (7.5, 8.2))) == [(5.0, 8.2)]
 
 
@@ -86,18 +86,18 @@ def test_a_short_pause_is_bridged_and_does_not_count_as_speech() -> None:
     assert places(turns=heard((0.0, 0.9), (1.7, 2.7))) == []
 
 
-def test_a_long_pause_or_a_word_parts_two_places() -> None:
+def test_a_long_pause_or_a_word_separates_two_places() -> None:
     assert places(turns=heard((0.0, 3.0), (4.1, 7.1))) == [(0.0, 3.0), (4.1, 7.1)]
     assert places(written((3.1, 3.4)), turns=heard((0.0, 3.0), (3.5, 6.5))) == [(0.0, 3.0), (3.5, 6.5)]
 
 
-def test_overlapping_speech_with_one_persons_words_is_no_place() -> None:
+def test_overlapping_speech_with_words_of_one_person_is_not_noticed() -> None:
     words = written(*((second, second + 0.9) for second in range(10)))
 
     assert places(words, turns=heard((0.0, 10.0), (3.0, 6.0, B))) == []
 
 
-def test_a_segment_of_which_only_the_text_is_known_has_words_all_over() -> None:
+def test_a_segment_without_word_times_has_words_everywhere() -> None:
     assert places(Segment(0.0, 5.0, "you said it"), turns=heard((0.0, 5.0))) == []
     assert places(Segment(0.0, 5.0, "  "), turns=heard((0.0, 5.0))) == [(0.0, 5.0)]
 
@@ -108,7 +108,7 @@ def test_a_word_without_times_lies_between_its_neighbours() -> None:
     assert places(Segment(0.0, 8.0, "one two three", words), turns=heard((0.0, 8.0))) == []
 
 
-def test_the_longest_places_are_told_one_by_one_and_the_rest_together() -> None:
+def test_the_longest_places_have_their_own_notices_and_the_rest_have_one() -> None:
     lengths = [2.0 + 0.5 * (number % 7) for number in range(MAX_PLACES + 5)]
     turns = heard(*((20.0 * number, 20.0 * number + length) for number, length in enumerate(lengths)))
 
@@ -126,7 +126,7 @@ def test_the_longest_places_are_told_one_by_one_and_the_rest_together() -> None:
     assert [notice.start for notice in found] == sorted(notice.start for notice in found)  # type: ignore[type-var]
 
 
-def test_of_separate_channels_each_has_words_and_speech_of_its_own() -> None:
+def test_separate_channels_are_checked_separately() -> None:
     found = collect_notices(SEPARATE, [transcript(written((0.0, 9.0))), transcript()], [heard((0.0, 9.0))] * 2)
 
     assert [(notice.message, notice.start, notice.end) for notice in found] == [
@@ -145,14 +145,14 @@ def test_of_separate_channels_each_has_words_and_speech_of_its_own() -> None:
         ),
     ],
 )
-def test_fewer_speakers_than_were_asked_for_are_told(asked: DiarizationOptions, sentence: str) -> None:
+def test_fewer_speakers_than_requested_are_noticed(asked: DiarizationOptions, sentence: str) -> None:
     (found,) = collect_notices(Request(RECORDING, diarization=asked), None, [heard((0.0, 1.0), (1.0, 2.0, B))])
 
     assert (found.code, found.start, found.end) == (NoticeCode.FEWER_SPEAKERS_THAN_ASKED, None, None)
     assert found.message == f"{sentence}there is too little speech to tell more voices apart"
 
 
-def test_that_nobody_speaks_is_told_to_who_asked_for_several() -> None:
+def test_no_speech_is_noticed_if_several_speakers_were_requested() -> None:
     asked = Request(RECORDING, diarization=DiarizationOptions(speaker_count=2))
 
     (found,) = collect_notices(asked, None, [heard()])
@@ -169,17 +169,17 @@ def test_that_nobody_speaks_is_told_to_who_asked_for_several() -> None:
         DiarizationOptions(max_speaker_count=9),
     ],
 )
-def test_bounds_that_were_met_are_not_told(asked: DiarizationOptions) -> None:
+def test_no_notice_if_enough_speakers_were_found(asked: DiarizationOptions) -> None:
     assert collect_notices(Request(RECORDING, diarization=asked), None, [heard((0.0, 1.0), (1.0, 2.0, B))]) == ()
 
 
-def test_a_silent_channel_is_no_missing_speaker() -> None:
+def test_a_silent_channel_is_not_a_missing_speaker() -> None:
     assert (
         collect_notices(SEPARATE, [transcript(written((0.0, 1.0))), transcript()], [heard((0.0, 1.0)), heard()]) == ()
     )
 
 
-def test_several_languages_are_told_in_the_order_in_which_they_are_heard() -> None:
+def test_several_languages_are_noticed_in_order_of_time() -> None:
     segments = (
         written((0.5, 1.0), language="pt"),
         written((2.0, 3.0), language="en"),
@@ -196,7 +196,7 @@ def test_several_languages_are_told_in_the_order_in_which_they_are_heard() -> No
     )
 
 
-def test_channels_in_different_languages_are_several() -> None:
+def test_channels_in_different_languages_are_noticed() -> None:
     each = [transcript(written((2.0, 3.0), language="en")), transcript(written((0.0, 1.0), language="pt"))]
 
     (found,) = collect_notices(SEPARATE, each, None)
@@ -204,13 +204,13 @@ def test_channels_in_different_languages_are_several() -> None:
     assert "Portuguese (pt) from 00:00:00.000, English (en) from 00:00:02.000" in found.message
 
 
-def test_one_language_and_segments_of_none_are_not_several() -> None:
+def test_segments_without_a_language_do_not_count() -> None:
     segments = (written((0.5, 1.0), language="pt"), written((2.0, 3.0), language=""), Segment(4.0, 5.0, " ", (), "en"))
 
     assert collect_notices(REQUEST, [transcript(*segments)], None) == ()
 
 
-def test_nothing_is_said_that_would_need_a_stage_that_failed() -> None:
+def test_notices_that_need_a_failed_stage_are_omitted() -> None:
     asked = Request(RECORDING, diarization=DiarizationOptions(speaker_count=9))
 
     assert collect_notices(asked, [transcript()], None) == ()
@@ -219,7 +219,7 @@ def test_nothing_is_said_that_would_need_a_stage_that_failed() -> None:
     ]
 
 
-def test_notices_about_the_whole_recording_come_first_and_then_those_of_the_audio_and_the_result_by_place() -> None:
+def test_notices_about_the_whole_recording_come_first_then_all_others_by_time() -> None:
     clipped, damaged = Notice("OF_ALL", "all of it"), Notice("OF_A_PART", "a part", 4.0, 4.5)
     turns = heard((0.0, 3.0), (10.0, 13.0))
     asked = Request(RECORDING, diarization=DiarizationOptions(speaker_count=2))
@@ -242,10 +242,8 @@ STEPS = st.integers(0, 60).map(lambda step: step / 4)
     st.lists(st.tuples(STEPS, st.sampled_from([0.25, 0.5, 2.0, 3.5])), max_size=8),
     st.lists(st.tuples(STEPS, st.sampled_from([0.0, 0.25, 0.5])), max_size=12),
 )
-def test_no_two_seconds_of_speech_in_a_row_are_neither_written_down_nor_told(
-    turns: list[Times], words: list[Times]
-) -> None:
-    """Held against a count in steps of an eighth of a second."""
+def test_any_two_seconds_of_speech_have_words_or_a_notice(turns: list[Times], words: list[Times]) -> None:
+    """Compared with a count in steps of an eighth of a second."""
     spoken = heard(*((start, start + length) for start, length in turns))
     said = written(*sorted((start, start + length) for start, length in words)) if words else Segment(0.0, 0.0, "")
 

@@ -1,4 +1,4 @@
-"""The stages of one request, with stages that do what a test tells them."""
+"""The pipeline with scripted stages."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ from careca.types import (
     StageState,
     TranscriptionOptions,
 )
-from careca_gateway.pipeline.pipeline import ANSWER_SECONDS, Found, Pipeline, StageResult
-from careca_gateway.request import AudioSelection, Completed, Deadline, DiarizationRequest, Request
-from careca_gateway.storage.store import DecodedAudio, HeldRecording, StoredAudio
+from careca_gateway.pipeline.pipeline import ANSWER_SECONDS, Pipeline
+from careca_gateway.pipeline.port import Found, StageResult
+from careca_gateway.request import AudioSelection, Completed, Deadline, DiarizationRequest, PipelineEvent, Request
+from careca_gateway.storage.held_recording import DecodedAudio, HeldRecording, StoredAudio
 
 RECORDING = cast("HeldRecording", object())
 AUDIO = StoredAudio(Digest("b" * 64, 64_000), Path("audio.s16"))
@@ -56,7 +57,7 @@ SEGMENT = Segment(0.0, 1.0, "hello")
 
 
 class Decode:
-    """Tells half and gives ``AUDIO``, with separate channels or tracks also ``OTHER_AUDIO``, or fails."""
+    """Emits progress and returns ``AUDIO``, for separate channels or tracks also ``OTHER_AUDIO``; or fails."""
 
     def __init__(self, failure: Exception | None = None, *, cached: bool = False) -> None:
         self.failure = failure
@@ -69,14 +70,14 @@ class Decode:
         emit(0.5)
         if self.failure:
             raise self.failure
-        audio = (AUDIO,) if sound == REQUEST.sound else (AUDIO, OTHER_AUDIO)
+        audio = (AUDIO,) if sound == REQUEST.selection else (AUDIO, OTHER_AUDIO)
         return StageResult(DecodedAudio(audio, (NOTICE,)), self.cached)
 
 
 class Model:
-    """Tells ``events``, then gives its message or fails; waits for ``may_end`` before that.
+    """Yields ``events``, then its message, or fails; before that, waits for ``may_end``.
 
-    ``failing`` is the audio on which it fails, all by default, and ``cached`` the audio that it has in its cache.
+    It fails on the audio ``failing``, all by default. It has the audio ``cached`` in its cache.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Merge:
         parts = ("None" if each is None else ", ".join(each) for each in (found.transcripts, found.diarizations))
         return StageResult(" + ".join(parts), cached=False)
 
-    def conclude(self, merged: str, reports: tuple[StageReport, ...]) -> str:
+    def add_reports(self, merged: str, reports: tuple[StageReport, ...]) -> str:
         return merged
 
 
@@ -146,7 +147,7 @@ class Counts:
 
 
 class Course:
-    """One run of the pipeline and what it told."""
+    """One run of the pipeline, with its events."""
 
     def __init__(
         self,
@@ -166,7 +167,7 @@ class Course:
             merger=Merge(),
             observer=self.counts,
         )
-        self.events: list[Progress | Segment | Completed[str]] = []
+        self.events: list[PipelineEvent | Completed[str]] = []
 
     async def run(self) -> Completed[str]:
         async with aclosing(self.pipeline.run(self.request, RECORDING, Deadline())) as events:
@@ -183,7 +184,7 @@ def states(completed: Completed[str]) -> dict[Stage, StageState]:
     return {report.stage: report.state for report in completed.reports}
 
 
-async def test_both_models_are_asked_as_the_caller_asked_and_their_answers_merged() -> None:
+async def test_both_models_get_the_callers_options_and_their_results_are_merged() -> None:
     course = Course()
 
     completed = await course.run()
@@ -206,7 +207,7 @@ async def test_both_models_run_at_the_same_time() -> None:
     assert (await course.run()).result == "words + turns"
 
 
-async def test_progress_of_every_stage_and_finished_segments_are_told() -> None:
+async def test_progress_of_every_stage_and_finished_segments_are_yielded() -> None:
     course = Course(Model("words", Progress(Stage.TRANSCRIBE, 0.4), SEGMENT))
 
     await course.run()
@@ -218,7 +219,7 @@ async def test_progress_of_every_stage_and_finished_segments_are_told() -> None:
     assert SEGMENT in course.events
 
 
-async def test_progress_never_goes_back_and_is_told_only_when_it_has_grown() -> None:
+async def test_progress_never_decreases_and_is_yielded_only_if_it_has_grown() -> None:
     steps = [Progress(Stage.DIARIZE, fraction) for fraction in (0.2, 0.201, 0.1, 0.5, 0.999, 1.0, 1.0)]
     course = Course(diarizer=Model("turns", *steps))
 
@@ -227,7 +228,7 @@ async def test_progress_never_goes_back_and_is_told_only_when_it_has_grown() -> 
     assert course.progress(Stage.DIARIZE) == [0.0, 0.2, 0.5, 0.999, 1.0]
 
 
-async def test_what_came_from_a_cache_is_reported() -> None:
+async def test_cached_stages_are_reported() -> None:
     course = Course(Model("words", cached=(AUDIO,)), decoder=Decode(cached=True))
 
     completed = await course.run()
@@ -245,7 +246,7 @@ async def test_what_came_from_a_cache_is_reported() -> None:
 @pytest.mark.parametrize(
     "failure", [OutOfMemory("too little memory"), Unavailable("gone"), DeadlineExceeded("late"), InternalError("bug")]
 )
-async def test_a_model_that_fails_does_not_take_the_other_down(failure: CarecaError) -> None:
+async def test_a_model_that_fails_does_not_stop_the_other_one(failure: CarecaError) -> None:
     course = Course(diarizer=Model(None, failure=failure))
 
     completed = await course.run()
@@ -286,7 +287,7 @@ async def test_the_result_waits_for_the_model_that_has_not_failed() -> None:
         (Unavailable("u"), InternalError("i")),
     ],
 )
-async def test_where_both_fail_the_more_telling_error_is_raised(first: CarecaError, second: CarecaError) -> None:
+async def test_if_both_models_fail_the_more_important_error_is_raised(first: CarecaError, second: CarecaError) -> None:
     for transcriber, diarizer in ((first, second), (second, first)):
         with pytest.raises(CarecaError) as caught:
             await Course(Model(None, failure=transcriber), Model(None, failure=diarizer)).run()
@@ -294,7 +295,7 @@ async def test_where_both_fail_the_more_telling_error_is_raised(first: CarecaErr
 
 
 @pytest.mark.parametrize("refusal", [InvalidRequest("no such language", field="x"), Overloaded("full")])
-async def test_a_refusal_of_one_model_is_that_of_the_request_and_stops_the_other(refusal: CarecaError) -> None:
+async def test_a_refusal_of_one_model_fails_the_request_and_stops_the_other_model(refusal: CarecaError) -> None:
     course = Course(Model(None, failure=refusal))
     course.diarizer.may_end.clear()
 
@@ -320,7 +321,7 @@ async def test_a_model_that_ends_without_a_result_has_failed() -> None:
     assert completed.reports[1].error_reason == "INTERNAL"
 
 
-async def test_a_fault_of_ours_is_not_hidden_in_a_partial_result() -> None:
+async def test_an_unexpected_error_is_not_hidden_in_a_partial_result() -> None:
     course = Course(Model(None, failure=ZeroDivisionError("a bug")))
     course.diarizer.may_end.clear()
 
@@ -330,7 +331,7 @@ async def test_a_fault_of_ours_is_not_hidden_in_a_partial_result() -> None:
     assert course.diarizer.stopped
 
 
-async def test_models_get_a_little_less_time_than_there_is_so_that_an_answer_can_be_given() -> None:
+async def test_models_end_shortly_before_the_deadline() -> None:
     course = Course()
     deadline = Deadline.after(100.0)
 
@@ -359,7 +360,7 @@ async def test_cancelling_stops_both_models() -> None:
     assert course.diarizer.stopped
 
 
-async def test_a_caller_that_stops_listening_stops_both_models() -> None:
+async def test_closing_the_stream_stops_both_models() -> None:
     course = Course(Model("words", SEGMENT))
     course.transcriber.may_end.clear()
     course.diarizer.may_end.clear()
@@ -373,7 +374,7 @@ async def test_a_caller_that_stops_listening_stops_both_models() -> None:
     assert course.diarizer.stopped
 
 
-async def test_each_separate_channel_is_asked_about_as_one_speaker() -> None:
+async def test_each_separate_channel_is_diarized_as_one_speaker() -> None:
     course = Course(request=SEPARATE)
 
     completed = await course.run()
@@ -388,7 +389,7 @@ async def test_each_separate_channel_is_asked_about_as_one_speaker() -> None:
     assert course.counts.audio == [(Stage.DECODE, 4.0), (Stage.MERGE, 4.0)]
 
 
-async def test_each_separate_track_is_asked_about_as_one_speaker() -> None:
+async def test_each_separate_track_is_diarized_as_one_speaker() -> None:
     course = Course(request=EACH_TRACK)
 
     assert (await course.run()).result == "words, words + turns, turns"

@@ -1,4 +1,4 @@
-"""Whose voices they are: names for speakers, by how alike voices are."""
+"""Naming speakers by the similarity of voices."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from careca.types import Diarization, Speaker, Turn, Voice
 from careca_gateway.pipeline.speaker_naming import (
     KnownVoice,
     apply_names,
+    best_similarity,
     check_comparable,
-    cosine,
-    nearest,
+    cosine_similarity,
     recognize_speakers,
 )
 
@@ -24,7 +24,7 @@ MODEL = "voices@1"
 
 
 def voice(degrees: float) -> tuple[float, float]:
-    """Voices whose cosine is that of the angle between them."""
+    """A voice at this angle: the cosine similarity of two voices is that of the angle between them."""
     return math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
 
 
@@ -40,7 +40,7 @@ def names(speakers: tuple[Speaker, ...]) -> list[str | None]:
     return [speaker.name for speaker in speakers]
 
 
-def test_each_speaker_is_called_by_the_name_of_the_voice_that_is_alike() -> None:
+def test_each_speaker_gets_the_name_of_the_similar_voice() -> None:
     speakers = recognize_speakers(heard(0, 90), people(ana=100, bob=5), least_similarity=0.5)
 
     assert names(speakers) == ["bob", "ana"]
@@ -51,14 +51,14 @@ def test_each_speaker_is_called_by_the_name_of_the_voice_that_is_alike() -> None
     assert [speaker.embedding for speaker in speakers] == [voice(0), voice(90)]
 
 
-def test_who_is_less_alike_than_asked_for_is_nobody() -> None:
+def test_a_speaker_below_the_minimum_similarity_gets_no_name() -> None:
     (speaker,) = recognize_speakers(heard(0), people(ana=61), least_similarity=0.5)
 
     assert (speaker.name, speaker.similarity) == (None, None)
     assert names(recognize_speakers(heard(0), people(ana=59), least_similarity=0.5)) == ["ana"]
 
 
-def test_as_alike_as_asked_for_is_enough() -> None:
+def test_exactly_the_minimum_similarity_is_enough() -> None:
     speakers = (Speaker("SPEAKER_00", (1.0, 0.0), MODEL),)
 
     assert names(
@@ -66,23 +66,23 @@ def test_as_alike_as_asked_for_is_enough() -> None:
     ) == ["ana"]
 
 
-def test_two_speakers_never_have_one_name_and_the_more_alike_one_has_it() -> None:
+def test_a_name_goes_only_to_the_most_similar_speaker() -> None:
     assert names(recognize_speakers(heard(20, 10, 15), people(ana=0), least_similarity=0.5)) == [None, "ana", None]
 
 
-def test_one_speaker_never_has_two_names_and_has_the_more_alike_one() -> None:
+def test_a_speaker_gets_only_the_most_similar_name() -> None:
     assert names(recognize_speakers(heard(0), people(ana=20, bob=10), least_similarity=0.5)) == ["bob"]
 
 
-def test_who_lost_a_name_to_somebody_more_alike_may_have_the_next_best() -> None:
+def test_a_speaker_can_get_the_second_most_similar_name() -> None:
     assert names(recognize_speakers(heard(10, 5), people(ana=0, bob=40), least_similarity=0.5)) == ["bob", "ana"]
 
 
-def test_the_most_alike_pair_goes_first_even_if_others_then_stay_without_a_name() -> None:
+def test_the_most_similar_pair_comes_first_even_if_others_stay_unnamed() -> None:
     assert names(recognize_speakers(heard(0, 70), people(ana=10, bob=-55), least_similarity=0.5)) == ["ana", None]
 
 
-def test_of_equals_the_first_speaker_has_the_first_name() -> None:
+def test_ties_are_decided_by_the_order_of_speakers_and_names() -> None:
     assert names(recognize_speakers(heard(0, 0), people(ana=0, bob=0), least_similarity=0.5)) == ["ana", "bob"]
     assert names(recognize_speakers(heard(0, 0, 0), people(ana=0), least_similarity=0.5)) == ["ana", None, None]
 
@@ -93,7 +93,7 @@ def test_a_speaker_without_a_voice_stays_unnamed() -> None:
     assert names(recognize_speakers(speakers, people(ana=0), least_similarity=0.5)) == [None, "ana"]
 
 
-def test_without_anybody_known_or_anybody_heard_nothing_changes() -> None:
+def test_without_known_people_or_speakers_nothing_changes() -> None:
     assert recognize_speakers(heard(0, 90), [], least_similarity=0.5) == heard(0, 90)
     assert recognize_speakers((), people(ana=0), least_similarity=0.5) == ()
 
@@ -102,9 +102,7 @@ angles = st.lists(st.integers(0, 359), max_size=6)
 
 
 @given(angles, angles, st.sampled_from([0.1, 0.5, 0.9]))
-def test_no_name_is_given_twice_or_to_a_voice_that_is_not_alike_whatever_is_heard(
-    speaking: list[int], known: list[int], least: float
-) -> None:
+def test_names_are_unique_and_similar_for_any_voices(speaking: list[int], known: list[int], least: float) -> None:
     whom = people(**{f"p{number}": each for number, each in enumerate(known)})
 
     speakers = recognize_speakers(heard(*speaking), whom, least_similarity=least)
@@ -114,13 +112,13 @@ def test_no_name_is_given_twice_or_to_a_voice_that_is_not_alike_whatever_is_hear
     voices = dict(whom)
     for speaker in speakers:
         if speaker.name:
-            assert speaker.similarity == cosine(speaker.embedding, voices[speaker.name].embedding) >= least
+            assert speaker.similarity == cosine_similarity(speaker.embedding, voices[speaker.name].embedding) >= least
     free = [each for each in whom if each.name not in given_names]
     unnamed = [speaker for speaker in speakers if not speaker.name]
-    assert all(cosine(one.embedding, other.voice.embedding) < least for one in unnamed for other in free)
+    assert all(cosine_similarity(one.embedding, other.voice.embedding) < least for one in unnamed for other in free)
 
 
-def test_the_order_in_which_people_are_known_changes_nothing_but_ties() -> None:
+def test_the_order_of_known_people_decides_only_ties() -> None:
     whom = people(ana=3, bob=40, eve=95)
 
     found = {
@@ -150,17 +148,17 @@ def test_embeddings_of_another_size_are_refused_by_field() -> None:
     assert refusal.value.field == "config.known_speakers[0].voice.embedding"
 
 
-def test_where_no_voice_was_heard_none_is_of_another_model() -> None:
+def test_without_voices_any_model_is_accepted() -> None:
     check_comparable((Speaker("SPEAKER_00"),), [KnownVoice("ana", Voice(voice(0), "voices@2"))])
 
 
-def test_the_nearest_voice_is_the_most_alike_one() -> None:
+def test_the_best_similarity_is_that_of_the_most_similar_voice() -> None:
     (speaker,) = heard(0)
 
-    assert nearest(speaker, people(ana=120, bob=60, eve=180)) == pytest.approx(0.5)
+    assert best_similarity(speaker, people(ana=120, bob=60, eve=180)) == pytest.approx(0.5)
 
 
-def test_turns_are_those_of_names_and_speakers_keep_their_labels() -> None:
+def test_turns_get_names_and_speakers_keep_their_labels() -> None:
     turns = (Turn(0.0, 1.0, "SPEAKER_00"), Turn(0.5, 2.0, "SPEAKER_01"))
     speakers = (Speaker("SPEAKER_00", name="Ana", similarity=0.75), Speaker("SPEAKER_01"))
 

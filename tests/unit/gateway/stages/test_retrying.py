@@ -9,11 +9,11 @@ import pytest
 
 from careca.errors import CarecaError, InternalError, InvalidRequest, OutOfMemory, Overloaded, Unavailable
 from careca.types import Digest, Progress, Segment, Stage
-from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.pipeline.port import StageResult
 from careca_gateway.request import Deadline, PipelineEvent
 from careca_gateway.stages import retrying
 from careca_gateway.stages.retrying import RetryingStage
-from careca_gateway.storage.store import StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
 
 AUDIO = StoredAudio(Digest("b" * 64, 64_000), Path("audio.s16"))
 HELLO, AGAIN = Segment(0.0, 1.0, "hello"), Segment(1.0, 2.0, "again")
@@ -21,7 +21,7 @@ NEVER = Deadline()
 
 
 class Tries:
-    """A stage that does the next of ``tries`` each time it is run: tells events, then fails or finishes."""
+    """A stage that runs the next of ``tries`` each time: it yields events, then fails or finishes."""
 
     def __init__(self, *tries: Sequence[PipelineEvent | StageResult[str] | CarecaError]) -> None:
         self.tries = list(tries)
@@ -47,7 +47,7 @@ async def told(stage: Tries, *, patience_seconds: float = 60.0, deadline: Deadli
 
 
 @pytest.mark.parametrize("error", [Overloaded("full"), Unavailable("away")])
-async def test_a_service_that_is_full_or_away_delays_the_work(error: CarecaError) -> None:
+async def test_a_stage_retries_while_its_service_is_full_or_unavailable(error: CarecaError) -> None:
     done = StageResult("all", cached=False)
 
     assert await told(Tries([error], [error], [Progress(Stage.DIARIZE, 0.5), done])) == [
@@ -56,7 +56,7 @@ async def test_a_service_that_is_full_or_away_delays_the_work(error: CarecaError
     ]
 
 
-async def test_segments_that_were_told_before_the_service_went_away_are_not_told_again() -> None:
+async def test_segments_before_a_retry_are_not_yielded_again() -> None:
     done = StageResult("all", cached=False)
     stage = Tries([HELLO, Unavailable("gone")], [HELLO, Unavailable("gone")], [HELLO, AGAIN, done])
 
@@ -64,7 +64,7 @@ async def test_segments_that_were_told_before_the_service_went_away_are_not_told
 
 
 @pytest.mark.parametrize("error", [InvalidRequest("no"), OutOfMemory("large"), InternalError("oops")])
-async def test_what_waiting_does_not_help_fails_at_once(error: CarecaError) -> None:
+async def test_other_errors_are_not_retried(error: CarecaError) -> None:
     stage = Tries([error], [StageResult("never", cached=False)])
 
     with pytest.raises(type(error)):
@@ -73,11 +73,11 @@ async def test_what_waiting_does_not_help_fails_at_once(error: CarecaError) -> N
     assert len(stage.tries) == 1
 
 
-async def test_patience_ends() -> None:
+async def test_retrying_ends_after_the_patience_time() -> None:
     with pytest.raises(Unavailable, match="away"):
         await told(Tries([Unavailable("away")]), patience_seconds=0.0)
 
 
-async def test_nobody_waits_beyond_the_deadline() -> None:
+async def test_retrying_ends_at_the_deadline() -> None:
     with pytest.raises(Overloaded, match="full"):
         await told(Tries([Overloaded("full")]), deadline=Deadline.after(0.0))

@@ -18,7 +18,8 @@ from careca.types import AudioTracks, ChannelMode, Digest, Notice
 from careca_gateway.request import AudioSelection
 from careca_gateway.storage import store as store_module
 from careca_gateway.storage.decoded_record import DecodedRecord
-from careca_gateway.storage.store import Store, StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
+from careca_gateway.storage.store import Store
 from careca_gateway.storage.upload import Upload
 from support.fakes import digest_of
 
@@ -64,7 +65,7 @@ def put_audio(
     store: Store,
     recording: Digest,
     *pcm: bytes,
-    sound: AudioSelection = MIX,
+    selection: AudioSelection = MIX,
     age: float = 0.0,
     notices: tuple[Notice, ...] = (),
 ) -> list[Path]:
@@ -72,29 +73,29 @@ def put_audio(
     with store.hold(recording) as held, held.drafts(len(pcm) + 1) as drafts:
         for draft, data in zip(drafts, pcm, strict=False):
             draft.write_bytes(data)
-        note = DecodedRecord(tuple(digest_of(data) for data in pcm), notices)
-        audio = held.keep_audio(sound, drafts, note).audio
+        record = DecodedRecord(tuple(digest_of(data) for data in pcm), notices)
+        audio = held.store_audio(selection, drafts, record).audio
         for each in audio:
             os.utime(each.path, (time.time() - age,) * 2)
         return [each.path for each in audio]
 
 
-def stored(store: Store, digest: Digest, sound: AudioSelection = MIX) -> tuple[StoredAudio, ...]:
+def stored(store: Store, digest: Digest, selection: AudioSelection = MIX) -> tuple[StoredAudio, ...]:
     with store.hold(digest) as recording:
-        decoded = recording.stored_audio(sound)
+        decoded = recording.stored_audio(selection)
         return decoded.audio if decoded else ()
 
 
-def known(store: Store, digest: Digest, sound: AudioSelection = MIX) -> bool:
+def known(store: Store, digest: Digest, selection: AudioSelection = MIX) -> bool:
     with store.hold(digest) as recording:
-        return recording.known(sound)
+        return recording.known(selection)
 
 
 def drafts(store: Store) -> list[Path]:
-    return list(store.drafts.iterdir())
+    return list(store.files.drafts.iterdir())
 
 
-def test_what_was_sent_is_known_afterwards_and_reads_back(store: Store) -> None:
+def test_an_uploaded_recording_is_known_and_can_be_read(store: Store) -> None:
     digest = digest_of(DATA)
 
     with store.hold(digest) as recording:
@@ -126,10 +127,12 @@ def test_a_recording_survives_a_restart(tmp_path: Path) -> None:
 def test_only_this_user_can_read_what_is_stored(store: Store) -> None:
     put(store, DATA)
 
-    assert [oct(folder.stat().st_mode & 0o077) for folder in store.root.iterdir() if folder.is_dir()] == ["0o0"] * 4
+    assert [oct(folder.stat().st_mode & 0o077) for folder in store.files.root.iterdir() if folder.is_dir()] == [
+        "0o0"
+    ] * 4
 
 
-def test_bytes_that_are_not_what_was_announced_leave_nothing_behind(store: Store) -> None:
+def test_bytes_that_differ_from_the_announced_digest_are_not_kept(store: Store) -> None:
     announced = Digest(digest_of(DATA).sha256, len(DATA))
 
     for sent, field in ((DATA[:-1], "size_bytes"), (DATA + b"x", "size_bytes"), (DATA[:-1] + b"x", "sha256")):
@@ -142,7 +145,7 @@ def test_bytes_that_are_not_what_was_announced_leave_nothing_behind(store: Store
     assert drafts(store) == []
 
 
-def test_too_many_bytes_are_noticed_before_the_last_has_come(store: Store) -> None:
+def test_too_many_bytes_are_refused_before_the_last_one(store: Store) -> None:
     with store.hold(Digest("a" * 64, 10)) as recording, recording.upload() as upload:
         upload.write(b"x" * 8)
         with pytest.raises(InvalidRequest):
@@ -150,7 +153,7 @@ def test_too_many_bytes_are_noticed_before_the_last_has_come(store: Store) -> No
 
 
 @pytest.mark.parametrize(("size", "reason"), [(10**6 + 1, "RECORDING_TOO_LARGE"), (0, "EMPTY_AUDIO")])
-def test_a_size_that_cannot_be_is_refused_before_the_first_byte(store: Store, size: int, reason: str) -> None:
+def test_an_impossible_size_is_refused_before_the_first_byte(store: Store, size: int, reason: str) -> None:
     with (
         store.hold(Digest("a" * 64, size)) as recording,
         pytest.raises(InvalidRecording) as caught,
@@ -181,7 +184,7 @@ def test_identical_uploads_at_once_are_both_accepted(store: Store) -> None:
     assert store.usage().recordings == 1
 
 
-def test_an_upload_is_not_closed_under_a_thread_that_writes(tmp_path: Path) -> None:
+def test_an_upload_is_not_closed_while_a_thread_writes(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # a write to a full pipe waits until somebody reads
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     data = b"x" * 1_000_000
@@ -209,7 +212,7 @@ def test_an_upload_is_not_closed_under_a_thread_that_writes(tmp_path: Path) -> N
 def test_the_audio_of_a_recording_is_found_again_even_without_the_recording(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
 
     with store.hold(digest) as recording:
         assert recording.known(MIX)
@@ -224,10 +227,10 @@ def test_two_recordings_of_the_same_sound_share_their_audio(store: Store) -> Non
     assert store.usage().size_bytes == 2 * len(DATA) + len(b"in another container") + len(AUDIO)
 
 
-def test_the_channels_of_a_recording_are_kept_in_order_beside_its_mix(store: Store) -> None:
+def test_the_channels_and_the_mix_of_a_recording_are_both_kept(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    put_audio(store, digest, OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO, sound=SEPARATE)
+    put_audio(store, digest, OTHER_AUDIO, b"\0" * 3200, OTHER_AUDIO, selection=SEPARATE)
 
     assert [each.path.read_bytes() for each in stored(store, digest)] == [AUDIO]
     separate = [each.path.read_bytes() for each in stored(store, digest, SEPARATE)]
@@ -236,32 +239,34 @@ def test_the_channels_of_a_recording_are_kept_in_order_beside_its_mix(store: Sto
     assert drafts(store) == []
 
 
-def test_what_was_decoded_in_one_mode_is_not_known_in_the_other_without_the_recording(store: Store) -> None:
+def test_audio_of_one_channel_mode_is_not_used_for_the_other(store: Store) -> None:
     digest = put(store, DATA)
-    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE)
-    (store.recordings / digest.sha256).unlink()
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=SEPARATE)
+    (store.files.recordings / digest.sha256).unlink()
 
     assert known(store, digest, SEPARATE)
     assert not known(store, digest, MIX)
 
 
-def test_every_choice_of_tracks_has_its_own_audio(store: Store) -> None:
+def test_every_audio_selection_has_its_own_audio(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    put_audio(store, digest, OTHER_AUDIO, sound=SECOND)
-    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
+    put_audio(store, digest, OTHER_AUDIO, selection=SECOND)
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=EACH)
 
-    assert [[each.path.read_bytes() for each in stored(store, digest, sound)] for sound in (MIX, SECOND, EACH)] == [
+    assert [
+        [each.path.read_bytes() for each in stored(store, digest, selection)] for selection in (MIX, SECOND, EACH)
+    ] == [
         [AUDIO],
         [OTHER_AUDIO],
         [AUDIO, OTHER_AUDIO],
     ]
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
     assert not known(store, digest, AudioSelection(audio_track=1))
     assert not known(store, digest, AudioSelection(ChannelMode.SEPARATE, 2))
 
 
-def test_what_the_decoder_noticed_is_kept_with_the_audio(tmp_path: Path) -> None:
+def test_notices_are_kept_with_the_audio(tmp_path: Path) -> None:
     notices = (QUIET, Notice("TRUNCATED", "the recording breaks off", 1.5, 3.0))
     first = make(tmp_path)
     digest = put(first, DATA)
@@ -275,11 +280,11 @@ def test_what_the_decoder_noticed_is_kept_with_the_audio(tmp_path: Path) -> None
     assert decoded.notices == notices
 
 
-def test_a_note_of_an_earlier_version_counts_as_none_and_is_replaced(store: Store) -> None:
+def test_a_record_of_an_earlier_version_is_ignored_and_replaced(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    note = store.decoded / f"{digest.sha256}.mix.json"
-    note.write_text(json.dumps([asdict(digest_of(AUDIO))]))
+    record = store.files.decoded / f"{digest.sha256}.mix.json"
+    record.write_text(json.dumps([asdict(digest_of(AUDIO))]))
 
     assert stored(store, digest) == ()
     assert known(store, digest)
@@ -288,36 +293,36 @@ def test_a_note_of_an_earlier_version_counts_as_none_and_is_replaced(store: Stor
     assert [each.path.read_bytes() for each in stored(store, digest)] == [OTHER_AUDIO]
 
 
-def test_a_job_keeps_the_audio_of_the_tracks_that_it_is_about(tmp_path: Path) -> None:
+def test_audio_of_a_job_without_its_recording_stays(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     digest = put(store, DATA)
-    put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=EACH)
-    (store.recordings / digest.sha256).unlink()
+    put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=EACH)
+    (store.files.recordings / digest.sha256).unlink()
 
     store.sweep(frozenset({digest.sha256}))
 
     with store.hold(digest) as recording:
         recording.require(EACH)
     store.sweep()
-    assert list(store.audio.iterdir()) == list(store.decoded.iterdir()) == []
+    assert list(store.files.audio.iterdir()) == list(store.files.decoded.iterdir()) == []
 
 
-def test_channels_of_which_one_is_gone_are_not_used_and_forgotten(store: Store) -> None:
+def test_separate_channels_are_not_used_if_one_is_missing(store: Store) -> None:
     digest = put(store, DATA)
-    _, second = put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE)
+    _, second = put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=SEPARATE)
     second.unlink()
 
     with store.hold(digest) as recording:
         assert recording.stored_audio(SEPARATE) is None
     store.sweep()
 
-    assert list(store.decoded.iterdir()) == []
+    assert list(store.files.decoded.iterdir()) == []
 
 
 def test_all_channels_that_a_request_holds_stay(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA, age=10_000)
-    paths = put_audio(store, digest, AUDIO, OTHER_AUDIO, sound=SEPARATE, age=10_000)
+    paths = put_audio(store, digest, AUDIO, OTHER_AUDIO, selection=SEPARATE, age=10_000)
 
     with store.hold(digest) as recording:
         assert recording.stored_audio(SEPARATE)
@@ -328,7 +333,7 @@ def test_all_channels_that_a_request_holds_stay(tmp_path: Path) -> None:
     assert [path.exists() for path in paths] == [False, False]
 
 
-def test_audio_that_was_cut_short_on_disk_is_not_used(store: Store) -> None:
+def test_truncated_audio_is_not_used(store: Store) -> None:
     digest = put(store, DATA)
     (path,) = put_audio(store, digest, AUDIO)
     path.write_bytes(AUDIO[:-2])
@@ -339,23 +344,23 @@ def test_audio_that_was_cut_short_on_disk_is_not_used(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "note",
+    "record",
     [
         *('[{"sha2', '{"sha256": "a"}', "[1]", "7", '{"audio": [], "notices": []}', '{"audio": [{}], "notices": []}'),
         '{"audio": [{"sha256": "a", "size_bytes": 2}]}',
         '{"audio": [{"sha256": "a", "size_bytes": 2}], "notices": ["quiet"]}',
     ],
 )
-def test_a_damaged_note_counts_as_none(store: Store, note: str) -> None:
+def test_a_damaged_record_is_ignored(store: Store, record: str) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.decoded / f"{digest.sha256}.mix.json").write_text(note)
+    (store.files.decoded / f"{digest.sha256}.mix.json").write_text(record)
 
     with store.hold(digest) as recording:
         assert recording.stored_audio(MIX) is None
 
 
-def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+def test_the_least_recently_used_file_is_removed_first(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=3 * len(DATA))
     digests = [put(store, DATA[:-1] + bytes([number]), age=100 - number) for number in range(5)]
     assert known(store, digests[0])  # used now, so that it is the youngest
@@ -365,7 +370,7 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert [known(store, digest) for digest in digests] == [True, False, False, True, True]
 
 
-def test_what_nobody_used_for_long_goes(tmp_path: Path) -> None:
+def test_files_are_removed_after_the_retention_time(tmp_path: Path) -> None:
     store = make(tmp_path, retention_seconds=60.0)
     old, young = put(store, DATA, age=61), put(store, DATA + b"x", age=59)
     put_audio(store, old, AUDIO, age=61)
@@ -375,10 +380,10 @@ def test_what_nobody_used_for_long_goes(tmp_path: Path) -> None:
     assert not known(store, old)
     assert known(store, young)
     assert store.usage().size_bytes == len(DATA) + 1
-    assert list(store.decoded.iterdir()) == []
+    assert list(store.files.decoded.iterdir()) == []
 
 
-def test_what_a_request_holds_stays(tmp_path: Path) -> None:
+def test_a_held_file_is_not_removed(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA, age=10_000)
     (path,) = put_audio(store, digest, AUDIO, age=10_000)
@@ -394,7 +399,7 @@ def test_what_a_request_holds_stays(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_two_requests_hold_stays_until_both_have_gone(tmp_path: Path) -> None:
+def test_a_file_held_by_two_requests_stays_until_both_release_it(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA)
 
@@ -418,7 +423,7 @@ def test_a_thread_that_outlives_its_request_holds_nothing(tmp_path: Path) -> Non
     assert store.usage().size_bytes == 0
 
 
-def test_a_recording_that_proved_unusable_is_removed(store: Store) -> None:
+def test_an_unusable_recording_is_removed(store: Store) -> None:
     digest = put(store, DATA)
 
     with store.hold(digest) as recording:
@@ -427,7 +432,7 @@ def test_a_recording_that_proved_unusable_is_removed(store: Store) -> None:
     assert not known(store, digest)
 
 
-def test_a_recording_that_another_request_works_on_is_not_removed_under_it(store: Store) -> None:
+def test_a_recording_that_another_request_holds_is_not_discarded(store: Store) -> None:
     digest = put(store, DATA)
 
     with store.hold(digest) as other:
@@ -436,7 +441,7 @@ def test_a_recording_that_another_request_works_on_is_not_removed_under_it(store
         assert other.path.exists()
 
 
-def test_what_a_crash_left_half_written_is_removed_at_the_next_start(tmp_path: Path) -> None:
+def test_temporary_files_of_a_crash_are_removed_at_the_next_start(tmp_path: Path) -> None:
     crashed = make(tmp_path)
     with crashed.hold(digest_of(DATA)) as recording:
         upload = recording.upload()
@@ -464,7 +469,7 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert caught.value.reason == "STORE_UNUSABLE"
 
 
-def test_a_disk_without_space_refuses_before_the_first_byte(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_refuses_before_the_first_byte(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "FREE_BYTES", 10**18)
 
     with store.hold(digest_of(DATA)) as recording, pytest.raises(Overloaded) as caught, recording.upload():
@@ -473,7 +478,7 @@ def test_a_disk_without_space_refuses_before_the_first_byte(store: Store, monkey
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_disk_that_fills_up_asks_to_come_back_later(tmp_path: Path) -> None:
+def test_a_disk_that_becomes_full_is_reported_with_a_retry_time(tmp_path: Path) -> None:
     full = Path("/dev/full")
     with Upload(full, digest_of(DATA), tmp_path / "recording") as upload, pytest.raises(Overloaded) as caught:
         upload.write(DATA)
@@ -482,17 +487,17 @@ def test_a_disk_that_fills_up_asks_to_come_back_later(tmp_path: Path) -> None:
     assert caught.value.retry_after_seconds
 
 
-def test_a_recording_that_is_there_may_be_worked_on(store: Store) -> None:
+def test_an_existing_recording_passes_require(store: Store) -> None:
     digest = put(store, DATA)
 
     with store.hold(digest) as recording:
         recording.require(MIX)
 
 
-def test_audio_is_enough_to_work_on(store: Store) -> None:
+def test_existing_audio_passes_require(store: Store) -> None:
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
 
     with store.hold(digest) as recording:
         recording.require(MIX)
@@ -500,7 +505,7 @@ def test_audio_is_enough_to_work_on(store: Store) -> None:
             recording.require(SEPARATE)
 
 
-def test_a_recording_that_is_gone_is_missed_by_name(store: Store) -> None:
+def test_a_missing_recording_is_reported(store: Store) -> None:
     with store.hold(digest_of(DATA)) as recording, pytest.raises(PreconditionFailed) as caught:
         recording.require(MIX)
 
@@ -509,9 +514,9 @@ def test_a_recording_that_is_gone_is_missed_by_name(store: Store) -> None:
 
 
 @pytest.mark.parametrize("bytes_now", [DATA[:-1], DATA + b"x", b"A" + DATA[1:]])
-def test_a_recording_that_changed_on_disk_is_not_worked_on_and_asked_for_again(store: Store, bytes_now: bytes) -> None:
+def test_a_corrupt_recording_is_reported_and_removed(store: Store, bytes_now: bytes) -> None:
     digest = put(store, DATA)
-    (store.recordings / digest.sha256).write_bytes(bytes_now)
+    (store.files.recordings / digest.sha256).write_bytes(bytes_now)
 
     with store.hold(digest) as recording, pytest.raises(PreconditionFailed) as caught:
         recording.require(MIX)
@@ -520,11 +525,11 @@ def test_a_recording_that_changed_on_disk_is_not_worked_on_and_asked_for_again(s
     assert not known(store, digest)
 
 
-def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(tmp_path: Path) -> None:
+def test_the_audio_of_a_job_stays_if_its_recording_is_missing(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     digest = put(store, DATA)
     put_audio(store, digest, AUDIO)
-    (store.recordings / digest.sha256).unlink()
+    (store.files.recordings / digest.sha256).unlink()
 
     store.sweep(frozenset({digest.sha256}))
 
@@ -534,7 +539,7 @@ def test_a_job_of_whose_recording_only_the_audio_is_left_keeps_it(tmp_path: Path
     assert not known(store, digest)
 
 
-def test_what_a_job_needs_stays_however_old_and_full_the_store_is(tmp_path: Path) -> None:
+def test_recordings_of_jobs_are_never_swept(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0, retention_seconds=10.0)
     needed, other = put(store, DATA, age=100.0), put(store, b"another", age=100.0)
 
@@ -544,11 +549,11 @@ def test_what_a_job_needs_stays_however_old_and_full_the_store_is(tmp_path: Path
     assert not known(store, other)
 
 
-def test_what_is_let_go_of_while_it_is_asked_what_has_to_stay_is_swept_only_later(tmp_path: Path) -> None:
+def test_a_recording_unpinned_during_a_sweep_is_removed_only_by_the_next_one(tmp_path: Path) -> None:
     store = make(tmp_path, max_bytes=0)
     digest = put(store, DATA)
 
-    with store.sparing():
+    with store.files.protect_unpinned():
         assert known(store, digest)  # held and let go of, as a job about it is submitted
         store.sweep()
         assert known(store, digest)

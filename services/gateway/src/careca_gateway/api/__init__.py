@@ -1,4 +1,1 @@
-"""The gRPC servicers, and messages to values and back.
-
-It translates and authorizes; it decides nothing about the work.
-"""
+"""The gRPC services of the gateway: they check callers and convert messages. They make no decisions about the work."""

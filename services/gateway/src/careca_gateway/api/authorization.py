@@ -1,4 +1,4 @@
-"""The gateway's door: who calls, whether they may, and how often."""
+"""Checks callers: their token, their role, and the rate of their requests."""
 
 from __future__ import annotations
 
@@ -14,36 +14,35 @@ _ADMIN = f"/{admin_pb2.DESCRIPTOR.services_by_name['AdminService'].full_name}/"
 
 
 class Authorizer:
-    """A guard that asks for a token. Names have the requests per second of their token in this process.
+    """A guard that requires a token. The rate limit of a token's name holds for this process.
 
     Args:
         tokens: the tokens.
-        clock: seconds, as ``time.monotonic`` gives them.
+        clock: returns seconds, as ``time.monotonic`` does.
     """
 
     def __init__(self, tokens: TokenFile, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._tokens = tokens
         self._clock = clock
-        self._paces: dict[str, _TokenBucket] = {}
+        self._buckets: dict[str, _TokenBucket] = {}
 
     def __call__(self, method: str, metadata: list[tuple[str, str | bytes]]) -> Caller:
-        """Who makes the call.
+        """Returns the caller.
 
         Raises ``Unauthenticated``, ``PermissionDenied`` (NEEDS_ADMIN), ``Overloaded`` (TOO_MANY_REQUESTS).
         """
         caller = self._tokens.caller(dict(metadata))
         if method.startswith(_ADMIN):
             caller.require_admin(method.removeprefix(_ADMIN))
-        self._slow_down(caller)
+        self._limit_rate(caller)
         return caller
 
-    def _slow_down(self, caller: Caller) -> None:
+    def _limit_rate(self, caller: Caller) -> None:
         rate = caller.limits.requests_per_second
         if rate is None:
             return
         now = self._clock()
-        pace = self._paces.setdefault(caller.name, _TokenBucket(now))
-        wait = pace.wait(rate, now)
+        wait = self._buckets.setdefault(caller.name, _TokenBucket(now)).take(rate, now)
         if wait > 0:
             raise Overloaded(
                 f"{caller.name} may send {rate:g} requests a second",
@@ -53,16 +52,16 @@ class Authorizer:
 
 
 class _TokenBucket:
-    """A bucket that holds a second's worth of requests, at least one, and fills at the rate."""
+    """A token bucket with room for the requests of one second, at least for one request."""
 
     def __init__(self, now: float) -> None:
         self._filled_at = now
-        self._held: float | None = None
+        self._level: float | None = None
 
-    def wait(self, rate: float, now: float) -> float:
-        """Takes a request, if there is one; otherwise the seconds until there is."""
+    def take(self, rate: float, now: float) -> float:
+        """Takes one request and returns 0 or, if there is none, the seconds until there is one."""
         size = max(1.0, rate)
-        held = size if self._held is None else min(size, self._held + (now - self._filled_at) * rate)
+        level = size if self._level is None else min(size, self._level + (now - self._filled_at) * rate)
         self._filled_at = now
-        self._held = held - 1 if held >= 1 else held
-        return 0.0 if held >= 1 else (1 - held) / rate
+        self._level = level - 1 if level >= 1 else level
+        return 0.0 if level >= 1 else (1 - level) / rate

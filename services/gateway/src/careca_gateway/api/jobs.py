@@ -1,4 +1,4 @@
-"""The gateway's gRPC service for jobs: translation only."""
+"""The gRPC service for jobs."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from careca_gateway.api.job_messages import (
 from careca_gateway.api.submitter import submitter_of
 from careca_gateway.jobs.service import JobService
 from careca_gateway.request import Deadline, RecordingNeeded
-from careca_gateway.transcription import Gateway
+from careca_gateway.transcription import TranscriptionService
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):
-    """Work that outlives the connection: see jobs.proto.
+    """Jobs outlive the connection of their caller: see jobs.proto.
 
     Args:
-        desk: takes what submitters ask; ``None`` refuses everything.
-        gateway: takes recordings.
+        jobs: runs the operations; ``None`` if this gateway takes no jobs.
+        transcription: receives recordings.
     """
 
-    def __init__(self, desk: JobService | None, gateway: Gateway) -> None:
-        self._open_desk = desk
-        self._gateway = gateway
+    def __init__(self, jobs: JobService | None, transcription: TranscriptionService) -> None:
+        self._job_service = jobs
+        self._transcription = transcription
 
     @property
-    def _desk(self) -> JobService:
-        """Raises ``PreconditionFailed`` (JOBS_OFF) where there is none."""
-        if self._open_desk is None:
+    def _jobs(self) -> JobService:
+        """Raises ``PreconditionFailed`` (JOBS_OFF) if this gateway takes no jobs."""
+        if self._job_service is None:
             raise PreconditionFailed(
                 "this gateway takes no jobs: give it a Redis for them with CARECA_JOBS_REDIS_URL", reason="JOBS_OFF"
             )
-        return self._open_desk
+        return self._job_service
 
     async def UploadRecording(
         self, request_iterator: AsyncIterator[jobs_pb2.UploadRecordingRequest], context: Context
     ) -> AsyncIterator[jobs_pb2.UploadRecordingResponse]:
-        """Takes a recording."""
+        """Receives a recording."""
         config, chunks = await open_upload(request_iterator, "recording_chunk")
         digest = codec.decode_digest(config.recording, "config.recording")
-        async with aclosing(self._gateway.upload(digest, chunks)) as answers:
+        async with aclosing(self._transcription.upload(digest, chunks)) as answers:
             async for answer in answers:
                 if isinstance(answer, RecordingNeeded):
                     needed = gateway_pb2.TranscribeResponse.RecordingNeeded()
@@ -66,63 +66,63 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def SubmitJob(self, request: jobs_pb2.SubmitJobRequest, context: Context) -> jobs_pb2.SubmitJobResponse:
         """Queues a job."""
-        job = await self._desk.submit(_submitter(context), decode_submission(request))
+        job = await self._jobs.submit(_submitter(context), decode_submission(request))
         return jobs_pb2.SubmitJobResponse(job=codec.encode_job(job))
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Context) -> jobs_pb2.GetJobResponse:
-        """The job."""
-        return jobs_pb2.GetJobResponse(job=codec.encode_job(await self._desk.get(_submitter(context), request.job_id)))
+        """Returns the job."""
+        return jobs_pb2.GetJobResponse(job=codec.encode_job(await self._jobs.get(_submitter(context), request.job_id)))
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
-        """A page of jobs."""
+        """Returns a page of jobs."""
         query = decode_query(request, _submitter_or_all(context, request.all_submitters))
-        return encode_page(await self._desk.list(query), query)
+        return encode_page(await self._jobs.list(query), query)
 
     async def WatchJob(
         self, request: jobs_pb2.WatchJobRequest, context: Context
     ) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
-        """What happens to the job."""
-        async with aclosing(self._desk.watch(_submitter(context), request.job_id, request.cursor)) as happenings:
-            async for happening in happenings:
-                yield encode_job_event(happening)
+        """Streams the events of the job."""
+        async with aclosing(self._jobs.watch(_submitter(context), request.job_id, request.cursor)) as events:
+            async for event in events:
+                yield encode_job_event(event)
 
     async def GetJobResult(
         self, request: jobs_pb2.GetJobResultRequest, context: Context
     ) -> jobs_pb2.GetJobResultResponse:
-        """The job's result."""
+        """Returns the job's result."""
         formats = [codec.decode_format(number, f"formats[{index}]") for index, number in enumerate(request.formats)]
-        result = await self._desk.result(_submitter(context), request.job_id, dict.fromkeys(formats))
+        result = await self._jobs.result(_submitter(context), request.job_id, dict.fromkeys(formats))
         return jobs_pb2.GetJobResultResponse(result=result)
 
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.CancelJobResponse:
-        """Ends the job."""
-        job = await self._desk.cancel(_submitter(context), request.job_id)
+        """Cancels the job."""
+        job = await self._jobs.cancel(_submitter(context), request.job_id)
         return jobs_pb2.CancelJobResponse(job=codec.encode_job(job))
 
     async def RetryJob(self, request: jobs_pb2.RetryJobRequest, context: Context) -> jobs_pb2.RetryJobResponse:
         """Queues the job again."""
-        job = await self._desk.retry(_submitter(context), request.job_id)
+        job = await self._jobs.retry(_submitter(context), request.job_id)
         return jobs_pb2.RetryJobResponse(job=codec.encode_job(job))
 
     async def DeleteJob(self, request: jobs_pb2.DeleteJobRequest, context: Context) -> jobs_pb2.DeleteJobResponse:
-        """Forgets the job."""
-        await self._desk.delete(_submitter(context), request.job_id)
+        """Removes the job."""
+        await self._jobs.delete(_submitter(context), request.job_id)
         return jobs_pb2.DeleteJobResponse()
 
     async def ClearJobs(self, request: jobs_pb2.ClearJobsRequest, context: Context) -> jobs_pb2.ClearJobsResponse:
-        """Clears the history."""
+        """Removes jobs that have ended."""
         deadline = Deadline.after(context.time_remaining())
         submitter = _submitter_or_all(context, request.all_submitters)
-        return encode_cleared(await self._desk.clear(submitter, deadline))
+        return encode_cleared(await self._jobs.clear(submitter, deadline))
 
 
 def _submitter(context: Context) -> str:
     return submitter_of(context.invocation_metadata())
 
 
-def _submitter_or_all(context: Context, everybody: bool) -> str | None:
-    """Whose jobs; ``None`` for everybody's. Raises ``PermissionDenied`` where that is asked by somebody who may not."""
-    if not everybody:
+def _submitter_or_all(context: Context, all_submitters: bool) -> str | None:
+    """Returns ``None`` for all submitters. Raises ``PermissionDenied`` if the caller is not an administrator then."""
+    if not all_submitters:
         return _submitter(context)
     current_caller().require_admin("what is about the jobs of all")
     return None

@@ -1,4 +1,4 @@
-"""Who submits: the name of the caller's token; where nobody is asked for one, the name that the caller gives."""
+"""The submitter of a call: the name of the caller's token or, without tokens, the name in the call's metadata."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from careca.auth.submitter import KEY, RULE, is_name
 from careca.errors import InvalidRequest, PermissionDenied
 
 ANONYMOUS = "anonymous"
-"""Everybody who gives no name."""
+"""The submitter of all calls without a name."""
 
 
 def submitter_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """The caller's name.
+    """Returns the submitter.
 
-    Raises ``InvalidRequest`` where it gives one that is none, ``PermissionDenied`` (NOT_YOUR_NAME) where it is another
-    than its token's.
+    Raises ``InvalidRequest`` if the name in the metadata is invalid, ``PermissionDenied`` (NOT_YOUR_NAME) if it differs
+    from the token's name.
     """
     known = current_caller().name
     for key, value in metadata or ():

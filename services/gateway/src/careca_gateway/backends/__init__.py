@@ -1,7 +1,6 @@
-"""The model services as the gateway's pipeline and administration see them, reached by gRPC."""
+"""Clients of the model services: finding replicas, balancing calls, and the calls themselves, by gRPC."""
 
-from careca_gateway.backends.diarizer import DiarizerClient
+from careca_gateway.backends.model_service import DiarizerClient, TranscriberClient
 from careca_gateway.backends.replicas import Replicas
-from careca_gateway.backends.transcriber import TranscriberClient
 
 __all__ = ["DiarizerClient", "Replicas", "TranscriberClient"]

@@ -1,8 +1,8 @@
-"""Where the replicas of a service are: from a target as the settings have it to the addresses behind it, now.
+"""Parses the target of a service and resolves its name to addresses.
 
-name:50052, dns:///name:50052        all addresses of the name, looked up again and again
-ipv4:10.0.0.1:50052,10.0.0.2:50052   these
-127.0.0.1:50052, all that gRPC knows one, left to gRPC
+name:50052, dns:///name:50052        all addresses of the name, which is resolved repeatedly
+ipv4:10.0.0.1:50052,10.0.0.2:50052   exactly these addresses
+127.0.0.1:50052, any other target    one address, which gRPC resolves
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 Resolve = Callable[[str, int], Awaitable[set[str]]]
-"""All addresses of a name at a port, as gRPC writes them.
+"""Returns all addresses of a name with a port, in gRPC's notation.
 
-Raises ``OSError`` where there is no answer, ``UnicodeError`` where it cannot be a name.
+Raises ``OSError`` if there is no answer, ``UnicodeError`` if the name is invalid.
 """
 
 _DNS = "dns:///"
@@ -25,33 +25,33 @@ _LISTS = ("ipv4:", "ipv6:")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A target, taken apart."""
+    """The parts of a target."""
 
     fixed: frozenset[str]
-    """Addresses that are known at once: all there are, or where there is a name, that until it was looked up."""
+    """The addresses that need no resolving. For a name: the target itself, until the name is resolved."""
     name: str = ""
-    """What is to be looked up, empty where nothing is."""
+    """The name to resolve; empty if there is none."""
     port: int = 0
 
     @property
     def authority(self) -> str:
-        """Who is called, whichever address answers: what a certificate is checked against. Empty without a name."""
+        """The name and port that certificates are checked against for all addresses. Empty without a name."""
         return f"{self.name}:{self.port}" if self.name else ""
 
 
 def parse_target(target: str) -> Target:
-    """Takes a target apart."""
+    """Splits a target into its parts."""
     for scheme in _LISTS:
         if target.startswith(scheme):
             return Target(frozenset(scheme + address for address in target.removeprefix(scheme).split(",")))
     name, _, port = target.removeprefix(_DNS).rpartition(":")
-    if not name or not port.isdecimal() or ":" in name or "/" in name or _is_address(name):
+    if not name or not port.isdecimal() or ":" in name or "/" in name or _is_ip_address(name):
         return Target(frozenset([target]))
     return Target(frozenset([target]), name, int(port))
 
 
-async def look_up(name: str, port: int) -> set[str]:
-    """Asks this machine's resolver."""
+async def resolve(name: str, port: int) -> set[str]:
+    """Resolves the name with this machine's resolver."""
     found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
     return {
         f"ipv4:{host[0]}:{port}" if family == socket.AF_INET else f"ipv6:[{host[0]}]:{port}"
@@ -60,12 +60,12 @@ async def look_up(name: str, port: int) -> set[str]:
     }
 
 
-def shown(address: str) -> str:
-    """The address as people write it."""
+def display_address(address: str) -> str:
+    """Returns the address without gRPC's scheme."""
     return address.removeprefix(_DNS).removeprefix(_LISTS[0]).removeprefix(_LISTS[1])
 
 
-def _is_address(host: str) -> bool:
+def _is_ip_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -1,9 +1,9 @@
-"""How the gateway calls model services: offers audio by its digest, tries again, tells its own errors from a caller's.
+"""Calls to model services: offering audio by its digest, retrying, and translating errors.
 
-What a full replica refuses is offered at once to others that have room. A service that cannot be reached, or that goes
-away while it works, is asked again for some seconds: one that restarts is back by then, and others may be there
-already. Audio is named by its digest and what has been told is not told again, so that nobody notices but by the time
-it takes.
+If a replica is full, another one that has room is called at once. If a replica cannot be reached, or fails while it
+works, the call is retried for some seconds: a service that restarts is back by then, or another replica answers. The
+audio is named by its digest, and segments that were already yielded are not yielded again, so that the caller notices
+only the delay.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc.aio
-from google.protobuf.descriptor import Descriptor
 
 from careca.errors import InternalError, InvalidRecording, InvalidRequest, Overloaded, Unavailable
 from careca.rpc import request_id
@@ -26,42 +25,39 @@ from careca_gateway.backends.replicas import Replica, Replicas
 from careca_gateway.request import Deadline
 
 CHUNK_BYTES = 1024 * 1024
-"""Audio is sent in chunks of this size, with which gRPC is fastest."""
+"""The size of the audio chunks. gRPC is fastest with this size."""
 
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Pauses between attempts to reach a service."""
+"""Pauses before retries."""
 
 _OPTIONS = "config.options"
-"""The path of what a caller may ask in the requests of both model services."""
+"""The path of the options in the requests of both model services."""
 
 
 class AudioResponse(Protocol):
-    """A message of a model service's half of the stream."""
+    """A response of a model service."""
 
-    @property
-    def DESCRIPTOR(self) -> Descriptor:  # noqa: N802 - protobuf's name
-        """The fields that such messages have."""
-
-    def HasField(self, field_name: Any) -> bool:  # noqa: N802 - protobuf's name
-        """Whether the field of that name is set."""
+    def WhichOneof(self, oneof_group: Any) -> str | None:  # noqa: N802 - protobuf's name
+        """Returns the name of the field that is set."""
 
 
 _log = get_logger(__name__)
 
 Q = TypeVar("Q")
 S = TypeVar("S", bound=AudioResponse)
+U = TypeVar("U")
 
 
 class AudioCall(Generic[Q, S]):
-    """One question about audio to a model service.
+    """One call of a model service with audio.
 
     Args:
-        replicas: whom to ask.
-        method: the stub's method, of a stub on a channel.
+        replicas: the replicas of the service.
+        method: returns the stub's method for a channel.
         config: the first message.
-        chunk: makes the message that carries some of the audio.
-        audio: the file that is sent if the service asks for it.
-        options_field: the path of the options in the gateway's own request, for errors.
+        chunk: creates the message for a chunk of the audio.
+        audio: the file that is sent if the service asks for the audio.
+        options_field: the path of the options in the gateway's own request, for error messages.
     """
 
     def __init__(
@@ -82,96 +78,92 @@ class AudioCall(Generic[Q, S]):
         self._options_field = options_field
 
     async def responses(self, deadline: Deadline) -> AsyncGenerator[S, None]:
-        """What the service answers, its asking for the audio apart. Closing it cancels the call.
+        """Yields the service's responses except ``audio_needed``. Closing the generator cancels the call.
 
-        Segments that were told before a service went away are not told again; whoever works on it then begins anew.
-        A replica that is full refuses before it does anything, so that another one may be asked in its place.
+        Each attempt starts from the beginning, and segments that were already yielded are skipped. A full replica
+        refuses before it does anything, so another one can be called instead.
 
-        Raises ``CarecaError`` as the service did; what it refuses is named as the gateway's callers know it.
+        Raises ``CarecaError`` as the service did, with the fields named as in the gateway's own request.
         """
         pauses = iter(RETRY_SECONDS)
         refusals: dict[Replica, Overloaded] = {}
         replica = self._replicas.best()
-        told = 0
+        yielded = 0
         ended = False
         while not ended:
             segments = 0
             try:
-                with _own_terms(self._options_field):
+                with _translated_fields(self._options_field):
                     async with aclosing(self._attempt(replica, deadline)) as responses:
                         async for response in responses:
-                            if _is_segment(response):
+                            kind = response.WhichOneof("message")
+                            if kind == "segment":
                                 segments += 1
-                                if segments <= told:
+                                if segments <= yielded:
                                     continue
-                                told = segments
-                            if not response.HasField("audio_needed"):
+                                yielded = segments
+                            if kind != "audio_needed":
                                 yield response
                 ended = True
             except Overloaded as error:
                 refusals[replica] = error
-                replica = self._elsewhere(refusals)
+                replica = self._next_replica(refusals)
             except Unavailable as error:
                 pause = next(pauses, None)
                 if pause is None or not deadline.allows(pause):
                     raise
-                _log.info("a service is asked again", address=replica.address, reason=error.reason, error=error.message)
+                _log.info("a call is repeated", address=replica.address, reason=error.reason, error=error.message)
                 await asyncio.sleep(pause)
                 replica = self._replicas.best()
 
-    def _elsewhere(self, refusals: Mapping[Replica, Overloaded]) -> Replica:
-        """Who has room where others refused; where nobody has, raises what the one said who has room the soonest."""
+    def _next_replica(self, refusals: Mapping[Replica, Overloaded]) -> Replica:
+        """Returns a replica that has room. Raises the refusal with the shortest retry time if there is none."""
         replica = self._replicas.with_room(refusals)
         if replica is None:
             raise min(refusals.values(), key=lambda refusal: refusal.retry_after_seconds or 0.0)
-        _log.info("another replica is asked", address=replica.address, full=[each.address for each in refusals])
+        _log.info("another replica is called", address=replica.address, full=[each.address for each in refusals])
         return replica
 
     async def _attempt(self, replica: Replica, deadline: Deadline) -> AsyncGenerator[S, None]:
-        """Everything that one call of a replica answers."""
-        sending = _Sending(self._config, self._chunk, self._audio)
+        requests = _Requests(self._config, self._chunk, self._audio)
         metadata = (*request_id.outgoing(), *tracing.outgoing())
-        call = self._method(replica)(sending.messages(), timeout=deadline.remaining(), metadata=metadata)
+        call = self._method(replica)(requests.messages(), timeout=deadline.remaining(), metadata=metadata)
         try:
-            with _not_cancelled_by_us(sending):
+            with _cancelled_calls_as_errors(requests):
                 async for response in responses_of(call):
-                    if response.HasField("audio_needed"):
-                        sending.begin()
+                    if response.WhichOneof("message") == "audio_needed":
+                        requests.send_audio()
                     yield response
         finally:
             call.cancel()
-            sending.end()
+            requests.end()
 
 
-def _is_segment(response: AudioResponse) -> bool:
-    return "segment" in response.DESCRIPTOR.fields_by_name and response.HasField("segment")
-
-
-class _Sending(Generic[Q]):
-    """The gateway's half of the stream: the config, then the audio once it is asked for."""
+class _Requests(Generic[Q]):
+    """The gateway's side of the stream: the config, and then the audio if the service asks for it."""
 
     def __init__(self, config: Q, chunk: Callable[[bytes], Q], audio: Path) -> None:
         self._config = config
         self._chunk = chunk
         self._audio = audio
-        self._needed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._audio_needed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.failure: OSError | None = None
-        """Why the audio could not be read."""
+        """The error if the audio could not be read."""
 
-    def begin(self) -> None:
-        """Has the audio sent."""
-        if not self._needed.done():
-            self._needed.set_result(True)
+    def send_audio(self) -> None:
+        """Starts sending the audio."""
+        if not self._audio_needed.done():
+            self._audio_needed.set_result(True)
 
     def end(self) -> None:
-        """Has nothing sent that was not sent yet."""
-        if not self._needed.done():
-            self._needed.set_result(False)
+        """Ends the stream without the audio, if that is not being sent yet."""
+        if not self._audio_needed.done():
+            self._audio_needed.set_result(False)
 
     async def messages(self) -> AsyncIterator[Q]:
-        """The messages, as gRPC asks for them."""
+        """Yields the messages when gRPC asks for them."""
         yield self._config
-        if not await self._needed:
+        if not await self._audio_needed:
             return
         try:
             with await asyncio.to_thread(self._audio.open, "rb") as file:
@@ -183,10 +175,10 @@ class _Sending(Generic[Q]):
 
 
 @contextmanager
-def _not_cancelled_by_us(sending: _Sending[Any]) -> Iterator[None]:
-    """Tells a call that gRPC or the service cancelled from a task of ours that is being cancelled.
+def _cancelled_calls_as_errors(requests: _Requests[Any]) -> Iterator[None]:
+    """Raises ``Unavailable`` if gRPC or the service cancelled the call, unless our own task is being cancelled.
 
-    gRPC raises ``CancelledError`` for both, and also where the audio could not be read.
+    gRPC raises ``CancelledError`` in both cases, and also if the audio could not be read.
     """
     try:
         yield
@@ -194,14 +186,14 @@ def _not_cancelled_by_us(sending: _Sending[Any]) -> Iterator[None]:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        if sending.failure:
-            raise InternalError("the stored audio cannot be read") from sending.failure
+        if requests.failure:
+            raise InternalError("the stored audio cannot be read") from requests.failure
         raise Unavailable("the model service cancelled the call") from None
 
 
 @contextmanager
-def _own_terms(options_field: str) -> Iterator[None]:
-    """Names what a model service refuses as the gateway's callers know it."""
+def _translated_fields(options_field: str) -> Iterator[None]:
+    """Translates the fields in a model service's errors to those of the gateway's own request."""
     try:
         yield
     except InvalidRequest as error:
@@ -214,7 +206,7 @@ def _own_terms(options_field: str) -> Iterator[None]:
         raise
 
 
-async def ask(method: grpc.aio.UnaryUnaryMultiCallable[Q, S], request: Q, deadline: Deadline) -> S:
-    """The answer to one request that takes no audio. Raises ``CarecaError``."""
+async def call_unary(method: grpc.aio.UnaryUnaryMultiCallable[Q, U], request: Q, deadline: Deadline) -> U:
+    """Returns the response of a call without a stream. Raises ``CarecaError``."""
     with translated_errors():
         return await method(request, timeout=deadline.remaining(), metadata=request_id.outgoing())

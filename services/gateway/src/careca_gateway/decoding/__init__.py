@@ -1,13 +1,18 @@
-"""What the process of a decoder is made of: imported by ``careca_gateway.decoding.process`` and by nothing else.
+"""The decoder's own process: imported by ``careca_gateway.decoding.process`` and not by the gateway.
 
-    source     the recording as FFmpeg opens it, and its packets
-    tracks     its audio tracks: names, and which are used
-    pcm        frames of any shape to 16 kHz 16-bit PCM
-    outputs    where the PCM goes: one file, one for each channel, one for each track
-    level      how loud it is, and whether it is clipped
-    ending     whether the recording ends before its container says
-    passes     the recording read once, and again where the first time shows that it has to be
-    findings   what a person should know of it
+    process        the entry point: limits, sandbox, reports
+    sandbox        takes from the process all access that it does not need
+    source         the recording as FFmpeg opens it, and its packets
+    tracks         the audio tracks: their names, and which of them are used
+    track_reader   decodes the packets of one track, and notices damage
+    pcm            converts frames to 16 kHz 16-bit PCM
+    outputs        writes the PCM: one file, or one for each channel or track
+    mixing         mixes or separates several tracks
+    crosstalk      silences echoes of other channels
+    level          measures loudness and clipping
+    truncation     finds recordings that end too early
+    passes         reads the recording once, and again if necessary
+    notices        notices about the recording
 
-Nothing heavy is imported: each recording starts a process.
+Nothing heavy is imported, because each recording starts a new process. For the same reason nothing else of Careca is.
 """

@@ -1,7 +1,7 @@
-"""How loud a recording is, and whether it is clipped.
+"""Measures how loud a recording is, and whether it is clipped.
 
-Levels are told in bits of 16-bit PCM, of which there are 15 for the size of a sample; each bit is 6.02 dB. What a file
-holds below is told in bits fewer than 0.
+Levels are in bits of 16-bit PCM, which has 15 bits for the size of a sample. One bit is 6.02 dB. Sounds that are too
+quiet for 16 bits have negative levels.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE
 FULL_BITS = 15
 
 SILENT_SWING = 4
-"""Between the lowest and the highest sample of a slice that is silent: dither turns silence into samples of up to two,
-encoders that lose something leave no more of it, and a constant is no sound however great it is."""
+"""The maximum difference between the highest and lowest sample of a silent slice. Dither turns silence into samples of
+up to two, lossy encoders leave no more of it, and a constant offset is no sound."""
 
 QUIET_BITS = 7
 """A recording that needs no more bits is very quiet: its loud parts are 48 dB or more below full scale. Rounded to 16
 bits, speech begins to lose words and whole passages somewhere between 50 and 56 dB below."""
 
-RAISED_BITS = 14
-"""What the loud parts of a very quiet recording are raised to; the bit above is for what was not counted."""
+TARGET_BITS = 14
+"""The level to which the loud parts of a very quiet recording are amplified. The bit above is for ignored peaks."""
 
-UNHEARD_SECONDS = 0.1
-"""So much of a recording, all together, may be louder without counting: clicks and plugs are; a word takes longer."""
+IGNORED_SECONDS = 0.1
+"""This much of a recording, in total, may be louder without counting. Clicks are this short; words are longer."""
 
 FINE_BITS = 8
-"""What is measured beyond 16 bits, where there is more."""
+"""The number of bits below 16-bit PCM that are measured if the format has them."""
 
 FAINT_BITS = -3
-"""What of a sound below 16 bits must be left at least: five bits of 24."""
+"""The minimum level of a sound below 16 bits: five bits of 24."""
 
 FAINT_RANGE_BITS = 3
-"""By how much the loud parts of a sound below 16 bits must stand out from its quietest tenth. Speech does, by pauses;
-noise, of which there is some in every recording, stays within two bits."""
+"""How far the loud parts of a sound below 16 bits must be above its quietest tenth. Speech has pauses, so it is; noise,
+which is in every recording, stays within two bits."""
 
 DB_PER_BIT = 6.0206
 
 _SLICE_BYTES = SAMPLE_RATE // 100 * SAMPLE_BYTES
-_UNHEARD_BYTES = int(UNHEARD_SECONDS * SAMPLE_RATE) * SAMPLE_BYTES
+_IGNORED_BYTES = int(IGNORED_SECONDS * SAMPLE_RATE) * SAMPLE_BYTES
 _ZERO_BITS = -FINE_BITS
 _LIMIT = 0x7FFF
 
 
-class Level:
-    """Measures decoded PCM as it comes, until it is known to be neither silent nor very quiet."""
+class LevelMeter:
+    """Measures decoded PCM until it is known to be neither silent nor very quiet."""
 
     def __init__(self) -> None:
         self._bytes_by_bits = dict.fromkeys(range(_ZERO_BITS, FULL_BITS + 2), 0)
@@ -59,42 +59,42 @@ class Level:
 
     @property
     def known(self) -> bool:
-        """Whether nothing that comes can change anything any more."""
-        return self.sounding and not self.quiet
+        """Whether further PCM cannot change the answer."""
+        return self.has_sound and not self.quiet
 
     @property
-    def sounding(self) -> bool:
-        """Whether there has been a sound that 16 bits can show."""
-        return self._sounding_bytes > _UNHEARD_BYTES
+    def has_sound(self) -> bool:
+        """Whether there has been a sound that 16 bits can represent."""
+        return self._sounding_bytes > _IGNORED_BYTES
 
     @property
     def silent(self) -> bool:
-        """Whether all of it, now that it has ended, holds no sound."""
-        return not self.sounding and not self._faint
+        """Whether the complete recording contains no sound."""
+        return not self.has_sound and not self._faint
 
     @property
     def quiet(self) -> bool:
-        """Whether all has been very quiet so far."""
-        return self._loud_bytes <= _UNHEARD_BYTES
+        """Whether everything has been very quiet so far."""
+        return self._loud_bytes <= _IGNORED_BYTES
 
     @property
     def bits(self) -> int:
-        """How many of 16 bits all but the unheard part needs, where it is very quiet; fewer than 0 below 16 bits."""
-        return self._bits_at(_UNHEARD_BYTES)
+        """How many of 16 bits a very quiet recording needs, without the ignored part; negative below 16 bits."""
+        return self._bits_without(_IGNORED_BYTES)
 
     @property
-    def raise_by(self) -> int:
-        """By how many bits it can be raised; 0 for what is loud enough, or silent."""
-        return RAISED_BITS - self.bits if self.quiet and not self.silent else 0
+    def gain_bits(self) -> int:
+        """By how many bits the recording can be amplified; 0 if it is loud enough or silent."""
+        return TARGET_BITS - self.bits if self.quiet and not self.silent else 0
 
     @property
     def _faint(self) -> bool:
-        """Whether there is a sound below what 16 bits can show."""
-        quietest = self._bits_at(sum(self._bytes_by_bits.values()) * 9 // 10)
+        """Whether there is a sound below what 16 bits can represent."""
+        quietest = self._bits_without(sum(self._bytes_by_bits.values()) * 9 // 10)
         return self._fine and self.bits >= max(FAINT_BITS, quietest + FAINT_RANGE_BITS)
 
     def measure(self, channels: Sequence[Block], fine_bits: int = 0) -> None:
-        """Takes the next PCM of all channels, of which the loudest counts. It has been raised by ``fine_bits``."""
+        """Takes the next PCM of all channels, already amplified by ``fine_bits``. The loudest channel counts."""
         if self.known:
             return
         self._fine = fine_bits > 0
@@ -117,41 +117,41 @@ class Level:
         if max(high - low for high, low in zip(highest, lowest, strict=True)) > SILENT_SWING << fine_bits:
             self._sounding_bytes += size
 
-    def _bits_at(self, unheard: int) -> int:
-        """How many bits all but so many bytes of it need."""
+    def _bits_without(self, ignored_bytes: int) -> int:
+        """Returns how many bits are needed if this number of the loudest bytes is ignored."""
         louder = 0
         for bits in range(FULL_BITS + 1, _ZERO_BITS, -1):
             louder += self._bytes_by_bits[bits]
-            if louder > unheard:
+            if louder > ignored_bytes:
                 return bits
         return _ZERO_BITS
 
 
 RUN = 3
-"""So many samples in a row at the limit are clipped; a peak that only reaches it has fewer."""
+"""This many consecutive samples at the limit are clipped. A peak that only reaches the limit has fewer."""
 
 CLIPPED_SHARE = 0.001
-"""From this share of clipped samples on a recording is called clipped. Speech reaches it when it is about 7 dB too
-loud, far before it is hard to understand; what was normalised, or limited, stays below a tenth of it. What was clipped
-before it was encoded with loss, which blurs the limit, reaches it when it is about 18 to 25 dB too loud, if at all."""
+"""The share of clipped samples from which on a recording counts as clipped. Speech reaches it when it is about 7 dB too
+loud, long before it is hard to understand. Normalized or limited audio stays below a tenth of it. Audio that was
+clipped before lossy encoding, which blurs the limit, reaches it when it is about 18 to 25 dB too loud, if at all."""
 
 CLIPPED_RUNS = 20
-"""Fewer places than this are thumps and no clipped recording."""
+"""With fewer clipped places than this, the recording has thumps and is not clipped."""
 
-# Full scale upwards and downwards, and one less downwards, where programs make both of the same size.
+# Full scale in both directions, and one less downwards, because some programs use a symmetric range.
 _RUNS = [re.compile(b"(?:%b){%d,}" % (re.escape(rail), RUN)) for rail in (b"\xff\x7f", b"\0\x80", b"\1\x80")]
 _HIGH_BYTES = (b"\x7f" * RUN, b"\x80" * RUN)
-"""What the upper bytes of clipped samples are: looked for first, as that takes next to no time."""
+"""The upper bytes of clipped samples. They are searched first, which takes almost no time."""
 
 _SAMPLE_BYTES = {"s16": 2, "s16p": 2, "s32": 4, "s32p": 4}
-"""Kinds of samples in which a limit can be seen, and their size. Of 32 bits the upper half says enough."""
+"""The sample formats in which a limit can be seen, and their size. Of 32 bits, the upper half is enough."""
 
 _COARSE = ("u8", "u8p")
-"""Kinds whose steps are so large that loud is not to be told from clipped."""
+"""Sample formats with such large steps that loud audio looks the same as clipped audio."""
 
 
-class Clipping:
-    """Counts the samples of a track that are clipped: in its frames, or in the PCM where they are floating point."""
+class ClippingMeter:
+    """Counts the clipped samples of a track: in its frames, or in the PCM if the frames are floating point."""
 
     def __init__(self) -> None:
         self._samples = 0
@@ -160,33 +160,33 @@ class Clipping:
 
     @property
     def share(self) -> float:
-        """Which share of the samples of the worst channel is clipped; 0 where it is too little to speak of."""
+        """The share of clipped samples in the worst channel; 0 if it is too small to count."""
         clipped, runs = max(zip(self._clipped, self._runs, strict=True), default=(0, 0))
         share = clipped / self._samples if runs >= CLIPPED_RUNS else 0.0
         return share if share >= CLIPPED_SHARE else 0.0
 
-    def look_at_frame(self, frame: AudioFrame) -> bool:
-        """Counts in a frame as it was decoded. Gives false where it is of a kind in which that is not possible."""
+    def count_frame(self, frame: AudioFrame) -> bool:
+        """Counts in a decoded frame. Returns false if that is impossible with its sample format."""
         kind = frame.format.name
         if kind not in _SAMPLE_BYTES:
             return kind in _COARSE
-        together = 1 if frame.format.is_planar else frame.layout.nb_channels
+        interleaved = 1 if frame.format.is_planar else frame.layout.nb_channels
         width = _SAMPLE_BYTES[kind]
         self._samples += frame.samples
-        for number, plane in enumerate(frame.planes[: frame.layout.nb_channels // together]):
-            data = bytes(plane)[: frame.samples * together * width]
-            for channel in range(together):
-                self._count(number + channel, data, (channel + 1) * width - SAMPLE_BYTES, together * width)
+        for number, plane in enumerate(frame.planes[: frame.layout.nb_channels // interleaved]):
+            data = bytes(plane)[: frame.samples * interleaved * width]
+            for channel in range(interleaved):
+                self._count(number + channel, data, (channel + 1) * width - SAMPLE_BYTES, interleaved * width)
         return True
 
-    def look_at_pcm(self, channels: Sequence[Block]) -> None:
+    def count_pcm(self, channels: Sequence[Block]) -> None:
         """Counts in PCM of all channels."""
         self._samples += len(channels[0]) // SAMPLE_BYTES
         for number, channel in enumerate(channels):
             self._count(number, bytes(channel), 0, SAMPLE_BYTES)
 
     def _count(self, number: int, data: bytes, start: int, step: int) -> None:
-        """Counts in the channel of that number, whose samples' last 16 bits are at ``start`` and every ``step`` on."""
+        """Counts in one channel. The last 16 bits of its samples are at ``start`` and then every ``step`` bytes."""
         while len(self._clipped) <= number:
             self._clipped.append(0)
             self._runs.append(0)

@@ -1,7 +1,7 @@
-"""Several audio tracks put together, once each of them is in a file of its own.
+"""Mixes or separates several audio tracks, after each was decoded to its own file.
 
-Tracks need not lie beside each other in a recording, so that what is put together while it is read could have to wait
-for hours. Files can wait: the tracks are decoded into them first, and then rewritten in place, block by block.
+The packets of tracks need not be interleaved in a recording, so mixing while reading could have to buffer hours.
+Instead the tracks are decoded to files first, which are then rewritten in place, block by block.
 """
 
 from __future__ import annotations
@@ -12,29 +12,23 @@ from fractions import Fraction
 from typing import BinaryIO, cast
 
 from av.audio.frame import AudioFrame
-from av.audio.layout import AudioLayout
 from av.filter import Graph
 from av.filter.context import FilterContext
 
 from careca_gateway.decoding.crosstalk import Block, CrosstalkGate
-from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, MixedFile, Written
+from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, MixedFile, MonoOutput, Written
 from careca_gateway.decoding.source import RecordingError
-from careca_gateway.decoding.tracks import ONE
+from careca_gateway.decoding.tracks import SINGLE_TRACK_HINT
 
 _BLOCK_BYTES = SAMPLE_RATE * SAMPLE_BYTES  # a second
-_MONO = AudioLayout("mono")
 
 
-class TrackFile:
-    """An output for one track, all its channels mixed, from which it can be read again."""
+class TrackFile(MonoOutput):
+    """An output for one track, with all its channels mixed. It can be read again."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.size = 0
-
-    def begin(self, layout: AudioLayout) -> AudioLayout:
-        """One channel."""
-        return _MONO
 
     def write(self, channels: Sequence[Block]) -> None:
         """Appends the one channel."""
@@ -44,9 +38,9 @@ class TrackFile:
 
 
 def separate(tracks: Sequence[TrackFile]) -> Written:
-    """Makes each track a speaker's own, in its file: all of the same length, freed of what it picked up of the others.
+    """Rewrites the file of each track: all get the same length, and crosstalk of the other tracks is silenced.
 
-    Raises ``RecordingError`` where all tracks are the same.
+    Raises ``RecordingError`` if all tracks are the same.
     """
     gate = CrosstalkGate(len(tracks))
     outputs = [MixedFile(track.file) for track in tracks]
@@ -55,19 +49,21 @@ def separate(tracks: Sequence[TrackFile]) -> Written:
     _append(outputs, gate.rest())
     written = [each for output in outputs for each in output.finish()]
     if len(set(written)) == 1:
-        raise RecordingError("IDENTICAL_AUDIO_TRACKS", f"all audio tracks of the recording carry the same audio; {ONE}")
+        raise RecordingError(
+            "IDENTICAL_AUDIO_TRACKS", f"all audio tracks of the recording carry the same audio; {SINGLE_TRACK_HINT}"
+        )
     return written
 
 
-def mix(tracks: Sequence[TrackFile], heard: Sequence[TrackFile]) -> Written:
-    """Mixes the tracks ``heard``, which are some of ``tracks``, into the first file, as long as the longest of all.
+def mix(tracks: Sequence[TrackFile], mixed: Sequence[TrackFile]) -> Written:
+    """Mixes the tracks ``mixed``, which are some of ``tracks``, to the first file.
 
-    The mix is their mean, as that of channels is, so that it never clips.
+    The file gets as long as the longest of ``tracks``. The mix is the mean, as for channels, so that it never clips.
     """
     output = MixedFile(tracks[0].file)
-    mixer = _Mixer(len(heard))
+    mixer = _Mixer(len(mixed))
     for block in _blocks(tracks):
-        output.write([mixer.mixed([pcm for track, pcm in zip(tracks, block, strict=True) if track in heard])])
+        output.write([mixer.mixed([pcm for track, pcm in zip(tracks, block, strict=True) if track in mixed])])
     return output.finish()
 
 
@@ -77,9 +73,9 @@ def _append(outputs: Sequence[MixedFile], channels: Sequence[Block]) -> None:
 
 
 def _blocks(tracks: Sequence[TrackFile]) -> Iterator[list[bytearray]]:
-    """The tracks from their beginning, block by block, with silence after the end of the shorter ones.
+    """Yields the tracks from their beginning, block by block. Shorter tracks are padded with silence.
 
-    Their files are at their beginning then, and what is written to them never comes to a place that is yet to be read.
+    All files are at their beginning then, and what is written never reaches a position that is not read yet.
     """
     for track in tracks:
         track.file.flush()
@@ -99,7 +95,7 @@ def _read(track: TrackFile, offset: int, length: int) -> bytearray:
 
 
 class _Mixer:
-    """FFmpeg's mixer of as many tracks, which adds in floating point."""
+    """FFmpeg's mixer for this number of tracks. It adds in floating point."""
 
     def __init__(self, count: int) -> None:
         self._graph = Graph()
@@ -114,7 +110,7 @@ class _Mixer:
         self._samples = 0
 
     def mixed(self, blocks: Sequence[bytearray]) -> bytes:
-        """The mean of ``blocks``, which are of the same length."""
+        """Returns the mean of ``blocks``, which have the same length."""
         for source, block in zip(self._sources, blocks, strict=True):
             frame = AudioFrame(format="s16", layout="mono", samples=len(block) // SAMPLE_BYTES)
             frame.sample_rate, frame.time_base, frame.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), self._samples

@@ -1,7 +1,7 @@
-"""Where decoded PCM goes, and the digests of what went there.
+"""Outputs for decoded PCM, with digests.
 
-An output takes blocks of 16 kHz 16-bit PCM, one for each of its channels, all of the same length. In the end it tells
-for each file that it wrote the SHA-256 and the size in bytes of what is in it.
+An output takes blocks of 16 kHz 16-bit PCM, one for each of its channels, all of the same length. At the end it returns
+the SHA-256 and the size in bytes of each file that it wrote.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from careca_gateway.decoding.source import RecordingError
 
 SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 2
-"""As careca.types has them, which is not imported: it would make the start of each process a quarter longer."""
+"""The same as in careca.types, which is not imported because it would make each process start slower."""
 
 Written = list[tuple[str, int]]
-"""SHA-256 and size of each file."""
+"""The SHA-256 and the size of each file."""
 
-_MONO = AudioLayout("mono")
 _MIX = "ask for the channels to be mixed (channel_mode CHANNEL_MODE_MIX, the default)"
 
 
@@ -30,34 +29,34 @@ class Output(Protocol):
     """Takes PCM."""
 
     def begin(self, layout: AudioLayout) -> AudioLayout:
-        """The channels that it takes of a track whose first frame has ``layout``. Raises ``RecordingError``."""
+        """Returns the channels to take from a track whose first frame has ``layout``. Raises ``RecordingError``."""
 
     def write(self, channels: Sequence[Block]) -> None:
-        """Appends to each channel what is its own."""
+        """Appends a block to each channel."""
 
 
-class NullOutput:
-    """Takes what is only listened to, all channels mixed."""
+class MonoOutput:
+    """An output with one channel."""
 
     def begin(self, layout: AudioLayout) -> AudioLayout:
-        """One channel."""
-        return _MONO
+        """Returns mono."""
+        return AudioLayout("mono")
+
+
+class NullOutput(MonoOutput):
+    """Drops the PCM, for tracks that are only measured. Mixes all channels."""
 
     def write(self, channels: Sequence[Block]) -> None:
         """Does nothing."""
 
 
-class MixedFile:
-    """Writes all channels, mixed, into one file."""
+class MixedFile(MonoOutput):
+    """Writes all channels, mixed, to one file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._hash = hashlib.sha256()
         self._size = 0
-
-    def begin(self, layout: AudioLayout) -> AudioLayout:
-        """One channel."""
-        return _MONO
 
     def write(self, channels: Sequence[Block]) -> None:
         """Appends the one channel."""
@@ -67,13 +66,13 @@ class MixedFile:
         self._file.write(pcm)
 
     def finish(self) -> Written:
-        """What was written."""
+        """Returns what was written."""
         self._file.flush()
         return [(self._hash.hexdigest(), self._size)]
 
 
 class ChannelFiles:
-    """Writes each channel into a file of its own, freed of what it has picked up of the others."""
+    """Writes each channel to its own file, and silences crosstalk of the other channels."""
 
     def __init__(self, files: Sequence[BinaryIO]) -> None:
         self._files = files
@@ -81,7 +80,7 @@ class ChannelFiles:
         self._gate = CrosstalkGate(0)
 
     def begin(self, layout: AudioLayout) -> AudioLayout:
-        """All channels as they are."""
+        """Returns all channels."""
         count = layout.nb_channels
         if count == 1:
             raise RecordingError("SINGLE_CHANNEL", f"the recording has a single channel, nothing to separate; {_MIX}")
@@ -95,11 +94,11 @@ class ChannelFiles:
         return layout
 
     def write(self, channels: Sequence[Block]) -> None:
-        """Appends to each file what is its channel's."""
+        """Appends a block to each file."""
         self._store(self._gate.feed(channels))
 
     def finish(self) -> Written:
-        """What was written. Raises ``RecordingError`` where all channels are the same."""
+        """Returns what was written. Raises ``RecordingError`` if all channels are the same."""
         self._store(self._gate.rest())
         written = [each for output in self._outputs for each in output.finish()]
         if len(set(written)) == 1:

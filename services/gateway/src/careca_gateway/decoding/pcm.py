@@ -1,4 +1,4 @@
-"""Frames of one track, of any shape, to 16 kHz 16-bit PCM, each at its time."""
+"""Converts the frames of one track to 16 kHz 16-bit PCM, each at its time."""
 
 from __future__ import annotations
 
@@ -13,69 +13,69 @@ from av.audio.resampler import AudioResampler
 from av.filter import Graph
 
 from careca_gateway.decoding.crosstalk import Block
-from careca_gateway.decoding.level import FINE_BITS, Clipping, Level
+from careca_gateway.decoding.level import FINE_BITS, ClippingMeter, LevelMeter
 from careca_gateway.decoding.outputs import SAMPLE_BYTES, SAMPLE_RATE, Output
 from careca_gateway.decoding.source import RecordingError
 
 GAP_SECONDS = 0.1
-"""A jump of the timestamps beyond this is a hole, which is filled with silence so that later times stay right."""
+"""A longer jump of the timestamps is a hole. It is filled with silence so that later times stay correct."""
 
 LONGEST_GAP_SECONDS = 600.0
-"""A longer jump is a broken clock and not a hole; so is one back by more than a second."""
+"""A longer jump is a broken clock and not a hole. The same is true for a jump back by more than a second."""
 
 LONGEST_OVERLAP_SECONDS = 1.0
 
 _FINE = frozenset({"s32", "s32p", "s64", "s64p", "flt", "fltp", "dbl", "dblp"})
-"""Kinds of samples that can show more than 16 bits do."""
+"""Sample formats with more precision than 16 bits."""
 
 _EXACT = frozenset({"s32", "s32p", "flt", "dbl"})
-"""Those of them that were not encoded with loss, which leaves nothing of what is far below 16 bits but noise."""
+"""Those of them without lossy encoding, which leaves only noise of sounds far below 16 bits."""
 
 _SILENCE = bytes(1 << 20)
 
 
 class PcmWriter:
-    """Writes frames to an output, resampled, and measures them.
+    """Resamples frames, measures them, and writes them to an output.
 
     Args:
-        output: says what becomes of the channels.
-        max_samples: length of the longest audio that is accepted, per channel; ``None`` accepts any.
-        raise_by: by how many bits samples are raised before they are rounded to 16 bits.
+        output: where the channels go.
+        max_samples: the maximum length of the audio, for each channel; ``None`` for no limit.
+        gain_bits: by how many bits samples are amplified before they are rounded to 16 bits.
     """
 
-    def __init__(self, output: Output, max_samples: int | None, *, raise_by: int = 0) -> None:
-        self.level = Level()
-        self.clipping = Clipping()
+    def __init__(self, output: Output, max_samples: int | None, *, gain_bits: int = 0) -> None:
+        self.level = LevelMeter()
+        self.clipping = ClippingMeter()
         self.fine = False
-        """Whether there are frames that can show more than 16 bits do."""
+        """Whether there are frames with more precision than 16 bits."""
         self._output = output
         self._max_samples = max_samples
-        self._raise_by = raise_by
+        self._gain_bits = gain_bits
         self._layout = AudioLayout("mono")
         self._samples = 0
         self._shape: tuple[object, ...] = ()
         self._resampler = self._new_resampler()
-        self._clipping_is_in_frames = False
-        self._listener: _RaisingResampler | None = None
+        self._clipping_counted = False
+        self._fine_resampler: _AmplifyingResampler | None = None
 
     def begin(self, layout: AudioLayout) -> None:
-        """Takes the ``layout`` of the first frame, first of all. Raises ``RecordingError`` if it is unusable."""
+        """Takes the ``layout`` of the first frame, before all else. Raises ``RecordingError`` if it is unusable."""
         self._layout = self._output.begin(layout)
         self._resampler = self._new_resampler()
 
     def write(self, frame: AudioFrame) -> None:
-        """Appends ``frame``; frames may change their shape on the way."""
+        """Appends ``frame``. The sample format may change between frames."""
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape != self._shape:
             self.flush()
             self._shape = shape
             self.fine = self.fine or frame.format.name in _FINE
-            exact = frame.format.name in _EXACT and not self._raise_by
-            self._listener = _RaisingResampler(self._layout, FINE_BITS) if exact else None
-        if self._listener and not self.level.known:
-            for resampled in self._listener.resample(frame):
+            exact = frame.format.name in _EXACT and not self._gain_bits
+            self._fine_resampler = _AmplifyingResampler(self._layout, FINE_BITS) if exact else None
+        if self._fine_resampler and not self.level.known:
+            for resampled in self._fine_resampler.resample(frame):
                 self.level.measure(self._channels(resampled), FINE_BITS)
-        self._clipping_is_in_frames = self.clipping.look_at_frame(frame)
+        self._clipping_counted = self.clipping.count_frame(frame)
         for resampled in self._resampler.resample(frame):
             self._append(resampled)
 
@@ -89,32 +89,31 @@ class PcmWriter:
             missing -= len(block)
 
     def flush(self) -> None:
-        """Appends what the resampler still holds."""
+        """Appends what is left in the resampler."""
         for resampled in self._resampler.resample(None):
             self._append(resampled)
         self._resampler = self._new_resampler()
 
-    def _new_resampler(self) -> AudioResampler | _RaisingResampler:
+    def _new_resampler(self) -> AudioResampler | _AmplifyingResampler:
         layout = self._layout
-        if self._raise_by:
-            return _RaisingResampler(layout, self._raise_by)
+        if self._gain_bits:
+            return _AmplifyingResampler(layout, self._gain_bits)
         return AudioResampler(format="s16" if layout.nb_channels == 1 else "s16p", layout=layout, rate=SAMPLE_RATE)
 
     def _append(self, frame: AudioFrame) -> None:
         channels = self._channels(frame)
-        if self._listener is None:
+        if self._fine_resampler is None:
             self.level.measure(channels)
-        if not self._clipping_is_in_frames and not self._raise_by:
-            self.clipping.look_at_pcm(channels)
+        if not self._clipping_counted and not self._gain_bits:
+            self.clipping.count_pcm(channels)
         self._append_pcm(channels)
 
     def _channels(self, frame: AudioFrame) -> list[memoryview]:
-        # PyAV counts the planes by their pointers, one too many where there are eight.
+        # PyAV counts the planes by their pointers, one too many if there are eight.
         planes = frame.planes[: self._layout.nb_channels]
         return [memoryview(plane)[: frame.samples * SAMPLE_BYTES] for plane in planes]
 
     def _append_pcm(self, channels: Sequence[Block]) -> None:
-        """Appends to each channel what is its own, all of the same length."""
         self._samples += len(channels[0]) // SAMPLE_BYTES
         if self._max_samples is not None and self._samples > self._max_samples:
             limit = f"{self._max_samples / SAMPLE_RATE:g} seconds"
@@ -124,8 +123,8 @@ class PcmWriter:
         self._output.write(channels)
 
 
-class _RaisingResampler:
-    """As ``AudioResampler``, to 16 kHz and 16 bits, with every sample first multiplied in floating point."""
+class _AmplifyingResampler:
+    """Does the same as ``AudioResampler``, to 16 kHz and 16 bits, and amplifies in floating point before."""
 
     def __init__(self, layout: AudioLayout, bits: int) -> None:
         self._layout = layout
@@ -133,7 +132,7 @@ class _RaisingResampler:
         self._graph: Graph | None = None
 
     def resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
-        """The frames that are ready once ``frame`` was added, or all that is left where there is none."""
+        """Returns the frames that are ready after ``frame`` was added; all that are left if it is ``None``."""
         if self._graph is None:
             if frame is None:
                 return []
@@ -168,15 +167,15 @@ class _RaisingResampler:
 
 
 class Timeline:
-    """Finds what is missing between frames by their timestamps, in seconds; the recording starts at ``origin``."""
+    """Finds gaps between frames by their timestamps, in seconds. The recording starts at ``origin``."""
 
     def __init__(self, origin: float | None) -> None:
         self._origin = origin
 
     def missing(self, timestamp: float | None, position: float) -> float:
-        """Seconds of audio missing before a frame that says ``timestamp`` after ``position`` seconds of audio.
+        """Returns the seconds of missing audio before a frame with ``timestamp`` at ``position`` seconds of audio.
 
-        Up to ``GAP_SECONDS`` clocks are that inexact.
+        Values up to ``GAP_SECONDS`` are the inaccuracy of clocks.
         """
         if timestamp is None:
             return 0.0

@@ -1,13 +1,13 @@
-"""The process that decodes one recording: run by ``careca_gateway.ingest.decoder``, never imported by the gateway.
+"""The process that decodes one recording: started by ``careca_gateway.ingest.decoder``, never imported by the gateway.
 
-FFmpeg reads bytes that strangers made, so it runs here and not in the gateway: with hard limits on memory, processor
-time and output, without environment, and confined (``careca_gateway.decoding.sandbox``) before it sees the first byte.
+FFmpeg reads bytes from untrusted people, so it runs here and not in the gateway: with hard limits on memory, processor
+time and output, without environment variables, and in a sandbox (``careca_gateway.decoding.sandbox``).
 
-The recording is standard input, the audio is written to the file descriptors that the arguments name, and each line of
-standard output is one JSON object: ``{"fraction": 0.25}`` any number of times, then either ``{"audio": [{"sha256": ...,
+The recording is standard input. The audio goes to the file descriptors that the arguments name. Each line of standard
+output is one JSON object: ``{"fraction": 0.25}`` any number of times, then either ``{"audio": [{"sha256": ...,
 "size_bytes": ...}, ...], "notices": [{"code": ..., "message": ..., "start": ..., "end": ...}, ...], "raised_db": ...}``
-with one entry of ``audio`` for each file that was written, or ``{"reason": ..., "message": ...}``. Asked for no file it
-decodes nothing and says only how it is confined: ``{"confined": [...]}``.
+with one entry of ``audio`` for each file that was written, or ``{"reason": ..., "message": ...}``. Without files to
+write to, it decodes nothing and reports only the active layers of its sandbox: ``{"sandbox_layers": [...]}``.
 """
 
 from __future__ import annotations
@@ -28,60 +28,60 @@ import av.error
 from careca_gateway.decoding.level import DB_PER_BIT
 from careca_gateway.decoding.notices import build_notices
 from careca_gateway.decoding.outputs import SAMPLE_BYTES
-from careca_gateway.decoding.passes import Progress, Wanted, decode
-from careca_gateway.decoding.sandbox import SandboxUnavailable, confine
-from careca_gateway.decoding.source import RecordingError, Source, unreadable
+from careca_gateway.decoding.passes import DecodeOptions, Progress, decode
+from careca_gateway.decoding.sandbox import SandboxUnavailable, enter_sandbox
+from careca_gateway.decoding.source import RecordingError, RecordingFile, not_a_recording
 
 _BUFFER_BYTES = 1 << 20
 
 
 def main() -> None:
-    """Decodes standard input as the JSON object in the first argument says."""
+    """Decodes standard input. The first argument is a JSON object with the options."""
     options = json.loads(sys.argv[1])
     try:
-        # Opened before nothing can be any more; what is written to it follows.
+        # Files are opened before the limits, after which nothing can be opened.
         with ExitStack() as opened:
-            source = opened.enter_context(Source(0, closefd=False))
+            source = opened.enter_context(RecordingFile(0, closefd=False))
             files = [
                 opened.enter_context(os.fdopen(fd, "r+b", buffering=_BUFFER_BYTES)) for fd in options["output_fds"]
             ]
             limits = partial(
-                restrict, options["memory_bytes"], options["cpu_seconds"], options["max_samples"] * SAMPLE_BYTES
+                set_limits, options["memory_bytes"], options["cpu_seconds"], options["max_samples"] * SAMPLE_BYTES
             )
-            confined = confine(options["confinement"], limits)
-            answer = _decoded(source, files, options) if files else {"confined": confined}
-    except RecordingError as refusal:
-        _say(reason=refusal.reason, message=str(refusal))
+            layers = enter_sandbox(options["sandbox_mode"], limits)
+            report = _decode(source, files, options) if files else {"sandbox_layers": layers}
+    except RecordingError as error:
+        _report(reason=error.reason, message=str(error))
     except SandboxUnavailable as error:
-        _say(reason="NOT_CONFINED", message=f"the decoder cannot be confined: {error}")
+        _report(reason="NOT_CONFINED", message=f"the decoder cannot be confined: {error}")
     except MemoryError:
-        _say(reason="DECODE_LIMIT_EXCEEDED", message="decoding the recording takes more memory than is allowed")
+        _report(reason="DECODE_LIMIT_EXCEEDED", message="decoding the recording takes more memory than is allowed")
     except av.error.FFmpegError:
-        _say(reason=unreadable().reason, message=str(unreadable()))
+        _report(reason=not_a_recording().reason, message=str(not_a_recording()))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _say(reason="STORE_FULL", message="there is no space left for the decoded audio")
+        _report(reason="STORE_FULL", message="there is no space left for the decoded audio")
     else:
-        _say(**answer)
+        _report(**report)
 
 
-def _decoded(source: io.RawIOBase, files: Sequence[BinaryIO], options: dict[str, Any]) -> dict[str, object]:
-    """What to say of the recording once its audio is in ``files``."""
-    wanted = Wanted(options["track"], options["separate"], options["max_samples"])
-    heard = decode(source, files, wanted, Progress(lambda fraction: _say(fraction=fraction)))
+def _decode(source: io.RawIOBase, files: Sequence[BinaryIO], options: dict[str, Any]) -> dict[str, object]:
+    """Decodes the recording to ``files``. Returns the report."""
+    decode_options = DecodeOptions(options["track"], options["separate"], options["max_samples"])
+    decoded = decode(source, files, decode_options, Progress(lambda fraction: _report(fraction=fraction)))
     return {
-        "audio": [{"sha256": sha256, "size_bytes": size_bytes} for sha256, size_bytes in heard.written],
-        "notices": build_notices(heard),
-        "raised_db": round(heard.raised_by * DB_PER_BIT, 1),
+        "audio": [{"sha256": sha256, "size_bytes": size_bytes} for sha256, size_bytes in decoded.written],
+        "notices": build_notices(decoded),
+        "raised_db": round(decoded.gain_bits * DB_PER_BIT, 1),
     }
 
 
-def restrict(memory_bytes: int, cpu_seconds: int, output_bytes: int) -> None:
-    """Sets the limits of this process; none can be raised again.
+def set_limits(memory_bytes: int, cpu_seconds: int, output_bytes: int) -> None:
+    """Sets the limits of this process, which cannot be raised again.
 
-    All of descriptors 0, 1 and 2 are in use, so with a limit of three nothing more can be opened: neither a file nor a
-    socket, by whichever way a demuxer tries.
+    The descriptors 0, 1 and 2 are in use. So with a limit of three, nothing can be opened anymore: neither a file nor a
+    socket, in whichever way a demuxer tries.
     """
     limits = {
         resource.RLIMIT_AS: memory_bytes,
@@ -94,7 +94,7 @@ def restrict(memory_bytes: int, cpu_seconds: int, output_bytes: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _say(**fields: object) -> None:
+def _report(**fields: object) -> None:
     sys.stdout.write(json.dumps(fields) + "\n")
     sys.stdout.flush()
 

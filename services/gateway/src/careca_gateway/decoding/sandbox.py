@@ -1,15 +1,14 @@
-"""Takes from the process of a decoder all that it does not need: run by ``careca_gateway.decoding.process``.
+"""Takes from the decoder's process all access that it does not need: called by ``careca_gateway.decoding.process``.
 
-FFmpeg is a million lines of C that read what strangers made. Whoever finds a fault in it should find nothing beyond it:
-no file, no network, no other process. Three layers see to that, each of which any process may lay upon itself, so that
-neither root nor a namespace is needed, and the last of which alone would do:
+FFmpeg is a million lines of C that read bytes from untrusted people. An attacker who finds a bug in it must not reach
+any file, network or other process. There are three layers, which any process may apply to itself without root or
+namespaces. The last layer alone would be enough:
 
-    user        where the process is root's: it goes on as nobody, without a capability
-    landlock    no path can be opened, no port be bound or called, no process outside be signalled (Linux 5.13, newer)
-    seccomp     the kernel refuses every system call but those that decoding makes (Linux on x86-64 and arm64)
+    user        if the process runs as root, it changes to the user nobody, without capabilities
+    landlock    no path can be opened, no port used, no other process signalled (Linux 5.13 or newer)
+    seccomp     the kernel refuses all system calls except those that decoding needs (Linux on x86-64 and arm64)
 
-All of it holds until the process ends: nothing here can be taken back. Nothing of Careca is imported, as it would make
-the start of each decoder longer.
+All layers last until the process ends. Nothing of Careca is imported, because it would make each decoder start slower.
 """
 
 from __future__ import annotations
@@ -22,26 +21,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 OFF, AUTO, REQUIRE = "off", "auto", "require"
-"""Confine nothing; confine as far as the kernel can; refuse to go on without a filter of system calls."""
+"""Modes: apply nothing; apply what the kernel supports; fail unless system calls can be filtered."""
 
 USER, LANDLOCK, SECCOMP = "user", "landlock", "seccomp"
 LAYERS = (USER, LANDLOCK, SECCOMP)
 """The names of the layers."""
 
 NOBODY = 65534
-"""Number of the user and of the group that own nothing."""
+"""The number of the user and of the group that own nothing."""
 
 
 class SandboxUnavailable(Exception):
-    """The kernel does not let this process filter its system calls."""
+    """The kernel does not allow this process to filter its system calls."""
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """How the kernel counts its system calls on one kind of processor."""
+class Architecture:
+    """The numbers of the system calls on one kind of processor."""
 
     audit: int
-    """What a filter is told in place of the processor's name."""
+    """The processor's identifier in filters."""
     seccomp: int
     capset: int
     clone: int
@@ -49,15 +48,15 @@ class Machine:
     mmap: int
     mprotect: int
     tgkill: int
-    harmless: tuple[int, ...]
-    """Calls that may be made with any arguments: see ``_HARMLESS``."""
+    allowed: tuple[int, ...]
+    """System calls that are allowed with any arguments: see ``_ALLOWED_CALLS``."""
 
 
-# What decoding, the interpreter's end and the C library's threads do: all with memory, time and files that are open.
+# What decoding, the interpreter's exit and the C library's threads need: memory, time, and files that are open.
 # read write close lseek ftruncate munmap brk rt_sigaction rt_sigprocmask rt_sigreturn pread64 pwrite64 readv writev
 # sched_yield mremap madvise nanosleep getpid exit exit_group getrusage sigaltstack gettid futex sched_getaffinity
 # restart_syscall clock_gettime clock_getres clock_nanosleep set_robust_list getrandom rseq membarrier
-_HARMLESS = {
+_ALLOWED_CALLS = {
     "x86_64": (
         *(0, 1, 3, 8, 77, 11, 12, 13, 14, 15, 17, 18, 19, 20),
         *(24, 25, 28, 35, 39, 60, 231, 98, 131, 186, 202, 204),
@@ -70,9 +69,9 @@ _HARMLESS = {
     ),
 }
 
-_MACHINES = {
-    "x86_64": Machine(0xC000003E, 317, 126, 56, 435, 9, 10, 234, _HARMLESS["x86_64"]),
-    "aarch64": Machine(0xC00000B7, 277, 91, 220, 435, 222, 226, 131, _HARMLESS["aarch64"]),
+_ARCHITECTURES = {
+    "x86_64": Architecture(0xC000003E, 317, 126, 56, 435, 9, 10, 234, _ALLOWED_CALLS["x86_64"]),
+    "aarch64": Architecture(0xC00000B7, 277, 91, 220, 435, 222, 226, 131, _ALLOWED_CALLS["aarch64"]),
 }
 
 _EPERM, _ENOSYS = 1, 38
@@ -88,7 +87,7 @@ _SECCOMP_SET_MODE_FILTER = 1
 _SECCOMP_FILTER_FLAG_TSYNC = 1
 _RET_KILL_PROCESS, _RET_ERRNO, _RET_ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 
-# Where a filter finds what it is asked about, in struct seccomp_data.
+# The offsets in struct seccomp_data, the input of a filter.
 _NUMBER, _ARCH = 0, 4
 _LOAD, _EQUAL, _AND, _RETURN = 0x20, 0x15, 0x54, 0x06
 
@@ -97,45 +96,45 @@ _CLONE_THREAD = 0x10000
 _CLONE_NEW_NAMESPACES = 0x7E020000
 
 Instruction = tuple[int, int, int, int]
-"""One of the filter's: code, how many to skip where it holds, where it does not, and its constant."""
+"""An instruction of the filter: code, instructions to skip if true, instructions to skip if false, constant."""
 
 
-def confine(how: str, set_limits: Callable[[], None]) -> list[str]:
-    """Confines this process, with ``set_limits`` called before nothing can be changed any more; the layers that hold.
+def enter_sandbox(mode: str, set_limits: Callable[[], None]) -> list[str]:
+    """Applies the layers to this process, with ``set_limits`` before the last one. Returns the active layers.
 
     Args:
-        how: ``OFF``, ``AUTO`` or ``REQUIRE``.
-        set_limits: may leave no file descriptor free.
+        mode: ``OFF``, ``AUTO`` or ``REQUIRE``.
+        set_limits: sets resource limits. No file descriptor need be free afterwards.
 
-    Raises ``SandboxUnavailable`` where system calls cannot be filtered and ``how`` is ``REQUIRE``.
+    Raises ``SandboxUnavailable`` if system calls cannot be filtered and ``mode`` is ``REQUIRE``.
     """
-    if how == OFF or sys.platform != "linux":
+    if mode == OFF or sys.platform != "linux":
         set_limits()
-        if how == REQUIRE:
-            raise SandboxUnavailable("only Linux can confine a process so")
+        if mode == REQUIRE:
+            raise SandboxUnavailable("the sandbox needs Linux")
         return []
     libc = ctypes.CDLL(None, use_errno=True)
-    layers = [name for name, lay in ((USER, _drop_privileges), (LANDLOCK, _close_paths)) if _lays(lay, libc)]
+    layers = [name for name, apply in ((USER, _drop_privileges), (LANDLOCK, _restrict_access)) if _applied(apply, libc)]
     set_limits()
     try:
         _filter_system_calls(libc)
     except OSError as error:
-        if how == REQUIRE:
+        if mode == REQUIRE:
             raise SandboxUnavailable(str(error)) from error
         return layers
     return [*layers, SECCOMP]
 
 
-def _lays(layer: Callable[[ctypes.CDLL], bool], libc: ctypes.CDLL) -> bool:
-    """Whether ``layer`` holds now. The kernel may not know it or, in a container, not grant it."""
+def _applied(apply: Callable[[ctypes.CDLL], bool], libc: ctypes.CDLL) -> bool:
+    """Applies a layer. Returns whether it is active: the kernel may not support it or, in a container, not allow it."""
     try:
-        return layer(libc)
+        return apply(libc)
     except OSError:
         return False
 
 
 def _drop_privileges(libc: ctypes.CDLL) -> bool:
-    """Gives up every privilege; whether another user's process was made of root's."""
+    """Gives up all privileges. Returns whether the process ran as root."""
     _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))))
     was_root = os.geteuid() == 0
     try:
@@ -149,8 +148,8 @@ def _drop_privileges(libc: ctypes.CDLL) -> bool:
     return was_root
 
 
-def _close_paths(libc: ctypes.CDLL) -> bool:
-    """Lets no path be opened from now on, whatever for, and no port be used; what is open stays open."""
+def _restrict_access(libc: ctypes.CDLL) -> bool:
+    """Forbids opening paths and using ports from now on, with Landlock. What is open stays open."""
     nothing = ctypes.c_size_t(0)
     version = _check(libc.syscall(_LANDLOCK_CREATE_RULESET, None, nothing, _LANDLOCK_CREATE_RULESET_VERSION))
     rights = 1 << (13 + (version >= 2) + (version >= 3) + (version >= 5))
@@ -165,59 +164,63 @@ def _close_paths(libc: ctypes.CDLL) -> bool:
 
 
 def _filter_system_calls(libc: ctypes.CDLL) -> None:
-    """Lets the kernel refuse all calls but those of ``program``, in every thread. Raises ``OSError``."""
+    """Makes the kernel refuse all system calls but those of ``filter_program``, in every thread. Raises ``OSError``."""
     name = os.uname().machine
-    machine = _MACHINES.get(name)
-    if machine is None or struct.calcsize("P") != 8:
+    architecture = _ARCHITECTURES.get(name)
+    if architecture is None or struct.calcsize("P") != 8:
         raise OSError(_ENOSYS, f"no filter is known for {name}")
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program(machine, os.getpid()))
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in filter_program(architecture, os.getpid()))
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
-    if thread := _check(libc.syscall(machine.seccomp, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, header)):
+    if thread := _check(
+        libc.syscall(architecture.seccomp, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, header)
+    ):
         raise OSError(_EPERM, f"thread {thread} has a filter of its own")
 
 
-def program(machine: Machine, process_id: int) -> list[Instruction]:
-    """The filter: what may be done by the process of that id on such a machine."""
-    allow, refuse = _answer(_RET_ALLOW), _answer(_RET_ERRNO | _EPERM)
+def filter_program(architecture: Architecture, process_id: int) -> list[Instruction]:
+    """Returns the filter for the process with this id on this architecture."""
+    allow, refuse = _return(_RET_ALLOW), _return(_RET_ERRNO | _EPERM)
     filtered: list[Instruction] = [
         (_LOAD, 0, 0, _ARCH),
-        (_EQUAL, 1, 0, machine.audit),
-        _answer(_RET_KILL_PROCESS),
+        (_EQUAL, 1, 0, architecture.audit),
+        _return(_RET_KILL_PROCESS),
         (_LOAD, 0, 0, _NUMBER),
     ]
-    for number in machine.harmless:
-        filtered += _where(number, [allow])
-    # No new process, only threads: what else clone3 is asked for cannot be seen here, and without it clone is used.
-    filtered += _where(machine.clone3, [_answer(_RET_ERRNO | _ENOSYS)])
-    filtered += _where(
-        machine.clone, _low_argument(0, _CLONE_THREAD | _CLONE_NEW_NAMESPACES, equals=_CLONE_THREAD), [allow, refuse]
+    for number in architecture.allowed:
+        filtered += _if_call(number, [allow])
+    # Only threads, no new processes. A filter cannot see the arguments of clone3; without it, libraries use clone.
+    filtered += _if_call(architecture.clone3, [_return(_RET_ERRNO | _ENOSYS)])
+    filtered += _if_call(
+        architecture.clone,
+        _low_argument(0, _CLONE_THREAD | _CLONE_NEW_NAMESPACES, equals=_CLONE_THREAD),
+        [allow, refuse],
     )
-    # No memory that can be executed: nothing is loaded any more, and no code of others is run.
-    for number in (machine.mmap, machine.mprotect):
-        filtered += _where(number, _low_argument(2, _PROT_EXEC, equals=0), [allow, refuse])
-    # Threads of this process alone may be signalled: abort does so.
-    filtered += _where(machine.tgkill, _low_argument(0, 0xFFFFFFFF, equals=process_id), [allow, refuse])
+    # No executable memory: no more libraries are loaded, and no injected code can run.
+    for number in (architecture.mmap, architecture.mprotect):
+        filtered += _if_call(number, _low_argument(2, _PROT_EXEC, equals=0), [allow, refuse])
+    # Signals only to threads of this process, as abort sends.
+    filtered += _if_call(architecture.tgkill, _low_argument(0, 0xFFFFFFFF, equals=process_id), [allow, refuse])
     return [*filtered, refuse]
 
 
-def _answer(value: int) -> Instruction:
+def _return(value: int) -> Instruction:
     return (_RETURN, 0, 0, value)
 
 
-def _where(number: int, *parts: Sequence[Instruction]) -> list[Instruction]:
-    """``parts``, which answer in the end, for the system call of that number only."""
+def _if_call(number: int, *parts: Sequence[Instruction]) -> list[Instruction]:
+    """Returns ``parts``, which end with a return, to be run only for the system call with this number."""
     body = [instruction for part in parts for instruction in part]
     return [(_EQUAL, 0, len(body), number), *body]
 
 
 def _low_argument(index: int, mask: int, *, equals: int) -> list[Instruction]:
-    """Goes on with the next instruction where that argument, masked, is as told, else with the one after it."""
+    """Continues with the next instruction if the masked argument equals the value, else with the one after it."""
     return [(_LOAD, 0, 0, 16 + 8 * index), (_AND, 0, 0, mask), (_EQUAL, 0, 1, equals)]
 
 
 def _check(answer: int) -> int:
-    """What a call of the C library answered. Raises ``OSError`` where it failed."""
+    """Returns the result of a C library call. Raises ``OSError`` if it failed."""
     if answer < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

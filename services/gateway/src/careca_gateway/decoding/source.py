@@ -1,4 +1,4 @@
-"""The recording as FFmpeg opens it, without anything that it could refer to, and its packets."""
+"""Opens the recording with FFmpeg, without anything that it could refer to, and reads its packets."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-# PyAV imports the modules of each kind of track when it first meets one; here nothing can be opened any more by then,
-# so all of them are imported above.
+# PyAV imports the modules of a kind of track when it first meets one. In the sandbox nothing can be opened by then, so
+# all of them are imported above.
 
 ACCEPTED = "any file that FFmpeg reads is accepted, such as WAV, MP3, M4A, FLAC, OGG, WebM, MP4 or MKV"
-"""What to send instead of what cannot be read."""
+"""What to send instead of an unreadable file."""
 
 _BUFFER_BYTES = 1 << 20
 
@@ -33,29 +33,29 @@ _REFERRING_FORMATS = frozenset(
         *("vobsub", "alsa", "fbdev", "kmsgrab", "oss", "video4linux2,v4l2", "x11grab"),
     }
 )
-"""Formats that lead to other files, addresses or devices: what was uploaded must be the recording itself."""
+"""Formats that refer to other files, addresses or devices. An upload must be the recording itself."""
 
 
 class RecordingError(Exception):
-    """The recording cannot be used; ``reason`` is for programs, the message for people."""
+    """The recording cannot be used. ``reason`` is for programs, the message for people."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-def unreadable() -> RecordingError:
-    """What to raise where the bytes are no recording."""
+def not_a_recording() -> RecordingError:
+    """Returns the error for bytes that are not a recording."""
     return RecordingError(
-        "NOT_A_RECORDING", f"the recording cannot be read: it is damaged, or no recording; {ACCEPTED}"
+        "NOT_A_RECORDING", f"the recording cannot be read: it is damaged or not a recording; {ACCEPTED}"
     )
 
 
-class Source(io.FileIO):
-    """The recording, as FFmpeg reads it. Seeking to where no file reaches fails for FFmpeg, which knows what to do."""
+class RecordingFile(io.FileIO):
+    """The recording as FFmpeg reads it. An impossible seek returns -1, which FFmpeg can handle."""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """The new place, or -1."""
+        """Returns the new position, or -1."""
         try:
             return super().seek(offset, whence)
         except OSError as error:
@@ -65,7 +65,7 @@ class Source(io.FileIO):
 
 
 def open_recording(recording: io.RawIOBase) -> InputContainer:
-    """Opens ``recording`` from its beginning, whatever container it is, forbidding formats that refer to others."""
+    """Opens ``recording`` from its beginning, in any container format that does not refer to other files."""
     recording.seek(0)
     formats = ",".join(sorted(av.formats_available - _REFERRING_FORMATS))
     try:
@@ -82,11 +82,11 @@ def open_recording(recording: io.RawIOBase) -> InputContainer:
             io_open=_refuse_reference,
         )
     except PermissionError:
-        raise unreadable() from None
+        raise not_a_recording() from None
 
 
 def packets(container: InputContainer) -> Iterator[Packet[Stream]]:
-    """All packets of all tracks, pictures too, as far as they can be read."""
+    """Yields all packets of all tracks, including video, as far as they can be read."""
     demuxed = container.demux(list(container.streams))
     while True:
         try:
@@ -95,12 +95,14 @@ def packets(container: InputContainer) -> Iterator[Packet[Stream]]:
             raise
         except (StopIteration, av.error.FFmpegError):
             return
-        except IndexError:  # of PyAV at the end, for tracks that were not there at the beginning: all ours has come
+        except (
+            IndexError
+        ):  # PyAV raises it at the end for tracks that appeared later; all packets of our tracks were read
             return
 
 
 def _sound_decoders() -> str:
-    """Names of all decoders of sound. Those of pictures and subtitles are never run, whatever is in the recording."""
+    """Returns the names of all audio decoders. Decoders of video and subtitles are never run."""
     decoders = {av.Codec(name, "r").name for name in av.codecs_available if _decodes_sound(name)}
     return ",".join(sorted(decoders))
 
@@ -113,5 +115,5 @@ def _decodes_sound(name: str) -> bool:
 
 
 def _refuse_reference(url: str, flags: int, options: dict[str, str]) -> NoReturn:
-    """Stands in for FFmpeg's own opening of what a file refers to."""
+    """Replaces FFmpeg's function that opens what a file refers to."""
     raise PermissionError(errno.EACCES, "a recording may not refer to other files")

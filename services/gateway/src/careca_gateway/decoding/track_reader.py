@@ -1,4 +1,4 @@
-"""One track read: its packets decoded into a writer, each frame at its time, and what could not be decoded."""
+"""Reads one track: decodes its packets, keeps each frame at its time, and records damage."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from av.packet import Packet
 from av.stream import Stream
 
 from careca_gateway.decoding.pcm import GAP_SECONDS, PcmWriter, Timeline
-from careca_gateway.decoding.source import unreadable
+from careca_gateway.decoding.source import not_a_recording
 from careca_gateway.decoding.tracks import Track
 
-_NEAR_SECONDS = 5.0
-"""Damage no farther apart than this is told as one place."""
+_SAME_PLACE_SECONDS = 5.0
+"""Damage that is no farther apart than this is reported as one place."""
 
 _MAX_PLACES = 100
 
-_EXACT_WITHIN = {"flac": 0.005, "ogg": GAP_SECONDS}
-"""Formats that never have a hole. Where their timestamps jump by more than so many seconds something was lost: FFmpeg
-looks for the next good part of a damaged file without a word."""
+_MAX_JUMP_SECONDS = {"flac": 0.005, "ogg": GAP_SECONDS}
+"""Formats that never have holes. If their timestamps jump by more than this, something was lost: FFmpeg silently skips
+to the next good part of a damaged file."""
 
 _SKIPPED_BYTES = 256
-"""What Matroska has at most between two packets. Where its timestamps jump and more bytes were passed over, something
-was lost; where none were, there never was any sound."""
+"""The maximum that Matroska has between two packets. If its timestamps jump and more bytes were skipped, something was
+lost; if no bytes were skipped, there never was a sound."""
 
 
 @dataclass(slots=True)
-class Place:
-    """A place in a recording, in seconds, and in how many parts of it there was damage."""
+class DamagedSpan:
+    """A time span, in seconds, with the number of its damaged parts."""
 
     start: float
     end: float
@@ -42,35 +42,35 @@ class Place:
 
 @dataclass(slots=True)
 class Damage:
-    """What could not be decoded, by place."""
+    """What could not be decoded, by time."""
 
-    places: list[Place] = field(default_factory=list)
+    places: list[DamagedSpan] = field(default_factory=list)
 
     @property
     def parts(self) -> int:
-        """How many parts there were, mostly packets."""
+        """The number of damaged parts, which are usually packets."""
         return sum(place.parts for place in self.places)
 
     def add(self, start: float, end: float) -> None:
-        """One more part, which was there."""
-        if self.places and (start - self.places[-1].end <= _NEAR_SECONDS or len(self.places) == _MAX_PLACES):
+        """Adds a damaged part."""
+        if self.places and (start - self.places[-1].end <= _SAME_PLACE_SECONDS or len(self.places) == _MAX_PLACES):
             self.places[-1].end = max(self.places[-1].end, end)
             self.places[-1].parts += 1
         else:
-            self.places.append(Place(start, end))
+            self.places.append(DamagedSpan(start, end))
 
     def without_last(self, parts: int) -> Damage:
-        """This damage but for the last parts, which are all at the end of the recording."""
-        places = [Place(place.start, place.end, place.parts) for place in self.places]
+        """Returns this damage without the last parts, which are all at the end of the recording."""
+        places = [DamagedSpan(place.start, place.end, place.parts) for place in self.places]
         if places:
             places[-1].parts -= parts
         return Damage([place for place in places if place.parts > 0])
 
 
 class TrackReader:
-    """Decodes the packets of one track into a writer; holes are filled with silence.
+    """Decodes the packets of one track to a writer. Holes are filled with silence.
 
-    Timestamps keep what follows a damaged or missing part in its place.
+    Timestamps keep what follows a damaged or missing part at its time.
     """
 
     def __init__(self, track: Track, writer: PcmWriter, container: InputContainer) -> None:
@@ -78,17 +78,17 @@ class TrackReader:
         self.writer = writer
         self.damage = Damage()
         self.position = 0.0
-        """Where the track has come to, in seconds from the beginning of the recording."""
+        """How much of the track is read, in seconds from the beginning of the recording."""
         self.trailing = 0
-        """Damaged parts after the last good one."""
+        """The number of damaged parts after the last good one."""
         self._timeline = Timeline(None if container.start_time is None else container.start_time / av.time_base)
         self._frames = 0
         self._missing = 0.0
         """How far the track is behind its timestamps."""
-        self._exact_within = _EXACT_WITHIN.get(container.format.name, math.inf)
-        self._of_matroska = container.format.name == "matroska,webm"
-        self._passed_over = False
-        """Whether bytes were passed over since the last good frame."""
+        self._max_jump = _MAX_JUMP_SECONDS.get(container.format.name, math.inf)
+        self._is_matroska = container.format.name == "matroska,webm"
+        self._skipped = False
+        """Whether bytes were skipped since the last good frame."""
         track.stream.codec_context.thread_count = 1
 
     @property
@@ -98,17 +98,17 @@ class TrackReader:
 
     @property
     def usable(self) -> bool:
-        """Whether there has been no more damage than audio."""
+        """Whether there is no more damage than audio so far."""
         return self.damage.parts <= self._frames
 
     def check(self) -> None:
-        """Raises ``RecordingError`` where there is more damage than audio."""
+        """Raises ``RecordingError`` if there is more damage than audio."""
         if not self.usable:
-            raise unreadable()
+            raise not_a_recording()
 
-    def read(self, packet: Packet[Stream], passed_over: int = 0) -> None:
-        """Decodes one packet, before which so many bytes were passed over; a damaged one is left out."""
-        self._passed_over = self._passed_over or (passed_over > _SKIPPED_BYTES and self._of_matroska)
+    def read(self, packet: Packet[Stream], skipped: int = 0) -> None:
+        """Decodes one packet, before which ``skipped`` bytes were skipped. A damaged packet is omitted."""
+        self._skipped = self._skipped or (skipped > _SKIPPED_BYTES and self._is_matroska)
         try:
             frames = cast("list[AudioFrame]", packet.decode())
         except MemoryError:
@@ -133,9 +133,9 @@ class TrackReader:
         lost, self._missing = missing - self._missing, missing
         if self.trailing:
             self.damage.places[-1].end = self.position + max(lost, 0.0)
-        elif self._frames and lost > (GAP_SECONDS if self._passed_over else self._exact_within):
+        elif self._frames and lost > (GAP_SECONDS if self._skipped else self._max_jump):
             self.damage.add(self.position, self.position + lost)
-        self._passed_over = False
+        self._skipped = False
         if missing > GAP_SECONDS:
             self.position += missing
             self._missing = 0.0

@@ -1,8 +1,8 @@
-"""The textual forms of a result: pure functions from ``Result`` to text, ready to be written to a file.
+"""The text formats of a result: pure functions from ``Result`` to the content of a file.
 
-What a person should know, the result's notices and that it is partial, stands in JSON's own fields and above the
-content of text, WebVTT and STM as comments. SubRip, TSV and RTTM have none: the first two know no comments, and widely
-used readers of RTTM, pyannote's among them, take a comment for a turn.
+Notices, and the failed stages of a partial result, have their own fields in JSON, and are comments at the beginning of
+text, WebVTT and STM. SubRip, TSV and RTTM do not contain them: the first two have no comments, and widely used readers
+of RTTM, such as pyannote's, read a comment as a turn.
 """
 
 from __future__ import annotations
@@ -27,5 +27,5 @@ _RENDERERS: Mapping[OutputFormat, Callable[[Result, str], str]] = {
 
 
 def render(result: Result, form: OutputFormat, name: str) -> str:
-    """``result`` in the given form; ``name`` is the recording's name to show, never used as a path."""
+    """Returns ``result`` in the given format. ``name`` is the recording's name to show; it is never used as a path."""
     return _RENDERERS[form](result, name)

@@ -1,4 +1,4 @@
-"""What the textual forms say above their content: which stages failed, and the result's notices."""
+"""The lines at the beginning of the text formats: failed stages and notices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from careca.types import Result, StageState
 
 
 def header(result: Result) -> list[str]:
-    """One line for each stage that failed and for each notice, without line breaks; mostly none."""
+    """Returns one line for each failed stage and for each notice, without line breaks. Usually there are none."""
     failures = [
         " ".join(f"partial result: the stage {report.stage} failed: {report.error_message}".split())
         for report in result.stages

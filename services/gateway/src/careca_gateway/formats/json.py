@@ -1,4 +1,4 @@
-"""JSON with everything in it that is known of the recording. Times are seconds, rounded to milliseconds."""
+"""JSON with everything that is known about the recording. Times are seconds, rounded to milliseconds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from careca.types import Digest, Notice, Result, Speaker, StageState, Turn, Utterance, Word
 
 _EMBEDDING_DECIMALS = 7
-"""As many as the embeddings have: they are 32-bit numbers."""
+"""Embeddings are 32-bit numbers, which have this precision."""
 
 
 def json_text(result: Result, name: str) -> str:
-    """One JSON object. What tells about the request and not the recording, such as seconds taken, is left out."""
+    """Returns one JSON object. It contains nothing about the request itself, such as the seconds that stages took."""
     return json.dumps(_document(result, name), ensure_ascii=False) + "\n"
 
 

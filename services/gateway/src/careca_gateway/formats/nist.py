@@ -1,7 +1,7 @@
-"""The forms of NIST's evaluations, which scoring tools read: RTTM says who spoke when, STM who said what.
+"""NIST's formats, which scoring tools read: RTTM for who spoke when, STM for who said what.
 
 RTTM: Rich Transcription Time Marked, "The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluation Plan",
-appendix A. STM: Segment Time Mark, as NIST's scoring toolkit SCTK documents it.
+appendix A. STM: Segment Time Mark, as documented by NIST's scoring toolkit SCTK.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _UNKNOWN_SPEAKER = "UNKNOWN"
 
 
 def rttm(result: Result, name: str) -> str:
-    """One ``SPEAKER`` line for each turn, overlapping ones included. Turns that round to no time are left out."""
+    """Returns one ``SPEAKER`` line for each turn, overlapping turns included. Omits turns that round to 0 ms."""
     recording = file_id(name)
     return "".join(
         f"SPEAKER {recording} {_CHANNEL} {turn.start:.3f} {turn.end - turn.start:.3f} "
@@ -27,7 +27,7 @@ def rttm(result: Result, name: str) -> str:
 
 
 def stm(result: Result, name: str) -> str:
-    """One line for each utterance: file, channel, speaker, start, end, text; comments with the notices above them."""
+    """Returns comments with the notices, and one line for each utterance: file, channel, speaker, start, end, text."""
     recording = file_id(name)
     lines = [f";; {line}" for line in header(result)]
     for utterance in result.utterances:
@@ -38,11 +38,11 @@ def stm(result: Result, name: str) -> str:
 
 
 def _as_field(speaker: str) -> str:
-    """A speaker's name without what would end the field."""
+    """Returns a speaker's name without white space, which would end the field."""
     return "_".join(speaker.split())
 
 
 def file_id(name: str) -> str:
-    """The name without folders and extension, every run of characters that could break a field made ``_``."""
+    """Returns the name without folders and extension. Characters that could break a field are replaced by ``_``."""
     stem = re.sub(r"\.\w{1,5}$", "", re.split(r"[/\\]", name)[-1])
     return re.sub(r"[^\w.-]+", "_", stem).strip("_") or "recording"

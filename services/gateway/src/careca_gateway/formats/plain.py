@@ -1,4 +1,4 @@
-"""Forms for people and spreadsheets: text with one line for each utterance, and tab-separated values."""
+"""Formats for people and spreadsheets: text with one line for each utterance, and tab-separated values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _TSV_HEADER = "start\tend\tspeaker\ttext"
 
 
 def txt(result: Result, name: str) -> str:
-    """One line for each utterance: ``[start - end] speaker: text``, times as hours:minutes:seconds.
+    """Returns one line for each utterance: ``[start - end] speaker: text``, with times as hours:minutes:seconds.
 
-    What a person should know stands above them, in lines that begin with ``;;``.
+    Notices come first, in lines that begin with ``;;``.
     """
     lines = [f";; {line}" for line in header(result)]
     for utterance in result.utterances:
@@ -23,7 +23,7 @@ def txt(result: Result, name: str) -> str:
 
 
 def tsv(result: Result, name: str) -> str:
-    """A header and one line for each utterance: start and end in milliseconds, speaker, text."""
+    """Returns a header and one line for each utterance: start and end in milliseconds, speaker, text."""
     lines = [_TSV_HEADER]
     for utterance in result.utterances:
         start, end = round(utterance.start * 1000), round(utterance.end * 1000)

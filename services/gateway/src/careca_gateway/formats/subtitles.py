@@ -1,6 +1,6 @@
-"""Subtitles: SubRip and WebVTT, with cues short enough to be read.
+"""Subtitles: SubRip and WebVTT, with cues that are short enough to read.
 
-The sizes are those that broadcasters and streaming services ask for: two lines of 42 characters, seven seconds.
+The sizes are those that broadcasters and streaming services require: two lines of 42 characters, seven seconds.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from careca_gateway.formats.header import header
 from careca_gateway.pipeline.words import columns, ends_sentence, gaps, spans
 
 LINE_COLUMNS = 42
-"""Most columns of a line; only a single longer word exceeds it."""
+"""The maximum width of a line. Only a single longer word exceeds it."""
 
 CUE_LINES = 2
-"""Most lines of a cue."""
+"""The maximum number of lines in a cue."""
 
 CUE_SECONDS = 7.0
-"""Longest time that a cue stands, unless a single word takes longer."""
+"""The maximum duration of a cue, unless a single word takes longer."""
 
 CUE_PAUSE_SECONDS = 1.0
-"""A pause that ends a cue: nothing stands while nobody speaks."""
+"""A pause that ends a cue, so that no text is shown while nobody speaks."""
 
 _SHORTEST_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Lines that stand from ``start`` to ``end``."""
+    """Lines that are shown from ``start`` to ``end``."""
 
     start: float
     end: float
@@ -41,7 +41,7 @@ class Cue:
 
 
 def srt(result: Result, name: str) -> str:
-    """SubRip: numbered cues, the speaker in front of the text."""
+    """Returns SubRip: numbered cues, with the speaker before the text."""
     blocks = [
         f"{number}\n{format_time(cue.start, ',')} --> {format_time(cue.end, ',')}\n"
         f"{_without_arrows(chr(10).join(cue.lines))}\n"
@@ -51,7 +51,7 @@ def srt(result: Result, name: str) -> str:
 
 
 def vtt(result: Result, name: str) -> str:
-    """WebVTT: the speaker in a voice tag, what failed and the notices in notes."""
+    """Returns WebVTT: the speaker in a voice tag, notices and failed stages in notes."""
     blocks = ["WEBVTT\n"]
     blocks += [f"NOTE {_escaped(line)}\n" for line in header(result)]
     for cue in cues(result, prefixed=False):
@@ -62,68 +62,68 @@ def vtt(result: Result, name: str) -> str:
 
 
 def cues(result: Result, *, prefixed: bool) -> list[Cue]:
-    """The cues of all utterances by start. One that would reach into the next ends where that one starts.
+    """Returns the cues of all utterances by start. A cue ends at the latest where the next one starts.
 
-    Only those of people on channels of their own stand together where they talk at once.
+    Only cues of different speakers on separate channels may overlap.
     """
     every = (cue for utterance in result.utterances for cue in _cues(utterance, prefixed=prefixed))
     found = sorted(every, key=attrgetter("start"))
     for index, (cue, following) in enumerate(pairwise(found)):
-        together = result.channels and cue.speaker != following.speaker
-        if cue.start < following.start < cue.end and not together:
-            found[index] = _standing(replace(cue, end=following.start))
+        may_overlap = result.channels and cue.speaker != following.speaker
+        if cue.start < following.start < cue.end and not may_overlap:
+            found[index] = _with_minimum_duration(replace(cue, end=following.start))
     return found
 
 
 def _cues(utterance: Utterance, *, prefixed: bool) -> Iterator[Cue]:
-    """The cues of one utterance; with ``prefixed`` each starts with the name of the speaker."""
+    """Yields the cues of one utterance. With ``prefixed``, each starts with the speaker's name."""
     words = utterance.words or tuple(Word(text) for text in utterance.text.split())
     times = spans(words, utterance.start, max(utterance.end, utterance.start))
-    page = _Page(utterance.speaker if prefixed else None)
+    text = _CueText(utterance.speaker if prefixed else None)
     first = 0
     for index, (word, gap) in enumerate(zip(words, gaps(utterance.text, words), strict=True)):
-        if index > first and (_breaks(words, times, first, index) or not page.fits(gap, word.text)):
-            yield _standing(Cue(times[first][0], times[index - 1][1], utterance.speaker, page.turn()))
+        if index > first and (_must_end(words, times, first, index) or not text.fits(gap, word.text)):
+            yield _with_minimum_duration(Cue(times[first][0], times[index - 1][1], utterance.speaker, text.take()))
             first = index
-        page.add(gap, word.text)
+        text.add(gap, word.text)
     if words:
-        yield _standing(Cue(times[first][0], times[-1][1], utterance.speaker, page.turn()))
+        yield _with_minimum_duration(Cue(times[first][0], times[-1][1], utterance.speaker, text.take()))
 
 
-def _standing(cue: Cue) -> Cue:
-    """``cue``, standing for at least the millisecond that the forms can say: empty cues are refused by players."""
+def _with_minimum_duration(cue: Cue) -> Cue:
+    """Returns ``cue`` with a duration of at least 1 ms, the precision of the formats: players reject empty cues."""
     return cue if cue.end - cue.start >= _SHORTEST_SECONDS else replace(cue, end=cue.start + _SHORTEST_SECONDS)
 
 
-def _breaks(words: tuple[Word, ...], times: list[tuple[float, float]], first: int, index: int) -> bool:
-    """Whether the cue that starts with word ``first`` must end before word ``index``, by its times."""
+def _must_end(words: tuple[Word, ...], times: list[tuple[float, float]], first: int, index: int) -> bool:
+    """Returns whether the cue that starts with word ``first`` must end before word ``index``, by its times."""
     (start, _), (_, last_end), (next_start, next_end) = times[first], times[index - 1], times[index]
     if next_end - start > CUE_SECONDS or next_start - last_end >= CUE_PAUSE_SECONDS:
         return True
     return ends_sentence(words[index - 1].text) and last_end - start >= CUE_SECONDS / 2
 
 
-class _Page:
-    """The lines of one cue as they fill up with words."""
+class _CueText:
+    """The lines of one cue while words are added."""
 
     def __init__(self, speaker: str | None) -> None:
         self._prefix = f"{speaker}:" if speaker else ""
         self._lines = [self._prefix]
 
     def fits(self, gap: str, text: str) -> bool:
-        """Whether one more word finds room."""
+        """Returns whether there is room for one more word."""
         return len(self._lines) < CUE_LINES or self._fits_last_line(gap, text)
 
     def add(self, gap: str, text: str) -> None:
-        """Appends a word, on a new line where the last is full."""
+        """Appends a word, on a new line if the last line is full."""
         if not self._fits_last_line(gap, text):
             self._lines.append(text)
             return
         gap = " " if self._lines == [self._prefix] else gap
         self._lines[-1] = (self._lines[-1] + gap + text).strip()
 
-    def turn(self) -> tuple[str, ...]:
-        """The lines, and an empty page from here on."""
+    def take(self) -> tuple[str, ...]:
+        """Returns the lines, and starts again without lines."""
         lines, self._lines = tuple(self._lines), [self._prefix]
         return lines
 
@@ -133,10 +133,10 @@ class _Page:
 
 
 def _without_arrows(text: str) -> str:
-    """``text`` without what marks the line of a cue's times; SubRip knows no way to write it."""
+    """Returns ``text`` without the arrow of time lines. SubRip has no escape for it."""
     return text.replace("-->", "->")
 
 
 def _escaped(text: str) -> str:
-    """``text`` without the characters that mean something in a WebVTT cue."""
+    """Returns ``text`` with the special characters of WebVTT escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

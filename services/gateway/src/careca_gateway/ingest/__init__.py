@@ -1,4 +1,1 @@
-"""From uploaded bytes to decoded audio: upload, limits, the decoder.
-
-What runs in the decoder's own process is in ``decoding``.
-"""
+"""Receives recordings and decodes them. The code that runs in the decoder's own process is in ``decoding``."""

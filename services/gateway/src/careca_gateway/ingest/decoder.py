@@ -1,4 +1,4 @@
-"""Decodes recordings in processes of their own: see ``careca_gateway.decoding.process`` for what runs there."""
+"""Decodes recordings in separate processes. ``careca_gateway.decoding.process`` is what runs in such a process."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from careca_gateway.request import AudioSelection
 from careca_gateway.storage.decoded_record import DecodedRecord
 
 CHILD = ("-I", "-m", "careca_gateway.decoding.process")
-"""What the Python of the process is told to run: isolated from paths and settings of this one."""
+"""Arguments for the Python of the process. ``-I`` isolates it from this process's paths and settings."""
 
 MAX_CHANNELS = 8
-"""Most channels that are separated, and most tracks that are used together; each is as much work as a recording of its
-own."""
+"""The maximum number of channels that are separated, and of tracks that are used together. Each one takes as much
+computing as a whole recording."""
 
 TRACK_REASONS = frozenset(
     {
@@ -38,81 +38,84 @@ TRACK_REASONS = frozenset(
         "UNKNOWN_AUDIO_TRACK_CODEC",
     }
 )
-"""Why the audio tracks that were asked for may be refused."""
+"""Reasons to refuse the requested audio tracks."""
 
 SELECTION_REASONS = frozenset({"SINGLE_CHANNEL", "IDENTICAL_CHANNELS", "TOO_MANY_CHANNELS", *TRACK_REASONS})
-"""Why a sound of a recording may be refused of which another one is fine."""
+"""Reasons to refuse an audio selection. Another selection of the same recording may work."""
 
-_FAULT_BYTES = 8192
-"""How much of what a failed decoder writes about itself goes to the log."""
+_STDERR_BYTES = 8192
+"""How much of a failed decoder's error output is logged."""
 
 _log = get_logger(__name__)
 
 
-def files_needed(sound: AudioSelection) -> int:
-    """How many files it takes to decode that sound, some of which may stay empty."""
-    several = sound.channel_mode is ChannelMode.SEPARATE or sound.audio_track in (AudioTracks.ALL, AudioTracks.EACH)
+def files_needed(selection: AudioSelection) -> int:
+    """Returns the number of files that decoding the selection needs. Some may stay empty."""
+    several = selection.channel_mode is ChannelMode.SEPARATE or selection.audio_track in (
+        AudioTracks.ALL,
+        AudioTracks.EACH,
+    )
     return MAX_CHANNELS if several else 1
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What decoding one recording may take."""
+    """The limits for decoding one recording."""
 
     memory_bytes: int
     """Address space of the process."""
     cpu_seconds: int
     timeout_seconds: float
-    """Time on the clock."""
+    """Wall-clock time."""
     max_audio_seconds: float
 
 
 class Decoder:
-    """Turns any recording that FFmpeg reads into 16 kHz mono s16le PCM, a bounded number of recordings at a time.
+    """Decodes any recording that FFmpeg reads to 16 kHz mono s16le PCM, a bounded number of recordings at a time.
 
     Args:
-        limits: what decoding one recording may take.
-        slots: how many are decoded at once.
-        confinement: how the processes are confined: see ``careca_gateway.decoding.sandbox``.
+        limits: the limits for each recording.
+        slots: the number of recordings decoded at the same time.
+        sandbox_mode: how the processes are isolated: see ``careca_gateway.decoding.sandbox``.
     """
 
     def __init__(self, limits: DecodeLimits, *, slots: int, sandbox_mode: str = AUTO) -> None:
         self._limits = limits
-        self._confinement = sandbox_mode
+        self._sandbox_mode = sandbox_mode
         self._slots = asyncio.Semaphore(slots)
         self._waiting = 0
 
     @property
     def waiting(self) -> int:
-        """Recordings that wait for a slot."""
+        """The number of recordings that wait for a slot."""
         return self._waiting
 
     async def sandbox_layers(self) -> Sequence[str]:
-        """The layers that confine a decoder here, found out by starting one; logs whether they are what they should be.
+        """Starts a decoder to find out which layers of the sandbox are active here. Returns and logs them.
 
-        Raises ``PreconditionFailed`` (NOT_CONFINED) where confining is required and the kernel does not allow it.
+        Raises ``PreconditionFailed`` (NOT_CONFINED) if the sandbox is required and the kernel does not allow it.
         """
         report = await self._run(Path(os.devnull), AudioSelection(), [], lambda _: None)
-        layers: list[str] = report["confined"]
-        log = _log.info if SECCOMP in layers or self._confinement != AUTO else _log.warning
-        log("how decoders are confined", layers=layers, sandbox_mode=self._confinement)
+        layers: list[str] = report["sandbox_layers"]
+        log = _log.info if SECCOMP in layers or self._sandbox_mode != AUTO else _log.warning
+        log("how decoders are confined", layers=layers, confinement=self._sandbox_mode)
         return layers
 
     async def decode(
-        self, recording: Path, sound: AudioSelection, drafts: Sequence[Path], emit: Callable[[float], None]
+        self, recording: Path, selection: AudioSelection, drafts: Sequence[Path], emit: Callable[[float], None]
     ) -> DecodedRecord:
-        """Decodes that sound of ``recording`` and tells what was written and noticed; emits the fraction done.
+        """Decodes the selection of ``recording``. Emits the fraction that is done.
 
-        It goes to the first of ``drafts``, of which there must be as many as ``files_needed`` says.
+        Writes to the first of ``drafts``, of which there must be as many as ``files_needed`` returns. Cancelling kills
+        the process.
 
         Raises ``InvalidRecording`` with the reason NO_AUDIO, NOT_A_RECORDING, EMPTY_AUDIO, RECORDING_TOO_LONG,
-        DECODE_LIMIT_EXCEEDED or one of ``SELECTION_REASONS``, and ``Overloaded`` where the disk is full. Cancelling
-        kills the process.
+        DECODE_LIMIT_EXCEEDED or one of ``SELECTION_REASONS``, and ``Overloaded`` if the disk is full.
         """
         async with self._slot():
             try:
                 async with asyncio.timeout(self._limits.timeout_seconds):
-                    report = await self._run(recording, sound, drafts, emit)
+                    report = await self._run(recording, selection, drafts, emit)
             except TimeoutError:
                 raise _limit_exceeded("time") from None
         notices = tuple(Notice(**each) for each in report["notices"])
@@ -138,37 +141,38 @@ class Decoder:
             self._slots.release()
 
     async def _run(
-        self, recording: Path, sound: AudioSelection, drafts: Sequence[Path], emit: Callable[[float], None]
+        self, recording: Path, selection: AudioSelection, drafts: Sequence[Path], emit: Callable[[float], None]
     ) -> dict[str, Any]:
-        """What the process reports of its work. Raises what else it reports, or how it ended."""
-        process = await self._start(recording, sound, drafts)
+        """Runs a process and returns its last report. Raises the error that it reports, or by which it ended."""
+        process = await self._start(recording, selection, drafts)
         report: dict[str, Any]
         try:
-            report, fault = await asyncio.gather(
-                _last_report(cast("StreamReader", process.stdout), emit), _fault(cast("StreamReader", process.stderr))
+            report, stderr = await asyncio.gather(
+                _read_reports(cast("StreamReader", process.stdout), emit),
+                _read_stderr(cast("StreamReader", process.stderr)),
             )
             status = await process.wait()
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if not report.keys() & {"audio", "confined"}:
-            raise failure(report, status, fault)
+        if not report.keys() & {"audio", "sandbox_layers"}:
+            raise decoder_error(report, status, stderr)
         return report
 
-    async def _start(self, recording: Path, sound: AudioSelection, drafts: Sequence[Path]) -> Process:
-        """The process, with the recording as its input and nothing else of ours but the files to write to."""
+    async def _start(self, recording: Path, selection: AudioSelection, drafts: Sequence[Path]) -> Process:
+        """Starts a process that inherits only the recording, as its standard input, and the files to write to."""
         with ExitStack() as files:
             source = files.enter_context(await asyncio.to_thread(recording.open, "rb"))
             targets = [files.enter_context(await asyncio.to_thread(path.open, "w+b")).fileno() for path in drafts]
             options = {
                 "output_fds": targets,
-                "track": sound.audio_track,
-                "separate": sound.channel_mode is ChannelMode.SEPARATE,
+                "track": selection.audio_track,
+                "separate": selection.channel_mode is ChannelMode.SEPARATE,
                 "memory_bytes": self._limits.memory_bytes,
                 "cpu_seconds": self._limits.cpu_seconds,
                 "max_samples": int(self._limits.max_audio_seconds * SAMPLE_RATE),
-                "confinement": self._confinement,
+                "sandbox_mode": self._sandbox_mode,
             }
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, *CHILD, json.dumps(options)),
@@ -181,8 +185,8 @@ class Decoder:
             )
 
 
-async def _last_report(output: StreamReader, emit: Callable[[float], None]) -> dict[str, Any]:
-    """What the process says last, empty if it says nothing; emits the fractions that come before."""
+async def _read_reports(output: StreamReader, emit: Callable[[float], None]) -> dict[str, Any]:
+    """Emits the fractions that the process reports. Returns the last report, empty if there is none."""
     report: dict[str, Any] = {}
     async for line in output:
         report = json.loads(line)
@@ -191,32 +195,33 @@ async def _last_report(output: StreamReader, emit: Callable[[float], None]) -> d
     return report
 
 
-async def _fault(errors: StreamReader) -> str:
-    """The first of what the process writes about its own failure; the rest is read and dropped."""
-    fault = b""
-    while chunk := await errors.read(_FAULT_BYTES):
-        fault = (fault + chunk)[:_FAULT_BYTES]
-    return fault.decode(errors="replace")
+async def _read_stderr(errors: StreamReader) -> str:
+    """Reads all of the error output and returns its beginning."""
+    beginning = b""
+    while chunk := await errors.read(_STDERR_BYTES):
+        beginning = (beginning + chunk)[:_STDERR_BYTES]
+    return beginning.decode(errors="replace")
 
 
-def failure(report: dict[str, Any], status: int, fault: str) -> CarecaError:
-    """What it means that a process ended without a result: by what it said last, how it ended, its last words."""
+def decoder_error(report: dict[str, Any], status: int, stderr: str) -> CarecaError:
+    """Returns the error for a process that ended without a result: by its last report, exit status and error output."""
     match report.get("reason"):
         case "STORE_FULL":
             return Overloaded(report["message"], reason="STORE_FULL", retry_after_seconds=60.0)
         case "NOT_CONFINED":
             return PreconditionFailed(
-                f"{report['message']}; CARECA_DECODE_CONFINED=auto decodes all the same", reason="NOT_CONFINED"
+                f"{report['message']}; with CARECA_DECODE_CONFINED=auto it decodes without the filter",
+                reason="NOT_CONFINED",
             )
         case str(reason):
             field = "config.audio_track" if reason in TRACK_REASONS else ""
             return InvalidRecording(report["message"], reason=reason, field=field)
-    _log.warning("the decoder died", status=status, fault=fault)
-    return _meaning_of_death(status)
+    _log.warning("the decoder died", status=status, fault=stderr)
+    return _error_of_status(status)
 
 
-def _meaning_of_death(status: int) -> CarecaError:
-    """What it means that the process ended by itself (status > 0) or by a signal (status < 0)."""
+def _error_of_status(status: int) -> CarecaError:
+    """Returns the error for a process that exited (status > 0) or was ended by a signal (status < 0)."""
     if status in (-signal.SIGKILL, -signal.SIGXCPU):
         return _limit_exceeded("processor time or memory")
     if status < 0:
@@ -229,6 +234,6 @@ def _meaning_of_death(status: int) -> CarecaError:
 
 def _limit_exceeded(what: str) -> InvalidRecording:
     return InvalidRecording(
-        f"decoding the recording takes more {what} than is allowed; send its sound alone, as WAV, MP3 or M4A",
+        f"decoding the recording takes more {what} than is allowed; send only its sound, as WAV, MP3 or M4A",
         reason="DECODE_LIMIT_EXCEEDED",
     )

@@ -1,4 +1,4 @@
-"""Recordings into the store, and out of it as audio."""
+"""Receives recordings into the store, and decodes them: the pipeline's first stage."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import AsyncIterator, Callable
 from careca.errors import DeadlineExceeded, InvalidRecording
 from careca.types import AudioTracks
 from careca_gateway.ingest.decoder import SELECTION_REASONS, Decoder, files_needed
-from careca_gateway.pipeline.pipeline import StageResult
+from careca_gateway.pipeline.port import StageResult
 from careca_gateway.request import AudioSelection
 from careca_gateway.storage.caller_limits import check_length
-from careca_gateway.storage.store import DecodedAudio, HeldRecording
+from careca_gateway.storage.held_recording import DecodedAudio, HeldRecording
 from careca_gateway.storage.upload import Upload
 
 
 class Ingest:
-    """The pipeline's first stage, and what must come before it.
+    """Receives and decodes recordings.
 
     Args:
-        decoder: makes audio of recordings.
-        idle_seconds: how long an upload may stand still.
+        decoder: decodes recordings.
+        idle_seconds: how long an upload may send nothing.
     """
 
     def __init__(self, decoder: Decoder, *, idle_seconds: float) -> None:
@@ -28,43 +28,43 @@ class Ingest:
         self._idle_seconds = idle_seconds
 
     async def receive(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
-        """Writes ``chunks`` as they come and then takes the recording over.
+        """Writes ``chunks`` as they arrive and completes the upload.
 
-        Raises ``InvalidRequest`` where they are not what was announced, ``Overloaded`` where the disk is full, and
-        ``DeadlineExceeded`` where nothing comes for too long.
+        Raises ``InvalidRequest`` if the bytes differ from what was announced, ``Overloaded`` if the disk is full, and
+        ``DeadlineExceeded`` if nothing arrives for too long.
         """
         while (chunk := await self._next(chunks)) is not None:
             await asyncio.to_thread(upload.write, chunk)
         await asyncio.to_thread(upload.finish)
 
     async def decode(
-        self, recording: HeldRecording, sound: AudioSelection, emit: Callable[[float], None]
+        self, recording: HeldRecording, selection: AudioSelection, emit: Callable[[float], None]
     ) -> StageResult[DecodedAudio]:
-        """What that sound of the recording decodes to, decoded unless the store has it.
+        """Returns the audio of the selection. Decodes it unless the store has it.
 
-        A recording of which no sound can be decoded is removed. Raises as ``HeldRecording.bring`` does.
+        Removes a recording that cannot be decoded with any selection. Raises as ``HeldRecording.fetch`` does.
         """
-        if decoded := await asyncio.to_thread(recording.stored_audio, sound):
+        if decoded := await asyncio.to_thread(recording.stored_audio, selection):
             check_length([each.digest for each in decoded.audio])
             return StageResult(decoded, cached=True)
-        await asyncio.to_thread(recording.bring)
-        with recording.drafts(files_needed(sound)) as drafts:
+        await asyncio.to_thread(recording.fetch)
+        with recording.drafts(files_needed(selection)) as drafts:
             try:
-                note = await self._decoder.decode(recording.path, sound, drafts, emit)
+                record = await self._decoder.decode(recording.path, selection, drafts, emit)
             except InvalidRecording as error:
-                if sound.audio_track == AudioTracks.AUTO and error.reason not in SELECTION_REASONS:
+                if selection.audio_track == AudioTracks.AUTO and error.reason not in SELECTION_REASONS:
                     await asyncio.to_thread(recording.discard)
                 raise
-            decoded = await asyncio.to_thread(recording.keep_audio, sound, drafts, note)
-        check_length(note.audio)
+            decoded = await asyncio.to_thread(recording.store_audio, selection, drafts, record)
+        check_length(record.audio)
         return StageResult(decoded, cached=False)
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
-        """The next chunk, ``None`` after the last."""
+        """Returns the next chunk, ``None`` after the last one."""
         try:
             async with asyncio.timeout(self._idle_seconds):
                 return await anext(chunks, None)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"no bytes of the recording came for {self._idle_seconds:g} seconds", reason="UPLOAD_STALLED"
+                f"no bytes of the recording arrived for {self._idle_seconds:g} seconds", reason="UPLOAD_STALLED"
             ) from None

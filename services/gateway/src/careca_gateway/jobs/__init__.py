@@ -1,1 +1,1 @@
-"""Jobs: what is to be done, by whom it is being done, and what became of it. ``docs/jobs.md`` has the rules."""
+"""Jobs: durable requests in a shared queue, the workers that run them, and their results. See ``docs/jobs.md``."""

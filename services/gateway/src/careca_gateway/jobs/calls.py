@@ -1,7 +1,7 @@
-"""Calls that are jobs: each is submitted, told to its caller as it goes on, and cancelled when its caller goes away.
+"""Runs Transcribe calls as jobs: submits a job, streams its events to the caller, and cancels it if the caller leaves.
 
-Where this gateway works on the job itself, its caller hears of it from the attempt, and has the result before it is
-stored. Otherwise, and whenever the attempt here ends without a result, the queue is watched.
+If this gateway works on the job itself, the events come directly from the attempt, and the caller gets the result
+before it is stored. Otherwise, and if the attempt here ends without a result, the queue is watched.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from careca.errors import (
     Cancelled,
     CarecaError,
     DeadlineExceeded,
-    InternalError,
     NotFound,
     Overloaded,
     PreconditionFailed,
@@ -29,18 +27,18 @@ from careca.rpc.interceptors import DEADLINE_SLACK_SECONDS
 from careca.telemetry.logs import get_logger
 from careca.types import Job, JobPriority, JobState, StageReport
 from careca.v1 import gateway_pb2
-from careca_gateway.background import end
+from careca_gateway.background import cancel_and_wait
 from careca_gateway.jobs.listener import JobListener
+from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.jobs.progress import first_stages, stages_to_repeat
 from careca_gateway.jobs.queue.port import JobQueue, Limits, Submission
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.jobs.worker import JobWorker
 from careca_gateway.pipeline.event_stream import stream_events
-from careca_gateway.pipeline.pipeline import Emit
+from careca_gateway.pipeline.port import Emit, RunPipeline, completed
 from careca_gateway.request import Completed, Deadline, PipelineEvent, Request
-from careca_gateway.storage.store import HeldRecording
-from careca_gateway.transcription import Run
+from careca_gateway.storage.held_recording import HeldRecording
 
 Response = gateway_pb2.TranscribeResponse
 Config = gateway_pb2.TranscribeRequest.Config
@@ -50,37 +48,30 @@ _MAX_ID = 128
 _log = get_logger(__name__)
 
 
-class CallObserver(Protocol):
-    """Told what happens to calls, for metrics."""
-
-    def call_without_job(self) -> None:
-        """A call is worked on without a job, because none could be made."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One call, by a name that no other has."""
+    """One call, with a unique name."""
 
     name: str
     submitter: str
     config: Config
     request: Request
     deadline: Deadline
-    over: asyncio.Event
+    ended: asyncio.Event
 
 
 class CallRunner:
-    """Works on calls by way of the queue.
+    """Runs calls as jobs.
 
     Args:
-        queue: where jobs are.
-        worker: this gateway's part in the work.
-        specs: keep what jobs are asked to do.
-        results: where results are.
+        queue: the jobs.
+        worker: this gateway's worker.
+        specs: writes the specs of jobs.
+        results: reads the results of jobs.
         limits: how many jobs may wait.
-        direct: works on a call for which there can be no job.
-        stopping: whether calls that are ended now are ended by us, because the process has to stop.
-        observer: told what happens.
+        run_directly: runs a call without a job.
+        stopping: returns whether the server is ending the calls because the process stops.
+        metrics: counts calls.
     """
 
     def __init__(
@@ -91,70 +82,65 @@ class CallRunner:
         specs: JobSpecs,
         results: JobResults,
         limits: Limits,
-        direct: Run[Response],
+        run_directly: RunPipeline[Response],
         stopping: Callable[[], bool],
-        observer: CallObserver,
+        metrics: JobMetrics,
     ) -> None:
         self._queue = queue
         self._worker = worker
         self._specs = specs
         self._results = results
         self._limits = limits
-        self._direct = direct
+        self._run_directly = run_directly
         self._stopping = stopping
-        self._observer = observer
+        self._metrics = metrics
 
-    def run_for(self, submitter: str, config: Config) -> Run[Response]:
-        """What works on a call of ``submitter`` with this ``config``, from which its request was made."""
+    def run_for(self, submitter: str, config: Config) -> RunPipeline[Response]:
+        """Returns what runs a call of ``submitter`` with this ``config``, from which its request was decoded."""
         return partial(self._run, submitter, config)
 
     async def _run(
         self, submitter: str, config: Config, request: Request, recording: HeldRecording, deadline: Deadline
     ) -> AsyncGenerator[PipelineEvent | Completed[Response], None]:
-        """As ``Pipeline.run``; raises also ``Overloaded`` (TOO_MANY_JOBS), and ``Cancelled`` where the job is."""
+        """Does the same as ``Pipeline.run``.
+
+        Also raises ``Overloaded`` (TOO_MANY_JOBS), and ``Cancelled`` if the job is cancelled.
+        """
         call = _Call(uuid.uuid4().hex, submitter, config, request, deadline, asyncio.Event())
         try:
             async with aclosing(stream_events(partial(self._work, call, recording))) as events:
                 async for event in events:
                     yield event
         finally:
-            call.over.set()
+            call.ended.set()
 
-    async def _work(self, call: _Call, recording: HeldRecording, tell: Emit) -> Completed[Response]:
-        ear = JobListener(tell, call.over)
-        with self._worker.listening(call.name, ear):
+    async def _work(self, call: _Call, recording: HeldRecording, emit: Emit) -> Completed[Response]:
+        listener = JobListener(emit, call.ended)
+        with self._worker.listen(call.name, listener):
             try:
-                job = await self._submitted(call)
+                job = await self._submit_uncancelled(call)
             except (Unavailable, Overloaded) as error:
                 if error.reason == "TOO_MANY_JOBS":
                     raise
                 _log.warning("a call is worked on without a job", reason=error.reason, error=error.message)
             else:
-                recording.release()  # who works on the job holds it, and may find that it is of no use to anybody
-                return await self._attend(call, job, ear)
-        self._observer.call_without_job()
-        return await self._work_directly(call, recording, tell)
+                recording.release()  # the attempt holds it, and must be able to discard it if it is unusable
+                return await self._wait_for_result(call, job, listener)
+        self._metrics.call_without_job()
+        return await completed(self._run_directly(call.request, recording, call.deadline), emit)
 
-    async def _work_directly(self, call: _Call, recording: HeldRecording, tell: Emit) -> Completed[Response]:
-        async with aclosing(self._direct(call.request, recording, call.deadline)) as events:
-            async for event in events:
-                if isinstance(event, Completed):
-                    return event
-                tell(event)
-        raise InternalError("the pipeline ended without a result")
-
-    async def _submitted(self, call: _Call) -> Job:
-        """The call's job. A caller who goes meanwhile leaves it, if there is one by then: nobody would wait for it."""
+    async def _submit_uncancelled(self, call: _Call) -> Job:
+        """Submits the call's job. If the caller leaves meanwhile, the job is cancelled: nobody would wait for it."""
         submitting = asyncio.create_task(self._submit(call))
         try:
             return await asyncio.shield(submitting)
         except asyncio.CancelledError:
             with suppress(CarecaError):
-                await self._leave(call, await submitting)
+                await self._abandon(call, await submitting)
             raise
 
     async def _submit(self, call: _Call) -> Job:
-        """A new job, or that of a call with the same id and content, which broke off."""
+        """Returns a new job, or the job of an earlier call with the same id and content that broke off."""
         submission = Submission(
             submitter=call.submitter,
             request_id=request_id.current() or request_id.new(),
@@ -171,46 +157,45 @@ class CallRunner:
         except PreconditionFailed as error:
             if error.reason != "REQUEST_ID_REUSED":
                 raise
-            # Callers may give several calls one id. It is no promise, as that of a job is.
+            # Several calls may have the same request id: unlike a job's, it need not be unique.
             other_id = f"{submission.request_id[: _MAX_ID - 9]}~{uuid.uuid4().hex[:8]}"
             job = await self._worker.submit(replace(submission, request_id=other_id), self._limits)
         if job.state in (JobState.FAILED, JobState.CANCELLED):
-            job = await self._retried(call, job)
+            job = await self._retry(call, job)
         return job
 
-    async def _retried(self, call: _Call, job: Job) -> Job:
+    async def _retry(self, call: _Call, job: Job) -> Job:
         try:
             return await self._queue.retry(job.id, stages_to_repeat(job.stages), self._limits, caller=call.name)
-        except PreconditionFailed:  # others were quicker
+        except PreconditionFailed:  # another call retried it first
             return job
 
-    async def _attend(self, call: _Call, job: Job, ear: JobListener) -> Completed[Response]:
-        """Tells the caller of the job up to its result."""
-        following = asyncio.create_task(self._follow(call, job.id, ear))
+    async def _wait_for_result(self, call: _Call, job: Job, listener: JobListener) -> Completed[Response]:
+        watching = asyncio.create_task(self._watch_queue(call, job.id, listener))
         try:
-            await asyncio.wait((following, ear.completed), return_when=asyncio.FIRST_COMPLETED)
-            return ear.completed.result() if ear.completed.done() else following.result()
+            await asyncio.wait((watching, listener.completed), return_when=asyncio.FIRST_COMPLETED)
+            return listener.completed.result() if listener.completed.done() else watching.result()
         except asyncio.CancelledError:
-            await self._leave(call, job)
+            await self._abandon(call, job)
             raise
         finally:
-            await end([following])
+            await cancel_and_wait([watching])
 
-    async def _follow(self, call: _Call, job_id: str, ear: JobListener) -> Completed[Response]:
-        """Watches the job, once no attempt here does better, to its end."""
-        await ear.alone.wait()
+    async def _watch_queue(self, call: _Call, job_id: str, listener: JobListener) -> Completed[Response]:
+        """Watches the job in the queue to its end, as soon as no attempt runs in this process."""
+        await listener.no_attempt.wait()
         last: Job | None = None
         try:
-            async with aclosing(self._queue.watch(job_id)) as happenings:
-                async for happening in happenings:
-                    ear.happened(happening.what)
-                    last = happening.what if isinstance(happening.what, Job) else last
+            async with aclosing(self._queue.watch(job_id)) as events:
+                async for event in events:
+                    listener.add_from_queue(event.content)
+                    last = event.content if isinstance(event.content, Job) else last
         except NotFound:
             last = None
-        return await self._concluded(call, last)
+        return await self._result_of(call, last)
 
-    async def _concluded(self, call: _Call, job: Job | None) -> Completed[Response]:
-        """The result of a job that has ended. Raises what it ended by."""
+    async def _result_of(self, call: _Call, job: Job | None) -> Completed[Response]:
+        """Returns the result of a job that has ended. Raises the error if it failed."""
         if job is None or job.state is JobState.CANCELLED:
             raise Cancelled("the call's job was cancelled")
         if job.state is JobState.FAILED:
@@ -219,22 +204,22 @@ class CallRunner:
         result = await self._results.get(key, call.request.formats, call.request.display_name)
         return Completed(Response(result=result), _reports(job))
 
-    async def _leave(self, call: _Call, job: Job) -> None:
-        """The caller went away, or has no time left. The job ends, unless another call waits for it by now.
+    async def _abandon(self, call: _Call, job: Job) -> None:
+        """Cancels the job after its caller left or the deadline passed, unless another call waits for it by now.
 
-        Where the call was ended because this process has to stop the job goes on elsewhere: it is handed back.
+        If the call ended because this process stops, the job is not cancelled: the worker hands it back.
         """
         if self._stopping():
             return
         late = None if call.deadline.allows(DEADLINE_SLACK_SECONDS) else DeadlineExceeded("the deadline passed")
         try:
-            left = await self._queue.cancel(job.id, caller=call.name, error=late)
+            abandoned = await self._queue.cancel(job.id, caller=call.name, error=late)
         except CarecaError as error:
             _log.warning("a call's job could not be cancelled", job_id=job.id, reason=error.reason, error=error.message)
         else:
-            if not left.state.ended:
+            if not abandoned.state.ended:
                 return
-        self._worker.let_go(job.id)
+        self._worker.stop_work(job.id)
 
 
 def _reports(job: Job) -> tuple[StageReport, ...]:

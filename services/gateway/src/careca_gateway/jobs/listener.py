@@ -1,4 +1,4 @@
-"""What a call hears of its job: from an attempt in this process and from the queue, each thing told once."""
+"""Merges the events of a call's job from two sources, an attempt in this process and the queue, without duplicates."""
 
 from __future__ import annotations
 
@@ -7,81 +7,81 @@ from contextlib import suppress
 from typing import Any
 
 from careca.types import Job, Progress, Segment, Stage, StageState
-from careca_gateway.pipeline.pipeline import Emit
+from careca_gateway.pipeline.port import Emit
 from careca_gateway.request import Completed, PipelineEvent
 
 ANSWER_SECONDS = 1.0
-"""How long the storing of a result waits for the answer to be on its way: both need the processors."""
+"""How long the worker waits for the answer to be sent before it stores the result: both need the processors."""
 
-_NOT_BEGUN = (StageState.WAITING, StageState.SKIPPED)
+_NOT_STARTED = (StageState.WAITING, StageState.SKIPPED)
 
 
 class JobListener:
-    """A ``AttemptListener`` that also hears what the queue says of the same job, which may be older or newer.
+    """Takes the events of an attempt, and of the same job from the queue, which may be older or newer.
 
-    Segments are told in order, and no stage goes back, however often the job is begun.
+    Segments are emitted once and in order. The progress of a stage never decreases, also if the job starts again.
 
     Args:
-        tell: told everything, once.
-        answered: set once the call is over.
+        emit: is called with each new event.
+        call_ended: is set when the call has ended.
     """
 
-    def __init__(self, tell: Emit, answered: asyncio.Event) -> None:
-        self._tell = tell
-        self._answered = answered
+    def __init__(self, emit: Emit, call_ended: asyncio.Event) -> None:
+        self._emit = emit
+        self._call_ended = call_ended
         self._fractions: dict[Stage, float] = {}
-        self._told_segments = 0
+        self._emitted_segments = 0
         self._from_attempt = 0
         self._from_queue = 0
         self.completed: asyncio.Future[Completed[Any]] = asyncio.get_running_loop().create_future()
         """The result of an attempt in this process."""
-        self.alone = asyncio.Event()
-        """Set while there is no such attempt."""
-        self.alone.set()
+        self.no_attempt = asyncio.Event()
+        """Set while no attempt runs in this process."""
+        self.no_attempt.set()
 
-    def begun(self) -> None:
-        """An attempt has begun."""
+    def attempt_started(self) -> None:
+        """An attempt has started."""
         self._from_attempt = 0
-        self.alone.clear()
+        self.no_attempt.clear()
 
-    def ended(self) -> None:
-        """The attempt has ended."""
-        self.alone.set()
+    def attempt_ended(self) -> None:
+        """The attempt has ended. May be called twice."""
+        self.no_attempt.set()
 
-    def tell(self, event: PipelineEvent) -> None:
-        """The attempt tells what happened."""
+    def add(self, event: PipelineEvent) -> None:
+        """Takes an event of the attempt."""
         match event:
             case Segment():
                 self._from_attempt += 1
-                self._segment(self._from_attempt, event)
+                self._add_segment(self._from_attempt, event)
             case Progress():
-                self._progress(event)
+                self._add_progress(event)
 
     async def complete(self, completed: Completed[Any]) -> None:
-        """The attempt has the result. Returns when the call is over, or takes long to be."""
+        """Takes the attempt's result. Returns when the call has ended, or after ``ANSWER_SECONDS``."""
         if not self.completed.done():
             self.completed.set_result(completed)
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_SECONDS):
-                await self._answered.wait()
+                await self._call_ended.wait()
 
-    def happened(self, what: Job | Segment) -> None:
-        """The queue tells what happened, from the job's beginning."""
-        if isinstance(what, Segment):
+    def add_from_queue(self, content: Job | Segment) -> None:
+        """Takes an event of the queue. The events begin with the job's first segment."""
+        if isinstance(content, Segment):
             self._from_queue += 1
-            self._segment(self._from_queue, what)
+            self._add_segment(self._from_queue, content)
             return
-        for stage in what.stages:
-            if stage.state not in _NOT_BEGUN:
-                self._progress(Progress(stage.stage, 0.0))
-                self._progress(Progress(stage.stage, stage.progress))
+        for stage in content.stages:
+            if stage.state not in _NOT_STARTED:
+                self._add_progress(Progress(stage.stage, 0.0))
+                self._add_progress(Progress(stage.stage, stage.progress))
 
-    def _segment(self, number: int, segment: Segment) -> None:
-        if number > self._told_segments:
-            self._told_segments = number
-            self._tell(segment)
+    def _add_segment(self, number: int, segment: Segment) -> None:
+        if number > self._emitted_segments:
+            self._emitted_segments = number
+            self._emit(segment)
 
-    def _progress(self, progress: Progress) -> None:
+    def _add_progress(self, progress: Progress) -> None:
         if progress.fraction > self._fractions.get(progress.stage, -1.0):
             self._fractions[progress.stage] = progress.fraction
-            self._tell(progress)
+            self._emit(progress)

@@ -1,40 +1,25 @@
-"""What a worker has learned of a job that it holds, until the queue has been told."""
+"""The progress of one attempt: its stages, and the segments that the queue does not know yet."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from careca.errors import CarecaError
 from careca.types import JobStage, Progress, Segment, Stage, StageReport, StageState
+from careca_gateway.jobs.listener import JobListener
 from careca_gateway.jobs.queue.port import Lease, Outcome, Update
 from careca_gateway.request import Completed, PipelineEvent
 
 
-class AttemptListener(Protocol):
-    """Somebody in this process who waits for a job, and is told of an attempt here sooner than by the queue."""
-
-    def begun(self) -> None:
-        """An attempt has begun: what follows is from it."""
-
-    def tell(self, event: PipelineEvent) -> None:
-        """What happened, from the attempt's beginning."""
-
-    async def complete(self, completed: Completed[Any]) -> None:
-        """The result, which is still to be stored. Returns when that does not delay the answer any more."""
-
-    def ended(self) -> None:
-        """The attempt has ended: the queue knows how, or hears of it now. May be said twice."""
-
-
 def first_stages() -> tuple[JobStage, ...]:
-    """The stages of a job that nobody has worked on."""
+    """Returns the stages of a new job."""
     return tuple(JobStage(stage) for stage in Stage)
 
 
 def stages_to_repeat(stages: Iterable[JobStage]) -> tuple[JobStage, ...]:
-    """The stages of a job that is queued again: what succeeded stays, the rest waits."""
+    """Returns the stages of a job that is queued again: those that succeeded stay, the others wait."""
     return tuple(
         stage
         if stage.state is StageState.SUCCEEDED
@@ -47,40 +32,40 @@ class JobProgress:
     """Stages and segments of one attempt.
 
     Args:
-        lease: the job and how many of its segments were told before; those are not told again.
-        listener: is told everything; ``None`` where nobody waits here.
+        lease: the job, with the number of segments that earlier attempts reported. Those are not reported again.
+        listener: gets all events; ``None`` if no call waits here.
     """
 
-    def __init__(self, lease: Lease, listener: AttemptListener | None = None) -> None:
+    def __init__(self, lease: Lease, listener: JobListener | None = None) -> None:
         self._lease = lease
         self._listener = listener
         self.completed = False
-        """Whether there is a result, though it may not be stored yet."""
+        """Whether there is a result, which may not be stored yet."""
         self._stages = {stage.stage: stage for stage in (lease.job.stages or first_stages())}
-        self._begun: set[Stage] = set()
+        self._started: set[Stage] = set()
         self._changed = False
-        self._heard_segments = 0
+        self._segment_count = 0
         self._segments: list[Segment] = []
-        self._told_segments = lease.reported_segments
+        self._reported_segments = lease.reported_segments
 
     @property
     def stages(self) -> tuple[JobStage, ...]:
         """The stages as they are now, in order of execution."""
         return tuple(self._stages[stage] for stage in Stage if stage in self._stages)
 
-    def tell(self, event: PipelineEvent) -> None:
-        """Takes what happened."""
+    def add(self, event: PipelineEvent) -> None:
+        """Takes an event of the pipeline."""
         if self._listener:
-            self._listener.tell(event)
+            self._listener.add(event)
         match event:
             case Segment():
-                self._heard_segments += 1
-                if self._heard_segments > self._lease.reported_segments:
+                self._segment_count += 1
+                if self._segment_count > self._lease.reported_segments:
                     self._segments.append(event)
             case Progress():
-                self._progress(event)
+                self._add_progress(event)
             case StageReport():
-                self._ended(event)
+                self._add_report(event)
 
     async def complete(self, completed: Completed[Any]) -> None:
         """Takes the result. Returns when it is time to store it."""
@@ -89,47 +74,48 @@ class JobProgress:
             await self._listener.complete(completed)
 
     def fail(self, error: CarecaError) -> None:
-        """Takes the end of the attempt by ``error``: the stage that ran is to blame, unless one told that it failed."""
-        blamed = any(stage.state is StageState.FAILED for stage in self._stages.values())
+        """Ends the stages of an attempt that failed. The running stage gets ``error`` unless another one has failed."""
+        failed = failed_stages(self.stages)
         for stage in self.stages:
-            if stage.state is StageState.RUNNING and not blamed:
-                failed = replace(stage, state=StageState.FAILED, error_reason=error.reason, error_message=error.message)
-                self._set(failed)
-                blamed = True
+            if stage.state is StageState.RUNNING and not failed:
+                self._set(
+                    replace(stage, state=StageState.FAILED, error_reason=error.reason, error_message=error.message)
+                )
+                failed = True
             elif stage.state in (StageState.RUNNING, StageState.WAITING):
                 self._set(replace(stage, state=StageState.SKIPPED))
 
     def update(self) -> Update:
-        """What the queue does not know yet; it then counts as told."""
+        """Returns what the queue does not know yet, which then counts as reported."""
         stages = self.stages if self._changed else None
         self._changed = False
-        told = self._told_segments
-        return Update(self._lease.job.id, self._lease.fence, stages, self._take_segments(), told)
+        reported = self._reported_segments
+        return Update(self._lease.job.id, self._lease.fence, stages, self._take_segments(), reported)
 
-    def untold(self, update: Update) -> None:
+    def undo(self, update: Update) -> None:
         """Takes back ``update``, which did not reach the queue."""
         self._changed = self._changed or update.stages is not None
         self._segments[:0] = update.segments
-        self._told_segments -= len(update.segments)
+        self._reported_segments -= len(update.segments)
 
     def conclude(self, outcome: Outcome) -> Outcome:
-        """``outcome`` with the segments that the queue was not told of; they then count as told."""
-        told = self._told_segments
-        return replace(outcome, segments=self._take_segments(), reported_segments=told)
+        """Returns ``outcome`` with the segments that the queue does not know yet. They then count as reported."""
+        reported = self._reported_segments
+        return replace(outcome, segments=self._take_segments(), reported_segments=reported)
 
     def _take_segments(self) -> tuple[Segment, ...]:
         segments, self._segments = tuple(self._segments), []
-        self._told_segments += len(segments)
+        self._reported_segments += len(segments)
         return segments
 
-    def _progress(self, progress: Progress) -> None:
+    def _add_progress(self, progress: Progress) -> None:
         stage = self._stages[progress.stage]
-        if progress.stage not in self._begun:
-            self._begun.add(progress.stage)
+        if progress.stage not in self._started:
+            self._started.add(progress.stage)
             stage = JobStage(progress.stage, attempts=stage.attempts + 1)
         self._set(replace(stage, state=StageState.RUNNING, progress=progress.fraction))
 
-    def _ended(self, report: StageReport) -> None:
+    def _add_report(self, report: StageReport) -> None:
         stage = self._stages[report.stage]
         done = report.state is StageState.SUCCEEDED
         self._set(
@@ -150,5 +136,5 @@ class JobProgress:
 
 
 def failed_stages(stages: Sequence[JobStage]) -> bool:
-    """Whether a stage failed."""
+    """Returns whether a stage failed."""
     return any(stage.state is StageState.FAILED for stage in stages)

@@ -1,4 +1,4 @@
-"""The results of jobs, in the store: compressed, one for each time that a job ended with one."""
+"""Stores the results of jobs, compressed, one for each attempt that ended with a result."""
 
 from __future__ import annotations
 
@@ -16,56 +16,52 @@ from careca.v1 import gateway_pb2
 from careca_gateway.formats import render
 from careca_gateway.storage.object_storage import ObjectStorage
 
-FOLDER = "results/"
-"""What the keys of results begin with."""
+PREFIX = "results/"
+"""The key prefix of all results."""
 
-_LEVEL = 6
+_COMPRESSION_LEVEL = 6
 
 _log = get_logger(__name__)
 
 
 class JobResults:
-    """Writes and reads results.
+    """Writes and reads results in ``storage``."""
 
-    Args:
-        blobs: where they are.
-    """
-
-    def __init__(self, blobs: ObjectStorage) -> None:
-        self._blobs = blobs
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
 
     async def put(self, job_id: str, fence: int, result: gateway_pb2.TranscribeResult) -> str:
-        """Stores a result under a key that no other attempt has, and gives the key. Its textual forms are left out."""
-        key = f"{folder_of(job_id)}{fence}"
+        """Stores a result without its formats. Returns its key, which is different for each attempt."""
+        key = f"{prefix_of(job_id)}{fence}"
         await asyncio.to_thread(self._put, key, result)
         return key
 
     async def get(self, key: str, formats: Iterable[OutputFormat], name: str) -> gateway_pb2.TranscribeResult:
-        """The result with its textual forms. Raises ``NotFound`` (RESULT_MISSING) where it is not there any more."""
+        """Returns the result with these formats. Raises ``NotFound`` (RESULT_MISSING) if it was removed."""
         return await asyncio.to_thread(self._get, key, tuple(formats), name)
 
     async def delete(self, key: str) -> None:
-        """Removes a result. What a store that is away does not remove goes with the job."""
-        with dispensable():
-            await asyncio.to_thread(self._blobs.delete, [key])
+        """Removes a result. If the storage is unavailable, the result is removed later, together with its job."""
+        with errors_logged():
+            await asyncio.to_thread(self._storage.delete, [key])
 
     async def keep_only(self, job_id: str, key: str) -> None:
-        """Removes all results of the job but one. What a store that is away does not remove goes with the job."""
-        with dispensable():
-            await asyncio.to_thread(self._blobs.clear, folder_of(job_id), keep=key)
+        """Removes all results of the job except one. If the storage is unavailable, they are removed with the job."""
+        with errors_logged():
+            await asyncio.to_thread(self._storage.delete_prefix, prefix_of(job_id), keep=key)
 
     def _put(self, key: str, result: gateway_pb2.TranscribeResult) -> None:
         if result.formats:
             whole, result = result, gateway_pb2.TranscribeResult()
             result.CopyFrom(whole)
             result.ClearField("formats")
-        self._blobs.put(key, zlib.compress(result.SerializeToString(), _LEVEL))
+        self._storage.put(key, zlib.compress(result.SerializeToString(), _COMPRESSION_LEVEL))
 
     def _get(self, key: str, formats: Iterable[OutputFormat], name: str) -> gateway_pb2.TranscribeResult:
         try:
-            message = gateway_pb2.TranscribeResult.FromString(zlib.decompress(self._blobs.get(key)))
+            message = gateway_pb2.TranscribeResult.FromString(zlib.decompress(self._storage.get(key)))
         except NotFound:
-            raise NotFound("the job's result is not kept any more", reason="RESULT_MISSING") from None
+            raise NotFound("the job's result was removed", reason="RESULT_MISSING") from None
         if formats:
             result = codec.decode_result(message)
             texts = {form: render(result, form, name) for form in formats}
@@ -75,19 +71,19 @@ class JobResults:
 
 
 @contextmanager
-def dispensable() -> Iterator[None]:
-    """For what may fail because the store is away: it is logged."""
+def errors_logged() -> Iterator[None]:
+    """Logs every ``CarecaError`` and continues after the context. For work on the storage that may fail."""
     try:
         yield
     except CarecaError as error:
-        _log.warning("the store could not do what can be done without", reason=error.reason, error=error.message)
+        _log.warning("optional work on the store failed", reason=error.reason, error=error.message)
 
 
-def folder_of(job_id: str) -> str:
-    """What the keys of a job's results begin with."""
-    return f"{FOLDER}{job_id}/"
+def prefix_of(job_id: str, prefix: str = PREFIX) -> str:
+    """Returns the key prefix of a job's results, or of its other objects."""
+    return f"{prefix}{job_id}/"
 
 
 def job_of(key: str) -> str:
-    """The id of the job to which a key belongs that holds a job's result or what its stages found."""
+    """Returns the id of the job to which the key of a result or of a stage result belongs."""
     return key.split("/")[1]

@@ -1,4 +1,4 @@
-"""Removes what no job needs any more: jobs past their time, and whatever the store holds of jobs that are gone."""
+"""Removes jobs after their retention time, and stored results and specs that no job needs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from careca.telemetry.logs import get_logger
-from careca_gateway.background import end, repeat
+from careca_gateway.background import cancel_and_wait, repeat
 from careca_gateway.jobs import results, specs, stage_results
 from careca_gateway.jobs.queue.port import JobQueue
-from careca_gateway.storage.object_storage import ObjectStorage, StoredObject
+from careca_gateway.storage.object_storage import ObjectStorage
 
 SWEEP_SECONDS = 300.0
-"""How often it looks."""
+"""How often to look for jobs and objects to remove."""
 
 YOUNG_SECONDS = 3600.0
-"""Younger things stay: their job may be about to be told of them."""
+"""Younger objects stay: the queue may not know yet that they belong to a job."""
 
 _BATCH = 500
 
@@ -25,61 +25,60 @@ _log = get_logger(__name__)
 
 
 class JobRetention:
-    """Cleans up after jobs, in the background and when it is told to.
+    """Removes jobs and what is stored for them, in the background and on request.
 
     Args:
-        queue: where jobs are.
-        blobs: where their results are.
-        retention_seconds: how long a job stays after it has ended.
+        queue: the jobs.
+        storage: their results.
+        retention_seconds: how long a job is kept after it has ended.
     """
 
-    def __init__(self, queue: JobQueue, blobs: ObjectStorage, *, retention_seconds: float) -> None:
+    def __init__(self, queue: JobQueue, storage: ObjectStorage, *, retention_seconds: float) -> None:
         self._queue = queue
-        self._blobs = blobs
+        self._storage = storage
         self._retention_seconds = retention_seconds
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begins."""
+        """Starts the background task."""
         self._task = repeat("sweep jobs", self.sweep, pause_seconds=SWEEP_SECONDS, retry_seconds=SWEEP_SECONDS)
 
     async def close(self) -> None:
-        """Ends."""
-        await end([self._task])
+        """Stops the background task."""
+        await cancel_and_wait([self._task])
 
     async def remove(self, job_ids: Iterable[str]) -> None:
-        """Removes what the store holds of jobs that were just forgotten."""
+        """Removes what is stored for jobs that were just removed from the queue."""
         await asyncio.to_thread(self._remove, list(job_ids))
 
     async def sweep(self) -> None:
-        """Forgets jobs that ended long ago, and removes what has no job."""
+        """Removes jobs after their retention time, and objects without a job."""
         while job_ids := await self._queue.expire(self._retention_seconds):
             await self.remove(job_ids)
             _log.info("jobs past their retention removed", jobs=len(job_ids))
-        for folder in (results.FOLDER, stage_results.FOLDER):
-            await self._remove_orphans(folder)
+        for prefix in (results.PREFIX, stage_results.PREFIX):
+            await self._remove_orphans(prefix)
         await asyncio.to_thread(self._remove_old_specs)
 
-    async def _remove_orphans(self, folder: str) -> None:
-        """Removes what lies in ``folder`` of jobs that are not there any more, a batch at a time."""
-        blobs = iter(await asyncio.to_thread(lambda: [blob for blob in self._blobs.list(folder) if _old(blob)]))
-        while batch := list(islice(blobs, _BATCH)):
-            existing = await self._queue.exist({results.job_of(blob.key) for blob in batch})
-            orphans = [blob.key for blob in batch if results.job_of(blob.key) not in existing]
+    async def _remove_orphans(self, prefix: str) -> None:
+        """Removes the objects with this key prefix whose jobs do not exist, one batch at a time."""
+        keys = iter(await asyncio.to_thread(self._old_keys, prefix, YOUNG_SECONDS))
+        while batch := list(islice(keys, _BATCH)):
+            existing = await self._queue.exist({results.job_of(key) for key in batch})
+            orphans = [key for key in batch if results.job_of(key) not in existing]
             if orphans:
-                await asyncio.to_thread(self._blobs.delete, orphans)
-                _log.info("results without a job removed", folder=folder, blobs=len(orphans))
+                await asyncio.to_thread(self._storage.delete, orphans)
+                _log.info("results without a job removed", folder=prefix, blobs=len(orphans))
 
     def _remove(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
-            for folder in (results.folder_of(job_id), stage_results.folder_of(job_id)):
-                self._blobs.clear(folder)
+            for prefix in (results.PREFIX, stage_results.PREFIX):
+                self._storage.delete_prefix(results.prefix_of(job_id, prefix))
 
     def _remove_old_specs(self) -> None:
-        """Removes specs that no job can have: each was written again when a job was submitted with it."""
-        oldest = time.time() - self._retention_seconds - YOUNG_SECONDS
-        self._blobs.delete([blob.key for blob in self._blobs.list(specs.FOLDER) if blob.modified_unix < oldest])
+        """Removes specs that no job can have: a spec is written again whenever a job is submitted with it."""
+        self._storage.delete(self._old_keys(specs.PREFIX, self._retention_seconds + YOUNG_SECONDS))
 
-
-def _old(blob: StoredObject) -> bool:
-    return blob.modified_unix < time.time() - YOUNG_SECONDS
+    def _old_keys(self, prefix: str, age_seconds: float) -> list[str]:
+        oldest = time.time() - age_seconds
+        return [found.key for found in self._storage.list(prefix) if found.modified_unix < oldest]

@@ -1,4 +1,4 @@
-"""What a job is asked to do, as the queue keeps it: short ones whole, long ones by their key in the store."""
+"""The spec of a job: its configuration as the queue keeps it. Long specs are in the object storage."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import hashlib
 
 from careca.errors import NotFound, PreconditionFailed
 from careca.v1 import gateway_pb2
-from careca_gateway.api.messages import decode_request
 from careca_gateway.request import Request
+from careca_gateway.request_codec import decode_request
 from careca_gateway.storage.object_storage import ObjectStorage
 
-FOLDER = "specs/"
-"""What the keys of long specs begin with."""
+PREFIX = "specs/"
+"""The key prefix of long specs."""
 
 INLINE_BYTES = 16 * 1024
-"""Longest spec that the queue keeps itself; longer ones carry recordings of known speakers."""
+"""The maximum size of a spec in the queue. Longer ones contain recordings of known speakers."""
 
 _INLINE, _STORED = b"\0", b"\1"
 
@@ -24,32 +24,32 @@ class JobSpecs:
     """Packs and unpacks specs.
 
     Args:
-        blobs: where long ones are. They are named by their content, which several jobs may share, and go with time.
+        storage: has long specs. Their keys are digests, so that jobs can share them. They are removed after some time.
     """
 
-    def __init__(self, blobs: ObjectStorage) -> None:
-        self._blobs = blobs
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
 
     async def pack(self, config: gateway_pb2.TranscribeRequest.Config) -> bytes:
-        """The spec of a job that is asked for by ``config``, which was checked."""
+        """Returns the spec of a job with this ``config``, which the caller has checked."""
         content = config.SerializeToString(deterministic=True)
         if len(content) <= INLINE_BYTES:
             return _INLINE + content
         name = hashlib.sha256(content).hexdigest()
-        await asyncio.to_thread(self._blobs.put, FOLDER + name, content)
+        await asyncio.to_thread(self._storage.put, PREFIX + name, content)
         return _STORED + name.encode()
 
     async def unpack(self, spec: bytes) -> Request:
-        """What is asked for. Raises ``PreconditionFailed`` (SPEC_MISSING) where the store does not have it any more."""
+        """Returns the request. Raises ``PreconditionFailed`` (SPEC_MISSING) if the storage no longer has the spec."""
         content = spec[1:]
         if spec[:1] == _STORED:
-            content = await self._stored(content.decode())
+            content = await self._read(content.decode())
         return decode_request(gateway_pb2.TranscribeRequest.Config.FromString(content))
 
-    async def _stored(self, name: str) -> bytes:
+    async def _read(self, name: str) -> bytes:
         try:
-            return await asyncio.to_thread(self._blobs.get, FOLDER + name)
+            return await asyncio.to_thread(self._storage.get, PREFIX + name)
         except NotFound:
             raise PreconditionFailed(
-                "what the job was asked to do is not kept any more: submit it again", reason="SPEC_MISSING"
+                "the job's configuration is no longer stored: submit the job again", reason="SPEC_MISSING"
             ) from None

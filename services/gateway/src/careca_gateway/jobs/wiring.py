@@ -1,4 +1,4 @@
-"""Puts the gateway's part in the work on jobs together."""
+"""Creates and connects everything for jobs."""
 
 from __future__ import annotations
 
@@ -24,42 +24,41 @@ from careca_gateway.jobs.service import JobService
 from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.jobs.stage_results import ResumingStage, StageResults
 from careca_gateway.jobs.webhooks.addresses import CheckedResolver
-from careca_gateway.jobs.webhooks.delivery import Sender
+from careca_gateway.jobs.webhooks.delivery import WebhookSender
 from careca_gateway.jobs.webhooks.dispatcher import WebhookDispatcher, check_webhook
-from careca_gateway.jobs.webhooks.metrics import WebhookMetrics
 from careca_gateway.jobs.worker import JobWorker
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline.pipeline import Pipeline
+from careca_gateway.pipeline.port import RunPipeline
 from careca_gateway.settings import GatewaySettings
 from careca_gateway.stages.result_builder import ResultBuilder
 from careca_gateway.stages.retrying import RetryingStage
-from careca_gateway.stages.speaker_recognition import DiarizeStage
+from careca_gateway.stages.speaker_recognition import SpeakerRecognitionStage
 from careca_gateway.storage.object_storage import ObjectStorage
 from careca_gateway.storage.store import Store
-from careca_gateway.transcription import Run, Work
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What jobs share with the rest of the gateway."""
+    """The parts of the gateway that jobs use too."""
 
     queue: RedisJobQueue
     store: Store
-    blobs: ObjectStorage
+    storage: ObjectStorage
     decoder: Ingest
     transcriber: TranscriberClient
     diarizer: DiarizerClient
-    assembler: ResultBuilder
-    administration: AdminService
+    result_builder: ResultBuilder
+    admin: AdminService
     metrics: GatewayMetrics
-    direct: Run[gateway_pb2.TranscribeResponse]
-    """Works on a call without a job."""
+    run_directly: RunPipeline[gateway_pb2.TranscribeResponse]
+    """Runs a call without a job."""
     job_ended: Callable[[], None]
     caller_of: Callable[[str], Caller]
 
 
-class JobsPart:
-    """Everything about jobs, from start to end. To be made in the event loop that it will run in."""
+class Jobs:
+    """Everything for jobs. Must be created in the event loop that it runs in."""
 
     def __init__(self, settings: GatewaySettings, parts: Parts) -> None:
         self._parts = parts
@@ -69,11 +68,11 @@ class JobsPart:
         self._transcriber = RetryingStage(parts.transcriber, patience_seconds=patience)
         self._diarizer = RetryingStage(parts.diarizer, patience_seconds=patience)
         queue = parts.queue
-        specs, results = JobSpecs(parts.blobs), JobResults(parts.blobs)
-        self._janitor = JobRetention(queue, parts.blobs, retention_seconds=settings.job_retention_seconds)
-        work = PipelineAttempt(
+        specs, results = JobSpecs(parts.storage), JobResults(parts.storage)
+        self._retention = JobRetention(queue, parts.storage, retention_seconds=settings.job_retention_seconds)
+        attempt = PipelineAttempt(
             store=parts.store,
-            blobs=parts.blobs,
+            storage=parts.storage,
             specs=specs,
             results=results,
             pipelines=self._pipeline,
@@ -82,12 +81,12 @@ class JobsPart:
         metrics = JobMetrics(parts.metrics.registry)
         self._worker = JobWorker(
             queue,
-            work,
+            attempt,
             slots=settings.job_slots,
             interactive_slots=settings.max_requests,
             max_attempts=settings.job_max_attempts,
             patience_seconds=patience,
-            observer=metrics,
+            metrics=metrics,
             job_ended=parts.job_ended,
         )
         metrics.watch_work(lambda: self._worker.in_flight)
@@ -98,17 +97,17 @@ class JobsPart:
             specs=specs,
             results=results,
             limits=limits,
-            direct=parts.direct,
+            run_directly=parts.run_directly,
             stopping=self._stopping,
-            observer=metrics,
+            metrics=metrics,
         )
-        self.desk = JobService(
+        self.service = JobService(
             queue=queue,
             store=parts.store,
             specs=specs,
             results=results,
-            retention=self._janitor,
-            administration=parts.administration,
+            retention=self._retention,
+            admin=parts.admin,
             limits=limits,
             check_webhook=partial(
                 check_webhook,
@@ -116,53 +115,53 @@ class JobsPart:
                 allow_private=settings.webhook_allow_private,
             ),
         )
-        sender = Sender(
+        sender = WebhookSender(
             CheckedResolver(allow_private=settings.webhook_allow_private),
             allow_private=settings.webhook_allow_private,
             timeout_seconds=settings.webhook_timeout_seconds,
         )
-        self._notifier = WebhookDispatcher(
+        self._dispatcher = WebhookDispatcher(
             queue,
             sender,
             secret_file=settings.webhook_secret_file,
             timeout_seconds=settings.webhook_timeout_seconds,
             attempts=settings.webhook_attempts,
-            observer=WebhookMetrics(parts.metrics.registry),
+            metrics=metrics,
         )
 
     async def start(self) -> None:
-        """Begins to work on jobs."""
-        await self._janitor.start()
+        """Starts to work on jobs."""
+        await self._retention.start()
         await self._worker.start()
-        await self._notifier.start()
+        await self._dispatcher.start()
 
     def drain(self) -> None:
-        """Takes no more jobs and lets go of those who watch. Calls go on for the drain's time."""
+        """Takes no more jobs and ends all ``WatchJob`` calls. Other calls go on for the drain time."""
         self._drained_at = time.monotonic()
         self._worker.drain()
-        self.desk.drain()
+        self.service.drain()
 
     async def close(self) -> None:
-        """Hands back what is being worked on, and ends."""
+        """Hands back the running jobs and stops."""
         await self._worker.close()
-        await self._janitor.close()
-        await self._notifier.close()
+        await self._retention.close()
+        await self._dispatcher.close()
 
     def _stopping(self) -> bool:
-        """Whether the drain's time is over: calls that have not ended by then are ended by the server."""
+        """Returns whether the drain time is over. The server then ends the calls that are still running."""
         return self._drained_at is not None and time.monotonic() >= self._drained_at + self._drain_seconds
 
-    def _pipeline(self, lease: Lease, kept: StageResults) -> Work[gateway_pb2.TranscribeResponse]:
-        """The pipeline of a job. Where a call waits for it, it fails as soon as a service is full or away."""
+    def _pipeline(self, lease: Lease, stage_results: StageResults) -> RunPipeline[gateway_pb2.TranscribeResponse]:
+        """Returns the pipeline of a job. If a caller waits, it does not retry when a service is full or unavailable."""
         parts = self._parts
         transcribe = parts.transcriber if lease.caller else self._transcriber
         diarize = parts.diarizer if lease.caller else self._diarizer
-        transcriber = ResumingStage(Stage.TRANSCRIBE, transcribe, audio_pb2.Transcript, kept)
-        diarizer = ResumingStage(Stage.DIARIZE, diarize, audio_pb2.Diarization, kept)
+        transcriber = ResumingStage(Stage.TRANSCRIBE, transcribe, audio_pb2.Transcript, stage_results)
+        diarizer = ResumingStage(Stage.DIARIZE, diarize, audio_pb2.Diarization, stage_results)
         return Pipeline(
             decoder=parts.decoder,
             transcriber=transcriber,
-            diarizer=DiarizeStage(diarizer, store=parts.store, decoder=parts.decoder),
-            merger=parts.assembler,
+            diarizer=SpeakerRecognitionStage(diarizer, store=parts.store, decoder=parts.decoder),
+            merger=parts.result_builder,
             observer=parts.metrics,
-        )
+        ).run

@@ -1,4 +1,4 @@
-"""What was found on each channel of a recording to what is known of the whole: each channel is a speaker's own. Pure.
+"""Combines what was found on each channel of a recording if each channel has its own speaker. Pure functions.
 
 Sequences have one entry for each channel, in the recording's order.
 """
@@ -13,13 +13,14 @@ from careca.turns import exclusive_turns, speaker_label
 from careca.types import Diarization, Speaker, Transcript
 
 
-def name_speakers(
+def label_channels(
     transcripts: Sequence[Transcript] | None, diarizations: Sequence[Diarization] | None
 ) -> tuple[str | None, ...]:
-    """The label of each channel's speaker by order of first speech, ``None`` where nobody speaks.
+    """Returns the label of each channel's speaker, in order of first speech; ``None`` if nobody speaks on the channel.
 
-    First speech is the first turn, or the first segment on a channel without turns; of two who begin together, who ends
-    first comes first. ``None`` stands for what could not be found out; one of the two must be there.
+    First speech is the start of the first turn, or of the first segment on a channel without turns. If two speakers
+    start at the same time, the one whose first turn ends earlier comes first. An argument is ``None`` if its stage
+    failed; one of them must be there.
     """
     turns = [[(turn.start, turn.end) for turn in each.turns] for each in diarizations or ()]
     segments = [[(part.start, part.end) for part in each.segments if part.text.strip()] for each in transcripts or ()]
@@ -29,10 +30,10 @@ def name_speakers(
     return tuple(labels.get(channel) for channel in range(len(speech)))
 
 
-def combine(diarizations: Sequence[Diarization], speakers: Sequence[str | None]) -> Diarization:
-    """The turns of all channels, each channel's being its speaker's, and their voices.
+def combine_diarizations(diarizations: Sequence[Diarization], speakers: Sequence[str | None]) -> Diarization:
+    """Returns the turns of all channels, and the speakers' voices. All turns of a channel belong to its speaker.
 
-    No number of speakers was considered.
+    There are no speaker count candidates.
     """
     turns = sorted(
         (
@@ -62,7 +63,7 @@ def combine(diarizations: Sequence[Diarization], speakers: Sequence[str | None])
 
 
 def main_transcript(transcripts: Sequence[Transcript]) -> Transcript:
-    """The one with the most words, whose language is called the recording's; the first of several."""
+    """Returns the transcript with the most words, or the first of several. Its language counts as the recording's."""
     return max(transcripts, key=_word_count)
 
 

@@ -1,4 +1,4 @@
-"""Turns work that tells of its course by calling back into a stream of what it tells."""
+"""Converts a coroutine that emits events by a callback to an asynchronous generator."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ R = TypeVar("R")
 
 
 async def stream_events(work: Callable[[Callable[[E], None]], Coroutine[Any, Any, R]]) -> AsyncGenerator[E | R, None]:
-    """Runs ``work`` in a task and yields what it tells as it tells it, lastly what it returns.
+    """Runs ``work`` in a task. Yields the events that it emits, and lastly what it returns.
 
     Closing the generator or cancelling its consumer cancels the task and waits for its end. Raises what ``work``
     raises.
     """
-    told: asyncio.Queue[E | None] = asyncio.Queue()
-    task = asyncio.create_task(work(told.put_nowait))
-    task.add_done_callback(lambda _: told.put_nowait(None))
+    emitted: asyncio.Queue[E | None] = asyncio.Queue()
+    task = asyncio.create_task(work(emitted.put_nowait))
+    task.add_done_callback(lambda _: emitted.put_nowait(None))
     try:
-        while (event := await told.get()) is not None:
+        while (event := await emitted.get()) is not None:
             yield event
         yield task.result()
     finally:

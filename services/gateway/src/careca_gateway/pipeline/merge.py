@@ -1,9 +1,9 @@
-"""Words and turns to utterances: gives each word its speaker. Pure, and linear in words plus turns.
+"""Merges words and turns to utterances: gives each word its speaker. Pure, and linear in words plus turns.
 
-Each word goes to the speaker whose exclusive turns it overlaps most, found in one forward sweep over both, as they are
-ordered by time. Words at the border of two turns often fall on the wrong side by a few tenths of a second, so a
-sentence that clearly belongs to one speaker then takes its few stray words with it. Last, words are cut into
-utterances where the speaker or the language changes.
+Each word gets the speaker whose exclusive turns it overlaps most. Words and turns are ordered by time, so one forward
+sweep over both finds them. At the border of two turns, words often fall on the wrong side by a few tenths of a second.
+So if most words of a sentence belong to one speaker, that speaker gets its few other words too. At the end, the words
+are split into utterances where the speaker or the language changes.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from careca.types import Diarization, Segment, Transcript, Turn, Utterance, Word
 from careca_gateway.pipeline.words import ends_sentence, gaps, spans
 
 NEAREST_TURN_SECONDS = 1.0
-"""A word outside any turn goes to the nearest turn, if its edge is no further away than this."""
+"""A word outside of all turns gets the nearest turn's speaker if the turn is not further away than this."""
 
 SENTENCE_PAUSE_SECONDS = 1.0
-"""A pause that ends a sentence whatever the punctuation: speakers are never smoothed across it."""
+"""A pause that ends a sentence regardless of punctuation. Speakers are never smoothed across it."""
 
 MAX_SENTENCE_WORDS = 50
-"""A sentence is cut after so many words, as transcripts may lack punctuation."""
+"""The maximum number of words in a sentence, because transcripts may have no punctuation."""
 
 CLEAR_MAJORITY = 2 / 3
-"""The share of a sentence's words that makes it one speaker's sentence."""
+"""The share of its words from which on a sentence belongs to one speaker."""
 
 MAX_STRAY_WORDS = 3
-"""Most words in a row that a sentence takes back from another speaker; more are an interruption of their own."""
+"""The most consecutive words of another speaker that smoothing changes. More words are an interruption."""
 
 UTTERANCE_PAUSE_SECONDS = 2.0
-"""A pause that ends an utterance though the same speaker goes on."""
+"""A pause that ends an utterance even if the same speaker continues."""
 
 LONG_UTTERANCE_SECONDS = 30.0
-"""An utterance that is longer ends with its sentence, so that a monologue has paragraphs."""
+"""A longer utterance ends at the end of its sentence, so that a monologue has paragraphs."""
 
 _UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
-"""Languages written without spaces between words, hence between segments."""
+"""Languages that are written without spaces between words, and so between segments."""
 
 
-class _Placed(NamedTuple):
-    """A word with its place in time, the space in front of it and its language."""
+class _TimedWord(NamedTuple):
+    """A word with its times, the space before it, and its language."""
 
     word: Word
     start: float
@@ -54,10 +54,10 @@ class _Placed(NamedTuple):
 
 
 def merge(transcript: Transcript, diarization: Diarization | None) -> tuple[Utterance, ...]:
-    """Utterances in order of time, made of every word of ``transcript`` once and in order.
+    """Returns utterances in order of time. They contain every word of ``transcript`` once and in order.
 
-    Without a diarization each segment is an utterance without a speaker. With one, every word has a speaker unless
-    there is no turn at all.
+    Without a diarization, each segment is an utterance without a speaker. With one, every word has a speaker unless
+    there are no turns.
     """
     if diarization is None:
         return tuple(
@@ -71,18 +71,18 @@ def merge(transcript: Transcript, diarization: Diarization | None) -> tuple[Utte
             for segment in transcript.segments
             if segment.text.strip()
         )
-    words = _placed(transcript)
-    speakers = assign(((word.start, word.end) for word in words), diarization.exclusive_turns)
-    return tuple(_utterances(words, _smoothed(words, speakers)))
+    words = _timed_words(transcript)
+    speakers = assign_speakers(((word.start, word.end) for word in words), diarization.exclusive_turns)
+    return tuple(_utterances(words, _smooth(words, speakers)))
 
 
 def merge_channels(transcripts: Sequence[Transcript], speakers: Sequence[str | None]) -> tuple[Utterance, ...]:
-    """Utterances by start, made of every word of ``transcripts``, each transcript's being its speaker's.
+    """Returns utterances by start. They contain every word of ``transcripts``, each with the speaker of its transcript.
 
-    They overlap where people talk at once. One ends where somebody else says something in a pause of its speaker's, so
-    that an answer stands behind its question and not behind all that its speaker says.
+    Utterances overlap if people talk at the same time. An utterance ends where another speaker says something during
+    its speaker's pause, so that an answer comes directly after its question.
     """
-    channels = [_placed(transcript) for transcript in transcripts]
+    channels = [_timed_words(transcript) for transcript in transcripts]
     utterances = [
         utterance
         for index, (words, speaker) in enumerate(zip(channels, speakers, strict=True))
@@ -93,11 +93,11 @@ def merge_channels(transcripts: Sequence[Transcript], speakers: Sequence[str | N
     return tuple(sorted(utterances, key=attrgetter("start", "end")))
 
 
-def assign(words: Iterable[tuple[float, float]], turns: Sequence[Turn]) -> list[str | None]:
-    """The speaker of each word, given as start and end.
+def assign_speakers(words: Iterable[tuple[float, float]], turns: Sequence[Turn]) -> list[str | None]:
+    """Returns the speaker of each word, which is given as start and end.
 
-    The starts of ``words`` never go back; ``turns`` are ordered and never overlap. Ties go to the speaker of the word
-    in front. All are ``None`` where there are no turns.
+    The starts of ``words`` never decrease. ``turns`` are ordered and do not overlap. A tie goes to the speaker of the
+    word before. All are ``None`` if there are no turns.
     """
     speakers: list[str | None] = []
     previous: str | None = None
@@ -111,7 +111,7 @@ def assign(words: Iterable[tuple[float, float]], turns: Sequence[Turn]) -> list[
 
 
 def _most_overlap(start: float, end: float, turns: Sequence[Turn], first: int, previous: str | None) -> str | None:
-    """The speaker of most of ``start`` to ``end`` in the turns from ``first`` on, or ``None`` where nobody speaks."""
+    """Returns the speaker with the most time between ``start`` and ``end`` from turn ``first`` on, or ``None``."""
     overlaps: dict[str, float] = {}
     for index in range(first, len(turns)):
         turn = turns[index]
@@ -128,7 +128,7 @@ def _most_overlap(start: float, end: float, turns: Sequence[Turn], first: int, p
 
 
 def _nearest(start: float, end: float, turns: Sequence[Turn], first: int, previous: str | None) -> str | None:
-    """The speaker of the nearest turn around a word outside any turn; beyond the bound the previous word's speaker."""
+    """Returns the nearest turn's speaker for a word outside of all turns; if it is far, the previous word's speaker."""
     around = [turns[index] for index in (first - 1, first) if 0 <= index < len(turns)]
     if not around:
         return None
@@ -140,9 +140,9 @@ def _nearest(start: float, end: float, turns: Sequence[Turn], first: int, previo
     return nearest[0]
 
 
-def _placed(transcript: Transcript) -> list[_Placed]:
-    """All words of ``transcript`` in order, their starts never going back."""
-    placed: list[_Placed] = []
+def _timed_words(transcript: Transcript) -> list[_TimedWord]:
+    """Returns all words of ``transcript`` in order. Their starts never decrease."""
+    placed: list[_TimedWord] = []
     for segment in transcript.segments:
         language = segment.language or transcript.language
         between = "" if _is_unspaced(segment.text, language) else " "
@@ -150,22 +150,21 @@ def _placed(transcript: Transcript) -> list[_Placed]:
         start = max(segment.start, placed[-1].start if placed else 0.0)
         times = spans(words, start, max(segment.end, start))
         spaces = [between, *gaps(segment.text.strip(), words)[1:]][: len(words)]
-        placed += [_Placed(word, *span, gap, language) for word, span, gap in zip(words, times, spaces, strict=True)]
+        placed += [_TimedWord(word, *span, gap, language) for word, span, gap in zip(words, times, spaces, strict=True)]
     return placed
 
 
 def _is_unspaced(text: str, language: str) -> bool:
-    """Whether ``text`` is written without spaces: not so a translation, which is English whatever was spoken."""
+    """Returns whether ``text`` is written without spaces. Translations are not: they are in English."""
     return language in _UNSPACED_LANGUAGES and not text.isascii()
 
 
 def _untimed_words(segment: Segment) -> tuple[Word, ...]:
-    """The words of a segment of which only the text is known."""
     return tuple(Word(text) for text in segment.text.split())
 
 
-def _smoothed(words: Sequence[_Placed], speakers: Sequence[str | None]) -> list[str | None]:
-    """Speakers with the stray words of clear sentences given to the speaker of the sentence."""
+def _smooth(words: Sequence[_TimedWord], speakers: Sequence[str | None]) -> list[str | None]:
+    """Returns the speakers after smoothing: in clear sentences, stray words get the sentence's speaker."""
     smoothed = list(speakers)
     for first, last in _sentences(words):
         speaker, count = Counter(speakers[first:last]).most_common(1)[0]
@@ -178,8 +177,8 @@ def _smoothed(words: Sequence[_Placed], speakers: Sequence[str | None]) -> list[
     return smoothed
 
 
-def _sentences(words: Sequence[_Placed]) -> Iterator[tuple[int, int]]:
-    """First and last + 1 index of each sentence: cut at punctuation, pauses, new languages and after so many words."""
+def _sentences(words: Sequence[_TimedWord]) -> Iterator[tuple[int, int]]:
+    """Yields first and last + 1 index of each sentence, split at punctuation, pauses, new languages, maximum length."""
     first = 0
     for index, word in enumerate(words):
         last = index + 1
@@ -194,8 +193,8 @@ def _sentences(words: Sequence[_Placed]) -> Iterator[tuple[int, int]]:
             first = last
 
 
-def _interruptions(words: Sequence[_Placed], others: Iterable[_Placed]) -> Set[int]:
-    """Indices of the ``words`` in front of which there is a pause with a whole word of ``others`` in it."""
+def _interruptions(words: Sequence[_TimedWord], others: Iterable[_TimedWord]) -> Set[int]:
+    """Returns the indices of the ``words`` that follow a pause with a complete word of ``others`` in it."""
     ordered = sorted(others, key=attrgetter("start"))
     found = set()
     first = 0
@@ -209,11 +208,11 @@ def _interruptions(words: Sequence[_Placed], others: Iterable[_Placed]) -> Set[i
 
 
 def _utterances(
-    words: Sequence[_Placed], speakers: Sequence[str | None], interruptions: Set[int] = frozenset()
+    words: Sequence[_TimedWord], speakers: Sequence[str | None], interruptions: Set[int] = frozenset()
 ) -> Iterator[Utterance]:
-    """``words`` cut where speaker or language changes, after a long pause, and after a sentence where it gets long.
+    """Splits ``words`` where the speaker or language changes, after a long pause, and after a sentence if it gets long.
 
-    They are cut in front of those whose indices are in ``interruptions``, too.
+    Also splits before the words whose indices are in ``interruptions``.
     """
     first = 0
     for index, word in enumerate(words):
@@ -230,8 +229,7 @@ def _utterances(
             first = last
 
 
-def _utterance(words: Sequence[_Placed], speaker: str | None) -> Utterance:
-    """One utterance of ``words``."""
+def _utterance(words: Sequence[_TimedWord], speaker: str | None) -> Utterance:
     return Utterance(
         start=words[0].start,
         end=max(word.end for word in words),

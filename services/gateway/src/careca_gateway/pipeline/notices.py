@@ -1,8 +1,8 @@
-"""What a person should know about a recording that its result alone does not show. Pure.
+"""Notices: what a person should know about a recording in addition to its result. Pure functions.
 
-Notices about the recording itself, such as damage, come with its audio. Those here follow from what was asked and what
-the models found; where a model stage failed, what would follow from it is not said. Sequences have one entry for each
-audio: one, or one for each separate channel in the recording's order.
+Notices about the recording itself, such as damage, come from the decoder. The notices here follow from the request and
+from what the models found. If a model stage failed, the notices that need it are omitted. Sequences have one entry for
+each audio: one, or one for each separate channel in the recording's order.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from careca_gateway.pipeline.words import spans
 from careca_gateway.request import Request
 
 LEAST_SPEECH_SECONDS = 2.0
-"""Speech that lasts so long has words in it; a cough, a laugh or a drawn-out "mm" mostly is shorter."""
+"""Speech of this length contains words. A cough, a laugh or a long "mm" is usually shorter."""
 
 BRIDGED_PAUSE_SECONDS = 1.0
-"""Speech before and after a pause of at most this length is one place: people pause so long between two sentences."""
+"""Speech before and after a pause of at most this length is one place. Pauses between sentences are so long."""
 
 MAX_PLACES = 10
-"""Places of speech without words that have notices of their own, the longest ones; one notice has the rest."""
+"""The number of places of speech without words that have their own notice, the longest first. One notice has the
+rest."""
 
 
 class _Span(NamedTuple):
@@ -34,13 +35,13 @@ class _Span(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A stretch of time with ``seconds`` of speech in it and no word."""
+    """A period with ``seconds`` of speech and no words."""
 
     start: float
     end: float
     seconds: float
     channel: int
-    """Its index."""
+    """The index of the channel."""
 
 
 def collect_notices(
@@ -49,23 +50,22 @@ def collect_notices(
     diarizations: Sequence[Diarization] | None,
     of_audio: Iterable[Notice] = (),
 ) -> tuple[Notice, ...]:
-    """All notices in the order in which they are shown: those about the whole recording first, then by place.
+    """Returns all notices in the order to show them: those about the whole recording first, then by time.
 
-    ``transcripts`` and ``diarizations`` are ``None`` where their stage failed. ``of_audio`` are the notices that came
-    with the audio.
+    ``transcripts`` and ``diarizations`` are ``None`` if their stage failed. ``of_audio`` are the decoder's notices.
     """
     found = list(of_audio)
     if transcripts is not None:
         found += _several_languages(transcripts)
-    if diarizations is not None:  # with separate channels no bounds can be asked for
+    if diarizations is not None:  # a request with separate channels has no speaker bounds
         found += _fewer_speakers(request.diarization, diarizations[0])
     if transcripts is not None and diarizations is not None:
         found += _speech_without_words(transcripts, diarizations)
-    return tuple(sorted(found, key=_place_in_order))
+    return tuple(sorted(found, key=_sort_key))
 
 
-def _place_in_order(notice: Notice) -> tuple[float, float]:
-    """Of notices that begin together the one that ends last is first. Others keep their order."""
+def _sort_key(notice: Notice) -> tuple[float, float]:
+    """Sorts by start, then longest first. Other notices keep their order."""
     if notice.start is None:
         return (-inf, 0.0)
     return (notice.start, -(notice.end or notice.start))
@@ -85,13 +85,13 @@ def _several_languages(transcripts: Sequence[Transcript]) -> Iterator[Notice]:
         yield Notice(NoticeCode.SEVERAL_LANGUAGES, f"{len(in_order)} languages are spoken: {each}")
 
 
-def _fewer_speakers(asked: DiarizationOptions, diarization: Diarization) -> Iterator[Notice]:
-    least = asked.speaker_count or asked.min_speaker_count or 1
+def _fewer_speakers(options: DiarizationOptions, diarization: Diarization) -> Iterator[Notice]:
+    least = options.speaker_count or options.min_speaker_count or 1
     found = len({turn.speaker for turn in diarization.turns})
-    if found >= least or least == 1:  # that nobody speaks is plain from the result
+    if found >= least or least == 1:  # the result itself shows that nobody speaks
         return
     asked_for = (
-        f"{least} speakers were asked for" if asked.speaker_count else f"at least {least} speakers were asked for"
+        f"{least} speakers were asked for" if options.speaker_count else f"at least {least} speakers were asked for"
     )
     why = "there is too little speech to tell more voices apart" if found else "no speech was heard"
     yield Notice(NoticeCode.FEWER_SPEAKERS_THAN_ASKED, f"{asked_for}, but {found or 'none'} could be found: {why}")
@@ -116,18 +116,18 @@ def _speech_without_words(transcripts: Sequence[Transcript], diarizations: Seque
 
 
 def _places(diarization: Diarization, transcript: Transcript, channel: int) -> Iterator[_Place]:
-    """Where anybody speaks for long enough and no word lies, by start."""
+    """Yields the periods in which somebody speaks for long enough and there is no word, by start."""
     speech = _union(_Span(turn.start, turn.end) for turn in diarization.turns)
     spoken = (segment for segment in transcript.segments if segment.text.strip())
-    words = _union(span for segment in spoken for span in _written(segment))
-    for pieces in _between(speech, words):
+    words = _union(span for segment in spoken for span in _word_spans(segment))
+    for pieces in _speech_between(speech, words):
         seconds = round(sum(piece.end - piece.start for piece in pieces), 3)
         if seconds >= LEAST_SPEECH_SECONDS:
             yield _Place(pieces[0].start, pieces[-1].end, seconds, channel)
 
 
-def _written(segment: Segment) -> Iterable[_Span]:
-    """Where the words of ``segment`` lie; all of it where only its text is known."""
+def _word_spans(segment: Segment) -> Iterable[_Span]:
+    """Returns the times of the words of ``segment``; its whole time if its words have no times."""
     end = max(segment.start, segment.end)
     if not segment.words:
         return (_Span(segment.start, end),)
@@ -135,7 +135,7 @@ def _written(segment: Segment) -> Iterable[_Span]:
 
 
 def _union(several: Iterable[_Span]) -> list[_Span]:
-    """The same time in spans that neither overlap nor touch, by start."""
+    """Returns spans that cover the same time and neither overlap nor touch, by start."""
     joined: list[_Span] = []
     for span in sorted(several):
         if joined and span.start <= joined[-1].end:
@@ -145,8 +145,8 @@ def _union(several: Iterable[_Span]) -> list[_Span]:
     return joined
 
 
-def _between(speech: Sequence[_Span], words: Sequence[_Span]) -> Iterator[list[_Span]]:
-    """What of ``speech`` lies between each two ``words``, cut where a pause is too long to be bridged."""
+def _speech_between(speech: Sequence[_Span], words: Sequence[_Span]) -> Iterator[list[_Span]]:
+    """Yields the parts of ``speech`` between each two ``words``, split at pauses that are too long to bridge."""
     first = 0
     for before, after in pairwise((_Span(-inf, -inf), *words, _Span(inf, inf))):
         while first < len(speech) and speech[first].end <= before.end:

@@ -1,10 +1,9 @@
-"""The stages of one request: decode, then transcribe and diarize at the same time, then merge.
+"""Runs the stages of one request: decode, then transcribe and diarize at the same time, then merge.
 
-The pipeline knows its stages by what they do and not by how they are reached: their results pass through it unopened.
-One model stage that fails does not take the other down; the result then says which one failed and why.
+If one model stage fails, the other one goes on, and the result says which stage failed and why.
 
-Where each channel or track of the recording is a speaker's own, a model stage works on one after the other. So a
-request never takes more than one place in a model service, and cannot be refused because of its own channels.
+If each channel or track of the recording has its own speaker, a model stage processes one after the other. So a request
+never takes more than one place in a model service, and its own channels cannot fill the service's queue.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from careca.errors import (
     CarecaError,
     DeadlineExceeded,
-    InternalError,
     InvalidRequest,
     OutOfMemory,
     Overloaded,
@@ -28,41 +26,39 @@ from careca.errors import (
     Unavailable,
 )
 from careca.telemetry import tracing
-from careca.types import (
-    DiarizationOptions,
-    Progress,
-    Stage,
-    StageReport,
-    StageState,
-    TranscriptionOptions,
-)
+from careca.types import DiarizationOptions, Progress, Stage, StageReport, StageState, TranscriptionOptions
 from careca_gateway.pipeline.event_stream import stream_events
-from careca_gateway.request import AudioSelection, Completed, Deadline, DiarizationRequest, PipelineEvent, Request
-from careca_gateway.storage.store import DecodedAudio, HeldRecording, StoredAudio
+from careca_gateway.pipeline.port import (
+    DecodeStage,
+    Emit,
+    Found,
+    MergeStage,
+    ModelStage,
+    StageObserver,
+    StageResult,
+    stage_result,
+)
+from careca_gateway.request import Completed, Deadline, DiarizationRequest, PipelineEvent, Request
+from careca_gateway.storage.held_recording import HeldRecording, StoredAudio
 
 ANSWER_SECONDS = 5.0
-"""What model stages leave of the deadline, so that one stage's result still arrives if the other takes too long.
+"""The model stages end this long before the deadline, so that one stage's result arrives if the other is too slow.
 
-Merging and sending take milliseconds on a quiet machine, and may take seconds where all processors are busy.
+Merging and sending take milliseconds on an idle machine, and may take seconds if all processors are busy.
 """
 
 PROGRESS_STEP = 0.01
-"""Progress is told again when it has grown by this fraction."""
+"""Progress is emitted again when it has grown by this fraction."""
 
 _ONE_SPEAKER = DiarizationOptions(speaker_count=1)
-"""What is asked about a channel or a track that is a speaker's own."""
+"""The options for a channel or a track that has its own speaker."""
 
 _REFUSALS = (InvalidRequest, Overloaded)
-"""Failures of a stage that mean the whole request: it must be changed, or come back later."""
+"""Errors of one stage that fail the whole request: the caller must change it, or retry later."""
 
-_MOST_TELLING = (InvalidRequest, OutOfMemory, PreconditionFailed, Overloaded, DeadlineExceeded, Unavailable)
-"""What to tell first, where both model stages failed: what the caller or the operator can do most about."""
+_ERROR_PRIORITY = (InvalidRequest, OutOfMemory, PreconditionFailed, Overloaded, DeadlineExceeded, Unavailable)
+"""Which error to raise if both model stages failed: the one that callers or operators can do most about comes first."""
 
-Emit = Callable[[PipelineEvent], None]
-
-O_contra = TypeVar("O_contra", contravariant=True)
-M_co = TypeVar("M_co", covariant=True)
-R_co = TypeVar("R_co", covariant=True)
 M = TypeVar("M")
 T = TypeVar("T")
 D = TypeVar("D")
@@ -71,64 +67,8 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class StageResult(Generic[M_co]):
-    """What a stage found, and whether it had been found before."""
-
-    message: M_co
-    cached: bool
-
-
-class DecodeStage(Protocol):
-    """Recordings to audio."""
-
-    async def decode(
-        self, recording: HeldRecording, sound: AudioSelection, emit: Callable[[float], None]
-    ) -> StageResult[DecodedAudio]:
-        """The audio of ``recording``; emits the fraction done. Raises ``InvalidRecording`` where there is none."""
-
-
-class ModelStage(Protocol[O_contra, M_co]):
-    """Audio to what a model finds in it."""
-
-    def run(
-        self, audio: StoredAudio, options: O_contra, *, skip_cache: bool, deadline: Deadline
-    ) -> AsyncGenerator[PipelineEvent | StageResult[M_co], None]:
-        """Progress and finished segments, lastly ``StageResult``. Closing it stops the work. Raises ``CarecaError``."""
-
-
-class MergeStage(Protocol[T, D, A, R_co]):
-    """What the models found to a result, in two steps: all that does not depend on this request's course, and it."""
-
-    async def merge(
-        self, request: Request, decoded: DecodedAudio, found: Found[T, D], reports: tuple[StageReport, ...]
-    ) -> StageResult[A]:
-        """Everything that is known of the recording; ``reports`` are those of the stages so far."""
-
-    def conclude(self, merged: A, reports: tuple[StageReport, ...]) -> R_co:
-        """The result, with the reports of all stages."""
-
-
-class StageObserver(Protocol):
-    """Told what the gateway's own stages did, for metrics; model services count theirs."""
-
-    def observe_stage(self, stage: Stage, seconds: float, *, cached: bool) -> None:
-        """Counts a stage that succeeded."""
-
-    def count_audio(self, stage: Stage, seconds: float) -> None:
-        """Counts audio that a stage worked on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found(Generic[T, D]):
-    """What the model stages found, one message for each audio; ``None`` where the stage failed."""
-
-    transcripts: tuple[T, ...] | None
-    diarizations: tuple[D, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Outcome(Generic[M]):
-    """What became of a model stage: its messages, one for each audio, or its error."""
+    """How a model stage ended: its messages, one for each audio, or its error."""
 
     report: StageReport
     messages: tuple[M, ...] | None = None
@@ -136,7 +76,7 @@ class _Outcome(Generic[M]):
 
 
 class Pipeline(Generic[T, D, A, R]):
-    """Runs requests through the stages. Any number may run at once."""
+    """Runs requests through the stages, any number at the same time."""
 
     def __init__(
         self,
@@ -156,119 +96,113 @@ class Pipeline(Generic[T, D, A, R]):
     async def run(
         self, request: Request, recording: HeldRecording, deadline: Deadline
     ) -> AsyncGenerator[PipelineEvent | Completed[R], None]:
-        """Progress of all stages, finished segments and reports of stages that ended, lastly the result.
+        """Yields progress of all stages, finished segments and reports of stages, and lastly the result.
 
-        Closing it stops everything.
+        Closing the generator stops everything.
 
-        Raises ``InvalidRecording`` where the recording cannot be decoded, ``InvalidRequest`` and ``Overloaded`` where a
-        model stage refuses, and the more telling error where both fail.
+        Raises ``InvalidRecording`` if the recording cannot be decoded, and ``InvalidRequest`` or ``Overloaded`` if a
+        model stage refuses the request. If both model stages fail, raises the more important error.
         """
 
-        async def work(tell: Emit) -> Completed[R]:
+        async def work(emit: Emit) -> Completed[R]:
             with tracing.span("recording"):
-                return await self._run(request, recording, deadline, tell)
+                return await self._run(request, recording, deadline, emit)
 
         async with aclosing(stream_events(work)) as events:
             async for event in events:
                 yield event
 
-    async def _run(self, request: Request, recording: HeldRecording, deadline: Deadline, tell: Emit) -> Completed[R]:
-        emit = _Noticeable(tell)
-        clock = _Clock(Stage.DECODE, emit)
+    async def _run(self, request: Request, recording: HeldRecording, deadline: Deadline, emit: Emit) -> Completed[R]:
+        emit = _ProgressFilter(emit)
+        timer = _StageTimer(Stage.DECODE, emit)
         with tracing.span("decode") as note:
             decoded = await self._decoder.decode(
-                recording, request.sound, lambda fraction: emit(Progress(Stage.DECODE, fraction))
+                recording, request.selection, lambda fraction: emit(Progress(Stage.DECODE, fraction))
             )
             note(cached=decoded.cached)
-        reports = [clock.succeeded(cached=decoded.cached)]
+        reports = [timer.succeeded(cached=decoded.cached)]
         audio = decoded.message.audio
         self._count(reports[0], audio)
-        found, model_reports = await self._infer(request, audio, deadline, emit)
+        found, model_reports = await self._run_models(request, audio, deadline, emit)
         reports += model_reports
-        clock = _Clock(Stage.MERGE, emit)
+        timer = _StageTimer(Stage.MERGE, emit)
         with tracing.span("merge") as note:
             merged = await self._merger.merge(request, decoded.message, found, tuple(reports))
             note(cached=merged.cached)
-        reports.append(clock.succeeded(cached=merged.cached))
+        reports.append(timer.succeeded(cached=merged.cached))
         self._count(reports[-1], audio)
-        return Completed(self._merger.conclude(merged.message, tuple(reports)), tuple(reports))
+        return Completed(self._merger.add_reports(merged.message, tuple(reports)), tuple(reports))
 
     def _count(self, report: StageReport, audio: Sequence[StoredAudio]) -> None:
         self._observer.observe_stage(report.stage, report.seconds, cached=report.cached)
         if not report.cached:
             self._observer.count_audio(report.stage, sum(each.duration for each in audio))
 
-    async def _infer(
+    async def _run_models(
         self, request: Request, audio: Sequence[StoredAudio], deadline: Deadline, emit: Emit
     ) -> tuple[Found[T, D], tuple[StageReport, StageReport]]:
-        """Runs both model stages at once. Raises where a refusal of one, or both failing, leaves no result."""
+        """Runs both model stages at the same time. Raises if one refuses the request, or if both fail."""
         within = deadline.with_margin(ANSWER_SECONDS)
-        speakers = _ONE_SPEAKER if request.sound.separates_speakers else request.diarization
+        options = _ONE_SPEAKER if request.selection.separates_speakers else request.diarization
         transcribe = partial(
             self._transcriber.run, options=request.transcription, skip_cache=request.skip_cache, deadline=within
         )
-        who_speaks = DiarizationRequest(speakers, request.known_speakers)
-        diarize = partial(self._diarizer.run, options=who_speaks, skip_cache=request.skip_cache, deadline=within)
+        diarization_request = DiarizationRequest(options, request.known_speakers)
+        diarize = partial(
+            self._diarizer.run, options=diarization_request, skip_cache=request.skip_cache, deadline=within
+        )
         try:
             async with asyncio.TaskGroup() as group:
-                first = group.create_task(_outcome(Stage.TRANSCRIBE, transcribe, audio, emit))
-                second = group.create_task(_outcome(Stage.DIARIZE, diarize, audio, emit))
+                first = group.create_task(_run_stage(Stage.TRANSCRIBE, transcribe, audio, emit))
+                second = group.create_task(_run_stage(Stage.DIARIZE, diarize, audio, emit))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         transcription, diarization = first.result(), second.result()
         if transcription.error and diarization.error:
-            raise min(transcription.error, diarization.error, key=_rank)
+            raise min(transcription.error, diarization.error, key=_priority)
         return Found(transcription.messages, diarization.messages), (transcription.report, diarization.report)
 
 
-async def _outcome(
+async def _run_stage(
     stage: Stage,
     run: Callable[[StoredAudio], AsyncGenerator[PipelineEvent | StageResult[M], None]],
     audio: Sequence[StoredAudio],
     emit: Emit,
 ) -> _Outcome[M]:
-    """Runs one model stage to its end: on all ``audio``, or it has failed. Raises only what means the whole request."""
-    clock = _Clock(stage, emit)
+    """Runs a model stage on all ``audio``. Raises only errors that fail the whole request."""
+    timer = _StageTimer(stage, emit)
     try:
         with tracing.span(stage.value) as note:
-            finished = [await last(run(each), _part(emit, index, len(audio))) for index, each in enumerate(audio)]
-            cached = all(each.cached for each in finished)
+            results = [
+                await stage_result(run(each), _scaled(emit, index, len(audio))) for index, each in enumerate(audio)
+            ]
+            cached = all(each.cached for each in results)
             note(cached=cached)
     except _REFUSALS:
         raise
     except CarecaError as error:
-        return _Outcome(clock.failed(error), error=error)
-    return _Outcome(clock.succeeded(cached=cached), tuple(each.message for each in finished))
+        return _Outcome(timer.failed(error), error=error)
+    return _Outcome(timer.succeeded(cached=cached), tuple(each.message for each in results))
 
 
-def _part(emit: Emit, index: int, count: int) -> Emit:
-    """Passes events on, with the progress on audio ``index`` of ``count`` as progress on all of them."""
+def _scaled(emit: Emit, index: int, count: int) -> Emit:
+    """Scales the progress on audio ``index`` of ``count`` to the progress on all of them. Passes other events on."""
 
-    def emit_part(event: PipelineEvent) -> None:
+    def emit_scaled(event: PipelineEvent) -> None:
         if isinstance(event, Progress):
             event = Progress(event.stage, (index + event.fraction) / count)
         emit(event)
 
-    return emit_part
+    return emit_scaled
 
 
-async def last(events: AsyncGenerator[PipelineEvent | StageResult[M], None], emit: Emit) -> StageResult[M]:
-    """Emits ``events`` up to the last, which it returns."""
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, StageResult):
-                return event
-            emit(event)
-    raise InternalError("a model service ended its answer without a result")
+def _priority(error: CarecaError) -> int:
+    """Returns the position of ``error`` in ``_ERROR_PRIORITY``."""
+    return next((rank for rank, kind in enumerate(_ERROR_PRIORITY) if isinstance(error, kind)), len(_ERROR_PRIORITY))
 
 
-def _rank(error: CarecaError) -> int:
-    """The place of ``error`` in the order of what to tell first."""
-    return next((rank for rank, kind in enumerate(_MOST_TELLING) if isinstance(error, kind)), len(_MOST_TELLING))
-
-
-class _Clock:
-    """Times one stage and tells that it began and that it is done."""
+class _StageTimer:
+    """Measures the time of one stage, and emits its start and its end."""
 
     def __init__(self, stage: Stage, emit: Emit) -> None:
         self._stage = stage
@@ -278,10 +212,10 @@ class _Clock:
 
     def succeeded(self, *, cached: bool) -> StageReport:
         self._emit(Progress(self._stage, 1.0))
-        return self._told(StageReport(self._stage, StageState.SUCCEEDED, self._seconds, cached))
+        return self._emitted(StageReport(self._stage, StageState.SUCCEEDED, self._seconds, cached))
 
     def failed(self, error: CarecaError) -> StageReport:
-        return self._told(
+        return self._emitted(
             StageReport(
                 self._stage,
                 StageState.FAILED,
@@ -295,22 +229,22 @@ class _Clock:
     def _seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def _told(self, report: StageReport) -> StageReport:
+    def _emitted(self, report: StageReport) -> StageReport:
         self._emit(report)
         return report
 
 
-class _Noticeable:
-    """Passes events on, and of progress only what has noticeably grown: it never goes back within a stage."""
+class _ProgressFilter:
+    """Drops progress that has not grown by ``PROGRESS_STEP``. The progress of a stage never decreases."""
 
-    def __init__(self, tell: Emit) -> None:
-        self._tell = tell
-        self._told: dict[Stage, float] = {}
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._emitted: dict[Stage, float] = {}
 
     def __call__(self, event: PipelineEvent) -> None:
         if isinstance(event, Progress):
-            told = self._told.get(event.stage, -1.0)
-            if event.fraction < told + PROGRESS_STEP and not told < event.fraction == 1.0:
+            emitted = self._emitted.get(event.stage, -1.0)
+            if event.fraction < emitted + PROGRESS_STEP and not emitted < event.fraction == 1.0:
                 return
-            self._told[event.stage] = event.fraction
-        self._tell(event)
+            self._emitted[event.stage] = event.fraction
+        self._emit(event)

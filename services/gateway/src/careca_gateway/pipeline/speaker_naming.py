@@ -1,4 +1,4 @@
-"""Whose voices they are: gives speakers the names of people who are known. Pure."""
+"""Gives speakers the names of known people whose voices are similar. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from careca.types import Diarization, Speaker, Turn, Voice
 
 
 class KnownVoice(NamedTuple):
-    """Somebody to recognise."""
+    """A person to recognize."""
 
     name: str
     voice: Voice
@@ -20,17 +20,23 @@ class KnownVoice(NamedTuple):
 def recognize_speakers(
     speakers: Sequence[Speaker], known: Sequence[KnownVoice], *, least_similarity: float
 ) -> tuple[Speaker, ...]:
-    """``speakers`` in their order, those named who are as alike to somebody known as ``least_similarity`` or more.
+    """Returns ``speakers`` in the same order. Speakers get a name if their voice is similar enough to a known one.
 
-    The most alike first: each takes a name that nobody more alike took, so that two speakers never have the same one.
-    Of pairs that are equally alike the one with the earlier speaker goes first, then the one with the earlier name.
-    Speakers without a voice stay unnamed. All voices must be of one model: see ``check_comparable``.
+    The most similar pair comes first, and each name is used once, so that two speakers never have the same name. Of
+    equally similar pairs, the one with the earlier speaker comes first, then the one with the earlier name. Speakers
+    without a voice stay unnamed. All voices must come from one model: see ``check_comparable``.
+
+    Args:
+        speakers: the speakers of a recording.
+        known: the people to recognize.
+        least_similarity: the minimum cosine similarity of a pair.
     """
     pairs = sorted(
         (-similarity, speaker, name)
         for speaker, candidate in enumerate(speakers)
         for name, (_, voice) in enumerate(known)
-        if candidate.embedding and (similarity := cosine(candidate.embedding, voice.embedding)) >= least_similarity
+        if candidate.embedding
+        and (similarity := cosine_similarity(candidate.embedding, voice.embedding)) >= least_similarity
     )
     named = list(speakers)
     free = set(range(len(known)))
@@ -42,31 +48,31 @@ def recognize_speakers(
 
 
 def check_comparable(speakers: Sequence[Speaker], known: Sequence[KnownVoice]) -> None:
-    """Raises ``InvalidRequest`` for the first known voice that cannot be compared with those of ``speakers``."""
-    heard = next((speaker.voice for speaker in speakers if speaker.voice), None)
-    if heard is None:
+    """Raises ``InvalidRequest`` for the first known voice that cannot be compared with the voices of ``speakers``."""
+    found = next((speaker.voice for speaker in speakers if speaker.voice), None)
+    if found is None:
         return
     for index, (name, voice) in enumerate(known):
         path = f"config.known_speakers[{index}].voice"
-        if voice.embedding_model != heard.embedding_model:
+        if voice.embedding_model != found.embedding_model:
             raise InvalidRequest(
-                f"{path}.embedding_model is {voice.embedding_model}, but the diarizer's is {heard.embedding_model}: "
-                f"voices of different models cannot be compared, so make that of {name} anew from a recording",
+                f"{path}.embedding_model is {voice.embedding_model}, but the diarizer's is {found.embedding_model}: "
+                f"voices of different models cannot be compared, so create the voice of {name} again from a recording",
                 reason="EMBEDDING_MISMATCH",
                 field=f"{path}.embedding_model",
-                metadata={"embedding_model": voice.embedding_model, "diarizer_model": heard.embedding_model},
+                metadata={"embedding_model": voice.embedding_model, "diarizer_model": found.embedding_model},
             )
-        if len(voice.embedding) != len(heard.embedding):
+        if len(voice.embedding) != len(found.embedding):
             raise InvalidRequest(
-                f"{path}.embedding has {len(voice.embedding)} values, but those of {heard.embedding_model} have "
-                f"{len(heard.embedding)}",
+                f"{path}.embedding has {len(voice.embedding)} values, but those of {found.embedding_model} have "
+                f"{len(found.embedding)}",
                 reason="EMBEDDING_MISMATCH",
                 field=f"{path}.embedding",
             )
 
 
 def apply_names(diarization: Diarization) -> Diarization:
-    """``diarization`` whose turns are those of names, where speakers have one."""
+    """Returns ``diarization`` with the speakers' names in its turns."""
     names = {speaker.label: speaker.display_name for speaker in diarization.speakers}
 
     def renamed(turns: Sequence[Turn]) -> tuple[Turn, ...]:
@@ -75,11 +81,11 @@ def apply_names(diarization: Diarization) -> Diarization:
     return replace(diarization, turns=renamed(diarization.turns), exclusive_turns=renamed(diarization.exclusive_turns))
 
 
-def nearest(speaker: Speaker, known: Sequence[KnownVoice]) -> float:
-    """How alike a speaker with a voice is to the most alike of ``known``, of whom there is one at least."""
-    return max(cosine(speaker.embedding, voice.embedding) for _, voice in known)
+def best_similarity(speaker: Speaker, known: Sequence[KnownVoice]) -> float:
+    """Returns the similarity of the speaker's voice to the most similar of ``known``, which must not be empty."""
+    return max(cosine_similarity(speaker.embedding, voice.embedding) for _, voice in known)
 
 
-def cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    """How alike two embeddings of unit length are, from -1 to 1."""
+def cosine_similarity(one: Sequence[float], other: Sequence[float]) -> float:
+    """Returns the cosine similarity of two embeddings of unit length, from -1 to 1."""
     return max(-1.0, min(1.0, sum(x * y for x, y in zip(one, other, strict=True))))

@@ -1,4 +1,4 @@
-"""Words as text and as time: the spaces between them, and times for those that the model gave none."""
+"""The text and the times of words: the spaces between words, and times for words that have none."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from careca.types import Word
 
 _LOOKAHEAD_CHARACTERS = 8
-"""How far behind the last word the next one is looked for: enough for spaces and stray punctuation."""
+"""How far after the last word the next one is searched: enough for spaces and stray punctuation."""
 
 _SENTENCE_ENDS = frozenset(".?!…。？！｡؟।")  # noqa: RUF001
 _CLOSERS = "\"'”’»)]}」』）"  # noqa: RUF001
 
 
 def gaps(text: str, words: Sequence[Word]) -> list[str]:
-    """What ``text`` writes in front of each of its ``words``: a space or nothing.
+    """Returns what ``text`` has before each of its ``words``: a space or nothing.
 
-    Languages such as Chinese and Japanese put no spaces between words, and only the text knows. A word that the text
-    does not contain where it is expected gets a space. The gap of the first word is empty.
+    Languages such as Chinese and Japanese have no spaces between words, and only the text shows that. A word that is
+    not in the text where it is expected gets a space. The gap of the first word is empty.
     """
     found: list[str] = []
     cursor = 0
@@ -30,9 +30,9 @@ def gaps(text: str, words: Sequence[Word]) -> list[str]:
 
 
 def spans(words: Sequence[Word], start: float, end: float) -> list[tuple[float, float]]:
-    """A start and an end for each of ``words``, all within ``start`` to ``end``, no start before the one in front.
+    """Returns a start and an end for each of ``words``, all within ``start`` to ``end``. The starts never decrease.
 
-    Words without times share the time between their neighbours evenly.
+    Words without times share the time between their neighbors evenly.
     """
     found: list[tuple[float, float]] = []
     earliest, untimed = start, 0
@@ -48,19 +48,19 @@ def spans(words: Sequence[Word], start: float, end: float) -> list[tuple[float, 
 
 
 def _shared(count: int, start: float, end: float) -> list[tuple[float, float]]:
-    """``count`` spans of equal length from ``start`` to ``end``; all empty where ``end`` comes first."""
+    """Returns ``count`` spans of equal length from ``start`` to ``end``; empty spans if ``end`` is before ``start``."""
     start = min(start, end)
     step = (end - start) / count if count else 0.0
     return [(start + step * index, min(start + step * (index + 1), end)) for index in range(count)]
 
 
 def ends_sentence(text: str) -> bool:
-    """Whether a word ends a sentence, by its punctuation."""
+    """Returns whether a word ends a sentence, by its punctuation."""
     return text.rstrip(_CLOSERS)[-1:] in _SENTENCE_ENDS
 
 
 def columns(text: str) -> int:
-    """The width of ``text`` on a screen, where East Asian characters are two columns wide."""
+    """Returns the width of ``text`` on a screen. East Asian wide characters take two columns."""
     if text.isascii():
         return len(text)
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

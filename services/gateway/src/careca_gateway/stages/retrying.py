@@ -1,4 +1,4 @@
-"""Model stages that wait for their service, as work that nobody waits for can."""
+"""A model stage that waits for its service. It is for jobs for which no caller is waiting."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Generic, TypeVar
 
 from careca.errors import CarecaError, Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
-from careca.types import Segment
-from careca_gateway.pipeline.pipeline import ModelStage, StageResult
+from careca_gateway.pipeline.port import ModelStage, SegmentFilter, StageResult
 from careca_gateway.request import Deadline, PipelineEvent
-from careca_gateway.storage.store import StoredAudio
+from careca_gateway.storage.held_recording import StoredAudio
 
 WAIT_SECONDS = 1.0
-"""Longest pause before a service is asked again: a place that comes free is soon taken, and asking costs little."""
+"""The longest pause before a retry. A free place is soon taken by others, and a call that is refused costs little."""
 
 _log = get_logger(__name__)
 
@@ -26,11 +25,11 @@ M = TypeVar("M")
 
 
 class RetryingStage(Generic[O, M]):
-    """A ``ModelStage`` that delays work instead of failing it while its service is full or away.
+    """A ``ModelStage`` that retries while its service is full or unavailable.
 
     Args:
-        stage: does the work.
-        patience_seconds: how long that may last; then its error is raised after all.
+        stage: the stage to run.
+        patience_seconds: how long to retry before raising the service's error.
     """
 
     def __init__(self, stage: ModelStage[O, M], *, patience_seconds: float) -> None:
@@ -40,46 +39,25 @@ class RetryingStage(Generic[O, M]):
     async def run(
         self, audio: StoredAudio, options: O, *, skip_cache: bool, deadline: Deadline
     ) -> AsyncGenerator[PipelineEvent | StageResult[M], None]:
-        """What the stage tells; segments that were told before a service went away are not told again."""
-        heard = _Heard()
+        """Yields the stage's events. Segments of an attempt that failed are not yielded again."""
+        unseen = SegmentFilter()
         started = time.monotonic()
-        while not heard.finished:
+        while True:
             try:
                 running = self._stage.run(audio, options, skip_cache=skip_cache, deadline=deadline)
-                async with aclosing(heard.news(running)) as events:
+                async with aclosing(unseen.new_events(running)) as events:
                     async for event in events:
                         yield event
             except (Overloaded, Unavailable) as error:
-                wait = _wait_for(error)
+                wait = _wait_seconds(error)
                 if time.monotonic() + wait > started + self._patience_seconds or not deadline.allows(wait):
                     raise
                 _log.info("a stage waits for its service", reason=error.reason, error=error.message)
                 await asyncio.sleep(wait)
+            else:
+                return
 
 
-class _Heard:
-    """What was told in the course of several tries."""
-
-    def __init__(self) -> None:
-        self.finished = False
-        self._segments = 0
-
-    async def news(
-        self, events: AsyncGenerator[PipelineEvent | StageResult[M], None]
-    ) -> AsyncGenerator[PipelineEvent | StageResult[M], None]:
-        """What one try tells, but for the segments that an earlier one told."""
-        segments = 0
-        async with aclosing(events):
-            async for event in events:
-                if isinstance(event, Segment):
-                    segments += 1
-                    if segments <= self._segments:
-                        continue
-                    self._segments = segments
-                yield event
-        self.finished = True
-
-
-def _wait_for(error: CarecaError) -> float:
-    """Seconds to wait: not all the same, so that those who wait do not come back at once."""
+def _wait_seconds(error: CarecaError) -> float:
+    """Returns how long to wait, at random, so that not all waiting jobs come back at the same time."""
     return min(error.retry_after_seconds or WAIT_SECONDS, WAIT_SECONDS) * random.uniform(0.5, 1.0)

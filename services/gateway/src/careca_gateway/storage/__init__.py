@@ -1,1 +1,1 @@
-"""Recordings, audio and results on disk and in storage that gateways share. Nothing here decodes or transcribes."""
+"""Recordings, decoded audio and results, on disk and in storage that gateways share. Nothing here decodes audio."""

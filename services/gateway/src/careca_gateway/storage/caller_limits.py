@@ -1,4 +1,4 @@
-"""What the current caller's token allows of recordings, beside what the gateway allows everybody."""
+"""The limits for recordings in the current caller's token, in addition to the gateway's own limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
 
 
 def check_size(recording: Digest) -> None:
-    """Raises ``InvalidRecording`` (RECORDING_TOO_LARGE) for more bytes than the caller may send."""
+    """Raises ``InvalidRecording`` (RECORDING_TOO_LARGE) if the recording has more bytes than the token allows."""
     limit = current_caller().limits.recording_bytes
     if limit is not None and recording.size_bytes > limit:
         raise InvalidRecording(
@@ -22,7 +22,7 @@ def check_size(recording: Digest) -> None:
 
 
 def check_length(audio: Sequence[Digest]) -> None:
-    """Raises ``InvalidRecording`` (RECORDING_TOO_LONG) for longer audio than the caller may have worked on."""
+    """Raises ``InvalidRecording`` (RECORDING_TOO_LONG) if the audio is longer than the token allows."""
     limit = current_caller().limits.recording_seconds
     seconds = max((each.size_bytes / (SAMPLE_BYTES * SAMPLE_RATE) for each in audio), default=0.0)
     if limit is not None and seconds > limit:

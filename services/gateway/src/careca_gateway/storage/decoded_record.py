@@ -1,7 +1,6 @@
-"""The note of what a recording decodes to, as the store and the gateways that share recordings keep it: JSON.
+"""The record of what a recording decodes to, as stores keep it: JSON.
 
-Notes of earlier versions, which were lists, knew neither tracks nor notices; they count as none, and the recording is
-decoded again.
+Records of earlier versions were lists without tracks and notices. They are ignored, and the recording is decoded again.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from careca.types import Digest, Notice
 
 @dataclass(frozen=True, slots=True)
 class DecodedRecord:
-    """What a recording decodes to."""
+    """What an audio selection of a recording decodes to."""
 
     audio: tuple[Digest, ...]
-    """One, or one for each channel or track where each is a speaker's own."""
+    """One, or one for each channel or track if each has its own speaker."""
     notices: tuple[Notice, ...] = ()
-    """What the decoder noticed."""
+    """The decoder's notices."""
 
-    def pack(self) -> bytes:
-        """The note's bytes."""
+    def to_json(self) -> bytes:
+        """Returns the record as JSON."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def unpack(cls, content: bytes) -> DecodedRecord | None:
-        """The note, ``None`` where this is none."""
+    def from_json(cls, content: bytes) -> DecodedRecord | None:
+        """Returns the record, or ``None`` if ``content`` is not a record of this version."""
         try:
             fields = json.loads(content)
             audio = tuple(Digest(**each) for each in fields["audio"])

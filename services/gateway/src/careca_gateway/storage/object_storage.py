@@ -1,6 +1,6 @@
-"""Files by key that all gateways share: on a disk that all of them see, or in a storage that speaks S3.
+"""Object storage that all gateways share: a folder on a shared disk, or a service with the S3 protocol.
 
-Everything here blocks and is called from threads. A blob is whole or not there: nobody reads what is being written.
+All functions block and are called from threads. Writing is atomic: a reader sees a complete object or none.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from careca.errors import CarecaError, NotFound, PreconditionFailed, Unavailable
 from careca_gateway.storage.upload import store_full
 
 _CONNECT_SECONDS = 2
-_SILENCE_SECONDS = 10
-"""How long a storage may send nothing, and how long it may take to receive one part."""
+_READ_SECONDS = 10
+"""How long the storage may send nothing, and how long it may take to receive one part."""
 _REQUEST_SECONDS = 3600
-"""A large recording may take long, as long as its bytes keep coming."""
-_PARTS_AT_ONCE = 4
+"""A large recording may take this long, as long as its bytes keep coming."""
+_PARALLEL_PARTS = 4
 _RETRIES = 2
 _RETRY_SECONDS = 5
-_DELETE_AT_ONCE = 500
+_DELETE_BATCH = 500
 _RETRY_AFTER_SECONDS = 5.0
 
 _NO_SPACE = ("No space left", "os error 28", "Disk quota exceeded")
-"""What the library's errors say where a disk is full."""
+"""Texts in the library's errors if a disk is full."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """A file by its key."""
+    """An object in the storage."""
 
     key: str
     size_bytes: int
@@ -48,71 +48,71 @@ class StoredObject:
 
 
 class ObjectStorage:
-    """Blobs in a storage that obstore knows.
+    """Objects in a storage that obstore supports.
 
-    All methods raise ``Unavailable`` (STORE_UNREACHABLE) where the storage cannot be used, and those that write
-    ``Overloaded`` (STORE_FULL) where it has no room.
+    All methods raise ``Unavailable`` (STORE_UNREACHABLE) if the storage cannot be used. Methods that write raise
+    ``Overloaded`` (STORE_FULL) if it has no space left.
     """
 
     def __init__(self, store: Any) -> None:
         self._store = store
 
     def put(self, key: str, data: bytes) -> None:
-        """Stores ``data``, in place of what was there."""
-        with _translated(writing=True):
+        """Stores ``data``. Replaces an existing object."""
+        with _own_errors(writing=True):
             obstore.put(self._store, key, data)
 
     def put_file(self, key: str, path: Path) -> None:
-        """Stores the file at ``path``, in place of what was there. Large ones go in parts: memory is bounded."""
-        with _translated(writing=True), path.open("rb") as file:
-            obstore.put(self._store, key, file, max_concurrency=_PARTS_AT_ONCE)
+        """Stores the file at ``path``. Replaces an existing object. Large files are sent in parts to limit memory."""
+        with _own_errors(writing=True), path.open("rb") as file:
+            obstore.put(self._store, key, file, max_concurrency=_PARALLEL_PARTS)
 
     def get(self, key: str) -> bytes:
-        """The blob's bytes. Raises ``NotFound``."""
-        with _translated():
+        """Returns the object's bytes. Raises ``NotFound``."""
+        with _own_errors():
             return bytes(obstore.get(self._store, key).bytes())
 
-    def fetch(self, key: str, path: Path) -> None:
-        """Writes the blob into the file at ``path``. Raises ``NotFound``."""
-        with _translated(), path.open("wb") as file:
+    def get_file(self, key: str, path: Path) -> None:
+        """Writes the object to the file at ``path``. Raises ``NotFound``."""
+        with _own_errors(), path.open("wb") as file:
             for chunk in obstore.get(self._store, key).stream():
                 file.write(chunk)
 
     def find(self, key: str) -> StoredObject | None:
-        """The blob, ``None`` where there is none."""
+        """Returns the object's description, or ``None`` if it does not exist."""
         try:
-            with _translated():
-                return _blob(obstore.head(self._store, key))
+            with _own_errors():
+                return _stored_object(obstore.head(self._store, key))
         except NotFound:
             return None
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Removes blobs; those that are not there are no trouble."""
+        """Removes objects. Keys that do not exist are ignored."""
         rest = list(keys)
         while rest:
-            some, rest = rest[:_DELETE_AT_ONCE], rest[_DELETE_AT_ONCE:]
+            batch, rest = rest[:_DELETE_BATCH], rest[_DELETE_BATCH:]
             try:
-                with _translated():
-                    obstore.delete(self._store, some)
+                with _own_errors():
+                    obstore.delete(self._store, batch)
             except NotFound:
-                if len(some) > 1:
-                    for key in some:
+                if len(batch) > 1:
+                    for key in batch:
                         self.delete([key])
 
-    def clear(self, folder: str, *, keep: str = "") -> None:
-        """Removes the blobs whose keys begin with ``folder``, which ends in a slash, but for the one named ``keep``."""
-        self.delete([blob.key for blob in self.list(folder) if blob.key != keep])
+    def delete_prefix(self, prefix: str, *, keep: str = "") -> None:
+        """Removes all objects whose keys begin with ``prefix``, which ends in a slash, except the object ``keep``."""
+        self.delete([found.key for found in self.list(prefix) if found.key != keep])
 
-    def list(self, folder: str) -> Iterator[StoredObject]:
-        """The blobs whose keys begin with ``folder``, which ends in a slash, in no order."""
-        with _translated():
-            for batch in obstore.list(self._store, folder):
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yields the objects whose keys begin with ``prefix``, which ends in a slash, in any order."""
+        with _own_errors():
+            for batch in obstore.list(self._store, prefix):
                 for each in batch:
-                    yield _blob(each)
+                    yield _stored_object(each)
 
 
 class LocalObjectStorage(ObjectStorage):
-    """Blobs in a folder. On the disk of the files that come and go no bytes are copied."""
+    """Objects in a folder. Files on the same disk are linked instead of copied."""
 
     def __init__(self, root: Path) -> None:
         try:
@@ -126,29 +126,29 @@ class LocalObjectStorage(ObjectStorage):
         self._root = root
 
     def put_file(self, key: str, path: Path) -> None:
-        """Stores the file at ``path``, which must not be written to any more."""
+        """Stores the file at ``path``, which must not be changed afterwards."""
         target = self._root / key
-        with _translated(writing=True):
+        with _own_errors(writing=True):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not _linked_over(path, target):
+            if not _replace_with_link(path, target):
                 super().put_file(key, path)
             os.utime(target)
 
-    def fetch(self, key: str, path: Path) -> None:
-        """Makes ``path`` the blob's file, which must not be written to. Raises ``NotFound``."""
+    def get_file(self, key: str, path: Path) -> None:
+        """Makes ``path`` the object's file, which must not be changed. Raises ``NotFound``."""
         source = self._root / key
-        with _translated():
+        with _own_errors():
             path.unlink(missing_ok=True)
-            if not _linked(source, path):
+            if not _link(source, path):
                 shutil.copyfile(source, path)
 
 
 def open_object_storage(url: str, *, allow_http: bool = False) -> ObjectStorage:
-    """The blobs at ``file:///folder`` or ``s3://bucket/prefix``.
+    """Opens the storage at ``file:///folder`` or ``s3://bucket/prefix``.
 
-    Where S3 is and who we are is said by the environment variables that its other clients read: AWS_ENDPOINT_URL,
-    AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their like. Raises ``PreconditionFailed`` for another kind
-    of address, or one that cannot be used.
+    The address and the credentials of S3 come from the usual environment variables: AWS_ENDPOINT_URL, AWS_REGION,
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and so on. Raises ``PreconditionFailed`` if the URL has another form, or
+    the storage cannot be used.
     """
     parts = urlsplit(url)
     if parts.scheme == "file" and not parts.netloc:
@@ -168,7 +168,7 @@ def _s3(bucket: str, prefix: str, *, allow_http: bool) -> S3Store:
             client_options={
                 "allow_http": allow_http,
                 "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-                "read_timeout": timedelta(seconds=_SILENCE_SECONDS),
+                "read_timeout": timedelta(seconds=_READ_SECONDS),
                 "timeout": timedelta(seconds=_REQUEST_SECONDS),
             },
             retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
@@ -179,15 +179,15 @@ def _s3(bucket: str, prefix: str, *, allow_http: bool) -> S3Store:
         ) from error
 
 
-def _blob(found: Any) -> StoredObject:
+def _stored_object(found: Any) -> StoredObject:
     return StoredObject(found["path"], found["size"], found["last_modified"].timestamp())
 
 
 @contextmanager
-def _translated(*, writing: bool = False) -> Iterator[None]:
-    """Raises what the library and the disk raise as errors of ours.
+def _own_errors(*, writing: bool = False) -> Iterator[None]:
+    """Converts errors of the library and of the disk to ``CarecaError``.
 
-    What is not found where something is written is no blob, but the bucket or the folder of the whole storage.
+    If something is not found while writing, the bucket or the folder of the storage is missing, not an object.
     """
     try:
         yield
@@ -195,7 +195,7 @@ def _translated(*, writing: bool = False) -> Iterator[None]:
         raise
     except (BaseError, OSError) as error:
         if isinstance(error, FileNotFoundError) and not writing:
-            raise NotFound("the store does not have it", reason="BLOB_NOT_FOUND") from error
+            raise NotFound("the object is not in the store", reason="BLOB_NOT_FOUND") from error
         if any(sign in str(error) for sign in _NO_SPACE):
             raise store_full() from error
         raise Unavailable(
@@ -205,8 +205,8 @@ def _translated(*, writing: bool = False) -> Iterator[None]:
         ) from error
 
 
-def _linked(source: Path, target: Path) -> bool:
-    """Whether ``target`` could be made another name of the file ``source``: not over the bounds of a disk."""
+def _link(source: Path, target: Path) -> bool:
+    """Makes ``target`` a hard link to the file ``source``. Returns false if that is impossible, as between disks."""
     try:
         target.hardlink_to(source)
     except FileNotFoundError:
@@ -216,14 +216,14 @@ def _linked(source: Path, target: Path) -> bool:
     return True
 
 
-def _linked_over(source: Path, target: Path) -> bool:
-    """As ``_linked``, in place of the file that may be there: whoever reads ``target`` finds the one or the other."""
-    # The library takes such a name for what is being written, and does not list it.
+def _replace_with_link(source: Path, target: Path) -> bool:
+    """Does the same as ``_link``, and replaces an existing file atomically."""
+    # The library treats names of this form as incomplete uploads and does not list them.
     draft = target.with_name(f"{target.name}#{secrets.randbelow(10**12)}")
-    if not _linked(source, draft):
+    if not _link(source, draft):
         return False
     draft.replace(target)
-    draft.unlink(missing_ok=True)  # it stays where both were the same file before
+    draft.unlink(missing_ok=True)  # still exists if both were the same file already
     return True
 
 

@@ -1,4 +1,4 @@
-"""What the gateway does between requests: gives memory back and keeps the store within its bounds."""
+"""Keeps the store within its limits and releases memory, in the background between requests."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from contextlib import suppress
 from careca.errors import CarecaError
 from careca.resources.memory import MemoryCleaner
 from careca.telemetry.logs import get_logger
-from careca_gateway.background import end
+from careca_gateway.background import cancel_and_wait
 from careca_gateway.storage.store import Store, StoreUsage
 
 QUIET_SECONDS = 1.0
-"""How long after a request its memory is given back, so that requests that follow each other closely do not wait."""
+"""How long after a request its memory is released, so that a request that follows at once does not wait for it."""
 
 SWEEP_SECONDS = 300.0
-"""How often the store is swept when there are no requests, for what gets too old."""
+"""How often the store is swept for old files if there are no requests."""
 
 _log = get_logger(__name__)
 
 
 class StoreRetention:
-    """Cleans up in the background after requests; several that end at once are cleaned up after together.
+    """Cleans up in the background after requests. Requests that end at the same time share one clean-up.
 
     Args:
-        store: is swept.
-        memory: is asked to give memory back.
-        report: is told what the store holds then.
-        recordings_in_use: tells which recordings have to stay, by their SHA-256.
+        store: the store to sweep.
+        memory: releases memory.
+        report: is called with the store's usage after a sweep.
+        recordings_in_use: returns the recordings to keep, by their SHA-256.
     """
 
     def __init__(
@@ -47,24 +47,24 @@ class StoreRetention:
         self._task: asyncio.Task[None] | None = None
 
     def request_ended(self) -> None:
-        """Has the cleanup done soon, without waiting for it."""
+        """Schedules a clean-up and returns at once."""
         self._request_ended.set()
 
     async def start(self) -> None:
-        """Begins, with the store as it was left."""
-        self._task = asyncio.create_task(self._keep_house())
+        """Starts, with a first sweep of the store."""
+        self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Ends."""
-        await end([self._task])
+        """Stops."""
+        await cancel_and_wait([self._task])
 
-    async def _keep_house(self) -> None:
-        swept_all = -SWEEP_SECONDS
+    async def _run(self) -> None:
+        full_sweep_at = -SWEEP_SECONDS
         while True:
-            everything = time.monotonic() >= swept_all + SWEEP_SECONDS
-            await self._sweep(everything=everything)
-            if everything:
-                swept_all = time.monotonic()
+            full = time.monotonic() >= full_sweep_at + SWEEP_SECONDS
+            await self._sweep(full=full)
+            if full:
+                full_sweep_at = time.monotonic()
             with suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await self._request_ended.wait()
@@ -81,14 +81,14 @@ class StoreRetention:
             rss_after_bytes=release.after.rss_bytes,
         )
 
-    async def _sweep(self, *, everything: bool) -> None:
-        """Sweeps; what gateways share only where ``everything`` is to be swept, as others do so too."""
+    async def _sweep(self, *, full: bool) -> None:
+        """Sweeps the store. Only a ``full`` sweep includes the shared store, which the other gateways sweep too."""
         try:
-            with self._store.sparing():
+            with self._store.files.protect_unpinned():
                 in_use = await self._recordings_in_use() if self._recordings_in_use else frozenset()
-                await asyncio.to_thread(self._store.sweep, in_use, shared=everything)
-            if everything or not self._store.sharing:
+                await asyncio.to_thread(self._store.sweep, in_use, shared=full)
+            if full or not self._store.shared:
                 self._report(await asyncio.to_thread(self._store.usage))
         except (OSError, CarecaError) as error:
-            # The next sweep may do better, and requests do not depend on it.
+            # Requests do not depend on it, and the next sweep may succeed.
             _log.exception("the store could not be swept", exc_info=error)

@@ -1,11 +1,12 @@
-"""Recordings and audio that several gateways share: what one receives or decodes, the others fetch.
+"""Recordings and audio that several gateways share: one receives or decodes them, the others fetch them.
 
-    recordings/<sha256>             as they were uploaded
-    audio/<sha256>                  decoded audio
-    decoded/<sha256>.<sound>.json   which audio a recording decodes to, by the choice of its sound
-    used/<key of a file>            empty; written when the file was used
+    recordings/<sha256>                     recordings as they were uploaded
+    audio/<sha256>                          decoded audio
+    decoded/<sha256>.<selection>.json       which audio a recording decodes to, for each audio selection
+    used/<key of a file>                    empty; written whenever the file is used
 
-S3 does not know when a file was last used, and would have to be sent a recording again to be told: hence the marks.
+S3 does not know when a file was last used, and cannot change a file's time without a new upload. The marks below
+``used/`` record it instead.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from careca_gateway.storage.decoded_record import DecodedRecord
 from careca_gateway.storage.object_storage import ObjectStorage, StoredObject
 
 RECORDINGS, AUDIO, DECODED, USED = "recordings/", "audio/", "decoded/", "used/"
-"""What the keys begin with: of recordings, of audio, of notes of what a recording decodes to, and of marks of use."""
+"""Key prefixes: of recordings, of audio, of records of what a recording decodes to, and of marks of use."""
 
 YOUNG_SECONDS = 600.0
-"""What was used so lately stays, however full the store is: somebody may be about to make a job of it."""
+"""Files that were used within this time stay even if the store is full: a client may be about to submit a job."""
 
 _log = get_logger(__name__)
 
@@ -34,83 +35,86 @@ class SharedStore:
     """The recordings of all gateways.
 
     Args:
-        blobs: where they are.
-        max_bytes: bytes of recordings and audio to keep.
-        retention_seconds: how long what nobody uses is kept.
+        storage: holds the files.
+        max_bytes: the maximum size of recordings and audio.
+        retention_seconds: how long an unused file is kept.
     """
 
-    def __init__(self, blobs: ObjectStorage, *, max_bytes: int, retention_seconds: float) -> None:
-        self._blobs = blobs
+    def __init__(self, storage: ObjectStorage, *, max_bytes: int, retention_seconds: float) -> None:
+        self._storage = storage
         self._max_bytes = max_bytes
         self._retention_seconds = retention_seconds
 
-    def use_recording(self, digest: Digest) -> bool:
-        """Whether the recording is there, whole; marks it as used now."""
-        return self._use(RECORDINGS, digest)
+    def touch_recording(self, digest: Digest) -> bool:
+        """Returns whether the complete recording exists. Marks it as used now."""
+        return self._touch(RECORDINGS, digest)
 
-    def use_audio(self, audio: Sequence[Digest]) -> bool:
-        """Whether all of the audio is there, and there is any; marks it as used now."""
-        return bool(audio) and all(self._use(AUDIO, each) for each in audio)
+    def touch_audio(self, audio: Sequence[Digest]) -> bool:
+        """Returns whether all of the audio exists; false if ``audio`` is empty. Marks it as used now."""
+        return bool(audio) and all(self._touch(AUDIO, each) for each in audio)
 
-    def share_recording(self, digest: Digest, path: Path) -> None:
-        """Takes the recording at ``path``, or marks it as used now."""
-        if not self.use_recording(digest):
-            self._blobs.put_file(RECORDINGS + digest.sha256, path)
+    def put_recording(self, digest: Digest, path: Path) -> None:
+        """Stores the recording at ``path``, or marks it as used now if it exists."""
+        if not self.touch_recording(digest):
+            self._storage.put_file(RECORDINGS + digest.sha256, path)
 
-    def share_audio(self, recording: Digest, sound: AudioSelection, note: DecodedRecord, paths: Sequence[Path]) -> None:
-        """Takes what the recording's sound decodes to, which is at ``paths``."""
-        for digest, path in zip(note.audio, paths, strict=True):
-            if not self._use(AUDIO, digest):
-                self._blobs.put_file(AUDIO + digest.sha256, path)
-        self._blobs.put(f"{DECODED}{recording.sha256}.{sound}.json", note.pack())
+    def put_audio(
+        self, recording: Digest, selection: AudioSelection, record: DecodedRecord, paths: Sequence[Path]
+    ) -> None:
+        """Stores the audio at ``paths`` that the selection of the recording decodes to, and its record."""
+        for digest, path in zip(record.audio, paths, strict=True):
+            if not self._touch(AUDIO, digest):
+                self._storage.put_file(AUDIO + digest.sha256, path)
+        self._storage.put(_record_key(recording, selection), record.to_json())
 
-    def decoded(self, recording: Digest, sound: AudioSelection) -> DecodedRecord | None:
-        """What the recording's sound decodes to, ``None`` where that is not known."""
-        return self._read(f"{DECODED}{recording.sha256}.{sound}.json")
+    def record(self, recording: Digest, selection: AudioSelection) -> DecodedRecord | None:
+        """Returns what the selection of the recording decodes to, or ``None`` if that is not known."""
+        return self._read_record(_record_key(recording, selection))
 
     def fetch_recording(self, digest: Digest, path: Path) -> bool:
-        """Writes the recording to ``path``, if it is there."""
+        """Writes the recording to ``path``. Returns whether it exists."""
         return self._fetch(RECORDINGS + digest.sha256, path)
 
     def fetch_audio(self, digest: Digest, path: Path) -> bool:
-        """Writes audio to ``path``, if it is there."""
+        """Writes the audio to ``path``. Returns whether it exists."""
         return self._fetch(AUDIO + digest.sha256, path)
 
     def discard(self, recording: Digest) -> None:
-        """Removes a recording that proved to be unusable."""
-        self._blobs.delete([RECORDINGS + recording.sha256])
+        """Removes a recording that is unusable."""
+        self._storage.delete([RECORDINGS + recording.sha256])
 
     def usage(self) -> tuple[int, int]:
-        """Recordings, and bytes of recordings and audio."""
-        recordings, audio = list(self._blobs.list(RECORDINGS)), list(self._blobs.list(AUDIO))
-        return len(recordings), sum(blob.size_bytes for blob in (*recordings, *audio))
+        """Returns the number of recordings, and the bytes of recordings and audio."""
+        recordings, audio = list(self._storage.list(RECORDINGS)), list(self._storage.list(AUDIO))
+        return len(recordings), sum(file.size_bytes for file in (*recordings, *audio))
 
     def sweep(self, in_use: frozenset[str]) -> None:
-        """Removes what nobody used for the retention time, then the least recently used beyond the size.
+        """Removes unused files after the retention time, then the least recently used ones beyond the maximum size.
 
-        Recordings ``in_use``, by their SHA-256, stay, or their audio where that is all that is left of them.
+        Recordings ``in_use``, by their SHA-256, stay. If such a recording is missing, its audio stays.
         """
-        files = [*self._blobs.list(RECORDINGS), *self._blobs.list(AUDIO)]
-        notes = list(self._blobs.list(DECODED))
-        left = in_use - {_name(file.key) for file in files if file.key.startswith(RECORDINGS)}
-        needed_notes = {note.key for note in notes if _recording_of(note.key) in left}
-        left_audio = (digest for key in needed_notes if (note := self._read(key)) for digest in note.audio)
-        needed = in_use | {digest.sha256 for digest in left_audio}
-        # Marks come last: whoever uses a file marks it, looks whether it is still there, and only then relies on it.
-        marks = {mark.key.removeprefix(USED): mark.modified_unix for mark in self._blobs.list(USED)}
-        gone = list(self._disposable(files, needed, marks))
+        files = [*self._storage.list(RECORDINGS), *self._storage.list(AUDIO)]
+        records = list(self._storage.list(DECODED))
+        missing = in_use - {_name(file.key) for file in files if file.key.startswith(RECORDINGS)}
+        needed_records = {record.key for record in records if _recording_of(record.key) in missing}
+        needed_audio = (
+            digest for key in needed_records if (record := self._read_record(key)) for digest in record.audio
+        )
+        needed = in_use | {digest.sha256 for digest in needed_audio}
+        # The marks are read last: a gateway marks a file first, then checks that it still exists, and then uses it.
+        marks = {mark.key.removeprefix(USED): mark.modified_unix for mark in self._storage.list(USED)}
+        removed = list(self._removable(files, needed, marks))
         oldest = time.time() - self._retention_seconds
-        kept = {file.key for file in files}.difference(gone)
-        lost = [note.key for note in notes if note.modified_unix < oldest and note.key not in needed_notes]
-        lost += [USED + key for key, when in marks.items() if key not in kept and when < oldest]
-        if gone or lost:
-            self._blobs.delete([*gone, *lost])
-            _log.info("swept from the shared store", blobs=len(gone))
+        kept = {file.key for file in files}.difference(removed)
+        stale = [record.key for record in records if record.modified_unix < oldest and record.key not in needed_records]
+        stale += [USED + key for key, when in marks.items() if key not in kept and when < oldest]
+        if removed or stale:
+            self._storage.delete([*removed, *stale])
+            _log.info("swept from the shared store", blobs=len(removed))
 
-    def _disposable(
+    def _removable(
         self, files: Iterable[StoredObject], needed: frozenset[str], marks: Mapping[str, float]
     ) -> Iterator[str]:
-        """The keys of the files to remove."""
         used = {file: max(file.modified_unix, marks.get(file.key, 0.0)) for file in files}
         excess = sum(file.size_bytes for file in used) - self._max_bytes
         now = time.time()
@@ -120,35 +124,39 @@ class SharedStore:
                 yield file.key
                 excess -= file.size_bytes
 
-    def _use(self, folder: str, digest: Digest) -> bool:
-        """Whether the file is there, whole: still so once it is marked, as a sweep may just have come by."""
-        key = folder + digest.sha256
+    def _touch(self, prefix: str, digest: Digest) -> bool:
+        """Marks a file as used. Returns whether it is complete, also after the mark: a sweep may remove it before."""
+        key = prefix + digest.sha256
         if not self._has(key, digest.size_bytes):
             return False
-        self._blobs.put(USED + key, b"")
+        self._storage.put(USED + key, b"")
         return self._has(key, digest.size_bytes)
 
     def _has(self, key: str, size_bytes: int) -> bool:
-        blob = self._blobs.find(key)
-        return blob is not None and blob.size_bytes == size_bytes
+        found = self._storage.find(key)
+        return found is not None and found.size_bytes == size_bytes
 
-    def _read(self, key: str) -> DecodedRecord | None:
+    def _read_record(self, key: str) -> DecodedRecord | None:
         try:
-            return DecodedRecord.unpack(self._blobs.get(key))
+            return DecodedRecord.from_json(self._storage.get(key))
         except NotFound:
             return None
 
     def _fetch(self, key: str, path: Path) -> bool:
         try:
-            self._blobs.fetch(key, path)
+            self._storage.get_file(key, path)
         except NotFound:
             return False
         return True
+
+
+def _record_key(recording: Digest, selection: AudioSelection) -> str:
+    return f"{DECODED}{recording.sha256}.{selection}.json"
 
 
 def _name(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def _recording_of(note: str) -> str:
-    return _name(note).partition(".")[0]
+def _recording_of(record_key: str) -> str:
+    return _name(record_key).partition(".")[0]

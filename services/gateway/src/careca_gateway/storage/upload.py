@@ -1,4 +1,4 @@
-"""Bytes of a recording on their way into the store."""
+"""An upload: writes the bytes of a recording to the store and checks them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _STORE_FULL_RETRY_SECONDS = 60.0
 
 
 class Upload:
-    """Bytes of one recording on their way into the store. ``write`` may run in a thread while others close.
+    """The upload of one recording. ``write`` may still run in a thread while the upload is closed.
 
     Args:
-        draft: where they are written to.
-        expected: what they must be.
-        target: where the recording's place is.
-        received: called when it is there.
+        draft: the temporary file to write to.
+        expected: the digest that the client announced.
+        target: the path of the complete recording.
+        received: is called when the recording is complete.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Upload:
         self._hash = hashlib.sha256()
         self._size = 0
         self._file = draft.open("wb", buffering=0)
-        # A cancelled request leaves while the thread that it started may still write.
+        # A cancelled request ends while the thread that it started may still write.
         self._lock = threading.Lock()
 
     def __enter__(self) -> Upload:
@@ -49,42 +49,36 @@ class Upload:
             self._file.close()
 
     def write(self, chunk: bytes) -> None:
-        """Appends ``chunk``. Raises ``InvalidRequest`` as soon as there are more bytes than were announced."""
+        """Appends ``chunk``. Raises ``InvalidRequest`` as soon as there are more bytes than announced."""
         with self._lock, disk_space():
             self._size += len(chunk)
             if self._size > self._expected.size_bytes:
-                raise InvalidRequest(
-                    f"more bytes were sent than the {self._expected.size_bytes} announced",
-                    reason="DIGEST_MISMATCH",
-                    field="config.recording.size_bytes",
-                )
+                raise _mismatch(f"more bytes were sent than the {self._expected.size_bytes} announced", "size_bytes")
             self._hash.update(chunk)
             rest = memoryview(chunk)
             while rest:
                 rest = rest[self._file.write(rest) :]
 
     def finish(self) -> None:
-        """Moves the recording to its place. Raises ``InvalidRequest`` where it is not what was announced."""
+        """Moves the recording to its path. Raises ``InvalidRequest`` if it differs from what was announced."""
         with self._lock:
             if self._size != self._expected.size_bytes:
-                raise InvalidRequest(
-                    f"only {self._size} of the {self._expected.size_bytes} bytes announced were sent",
-                    reason="DIGEST_MISMATCH",
-                    field="config.recording.size_bytes",
+                raise _mismatch(
+                    f"only {self._size} of the {self._expected.size_bytes} bytes announced were sent", "size_bytes"
                 )
             if self._hash.hexdigest() != self._expected.sha256:
-                raise InvalidRequest(
-                    "the bytes sent have another SHA-256 than was announced",
-                    reason="DIGEST_MISMATCH",
-                    field="config.recording.sha256",
-                )
+                raise _mismatch("the bytes sent have another SHA-256 than was announced", "sha256")
             self._draft.replace(self._target)
             self._received()
 
 
+def _mismatch(message: str, field: str) -> InvalidRequest:
+    return InvalidRequest(message, reason="DIGEST_MISMATCH", field=f"config.recording.{field}")
+
+
 @contextmanager
 def disk_space() -> Iterator[None]:
-    """Raises ``Overloaded`` where the disk turns out to be full."""
+    """Raises ``Overloaded`` if the disk becomes full in this context."""
     try:
         yield
     except OSError as error:
@@ -94,7 +88,7 @@ def disk_space() -> Iterator[None]:
 
 
 def store_full() -> Overloaded:
-    """What to raise where the disk is full."""
+    """Returns the error for a full disk."""
     return Overloaded(
         "the gateway's store has no space left for the recording; try again later",
         reason="STORE_FULL",

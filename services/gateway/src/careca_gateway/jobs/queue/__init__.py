@@ -1,1 +1,1 @@
-"""The job queue: its port, and its implementation in Redis. It keeps jobs and leases and does no work on them."""
+"""The job queue: its protocol in ``port``, and its implementation in Redis. Nothing here runs jobs."""

@@ -1,4 +1,4 @@
-"""Errors as a job keeps them: with everything that whoever waits for its result would have been told without a job."""
+"""Errors as a job stores them: with everything that a caller would have received without a job."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from careca.errors import CarecaError, InternalError
 
 
 def encode_error(error: CarecaError) -> bytes:
-    """The error in compact JSON."""
-    written = {
+    """Returns the error as compact JSON."""
+    fields = {
         "kind": error.default_reason,
         "reason": error.reason,
         "message": error.message,
@@ -18,25 +18,25 @@ def encode_error(error: CarecaError) -> bytes:
         "retry_after_seconds": error.retry_after_seconds,
         "metadata": error.metadata,
     }
-    given = {name: value for name, value in written.items() if value not in (None, "", {})}
-    return json.dumps(given, separators=(",", ":")).encode()
+    present = {name: value for name, value in fields.items() if value not in (None, "", {})}
+    return json.dumps(present, separators=(",", ":")).encode()
 
 
-def decode_error(written: bytes) -> CarecaError:
-    """The error of the same class that was written; where that class is not known here, ``InternalError``."""
-    read = json.loads(written)
-    error = _KINDS.get(read["kind"], InternalError)(read.get("message", ""), reason=read["reason"])
-    error.field = read.get("field", "")
-    error.retry_after_seconds = read.get("retry_after_seconds")
-    error.metadata = read.get("metadata", {})
+def decode_error(content: bytes) -> CarecaError:
+    """Returns an error of the same class, or ``InternalError`` if this version does not have that class."""
+    fields = json.loads(content)
+    error = _CLASSES.get(fields["kind"], InternalError)(fields.get("message", ""), reason=fields["reason"])
+    error.field = fields.get("field", "")
+    error.retry_after_seconds = fields.get("retry_after_seconds")
+    error.metadata = fields.get("metadata", {})
     return error
 
 
-def _classes(base: type[CarecaError]) -> Iterator[type[CarecaError]]:
+def _subclasses(base: type[CarecaError]) -> Iterator[type[CarecaError]]:
     for each in base.__subclasses__():
         yield each
-        yield from _classes(each)
+        yield from _subclasses(each)
 
 
-_KINDS = {each.default_reason: each for each in _classes(CarecaError)}
-"""The closed tree of errors. The classes' constructors take different arguments; all take these two."""
+_CLASSES = {each.default_reason: each for each in _subclasses(CarecaError)}
+"""All classes of errors. Their constructors differ, but all take a message and a reason."""

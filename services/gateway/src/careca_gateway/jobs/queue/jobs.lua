@@ -1,32 +1,33 @@
--- The job queue's operations, each of them atomic. ARGV[1] names the operation, the others are its arguments.
+-- The operations of the job queue. Each one is atomic. ARGV[1] is the name of the operation, the rest its arguments.
 --
--- KEYS[1] is the prefix careca:{jobs}. All keys begin with it, and its braces keep them on one cluster node; which keys
--- an operation touches is known only here. A submitter's or a job's name comes last in a key, so that no two meet.
+-- KEYS[1] is the prefix careca:{jobs} of all keys. The braces keep all keys on one cluster node. Which keys an operation
+-- uses is known only here. The name of a submitter or a job is the last part of a key, so that keys cannot collide.
 --
 --   PREFIX:job:ID                    hash    about (JSON that never changes), spec, state, stages and attempts (JSON),
---                                            fence, losses, told, start, end, entry (in its queue), asked (when
---                                            it was tried again), result_key, caller (the call that
---                                            waits for it), ...
---   PREFIX:state:STATE               zset    ids, all of score 0: ids are in order of time, and so is their alphabet
---   PREFIX:of:STATE:SUBMITTER        zset    the submitter's ids, likewise
---   PREFIX:ended                     zset    id by when it ended, in milliseconds
+--                                            fence, losses, told (segments reported), start, end, entry (in its
+--                                            queue), asked (when it was retried), result_key, caller (the call
+--                                            that waits for it), ...
+--   PREFIX:state:STATE               zset    ids, all with score 0: their alphabetical order is the order of time
+--   PREFIX:of:STATE:SUBMITTER        zset    the submitter's ids, in the same way
+--   PREFIX:ended                     zset    ids by the time of their end, in milliseconds
 --   PREFIX:requests:SUBMITTER        hash    request id to id
---   PREFIX:queue:PRIORITY:SUBMITTER  stream  a group's unread entries wait; what it has read and not acknowledged runs,
---   PREFIX:back:PRIORITY:SUBMITTER   zset    or is one of these, which were taken once and wait again, in their old place
---   PREFIX:waiting                   hash    PRIORITY:SUBMITTER to how many wait
---   PREFIX:turns:PRIORITY            zset    submitters of whom something waits, by the number of their turn
---   PREFIX:since                     zset    id by when it began to wait, in milliseconds
+--   PREFIX:queue:PRIORITY:SUBMITTER  stream  unread entries wait; entries that were read and not acknowledged run,
+--   PREFIX:back:PRIORITY:SUBMITTER   zset    or are among these, which were taken once and wait again, at their old position
+--   PREFIX:waiting                   hash    PRIORITY:SUBMITTER to the number of waiting jobs
+--   PREFIX:turns:PRIORITY            zset    submitters with waiting jobs, by the number of their next turn
+--   PREFIX:since                     zset    ids by the time since when they wait, in milliseconds
 --   PREFIX:leases                    hash    id to FENCE:RENEWALS
---   PREFIX:events:ID                 stream  finished segments; the entry's id is the segment's number
---   PREFIX:recordings                hash    SHA-256 to how many jobs that have not ended are about it
---   PREFIX:notices                   zset    id by when its webhook is to be told, in milliseconds
---   PREFIX:counters                  hash    ms and number of the newest id, and the last turn
---   PREFIX:news                      channel q: something waits; an id: that job changed
+--   PREFIX:events:ID                 stream  finished segments; an entry's id is the segment's number
+--   PREFIX:recordings                hash    SHA-256 to the number of its jobs that have not ended
+--   PREFIX:notices                   zset    ids by the time when their webhook is due, in milliseconds
+--   PREFIX:counters                  hash    time and number of the newest id, and the last turn
+--   PREFIX:news                      channel q: a job waits; an id: that job has changed
 --
--- The Redis server's time is written down and never decides who holds a job.
+-- The time of the Redis server is stored, but never decides who holds a job.
 --
--- Where memory is full Redis refuses a script's first write, and no later one: nothing is ever half done. Operations
--- that need room (submit, retry) begin with a write that grows; all others with one that does not, and are let through.
+-- If memory is full, Redis refuses the first write of a script, and never a later one: no operation is done in part.
+-- Operations that need memory (submit, retry) begin with a write that needs memory. All others begin with a write that
+-- needs none, and Redis lets them pass.
 
 local prefix = KEYS[1]
 local group = 'gateways'
@@ -50,14 +51,14 @@ local function turns_of(priority) return prefix .. ':turns:' .. priority end
 local function queue_of(job) return prefix .. ':queue:' .. job.priority .. ':' .. job.submitter end
 local function back_of(job) return prefix .. ':back:' .. job.priority .. ':' .. job.submitter end
 local function line_of(job) return job.priority .. ':' .. job.submitter end
-local function tell(what) redis.call('PUBLISH', prefix .. ':news', what) end
+local function publish(subject) redis.call('PUBLISH', prefix .. ':news', subject) end
 
--- A write that does not grow and changes nothing: what follows is let through where memory is full.
-local function need_no_room()
+-- A write that needs no memory and changes nothing. Redis accepts the writes after it even if memory is full.
+local function begin_without_memory()
   redis.call('DEL', prefix .. ':nothing')
 end
 
--- What the job is about, with its id and state; nil where there is none.
+-- The constant fields of a job, with its id and state; nil if there is no such job.
 local function load(id)
   local values = redis.call('HMGET', key_of(id), 'about', 'state')
   if not values[1] then return nil end
@@ -66,7 +67,7 @@ local function load(id)
   return job
 end
 
--- The id and `fields` of a job; nil where there is none.
+-- The id and `fields` of a job; nil if there is no such job.
 local function record(id)
   local values = redis.call('HMGET', key_of(id), unpack(fields))
   if not values[1] then return nil end
@@ -93,7 +94,7 @@ local function move(job, state)
   job.state = state
 end
 
--- Greater than all before it, whatever the clock does.
+-- Returns an id that is greater than all ids before it, even if the clock is set back.
 local function new_id(salt)
   local newest = redis.call('HMGET', counters, 'ms', 'number')
   local ms, number = now, 0
@@ -109,7 +110,7 @@ local function count_recording(job, by)
   if redis.call('HINCRBY', recordings, job.sha256, by) <= 0 then redis.call('HDEL', recordings, job.sha256) end
 end
 
--- How many jobs of that priority wait, of all submitters.
+-- The number of waiting jobs with that priority, of all submitters.
 local function waiting_with(priority)
   local lines, total = redis.call('HGETALL', waiting), 0
   for position = 1, #lines, 2 do
@@ -118,7 +119,7 @@ local function waiting_with(priority)
   return total
 end
 
--- Which limit leaves no place for another such job to wait, if one does. Batches keep nobody out who waits for a result.
+-- The limit that another job like this would exceed, if any. Batch jobs do not count against interactive jobs.
 local function full(job, most, most_of_submitter)
   local own = 0
   for _, priority in ipairs(job.priority == 'interactive' and {'interactive'} or priorities) do
@@ -155,11 +156,11 @@ local function last_worker(id)
   return #attempts > 0 and attempts[#attempts][2]
 end
 
--- Stages: {stage, state, progress, seconds, cached, attempts, error reason, error message}. `change` is given each one
+-- Stages: {stage, state, progress, seconds, cached, attempts, error reason, error message}. Calls `change` for each stage
 -- that has not succeeded.
 local function change_stages(id, change)
   local stages = cjson.decode(redis.call('HGET', key_of(id), 'stages'))
-  if #stages == 0 then return end -- cjson would write an empty list as an object
+  if #stages == 0 then return end -- cjson would encode an empty list as an object
   for _, stage in ipairs(stages) do
     if stage[2] ~= 'succeeded' then change(stage) end
   end
@@ -168,7 +169,7 @@ end
 
 -- Waiting
 
--- Makes a job wait: at the end of its submitter's queue, or `again`, in the place where it was.
+-- Makes a job wait: at the end of its submitter's queue or, with `again`, at its old position.
 local function enqueue(job, again)
   if again then
     redis.call('ZADD', back_of(job), 0, job.id)
@@ -183,11 +184,11 @@ local function enqueue(job, again)
   if not redis.call('ZSCORE', turns_of(job.priority), job.submitter) then
     redis.call('ZADD', turns_of(job.priority), redis.call('HINCRBY', counters, 'turn', 1), job.submitter)
   end
-  tell('q')
-  tell(job.id)
+  publish('q')
+  publish(job.id)
 end
 
--- The job waits no more. Where it was its submitter's `turn`, the submitter's next one comes after all others'.
+-- Ends the waiting of a job. If it was its submitter's `turn`, the submitter's next turn comes after all others.
 local function stop_waiting(job, turn)
   redis.call('ZREM', since, job.id)
   redis.call('ZREM', back_of(job), job.id)
@@ -199,14 +200,14 @@ local function stop_waiting(job, turn)
   end
 end
 
--- Forgets a consumer that has nothing in its hands: each process that ever took something would stay otherwise.
-local function dismiss(queue, worker)
+-- Removes a consumer that holds nothing. Otherwise every process that ever took a job would stay in the group.
+local function remove_idle_consumer(queue, worker)
   if #redis.call('XPENDING', queue, group, '-', '+', 1, worker) == 0 then
     redis.call('XGROUP', 'DELCONSUMER', queue, group, worker)
   end
 end
 
--- Takes the job's entry out of its queue, and the queue away where it was the last.
+-- Removes the job's entry from its queue, and the queue if it is empty then.
 local function leave_queue(job)
   local queue, entry = queue_of(job), redis.call('HGET', key_of(job.id), 'entry')
   redis.call('XACK', queue, group, entry)
@@ -214,10 +215,10 @@ local function leave_queue(job)
   redis.call('HDEL', key_of(job.id), 'entry')
   if redis.call('XLEN', queue) == 0 then return redis.call('DEL', queue) end
   local worker = last_worker(job.id)
-  if worker then dismiss(queue, worker) end
+  if worker then remove_idle_consumer(queue, worker) end
 end
 
--- The id of the next job of that submitter, now in the worker's hands.
+-- Takes the submitter's next job for the worker. Returns its id.
 local function next_of(line, worker)
   local queue, back = queue_of(line), back_of(line)
   local id = redis.call('ZRANGE', back, 0, 0)[1]
@@ -226,7 +227,7 @@ local function next_of(line, worker)
     return read[1][2][1][2][2]
   end
   redis.call('XCLAIM', queue, group, worker, 0, redis.call('HGET', key_of(id), 'entry'), 'JUSTID')
-  dismiss(queue, last_worker(id))
+  remove_idle_consumer(queue, last_worker(id))
   return id
 end
 
@@ -237,9 +238,9 @@ local function held(id, fence)
   return lease and string.match(lease, '^%d+') == fence
 end
 
--- Tells the segments in ARGV from `first` to `last`, before which `told` others were told (nil: all that were); those that
--- were told already, in a call whose answer was lost, are left out.
-local function tell_segments(id, told, first, last)
+-- Adds the segments in ARGV from `first` to `last`. There are `told` segments before them (nil: all so far). Segments
+-- that were added already, by a call whose reply was lost, are skipped.
+local function add_segments(id, told, first, last)
   local before = tonumber(redis.call('HGET', key_of(id), 'told') or 0)
   told = told or before
   local number = before
@@ -262,7 +263,7 @@ local function finish(job, state)
   redis.call('ZADD', ended, now, job.id)
   redis.call('EXPIRE', events_of(job.id), events_seconds)
   if job.webhook_url then redis.call('ZADD', notices, now, job.id) end
-  tell(job.id)
+  publish(job.id)
 end
 
 local function cancel(job)
@@ -272,7 +273,7 @@ local function cancel(job)
   finish(job, 'cancelled')
 end
 
--- Ends a job that has begun at least once, or whose time is over, without a result.
+-- Ends a job without a result. It has started at least once, or its time is over.
 local function fail(job, reason, message, error)
   change_stages(job.id, function(stage)
     if stage[2] == 'running' then stage[2], stage[7], stage[8] = 'failed', reason, message end
@@ -289,7 +290,7 @@ local function forget(job)
   redis.call('ZREM', notices, job.id)
   redis.call('HDEL', prefix .. ':requests:' .. job.submitter, job.request_id)
   redis.call('UNLINK', key_of(job.id), events_of(job.id))
-  tell(job.id)
+  publish(job.id)
 end
 
 local function forget_all(ids)
@@ -297,7 +298,7 @@ local function forget_all(ids)
   return ids
 end
 
--- At most so many ids of all these zsets, from `first` down to `last`.
+-- At most `most` ids from all these zsets, from `first` down to `last`.
 local function merged(keys, first, last, most)
   local ids = {}
   for _, key in ipairs(keys) do
@@ -310,13 +311,13 @@ end
 
 local operations = {}
 
--- Says which call waits for the job: '' for none.
+-- Sets the call that waits for the job: '' for none.
 local function set_caller(id, caller)
   if caller == '' then redis.call('HDEL', key_of(id), 'caller') else redis.call('HSET', key_of(id), 'caller', caller) end
 end
 
--- {'ok', record} of the new job or of the one with this request id, {'reused'} where that one is another,
--- {'full', 'all' or 'submitter'} beyond the limits. With a worker and a new job also what `take` then answers.
+-- Returns {'ok', record} with the new job or the one with this request id, {'reused'} if that one has other content,
+-- {'full', 'all' or 'submitter'} if a limit is exceeded. With a worker and a new job, also what `take` returns.
 function operations.submit(salt, about, spec, stages, most, most_of_submitter, caller, worker)
   local job = cjson.decode(about)
   local requests = prefix .. ':requests:' .. job.submitter
@@ -338,26 +339,26 @@ function operations.submit(salt, about, spec, stages, most, most_of_submitter, c
   return {'ok', record(job.id), taken}
 end
 
--- The job's record, or nothing.
+-- Returns the job's record, or nothing.
 function operations.get(id)
   return record(id)
 end
 
--- {key} of the job's result, which may be missing; nothing where there is no job.
+-- Returns {key of the job's result, or ''}; nothing if there is no such job.
 function operations.result_key(id)
   if redis.call('EXISTS', key_of(id)) == 0 then return nil end
   return {redis.call('HGET', key_of(id), 'result_key') or ''}
 end
 
--- {all of it or '', reason, message} of the error that the job failed by; nothing where there is no job.
+-- Returns {complete error or '', reason, message} of a job that failed; nothing if there is no such job.
 function operations.error(id)
   if redis.call('EXISTS', key_of(id)) == 0 then return nil end
   local values = redis.call('HMGET', key_of(id), 'error', 'error_reason', 'error_message')
   return {values[1] or '', values[2] or '', values[3] or ''}
 end
 
--- Records of the submitter, or of everybody with '', from `first` down to `last`, at most so many, of jobs in one of
--- these states.
+-- Returns at most `most` records of the submitter's jobs, or of all jobs with '', from `first` down to `last`, that are
+-- in one of these states.
 function operations.list(submitter, first, last, most, ...)
   local keys = {}
   for _, state in ipairs({...}) do
@@ -366,12 +367,12 @@ function operations.list(submitter, first, last, most, ...)
   return records(merged(keys, first, last, most))
 end
 
--- {record, spec, fence, segments told, milliseconds left, caller} of the next job, or nothing.
+-- Takes the next job. Returns {record, spec, fence, segments reported, milliseconds left, caller}, or nothing.
 function operations.take(worker, interactive_only)
   for _, priority in ipairs(interactive_only == '1' and {'interactive'} or priorities) do
     local submitter = redis.call('ZRANGE', turns_of(priority), 0, 0)[1]
     if submitter then
-      need_no_room()
+      begin_without_memory()
       local job = load(next_of({priority = priority, submitter = submitter}, worker))
       stop_waiting(job, true)
       move(job, 'running')
@@ -379,17 +380,17 @@ function operations.take(worker, interactive_only)
       local fence = redis.call('HINCRBY', key_of(job.id), 'fence', 1)
       redis.call('HSET', key_of(job.id), 'start', now)
       redis.call('HSET', leases, job.id, fence .. ':0')
-      tell(job.id)
+      publish(job.id)
       local spec, told, asked, caller = unpack(redis.call('HMGET', key_of(job.id), 'spec', 'told', 'asked', 'caller'))
       asked = asked or tonumber(string.sub(job.id, 1, 12), 16)
-      local limited = job.limit_ms and (caller or not job.called) -- the limit of a call ends with it
+      local limited = job.limit_ms and (caller or not job.called) -- the time limit of a call ends with the call
       local left = limited and math.max(0, job.limit_ms - (now - asked)) or false
       return {record(job.id), spec, fence, told or 0, left, caller or ''}
     end
   end
 end
 
--- 1 where something waits.
+-- Returns 1 if a job waits, else 0.
 function operations.waits(interactive_only)
   for _, priority in ipairs(interactive_only == '1' and {'interactive'} or priorities) do
     if redis.call('EXISTS', turns_of(priority)) == 1 then return 1 end
@@ -397,10 +398,10 @@ function operations.waits(interactive_only)
   return 0
 end
 
--- Takes any number of {id, fence, stages or '', number of segments told before, number of segments, segments...}. The ids
--- of those who hold no lease.
+-- Takes any number of {id, fence, stages or '', number of segments before, number of segments, segments...}. Returns the
+-- ids of jobs whose lease is lost.
 function operations.renew()
-  need_no_room()
+  begin_without_memory()
   local lost, position = {}, 2
   while position <= #ARGV do
     local id, fence, stages = ARGV[position], ARGV[position + 1], ARGV[position + 2]
@@ -410,8 +411,8 @@ function operations.renew()
       local renewals = string.match(redis.call('HGET', leases, id), '%d+$') + 1
       redis.call('HSET', leases, id, string.format('%s:%d', fence, renewals))
       if stages ~= '' then redis.call('HSET', key_of(id), 'stages', stages) end
-      tell_segments(id, told, first, last)
-      if stages ~= '' or segments ~= '0' then tell(id) end
+      add_segments(id, told, first, last)
+      if stages ~= '' or segments ~= '0' then publish(id) end
     else
       table.insert(lost, id)
     end
@@ -420,14 +421,14 @@ function operations.renew()
   return lost
 end
 
--- Ends a job whose lease is held; segments are the arguments from the twelfth on. 1, or 0 where the lease is lost.
+-- Ends a job. Segments are the arguments from the twelfth on. Returns 1, or 0 if the lease is lost.
 function operations.finish(id, fence, state, stages, result_key, partial, reason, message, error, told)
   if not held(id, fence) then
     local values = redis.call('HMGET', key_of(id), 'fence', 'end')
     return values[1] == fence and values[2] and 1 or 0
   end
-  need_no_room()
-  tell_segments(id, tonumber(told), 12, #ARGV)
+  begin_without_memory()
+  add_segments(id, tonumber(told), 12, #ARGV)
   redis.call('HSET', key_of(id), 'stages', stages)
   if result_key ~= '' then redis.call('HSET', key_of(id), 'result_key', result_key) end
   if partial == '1' then redis.call('HSET', key_of(id), 'partial', 1) end
@@ -439,10 +440,10 @@ function operations.finish(id, fence, state, stages, result_key, partial, reason
   return 1
 end
 
--- 1, or 0 where the lease is lost.
+-- Queues a job again. Returns 1, or 0 if the lease is lost.
 function operations.hand_back(id, fence, stages, reason, message)
   if not held(id, fence) then return 0 end
-  need_no_room()
+  begin_without_memory()
   redis.call('HDEL', leases, id)
   redis.call('HSET', key_of(id), 'stages', stages)
   end_attempt(id, reason, message)
@@ -450,15 +451,15 @@ function operations.hand_back(id, fence, stages, reason, message)
   return 1
 end
 
--- Ids and leases in turn.
+-- Returns ids and leases in turn.
 function operations.leases()
   return redis.call('HGETALL', leases)
 end
 
--- Takes a job from its worker if the lease is still that one. Its record, or nothing.
+-- Takes a job from its worker if its lease is unchanged. Returns its record, or nothing.
 function operations.reclaim(id, lease, most_losses, reason, message)
   if redis.call('HGET', leases, id) ~= lease then return nil end
-  need_no_room()
+  begin_without_memory()
   redis.call('HDEL', leases, id)
   redis.call('HINCRBY', key_of(id), 'fence', 1)
   end_attempt(id, 'WORKER_LOST', '')
@@ -473,12 +474,12 @@ function operations.reclaim(id, lease, most_losses, reason, message)
   return record(id)
 end
 
--- The job's record, or nothing. With a caller it ends only if that one still waits for it; with a reason it fails.
+-- Ends a job. With a caller, only if that call still waits for it. With a reason, it fails. Returns its record, or nothing.
 function operations.cancel(id, caller, reason, message, error)
   local job = load(id)
   if not job or (job.state ~= 'queued' and job.state ~= 'running') then return record(id) end
   if caller ~= '' and redis.call('HGET', key_of(id), 'caller') ~= caller then return record(id) end
-  need_no_room()
+  begin_without_memory()
   if reason == '' then
     cancel(job)
   else
@@ -489,7 +490,7 @@ function operations.cancel(id, caller, reason, message, error)
   return record(id)
 end
 
--- {'ok', record}, {'whole'} where there is nothing to try again, {'full', ...} as for submit, or nothing.
+-- Returns {'ok', record}, {'whole'} if there is nothing to retry, {'full', ...} as submit does, or nothing.
 function operations.retry(id, stages, most, most_of_submitter, caller)
   local job = load(id)
   if not job then return nil end
@@ -511,16 +512,16 @@ function operations.retry(id, stages, most, most_of_submitter, caller)
   return {'ok', record(id)}
 end
 
--- 1, or 0 where there is no such job.
+-- Returns 1, or 0 if there is no such job.
 function operations.delete(id)
   local job = load(id)
   if not job then return 0 end
-  need_no_room()
+  begin_without_memory()
   forget(job)
   return 1
 end
 
--- Removes jobs that have ended, at most so many: ids.
+-- Removes at most `most` jobs that have ended. Returns their ids.
 function operations.clear(submitter, most)
   local keys = {}
   for _, state in ipairs(end_states) do
@@ -529,19 +530,19 @@ function operations.clear(submitter, most)
   return forget_all(merged(keys, '+', '-', most))
 end
 
--- Removes jobs that ended so many milliseconds ago, at most so many: ids.
+-- Removes at most `most` jobs that ended `age` milliseconds ago or earlier. Returns their ids.
 function operations.expire(age, most)
   return forget_all(redis.call('ZRANGEBYSCORE', ended, '-inf', now - age, 'LIMIT', 0, most))
 end
 
--- {record, segments told after that number, as entries of a stream}, or nothing.
+-- Returns {record, segments after that number as entries of a stream}, or nothing.
 function operations.watch(id, after, most)
   local job = record(id)
   if not job then return nil end
   return {job, redis.call('XRANGE', events_of(id), '(' .. after .. '-0', '+', 'COUNT', most)}
 end
 
--- Those of the ids that name jobs.
+-- Returns the ids of jobs that exist.
 function operations.exist()
   local found = {}
   for position = 2, #ARGV do
@@ -550,32 +551,32 @@ function operations.exist()
   return found
 end
 
--- SHA-256 of the recordings of jobs that have not ended.
+-- Returns the SHA-256 of the recordings of jobs that have not ended.
 function operations.recordings()
   return redis.call('HKEYS', recordings)
 end
 
--- Records of jobs whose webhooks are to be told, each given to nobody else for so many milliseconds.
-function operations.due_notices(most, lease)
+-- Returns records of jobs whose webhooks are due. No other gateway gets them for `lease` milliseconds.
+function operations.due_webhooks(most, lease)
   local ids = redis.call('ZRANGEBYSCORE', notices, '-inf', now, 'LIMIT', 0, most)
-  if #ids > 0 then need_no_room() end
+  if #ids > 0 then begin_without_memory() end
   for _, id in ipairs(ids) do redis.call('ZADD', notices, now + lease, id) end
   return records(ids)
 end
 
--- Notes what became of telling a webhook of the job's end at that time. `again`: milliseconds until it is tried again, or
--- '' for never.
-function operations.noted(id, at, state, message, again)
+-- Records an attempt to call the webhook for the job's end at that time. `delay`: milliseconds until the next attempt, or
+-- '' for none.
+function operations.webhook_attempted(id, at, state, message, delay)
   if redis.call('HGET', key_of(id), 'end') ~= at or not redis.call('ZSCORE', notices, id) then return end
-  need_no_room()
+  begin_without_memory()
   redis.call('HSET', key_of(id), 'hook_state', state, 'hook_error', message)
   redis.call('HINCRBY', key_of(id), 'hook_attempts', 1)
-  if again == '' then redis.call('ZREM', notices, id) else redis.call('ZADD', notices, now + again, id) end
-  tell(id)
+  if delay == '' then redis.call('ZREM', notices, id) else redis.call('ZADD', notices, now + delay, id) end
+  publish(id)
 end
 
--- {jobs by state, waiting by priority, milliseconds that the oldest has waited, notices to be told}, the first two as
--- names and numbers in turn.
+-- Returns {jobs by state, waiting jobs by priority, milliseconds that the oldest has waited, pending webhooks}, the first
+-- two as names and numbers in turn.
 function operations.stats()
   local by_state, by_priority = {}, {}
   for _, state in ipairs(states) do
@@ -590,5 +591,5 @@ function operations.stats()
   return {by_state, by_priority, oldest and math.max(0, now - oldest) or 0, redis.call('ZCARD', notices)}
 end
 
--- Lists are read from ARGV: Lua cannot pass thousands of arguments.
+-- Operations read lists from ARGV: Lua cannot pass thousands of arguments.
 return operations[ARGV[1]](unpack(ARGV, 2, math.min(#ARGV, 20)))

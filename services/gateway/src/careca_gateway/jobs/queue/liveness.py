@@ -1,4 +1,4 @@
-"""Who has been silent for how long, as this process alone has seen it."""
+"""Finds workers that have stopped renewing their leases, as seen by this process alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 
 class LivenessTracker:
-    """Remembers since when each value has been as it is.
+    """Remembers since when each value has been unchanged.
 
-    Only this process's steady clock counts, and only time in which it was able to look: neither a clock that is set
-    anew nor an outage makes anybody silent.
+    Only this process's monotonic clock counts, and only time in which this process could see the values. So neither a
+    clock that is adjusted nor an outage makes a worker look dead.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -18,18 +18,18 @@ class LivenessTracker:
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     def now(self) -> float:
-        """To be asked before looking: what changed while the answer was on its way may be missing from it."""
+        """Returns the time. Call it before requesting the values: a change during the request may be missed."""
         return self._clock()
 
-    def longest(self, values: Mapping[str, bytes], asked: float, seconds: float) -> list[str]:
-        """Whose values have been the same for that long. ``asked`` is when it was asked what they are."""
-        got = self._clock()
+    def unchanged(self, values: Mapping[str, bytes], requested_at: float, seconds: float) -> list[str]:
+        """Returns the names whose values have been the same for ``seconds`` when they were requested."""
+        received_at = self._clock()
         self._seen = {
-            name: known if (known := self._seen.get(name)) and known[0] == value else (value, got)
+            name: known if (known := self._seen.get(name)) and known[0] == value else (value, received_at)
             for name, value in values.items()
         }
-        return [name for name, (_, since) in self._seen.items() if asked - since >= seconds]
+        return [name for name, (_, since) in self._seen.items() if requested_at - since >= seconds]
 
-    def forget(self) -> None:
-        """What was seen counts no more."""
+    def reset(self) -> None:
+        """Forgets all values."""
         self._seen = {}

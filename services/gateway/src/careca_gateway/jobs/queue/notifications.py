@@ -1,4 +1,4 @@
-"""News of jobs, from all gateways: what was published wakes whoever waits for it."""
+"""Notifications about jobs, published by all gateways through Redis. They wake the tasks that wait for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from careca.telemetry.logs import get_logger
-from careca_gateway.background import end
+from careca_gateway.background import cancel_and_wait
 
 _QUIET_SECONDS = 10.0
 _RECONNECT_SECONDS = 0.5
@@ -20,88 +20,81 @@ _RECONNECT_SECONDS = 0.5
 _log = get_logger(__name__)
 
 
-class Wakeup:
-    """Raised by news."""
+class Wakeup(asyncio.Event):
+    """An event with a timeout.
 
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
+    Clear it before checking the condition you wait for: a notification between the check and the wait then ends the
+    wait.
+    """
 
-    def lower(self) -> None:
-        """To be done before looking for oneself: what happens between looking and waiting then ends the wait."""
-        self._event.clear()
-
-    def raise_(self) -> None:
-        """Ends the wait, or the next one."""
-        self._event.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Returns when it is raised, at the latest after that time."""
+    async def wait_for(self, seconds: float) -> None:
+        """Returns when the event is set, at the latest after ``seconds``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._event.wait()
+                await self.wait()
 
 
 class Notifications:
-    """One channel of a Redis, listened to over one connection.
+    """One channel of a Redis, received over one connection.
 
-    What is said while the connection is broken is not heard: who waits must look for themselves from time to time.
+    Notifications are lost while the connection is broken, so tasks that wait must also check from time to time.
     """
 
     def __init__(self, client: Redis, channel: str) -> None:
         self._client = client
         self._channel = channel
-        self._flags: dict[str, set[Wakeup]] = {}
-        self._listening: asyncio.Task[None] | None = None
+        self._subscribers: dict[str, set[Wakeup]] = {}
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to listen, and goes on until ``aclose``."""
-        if self._listening is None:
-            self._listening = asyncio.create_task(self._listen_on())
+        """Starts to receive notifications until ``aclose``."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Listens no more."""
-        await end([self._listening])
-        self._listening = None
+        """Stops."""
+        await cancel_and_wait([self._task])
+        self._task = None
 
     @contextmanager
-    def flag(self, subject: str) -> Iterator[Wakeup]:
-        """Is raised whenever there is news of the subject."""
-        flag = Wakeup()
-        self._flags.setdefault(subject, set()).add(flag)
+    def subscribe(self, subject: str) -> Iterator[Wakeup]:
+        """Yields an event that is set by every notification about ``subject``."""
+        wakeup = Wakeup()
+        self._subscribers.setdefault(subject, set()).add(wakeup)
         try:
-            yield flag
+            yield wakeup
         finally:
-            self._flags[subject].discard(flag)
-            if not self._flags[subject]:
-                del self._flags[subject]
+            self._subscribers[subject].discard(wakeup)
+            if not self._subscribers[subject]:
+                del self._subscribers[subject]
 
-    async def _listen_on(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
                 async with self._client.pubsub() as connection:
-                    await self._listen(connection)
+                    await self._receive(connection)
             except (RedisError, OSError) as error:
-                _log.warning("no news of jobs for now", error=f"{type(error).__name__}: {error}")
+                _log.warning("notifications about jobs are interrupted", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _listen(self, connection: PubSub) -> None:
-        """Until the connection breaks, or does not answer in a quiet time: it may be gone without saying so."""
+    async def _receive(self, connection: PubSub) -> None:
+        """Receives until the connection breaks, or does not answer a ping: it may be gone without an error."""
         await connection.subscribe(self._channel)
-        asked = False
+        pinged = False
         while True:
             message = await connection.get_message(timeout=_QUIET_SECONDS)
-            if message is None and asked:
+            if message is None and pinged:
                 raise TimeoutError("Redis does not answer")
             if message is None:
                 await connection.ping()
-            asked = message is None
+            pinged = message is None
             if message and message["type"] == "subscribe":
-                self._raise_all()  # nothing was heard until now
+                self._wake_all()  # earlier notifications may have been lost
             if message and message["type"] == "message":
-                for flag in self._flags.get(message["data"].decode(), ()):
-                    flag.raise_()
+                for wakeup in self._subscribers.get(message["data"].decode(), ()):
+                    wakeup.set()
 
-    def _raise_all(self) -> None:
-        for flags in self._flags.values():
-            for flag in flags:
-                flag.raise_()
+    def _wake_all(self) -> None:
+        for wakeups in self._subscribers.values():
+            for wakeup in wakeups:
+                wakeup.set()

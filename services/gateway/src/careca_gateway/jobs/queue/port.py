@@ -1,8 +1,9 @@
-"""What the gateway asks of whatever keeps its jobs: records, a queue, leases, and news of what happens.
+"""The protocol of the job queue: job records, a queue with leases, and notifications.
 
-All gateways share it, and any of them may vanish at any moment. A job is leased to one worker at a time. The lease is
-kept by renewing it and lost by silence, which others measure on their own clocks: no two clocks are ever compared. Each
-time a job is leased its fence grows, and whatever a former holder says with an older fence changes nothing.
+All gateways share the queue, and any of them may fail at any moment. A job is leased to one worker at a time. The
+worker keeps the lease by renewing it, and loses it if it stops. The other gateways measure that time on their own
+clocks, so no two clocks are ever compared. Each lease of a job has a higher fence than the one before, and what a
+former holder reports with an older fence has no effect.
 """
 
 from __future__ import annotations
@@ -17,29 +18,29 @@ from careca.types import Digest, Job, JobPriority, JobStage, JobState, JobWebhoo
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as it is submitted."""
+    """A job to submit."""
 
     submitter: str
     request_id: str
-    """Unique among the submitter's jobs; the same id with the same content is the same job."""
+    """Unique among the submitter's jobs. The same id with the same content is the same job."""
     recording: Digest
     spec: bytes
-    """All that says what is to be done. The queue does not look inside."""
+    """The job's configuration. The queue does not read it."""
     display_name: str = ""
     priority: JobPriority = JobPriority.BATCH
     webhook_url: str = ""
-    """Whom to tell in the end; empty: nobody."""
+    """The webhook to call at the end; empty if there is none."""
     stages: tuple[JobStage, ...] = ()
-    """The stages as they begin."""
+    """The initial stages."""
     time_limit_seconds: float | None = None
-    """How long after its submission anybody wants the result; where a call waits for it, as long as one does."""
+    """How long after the submission the result is useful. If a call waits for it: only while a call waits."""
     caller: str = ""
-    """Names the call that waits for the result, if one does; the last one that submitted the job is its caller."""
+    """The name of the call that waits for the result, if there is one. The last call to submit the job counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many jobs may wait. Jobs for which somebody waits are counted against each other only."""
+    """How many jobs may wait. Interactive jobs count only against each other."""
 
     queued: int
     """Of all submitters together."""
@@ -48,50 +49,50 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A job in the hands of a worker."""
+    """A job that is leased to a worker."""
 
     job: Job
     spec: bytes
     fence: int
-    """Grows each time the job is leased."""
+    """Increases with each lease of the job."""
     reported_segments: int
-    """How many segments were told in earlier attempts."""
+    """The number of segments that earlier attempts reported."""
     remaining_seconds: float | None
-    """What is left of the submission's time limit when the lease is given."""
+    """What is left of the submission's time limit at the start of the lease."""
     caller: str = ""
-    """The call that waits for the result; empty where none does."""
+    """The name of the call that waits for the result; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a worker has to say of a job it holds; with nothing to say it only keeps the lease."""
+    """What a worker reports about a job that it holds. Without changes it only renews the lease."""
 
     job_id: str
     fence: int
     stages: tuple[JobStage, ...] | None = None
     """The stages as they are now, if they changed."""
     segments: tuple[Segment, ...] = ()
-    """Segments finished since the last update."""
+    """The segments finished since the last update."""
     reported_segments: int | None = None
-    """How many were told before these, so that none is told twice where an answer is lost; ``None``: all that were."""
+    """The number of segments before these, so that none is added twice if a reply is lost. ``None``: all so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How work on a job ended."""
+    """How an attempt ended."""
 
     state: JobState
     """``SUCCEEDED`` or ``FAILED``."""
     stages: tuple[JobStage, ...]
     segments: tuple[Segment, ...] = ()
-    """Finished segments that were not told before."""
+    """The finished segments that were not reported before."""
     reported_segments: int | None = None
-    """How many were told before these, so that none is told twice where an answer is lost; ``None``: all that were."""
+    """As in ``Update``."""
     result_key: str = ""
-    """Where the result is stored; empty where there is none."""
+    """The key of the stored result; empty if there is none."""
     partial: bool = False
     error: CarecaError | None = None
-    """Why it failed."""
+    """Why the job failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +100,28 @@ class Query:
     """Which jobs to list, newest first. Times are seconds since 1970."""
 
     submitter: str | None
-    """Whose; ``None`` is everybody's."""
+    """``None``: jobs of all submitters."""
     states: frozenset[JobState] = frozenset()
-    """Empty: all."""
+    """Empty: all states."""
     created_from: float | None = None
     created_before: float | None = None
     before_id: str = ""
-    """Only jobs older than this one: where the last page ended."""
+    """Only jobs older than this one: the last job of the previous page."""
     limit: int = 50
 
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """What a watcher is told: a segment, or the job as it is after a change."""
+    """An event for watchers: a segment, or the job after a change."""
 
     cursor: str
-    """What to go on from after this."""
-    what: Job | Segment
+    """Where to continue after this event."""
+    content: Job | Segment
 
 
 @dataclass(frozen=True, slots=True)
 class DueWebhook:
-    """A webhook that is to be told now."""
+    """A webhook that must be called now."""
 
     job: Job
     webhook: JobWebhook
@@ -128,130 +129,130 @@ class DueWebhook:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """The live state, shared by all gateways."""
+    """The current state of the queue of all gateways."""
 
     by_state: Mapping[JobState, int] = field(default_factory=dict)
     waiting: Mapping[JobPriority, int] = field(default_factory=dict)
     oldest_waiting_seconds: float = 0.0
-    """Age of the job that has waited longest."""
+    """The age of the job that has waited longest."""
     pending_webhooks: int = 0
 
 
 class JobQueue(Protocol):
-    """Where jobs are kept. All methods may be called at once from many tasks of one event loop.
+    """The queue. All methods may be called at the same time from many tasks of one event loop.
 
-    All raise ``Unavailable`` where the queue cannot be reached and ``Overloaded`` (reason JOBS_FULL) where it has no
-    room for what is to be written; then nothing has changed.
+    All methods raise ``Unavailable`` if the queue cannot be reached, and ``Overloaded`` (reason JOBS_FULL) if it has no
+    memory left for what must be written. Nothing has changed then.
     """
 
     async def open(self) -> None:
-        """Begins to listen for news. Does not fail where the queue cannot be reached yet."""
+        """Starts to receive notifications. Succeeds also if the queue cannot be reached yet."""
 
     async def close(self) -> None:
-        """Lets go of all connections."""
+        """Closes all connections."""
 
     async def submit(self, submission: Submission, limits: Limits) -> Job:
-        """The new job, or the one that was submitted with this request id before.
+        """Returns the new job, or the one that was submitted with this request id before.
 
-        Raises ``PreconditionFailed`` (REQUEST_ID_REUSED) where that one has other content, ``Overloaded``
-        (TOO_MANY_JOBS) beyond ``limits``.
+        Raises ``PreconditionFailed`` (REQUEST_ID_REUSED) if that one has other content, and ``Overloaded``
+        (TOO_MANY_JOBS) if too many jobs wait.
         """
 
     async def submit_and_take(self, submission: Submission, limits: Limits, worker: str) -> tuple[Job, Lease | None]:
-        """As ``submit``; where the job is new, also the interactive job whose turn it is, leased to ``worker``.
+        """Submits a job. If it is new, also takes the next interactive job for ``worker``.
 
-        That is the new one unless others waited before it.
+        That is the new job unless others have been waiting.
         """
 
     async def get(self, job_id: str) -> Job:
-        """The job. Raises ``NotFound``."""
+        """Returns the job. Raises ``NotFound``."""
 
     async def result_key(self, job_id: str) -> str:
-        """Where the job's result is stored, empty where it has none. Raises ``NotFound``."""
+        """Returns the key of the job's stored result, empty if there is none. Raises ``NotFound``."""
 
     async def error(self, job_id: str) -> CarecaError:
-        """Why the job failed, with all its details. Raises ``NotFound``."""
+        """Returns the error of a job that failed, with all its details. Raises ``NotFound``."""
 
     async def list(self, query: Query) -> Sequence[Job]:
-        """At most ``query.limit`` jobs, newest first."""
+        """Returns at most ``query.limit`` jobs, newest first."""
 
     async def take(self, worker: str, *, interactive_only: bool = False) -> Lease | None:
-        """The next job, now leased to ``worker``; ``None`` where none waits.
+        """Leases the next job to ``worker``. Returns ``None`` if no job waits.
 
-        Interactive jobs go before others. Among those of one priority submitters take turns, and each submitter's go in
-        order of submission.
+        Interactive jobs come before others. Among jobs of the same priority, submitters take turns, and the jobs of a
+        submitter keep the order of submission.
         """
 
     async def wait_for_work(self, timeout_seconds: float, *, interactive_only: bool = False) -> None:
-        """Returns when there may be something to take, at the latest after that time."""
+        """Returns when there may be a job to take, at the latest after ``timeout_seconds``."""
 
     async def renew(self, updates: Sequence[Update]) -> frozenset[str]:
-        """Keeps the leases and tells what happened.
+        """Renews leases and reports progress.
 
-        Returns the ids of jobs whose lease is lost: they were cancelled, deleted, or taken over.
+        Returns the ids of jobs whose lease is lost, because they were cancelled, deleted or reclaimed.
         """
 
     async def finish(self, lease: Lease, outcome: Outcome) -> bool:
-        """Ends the job. ``False`` where the lease is lost; nothing has changed then. May be repeated."""
+        """Ends the job. Returns false, without a change, if the lease is lost. May be repeated."""
 
     async def hand_back(self, lease: Lease, *, stages: Sequence[JobStage], reason: str, message: str = "") -> bool:
-        """Queues the job again, without counting the attempt against the limit. ``False`` where the lease is lost."""
+        """Queues the job again without counting the attempt against the limit. Returns false if the lease is lost."""
 
     async def reclaim(self, silence_seconds: float, max_attempts: int) -> Sequence[Job]:
-        """Queues jobs again whose leases were not renewed for ``silence_seconds`` as this process has seen it.
+        """Queues jobs again if this process has not seen their leases renewed for ``silence_seconds``.
 
-        To be called several times within that time. A job that was lost ``max_attempts`` times ends as ``FAILED`` with
-        the reason TOO_MANY_ATTEMPTS. Returns those it dealt with as they are now.
+        Must be called several times within that time. A job that was lost ``max_attempts`` times fails with the reason
+        TOO_MANY_ATTEMPTS. Returns the reclaimed jobs as they are now.
         """
 
     async def cancel(self, job_id: str, *, caller: str = "", error: CarecaError | None = None) -> Job:
-        """Ends the job as ``CANCELLED``, or as ``FAILED`` by ``error``, unless it has ended. Raises ``NotFound``.
+        """Ends the job as ``CANCELLED``, or as ``FAILED`` with ``error``, unless it has ended. Raises ``NotFound``.
 
-        With ``caller`` only where that call is still the one that waits for the job.
+        With ``caller``, only if that call is still the one that waits for the job.
         """
 
     async def retry(self, job_id: str, stages: Sequence[JobStage], limits: Limits, *, caller: str = "") -> Job:
-        """Queues a job again that has ended, with these stages; ``caller`` waits for it from now on, or nobody.
+        """Queues a job that has ended again, with these stages. From now on ``caller`` waits for it, or no call.
 
-        Raises ``NotFound``, ``PreconditionFailed`` (NOTHING_TO_RETRY) where it has not ended or is whole, and
-        ``Overloaded`` as ``submit`` does.
+        Raises ``NotFound``, ``PreconditionFailed`` (NOTHING_TO_RETRY) if it has not ended or has succeeded completely,
+        and ``Overloaded`` as ``submit`` does.
         """
 
     async def delete(self, job_id: str) -> None:
-        """Forgets the job, which is cancelled first if it has not ended. Raises ``NotFound``."""
+        """Removes the job. Cancels it first if it has not ended. Raises ``NotFound``."""
 
     async def clear(self, submitter: str | None) -> Sequence[str]:
-        """Forgets jobs that have ended: the submitter's, or everybody's. A bounded number; their ids.
+        """Removes jobs that have ended, of the submitter or, with ``None``, of all. Returns their ids.
 
-        To be called until it returns none.
+        Removes a bounded number: call it until it returns none.
         """
 
     async def expire(self, older_than_seconds: float) -> Sequence[str]:
-        """Forgets jobs that ended that long ago. A bounded number; their ids. To be called until it returns none."""
+        """Removes jobs that ended that long ago. Returns their ids. Call it until it returns none, as ``clear``."""
 
     def watch(self, job_id: str, cursor: str = "") -> AsyncGenerator[JobEvent, None]:
-        """The job as it is, then what happens to it after ``cursor``, up to its end.
+        """Yields the job as it is, and then its events after ``cursor``, until it ends.
 
-        Raises ``NotFound``, also when the job is deleted meanwhile, and ``InvalidRequest`` for a cursor that is none.
+        Raises ``NotFound``, also if the job is deleted meanwhile, and ``InvalidRequest`` if the cursor is invalid.
         """
 
     async def exist(self, job_ids: Collection[str]) -> frozenset[str]:
-        """Those of the ids that name jobs."""
+        """Returns the ids of jobs that exist."""
 
     async def recordings_in_use(self) -> frozenset[str]:
-        """SHA-256 of the recordings of all jobs that have not ended."""
+        """Returns the SHA-256 of the recordings of all jobs that have not ended."""
 
     async def due_webhooks(self, limit: int, lease_seconds: float) -> Sequence[DueWebhook]:
-        """Webhooks to be told now. Each is given to nobody else for ``lease_seconds``."""
+        """Returns webhooks that must be called now. No other gateway gets them for ``lease_seconds``."""
 
     async def webhook_delivered(self, job: Job) -> None:
-        """The webhook was told of this end of the job. Changes nothing where the job was tried again since."""
+        """Records that the webhook for this end of the job was called. No effect if the job was retried since."""
 
     async def webhook_failed(self, job: Job, error_message: str, retry_after_seconds: float | None) -> None:
-        """The webhook could not be told: it is tried again after that time, or given up with ``None``.
+        """Records that calling the webhook failed. It is called again after that time; ``None`` gives it up.
 
-        Changes nothing where the job was tried again since.
+        No effect if the job was retried since.
         """
 
     async def stats(self) -> QueueStats:
-        """The live state."""
+        """Returns the current state."""

@@ -1,7 +1,7 @@
-"""Jobs as the queue stores them, in compact JSON that its script can read and change too.
+"""Jobs and updates as the queue stores them: compact JSON that the queue's script can read and change too.
 
-Moments are stored as milliseconds since 1970. An id begins with the moment of its submission, so ids are in order of
-time and a span of time is a span of ids.
+Times are stored as milliseconds since 1970. An id begins with the time of submission, so ids are in order of time, and
+a range of times is a range of ids.
 """
 
 from __future__ import annotations
@@ -12,19 +12,33 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from careca.types import Digest, Job, JobAttempt, JobPriority, JobStage, JobState, JobWebhook, Stage, StageState
-from careca.types import WebhookState as Hook
-from careca_gateway.jobs.queue.port import Query, Submission
+from careca.codec import encode_segment
+from careca.errors import CarecaError
+from careca.types import (
+    Digest,
+    Job,
+    JobAttempt,
+    JobPriority,
+    JobStage,
+    JobState,
+    JobWebhook,
+    Segment,
+    Stage,
+    StageState,
+    WebhookState,
+)
+from careca_gateway.jobs.queue.error_records import encode_error
+from careca_gateway.jobs.queue.port import Lease, Query, Submission, Update
 
 Record = Sequence[Any]
-"""The id, then the values of the fields that ``jobs.lua`` lists as ``fields``: bytes, ``None`` where one is missing."""
+"""The id, then the values of the fields that ``jobs.lua`` lists as ``fields``: bytes, or ``None`` if one is missing."""
 
-_MOMENT_DIGITS = 12
-_LAST_MOMENT = 16**_MOMENT_DIGITS - 1
+_TIME_DIGITS = 12
+_MAX_TIME = 16**_TIME_DIGITS - 1
 
 
 def write_about(submission: Submission) -> bytes:
-    """All of a submission that never changes and that the queue looks at."""
+    """Returns the part of a submission that never changes and that the queue reads."""
     about: dict[str, object] = {
         "submitter": submission.submitter,
         "priority": submission.priority,
@@ -45,7 +59,7 @@ def write_about(submission: Submission) -> bytes:
 
 
 def _fingerprint(submission: Submission) -> str:
-    """Tells submissions of one request id apart. Who sends one again may have less time than at first."""
+    """Returns a digest of the content. Excludes the time limit, which is shorter when a submission is repeated."""
     recording = submission.recording
     content = hashlib.sha256()
     for part in (
@@ -59,7 +73,7 @@ def _fingerprint(submission: Submission) -> str:
 
 
 def write_stages(stages: Iterable[JobStage]) -> bytes:
-    """The stages."""
+    """Returns the record of the stages."""
     return _dump(
         [
             [s.stage, s.state, s.progress, s.seconds, s.cached, s.attempts, s.error_reason, s.error_message]
@@ -68,8 +82,30 @@ def write_stages(stages: Iterable[JobStage]) -> bytes:
     )
 
 
+def write_segments(segments: Iterable[Segment]) -> tuple[bytes, ...]:
+    """Returns the segments as messages."""
+    return tuple(encode_segment(segment).SerializeToString() for segment in segments)
+
+
+def write_error(error: CarecaError | None) -> tuple[str, str, bytes]:
+    """Returns the reason, the message, and the complete error; all empty without an error."""
+    return (error.reason, error.message, encode_error(error)) if error else ("", "", b"")
+
+
+def write_number(number: int | None) -> int | str:
+    """Returns the number, or an empty string for ``None``."""
+    return "" if number is None else number
+
+
+def write_update(update: Update) -> tuple[bytes | str | int, ...]:
+    """Returns the arguments for the operation ``renew``."""
+    stages = b"" if update.stages is None else write_stages(update.stages)
+    segments = write_segments(update.segments)
+    return update.job_id, update.fence, stages, write_number(update.reported_segments), len(segments), *segments
+
+
 def read_job(record: Record) -> Job:
-    """The job of that record."""
+    """Returns the job of a record."""
     job_id, about_json, state, stages, attempts, start, end, partial, reason, message, *hook = record
     about = json.loads(about_json)
     return Job(
@@ -80,9 +116,9 @@ def read_job(record: Record) -> Job:
         submitter=about["submitter"],
         priority=JobPriority(about["priority"]),
         request_id=about["request_id"],
-        create_unix=int(job_id[:_MOMENT_DIGITS], 16) / 1000,
-        start_unix=_moment(start),
-        end_unix=_moment(end),
+        create_unix=int(job_id[:_TIME_DIGITS], 16) / 1000,
+        start_unix=_unix_seconds(start),
+        end_unix=_unix_seconds(end),
         stages=tuple(map(_read_stage, json.loads(stages))),
         attempts=tuple(map(_read_attempt, json.loads(attempts))),
         partial=partial is not None,
@@ -92,23 +128,36 @@ def read_job(record: Record) -> Job:
     )
 
 
-def span_of_ids(query: Query) -> tuple[str, str]:
-    """The greatest and the smallest id that a query asks for, as bounds that Redis understands."""
-    least, beyond = "-", "+"
+def read_lease(values: Sequence[Any]) -> Lease:
+    """Returns the lease in a reply of the operation ``take``."""
+    record, spec, fence, reported, left, caller = values
+    return Lease(
+        job=read_job(record),
+        spec=spec,
+        fence=fence,
+        reported_segments=int(reported),
+        remaining_seconds=None if left is None else left / 1000,
+        caller=caller.decode(),
+    )
+
+
+def id_range(query: Query) -> tuple[str, str]:
+    """Returns the upper and the lower bound of the ids that a query selects, in the notation of Redis."""
+    lower, upper = "-", "+"
     if query.created_from is not None:
-        least = "[" + _first_id(query.created_from)
+        lower = "[" + _first_id(query.created_from)
     ends = [query.before_id] if query.before_id else []
     if query.created_before is not None:
         ends.append(_first_id(query.created_before))
     if ends:
-        beyond = "(" + min(ends)
-    return beyond, least
+        upper = "(" + min(ends)
+    return upper, lower
 
 
 def _first_id(unix: float) -> str:
-    """What no id is less than that was given at that time or later."""
-    milliseconds = math.ceil(round(unix * 1000, 3))  # a float is rarely whole milliseconds, even where they were meant
-    return f"{min(max(milliseconds, 0), _LAST_MOMENT):0{_MOMENT_DIGITS}x}"
+    """Returns a lower bound for all ids that are created at that time or later."""
+    milliseconds = math.ceil(round(unix * 1000, 3))  # a float rarely holds whole milliseconds exactly
+    return f"{min(max(milliseconds, 0), _MAX_TIME):0{_TIME_DIGITS}x}"
 
 
 def _read_stage(values: Sequence[Any]) -> JobStage:
@@ -140,13 +189,13 @@ def _read_attempt(values: Sequence[Any]) -> JobAttempt:
 def _read_webhook(url: str, state: bytes | None, attempts: bytes | None, message: bytes | None) -> JobWebhook:
     return JobWebhook(
         url=url,
-        state=Hook(_text(state)) if state else Hook.PENDING,
+        state=WebhookState(_text(state)) if state else WebhookState.PENDING,
         attempts=int(attempts or 0),
         error_message=_text(message),
     )
 
 
-def _moment(milliseconds: bytes | None) -> float | None:
+def _unix_seconds(milliseconds: bytes | None) -> float | None:
     return None if milliseconds is None else int(milliseconds) / 1000
 
 

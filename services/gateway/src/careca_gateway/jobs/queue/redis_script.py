@@ -1,4 +1,4 @@
-"""The way to the queue's Redis: one script, run as often as needed, with its failures under their own names."""
+"""Runs the queue's Lua script in Redis, and converts Redis errors to ``CarecaError``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from careca.errors import Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
 
 PREFIX = "careca:{jobs}"
-"""What all keys begin with. The braces keep them on one cluster node."""
+"""The prefix of all keys. The braces keep all keys on one cluster node."""
 
 _MAX_CALLS = 32
 _RETRY_AFTER_SECONDS = 2.0
 _RETRY_AFTER_FULL_SECONDS = 30.0
 
-# Where Redis refuses to write at all: an error of its own from Redis 7 on, the text of the script's error before.
+# If Redis refuses all writes: from Redis 7 on these errors, before that these words in the script's error.
 _REFUSALS = (ReadOnlyError, ClusterDownError, MasterDownError)
 _REFUSALS_IN_WORDS = ("READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN")
 
@@ -36,10 +36,10 @@ _log = get_logger(__name__)
 
 
 class JobScript:
-    """``jobs.lua`` in a Redis that may be away.
+    """``jobs.lua`` in a Redis that may be unavailable.
 
-    Each operation is tried once. No circuit breaker stands in front: there is nothing to do instead, a Redis that is
-    gone refuses at once, and for one that hangs the callers have time.
+    Each operation is tried once. There is no circuit breaker: nothing could be done instead, a Redis that is gone
+    refuses connections at once, and callers have time to wait for one that hangs.
     """
 
     def __init__(self, redis_url: str, *, timeout_seconds: float) -> None:
@@ -50,20 +50,20 @@ class JobScript:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        # redis-py's own bounded pool was seen to let callers wait for ever.
-        self._places = asyncio.Semaphore(_MAX_CALLS)
+        # redis-py's own bounded pool was seen to block callers forever.
+        self._slots = asyncio.Semaphore(_MAX_CALLS)
         self.failures = 0
         """How often Redis could not be reached."""
         self._timeout_seconds = timeout_seconds
-        self._answers = True
+        self._available = True
         source = resources.files("careca_gateway.jobs.queue").joinpath("jobs.lua").read_text(encoding="utf-8")
         self._script = self.client.register_script(source)
 
     async def run(self, operation: str, *arguments: bytes | str | int) -> Any:
-        """What the operation answers. Raises ``Unavailable``, and ``Overloaded`` (JOBS_FULL) where memory is full."""
+        """Returns the operation's reply. Raises ``Unavailable``, or ``Overloaded`` (JOBS_FULL) if memory is full."""
         try:
-            async with self._places, asyncio.timeout(self._timeout_seconds):
-                answer = await self._script(keys=[PREFIX], args=[operation, *arguments])
+            async with self._slots, asyncio.timeout(self._timeout_seconds):
+                reply = await self._script(keys=[PREFIX], args=[operation, *arguments])
         except ResponseError as error:
             if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):
                 raise Overloaded(
@@ -76,10 +76,10 @@ class JobScript:
             raise
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
-        if not self._answers:
+        if not self._available:
             _log.info("the jobs' Redis answers again")
-            self._answers = True
-        return answer
+            self._available = True
+        return reply
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -87,9 +87,9 @@ class JobScript:
 
     def _unavailable(self, error: Exception) -> Unavailable:
         self.failures += 1
-        if self._answers:
+        if self._available:
             _log.warning("the jobs' Redis does not answer", error=f"{type(error).__name__}: {error}")
-            self._answers = False
+            self._available = False
         return Unavailable(
             "The Redis that holds the jobs does not answer.",
             reason="JOBS_UNAVAILABLE",

@@ -1,1 +1,1 @@
-"""Webhooks: tells receivers that jobs have ended. ``docs/webhooks.md`` has the rules."""
+"""Webhooks: HTTP calls that tell receivers when jobs have ended. See ``docs/webhooks.md``."""

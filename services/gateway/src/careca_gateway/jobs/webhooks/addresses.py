@@ -1,4 +1,4 @@
-"""Where webhooks may lead: to places that everybody can reach, not into the network that the gateway stands in."""
+"""Checks the addresses of webhooks: they must be public, and not in the network of the gateway."""
 
 from __future__ import annotations
 
@@ -17,48 +17,49 @@ from yarl import URL
 from careca.errors import InvalidRequest
 
 MAX_CHARACTERS = 2000
-"""The longest address that is accepted."""
+"""The maximum length of an address."""
 
 LOOKUPS = 8
-"""Names looked up at once. A slow name server holds threads of these, none that others need."""
+"""How many names are resolved at the same time. They have their own threads, so a slow name server blocks nothing
+else."""
 
 Lookup = Callable[..., Sequence[tuple[Any, ...]]]
-"""Finds the addresses of a name, as ``socket.getaddrinfo`` does."""
+"""Resolves a name to addresses, as ``socket.getaddrinfo`` does."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def check_url(url: str, *, allow_private: bool) -> None:
-    """Says whether a webhook may have this address. Names are not looked up: ``CheckedResolver`` does that.
+    """Checks whether a webhook may have this address. ``CheckedResolver`` checks the addresses of names later.
 
-    Raises ``InvalidRequest`` for the field ``webhook_url``: with the reason WEBHOOK_REFUSED where it leads to an
-    address that is not public and ``allow_private`` is false, or is a number that is no plain address.
+    Raises ``InvalidRequest`` for the field ``webhook_url``. The reason is WEBHOOK_REFUSED if the address is not public
+    and ``allow_private`` is false, or if it is a number in an unusual notation.
     """
     host = _host(url).rstrip(".")
     address = _literal(host)
     if address is not None:
         check_address(address, allow_private=allow_private)
     elif not _NAME.fullmatch(host):
-        raise _invalid("the webhook's host has characters in it that no name has")
+        raise _invalid("the webhook's host has characters that are not allowed in names")
     elif _is_number(host):
         raise _refused(f"the webhook's host {host} is a number: write it as a name or as four decimal numbers")
 
 
 def check_address(address: IPv4Address | IPv6Address, *, allow_private: bool) -> None:
-    """Raises ``InvalidRequest`` (WEBHOOK_REFUSED) for an address that is not public, unless ``allow_private``."""
+    """Raises ``InvalidRequest`` (WEBHOOK_REFUSED) if the address is not public, unless ``allow_private``."""
     if not allow_private and not _public(address):
         raise _refused(f"the webhook leads to {address}, which is not a public address")
 
 
 class CheckedResolver(AbstractResolver):
-    """Finds the addresses of names. A name with any address that may not be connected to has none.
+    """Resolves names. Refuses a name if any of its addresses is not allowed.
 
-    Connecting to what this returns, and to nothing else, leaves a name no time to change its mind.
+    The HTTP client connects only to the addresses returned here, so a name cannot change between check and connection.
 
     Args:
-        allow_private: whether all addresses are good.
-        lookup: finds the addresses.
+        allow_private: whether all addresses are allowed.
+        lookup: resolves names.
     """
 
     def __init__(self, *, allow_private: bool, lookup: Lookup = socket.getaddrinfo) -> None:
@@ -69,34 +70,34 @@ class CheckedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """All addresses. Raises ``InvalidRequest`` where one is refused, ``OSError`` where none is found."""
+        """Returns all addresses. Raises ``InvalidRequest`` if one is not allowed, ``OSError`` if there is none."""
         find = partial(self._lookup, host, port, family=family, type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(self._threads, find)
-        for *_, place in found:
-            check_address(ip_address(place[0]), allow_private=self._allow_private)
+        for *_, address in found:
+            check_address(ip_address(address[0]), allow_private=self._allow_private)
         return [
             ResolveResult(
                 hostname=host,
-                host=place[0],
+                host=address[0],
                 port=port,
                 family=kind,
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for kind, _, protocol, _, place in found
+            for kind, _, protocol, _, address in found
         ]
 
     async def close(self) -> None:
-        """Lets go of the threads; does not wait for names that are being looked up."""
+        """Ends the threads. Does not wait for names that are being resolved."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _host(url: str) -> str:
-    """The host as it would be connected to. The URL is read by what the HTTP client reads it by."""
+    """Returns the host to connect to. Uses the same URL parser as the HTTP client."""
     if len(url) > MAX_CHARACTERS:
         raise _invalid(f"the webhook's address has {len(url)} characters, at most {MAX_CHARACTERS} are accepted")
     if any(character <= " " or character == "\x7f" for character in url):
-        raise _invalid("the webhook's address has spaces or control characters in it")
+        raise _invalid("the webhook's address contains spaces or control characters")
     try:
         parsed = URL(url)
         host = (parsed.raw_host or "").encode("idna").decode()
@@ -105,7 +106,7 @@ def _host(url: str) -> str:
     if parsed.scheme not in ("http", "https") or not host:
         raise _invalid("the webhook's address must begin with http:// or https:// and a host")
     if parsed.raw_user is not None or parsed.raw_password is not None:
-        raise _invalid("the webhook's address has a user or a password in it, which are not sent")
+        raise _invalid("the webhook's address contains a user or a password, which are not sent")
     if not parsed.port:
         raise _invalid("the webhook's port must be from 1 to 65535")
     return host
@@ -121,7 +122,7 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _is_number(host: str) -> bool:
-    """Whether the system would take ``host`` for an address: 2130706433, 0x7f.1 and 0177.0.0.1 are all 127.0.0.1."""
+    """Returns whether the system reads ``host`` as an address: 2130706433, 0x7f.1 and 0177.0.0.1 all mean 127.0.0.1."""
     try:
         socket.inet_aton(host)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a webhook is told, and how it is signed. Pure functions; ``docs/webhooks.md`` says it to receivers."""
+"""The content of a webhook and its signature. Pure functions; ``docs/webhooks.md`` describes both for receivers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from careca.types import Job, JobStage
 
 
 def body(job: Job) -> bytes:
-    """The end of a job as JSON in ASCII: one object.
+    """Returns the end of a job as one JSON object in ASCII.
 
     ``job_id``, ``request_id``, ``submitter``, ``display_name``: strings, the last may be empty.
     ``state``: ``succeeded``, ``failed`` or ``cancelled``.
-    ``partial``: whether the result lacks what a failed stage should have found.
+    ``partial``: whether a stage failed, so that the result is incomplete.
     ``recording``: an object with ``sha256`` in lower-case hexadecimal and ``size_bytes``.
-    ``create_time``, ``start_time``, ``end_time``: RFC 3339 in UTC with milliseconds; ``null`` where work never began.
-    ``error_reason``, ``error_message``: why the job failed; empty where it did not.
-    ``stages``: a list of objects in the order of work with ``stage``, ``state`` (``waiting``, ``running``,
+    ``create_time``, ``start_time``, ``end_time``: RFC 3339 in UTC with milliseconds; ``null`` if the job never started.
+    ``error_reason``, ``error_message``: why the job failed; empty if it did not fail.
+    ``stages``: a list of objects in order of execution with ``stage``, ``state`` (``waiting``, ``running``,
     ``succeeded``, ``failed`` or ``skipped``), ``seconds``, ``error_reason`` and ``error_message``.
 
-    Receivers ignore names they do not know: later versions may add some, none is taken away or changes its meaning.
-    The result itself is not in it.
+    Receivers must ignore unknown names: later versions may add names, but none is removed or changes its meaning. The
+    result itself is not included.
     """
-    told = {
+    fields = {
         "job_id": job.id,
         "state": job.state.value,
         "partial": job.partial,
@@ -40,11 +40,11 @@ def body(job: Job) -> bytes:
         "error_message": job.error_message,
         "stages": [_stage(stage) for stage in job.stages],
     }
-    return json.dumps(told, separators=(",", ":")).encode("ascii")
+    return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
 
 def signature(content: bytes, secret: bytes, unix_seconds: int) -> str:
-    """``t=<unix_seconds>,v1=<HMAC-SHA256 of "<unix_seconds>.<content>" with the secret, in hexadecimal>``."""
+    """Returns ``t=<unix_seconds>,v1=<HMAC-SHA256 of "<unix_seconds>.<content>" with the secret, in hexadecimal>``."""
     signed = hmac.new(secret, b"%d." % unix_seconds + content, hashlib.sha256)
     return f"t={unix_seconds},v1={signed.hexdigest()}"
 

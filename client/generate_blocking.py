@@ -22,6 +22,8 @@ RULES = (
     (r"\bawait ", ""),
     (r"^import asyncio\n", ""),
     (r"\bAsyncGenerator\[(.+?), None\]", r"Generator[\1, None, None]"),
+    (r"\bAwaitable\[(\w+)\]", r"\1"),
+    (r"\bAwaitable, ", ""),
     (r"\bAsync(Client|Generator|Iterator|JobCalls)\b", r"\1"),
     (r"\bJobServiceAsyncStub\b", "JobServiceStub"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),

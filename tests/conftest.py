@@ -6,14 +6,22 @@ import hypothesis
 import pytest
 
 from careca.resources.processors import disable_openmp_spinning
+from careca_gateway import admin
 from support.redis_server import RedisServer
 from support.s3_server import S3Server
+from support.waiting import HANG_SECONDS
 
 # How long an example takes is no matter of tests: a busy machine may take any time for it.
 hypothesis.settings.register_profile("any time", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("any time")
 
 disable_openmp_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
+
+
+@pytest.fixture(autouse=True)
+def _services_may_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine statistics take longer than operators wait for them."""
+    monkeypatch.setattr(admin, "STATS_SECONDS", HANG_SECONDS)
 
 
 @pytest.fixture(scope="session")

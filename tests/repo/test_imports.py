@@ -14,7 +14,7 @@ MODULES = [
 ]
 
 IMPORTERS = {
-    "faster_whisper|ctranslate2": {"careca_transcriber.whisper_engine"},
+    "faster_whisper|ctranslate2": {"careca_transcriber.whisper_engine", "careca_transcriber.whisper_request"},
     "torch|torchaudio|pyannote": {
         f"careca_diarizer.{name}"
         for name in (

@@ -1,4 +1,4 @@
-"""A gateway that does what a test tells it, served for real on a port of its own."""
+"""A gateway that follows the script of a test, served on a port of its own."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ STATS = ModelServiceStats(
 def result_for(
     config: Config, *, cached: bool = False, failed: Stage | None = None, notices: tuple[Notice, ...] = ()
 ) -> Result:
-    """A phone call of two people, with every format that was asked for; the second one has the first channel."""
+    """Returns a phone call of two people with all requested formats. The second speaker has the first channel."""
     stages = tuple(
         StageReport(
             stage,
@@ -97,29 +97,29 @@ def result_for(
 
 @dataclass
 class Script:
-    """What the gateway does to the next calls, and what it has seen of them."""
+    """What the gateway does in the next calls, and what it has received."""
 
     failures: list[CarecaError] = field(default_factory=list)
-    """Raised one per call, first come first served, before the config is answered."""
+    """Errors of the next calls, one for each, raised before the config is answered."""
     fail_after_bytes: CarecaError | None = None
-    """Raised once, when the first bytes of a recording have come."""
+    """An error that is raised once, after the first bytes of a recording."""
     failed_stage: Stage | None = None
     notices: tuple[Notice, ...] = ()
-    """Those of every result."""
+    """The notices of every result."""
     hold: threading.Event | None = None
-    """Kept waiting for before the result is sent."""
+    """The gateway waits for this event before it sends the result."""
     replies: Callable[[Config], Responses] | None = None
-    """Sent in place of everything else."""
+    """If set, the gateway sends only these responses."""
     configs: list[Config] = field(default_factory=list)
     uploads: list[int] = field(default_factory=list)
-    """Bytes received, for each call that sent any."""
+    """Number of bytes received in each call that sent any."""
     recordings: dict[str, bytes] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    """Set when a call ends without its result, as it does when its caller goes away."""
+    """Set when a call ends without its result, for example because the caller cancelled it."""
     deadlines: list[float | None] = field(default_factory=list)
     cleared: list[tuple[ClearScope, tuple[Stage, ...]]] = field(default_factory=list)
     submitters: list[str] = field(default_factory=list)
-    """Who made each call of ``Transcribe``."""
+    """The submitter of each call of ``Transcribe``."""
 
 
 def abort(context: grpc.ServicerContext, error: CarecaError) -> None:
@@ -128,7 +128,7 @@ def abort(context: grpc.ServicerContext, error: CarecaError) -> None:
 
 
 class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.AdminServiceServicer):
-    """Keeps the stream's rules unless its script says otherwise."""
+    """Follows the rules of the stream, unless its script says otherwise."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -179,7 +179,7 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         yield gateway_pb2.TranscribeResponse(result=codec.encode_result(result))
 
     def Stats(self, request: Any, context: Any) -> admin_pb2.StatsResponse:
-        self.fail_if_told(context)
+        self.raise_failure(context)
         return admin_pb2.StatsResponse(
             stages=[
                 admin_pb2.StatsResponse.StageStats(
@@ -200,7 +200,7 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         )
 
     def ClearCache(self, request: Any, context: Any) -> admin_pb2.ClearCacheResponse:
-        self.fail_if_told(context)
+        self.raise_failure(context)
         stages = tuple(codec.decode_stage(stage) for stage in request.stages) or (Stage.TRANSCRIBE, Stage.DIARIZE)
         scope = codec.decode_clear_scope(request.scope)
         self.script.cleared.append((scope, stages))
@@ -216,7 +216,7 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
         )
 
     def ReleaseMemory(self, request: Any, context: Any) -> admin_pb2.ReleaseMemoryResponse:
-        self.fail_if_told(context)
+        self.raise_failure(context)
         stages = tuple(codec.decode_stage(stage) for stage in request.stages) or (Stage.TRANSCRIBE, Stage.DIARIZE)
         return admin_pb2.ReleaseMemoryResponse(
             stages=[
@@ -228,8 +228,8 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer, admin_pb2_grpc.Ad
             gateway=codec.encode_memory_release(replace(RELEASE, models_unloaded=False)),
         )
 
-    def fail_if_told(self, context: Any) -> None:
-        """Raises the next of the script's failures."""
+    def raise_failure(self, context: Any) -> None:
+        """Raises the script's next failure."""
         if self.script.failures:
             abort(context, self.script.failures.pop(0))
 
@@ -248,11 +248,11 @@ class GatewayFixture:
         self.target = f"127.0.0.1:{self._port}"
 
     def stop(self, grace_seconds: float) -> None:
-        """Ends it; what is still in flight then is cut off."""
+        """Stops the server and ends calls in flight."""
         self._server.stop(grace_seconds).wait()
 
     def restart(self, pause_seconds: float) -> None:
-        """Cuts off all that is in flight, and serves again, after a pause, with what it knew."""
+        """Ends calls in flight and serves again after a pause, with the same data."""
         self.stop(0)
         time.sleep(pause_seconds)
         self._server, _ = self._serve(self._port)
@@ -264,10 +264,10 @@ class GatewayFixture:
 
 
 def run_gateway() -> Iterator[GatewayFixture]:
-    """Serves until the generator goes on."""
+    """Yields a running gateway, and stops it afterwards."""
     script, servicer = Script(), health.HealthServicer()
     gateway = ScriptedGateway(script)
-    jobs = ScriptedJobs(JobScript(gateway.fail_if_told, script.recordings, script.uploads), abort, result_for)
+    jobs = ScriptedJobs(JobScript(gateway.raise_failure, script.recordings, script.uploads), abort, result_for)
 
     def serve(port: int) -> tuple[grpc.Server, int]:
         server = grpc.server(futures.ThreadPoolExecutor(max_workers=24))

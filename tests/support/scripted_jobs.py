@@ -1,4 +1,4 @@
-"""Jobs kept in memory behind a scripted gateway, with the rules of the proto and whatever work a test lets be done."""
+"""A job service in memory for the scripted gateway. It follows the rules of the proto; a test decides what jobs do."""
 
 from __future__ import annotations
 
@@ -35,37 +35,37 @@ SEGMENTS = (Segment(0.0, 1.0, "Hello."), Segment(1.0, 2.5, "Olá, você!"))
 
 @dataclass
 class JobScript:
-    """What becomes of jobs, and what was asked about them."""
+    """What jobs do, and what callers have requested."""
 
     fail: Callable[[Any], None]
-    """Fails a call where the test said so, before anything else is done."""
+    """Raises the error that the test has planned for a call, before anything else is done."""
     recordings: dict[str, bytes]
     uploads: list[int]
     at_once: bool = True
-    """Whether jobs are done as soon as they are submitted; else a test calls ``ScriptedJobs.work``."""
+    """Whether jobs are done as soon as they are submitted. Otherwise a test calls ``ScriptedJobs.work``."""
     failed_stage: Stage | None = None
     notices: tuple[Notice, ...] = ()
-    """Those of every result."""
+    """The notices of every result."""
     results_kept: bool = True
-    """Whether the results of jobs are still there."""
+    """Whether the results of jobs are still kept."""
     error: tuple[str, str] | None = None
-    """Reason and message with which jobs fail."""
-    lose: int = 0
-    """How many answers to submissions are lost on their way back."""
-    forget: int = 0
-    """How many recordings are lost right after they were uploaded."""
+    """Reason and message of the error of all jobs."""
+    lost_responses: int = 0
+    """How many responses to submissions are lost."""
+    lost_uploads: int = 0
+    """How many recordings are lost directly after their upload."""
     break_watches_after: list[int] = field(default_factory=list)
-    """One per call to come: after how many messages its connection breaks."""
+    """For each coming call, the number of messages after which its connection breaks."""
     submissions: list[jobs_pb2.SubmitJobRequest] = field(default_factory=list)
     listings: list[jobs_pb2.ListJobsRequest] = field(default_factory=list)
     cursors: list[str] = field(default_factory=list)
     submitters: list[str] = field(default_factory=list)
-    """Who made each call of the two services that ask."""
-    unwatched: threading.Event = field(default_factory=threading.Event)
+    """The submitter of each call."""
+    watch_ended: threading.Event = field(default_factory=threading.Event)
     """Set when a watch ends."""
 
-    def note(self, context: Any) -> str:
-        """Who calls."""
+    def record_submitter(self, context: Any) -> str:
+        """Records and returns the submitter of the call."""
         name = dict(context.invocation_metadata()).get("x-careca-submitter", "anonymous")
         self.submitters.append(name)
         return str(name)
@@ -73,15 +73,15 @@ class JobScript:
 
 @dataclass
 class Record:
-    """One job, what was asked, and its segments; ``news`` are told to watchers."""
+    """One job with its request, and the ``updates`` that watchers receive."""
 
     job: Job
     request: jobs_pb2.SubmitJobRequest
-    news: list[Job | Segment] = field(default_factory=list)
+    updates: list[Job | Segment] = field(default_factory=list)
 
 
 class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
-    """Does a job in two steps, ``begin`` and ``finish``: each may be called by a test."""
+    """Works on a job in two steps that a test may call: ``begin`` and ``finish``."""
 
     def __init__(self, script: JobScript, abort: Callable[[Any, CarecaError], None], result_for: Any) -> None:
         self.script = script
@@ -89,39 +89,39 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
         self._abort, self._result_for = abort, result_for
         self._changed = threading.Condition()
 
-    # What tests do.
+    # Called by tests.
 
     def begin(self, job_id: str) -> None:
-        """A gateway works on the job: it is decoded, and its first segment is known."""
-        self._tell(job_id, lambda job: replace(job, state=JobState.RUNNING, start_unix=now()))
-        self._tell(job_id, lambda job: replace(job, stages=(_stage(Stage.DECODE), *job.stages[1:])))
+        """Starts the job: it is decoded, and its first segment is finished."""
+        self._change(job_id, lambda job: replace(job, state=JobState.RUNNING, start_unix=now()))
+        self._change(job_id, lambda job: replace(job, stages=(_stage(Stage.DECODE), *job.stages[1:])))
         self._add(job_id, SEGMENTS[0])
 
     def finish(self, job_id: str) -> None:
-        """The job's second segment is known, and it ends."""
+        """Finishes the second segment of the job, and the job."""
         self._add(job_id, SEGMENTS[1])
-        self._tell(job_id, self._ended)
+        self._change(job_id, self._end)
 
     def work(self, job_id: str) -> None:
-        """All of it."""
+        """Starts and finishes the job."""
         self.begin(job_id)
         self.finish(job_id)
 
     def wait_for_jobs(self, count: int) -> list[str]:
-        """The ids of all jobs, once there are so many."""
+        """Waits for this number of jobs and returns the ids of all."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.records) >= count, HANG_SECONDS)
             return list(self.records)
 
     def wait_for_watches(self, count: int) -> bool:
-        """Whether so many watches have begun."""
+        """Waits for this number of watches. Returns whether they have begun."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.script.cursors) >= count, HANG_SECONDS)
 
-    # What callers ask.
+    # The rpcs.
 
     def UploadRecording(self, requests: Any, context: Any) -> Iterator[jobs_pb2.UploadRecordingResponse]:
-        self._meet(context)
+        self._begin_call(context)
         script, wanted = self.script, next(requests).config.recording.sha256
         if wanted in script.recordings:
             yield jobs_pb2.UploadRecordingResponse(recording_known=gateway_pb2.TranscribeResponse.RecordingKnown())
@@ -131,17 +131,17 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
         script.uploads.append(len(received))
         if hashlib.sha256(received).hexdigest() != wanted:
             self._abort(context, InvalidRequest("the bytes are others", reason="DIGEST_MISMATCH"))
-        if script.forget:
-            script.forget -= 1
+        if script.lost_uploads:
+            script.lost_uploads -= 1
         else:
             script.recordings[wanted] = received
 
     def SubmitJob(self, request: Any, context: Any) -> jobs_pb2.SubmitJobResponse:
-        submitter = self._meet(context)
+        submitter = self._begin_call(context)
         self.script.submissions.append(request)
-        job = self._submitted(request, submitter, context)
-        if self.script.lose:
-            self.script.lose -= 1
+        job = self._find_or_create(request, submitter, context)
+        if self.script.lost_responses:
+            self.script.lost_responses -= 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
         return jobs_pb2.SubmitJobResponse(job=codec.encode_job(job))
 
@@ -149,7 +149,7 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
         return jobs_pb2.GetJobResponse(job=codec.encode_job(self._find(request, context).job))
 
     def ListJobs(self, request: Any, context: Any) -> jobs_pb2.ListJobsResponse:
-        submitter = self._meet(context)
+        submitter = self._begin_call(context)
         self.script.listings.append(request)
         found = [
             record.job
@@ -164,12 +164,12 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
     def WatchJob(self, request: Any, context: Any) -> Iterator[jobs_pb2.WatchJobResponse]:
         record = self._find(request, context)
         with self._changed:
-            known = record.job, len(record.news)  # now: a test that sees the watch begin may change it at once
+            known = record.job, len(record.updates)  # read now: a test may change it as soon as it sees the watch begin
             self.script.cursors.append(request.cursor)
             self._changed.notify_all()
-        context.add_callback(self.script.unwatched.set)
+        context.add_callback(self.script.watch_ended.set)
         left = self.script.break_watches_after.pop(0) if self.script.break_watches_after else -1
-        for message in self._news(record, int(request.cursor or 0), known, context):
+        for message in self._updates(record, int(request.cursor or 0), known, context):
             if left == 0:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
             left -= 1
@@ -191,14 +191,14 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
     def CancelJob(self, request: Any, context: Any) -> jobs_pb2.CancelJobResponse:
         record = self._find(request, context)
         if not record.job.state.ended:
-            self._tell(record.job.id, lambda job: replace(job, state=JobState.CANCELLED, end_unix=now()))
+            self._change(record.job.id, lambda job: replace(job, state=JobState.CANCELLED, end_unix=now()))
         return jobs_pb2.CancelJobResponse(job=codec.encode_job(record.job))
 
     def RetryJob(self, request: Any, context: Any) -> jobs_pb2.RetryJobResponse:
         record = self._find(request, context)
         if not record.job.state.ended or (record.job.state is JobState.SUCCEEDED and not record.job.partial):
             self._abort(context, PreconditionFailed("nothing of it failed", reason="NOTHING_TO_RETRY"))
-        self._tell(
+        self._change(
             record.job.id,
             lambda job: replace(
                 job, state=JobState.QUEUED, end_unix=None, partial=False, error_reason="", error_message=""
@@ -211,7 +211,7 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
         return jobs_pb2.DeleteJobResponse()
 
     def ClearJobs(self, request: Any, context: Any) -> jobs_pb2.ClearJobsResponse:
-        submitter = self._meet(context)
+        submitter = self._begin_call(context)
         ended = [
             job_id
             for job_id, record in self.records.items()
@@ -223,18 +223,18 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
         stage = admin_pb2.ReleaseMemoryResponse.StageRelease(stage=codec.encode_stage(Stage.DIARIZE), memory=memory)
         return jobs_pb2.ClearJobsResponse(removed_jobs=len(ended), stages=[stage], gateway=memory)
 
-    def _meet(self, context: Any) -> str:
-        submitter = self.script.note(context)
+    def _begin_call(self, context: Any) -> str:
+        submitter = self.script.record_submitter(context)
         self.script.fail(context)
         return submitter
 
     def _find(self, request: Any, context: Any) -> Record:
-        self._meet(context)
+        self._begin_call(context)
         if request.job_id not in self.records:
             self._abort(context, NotFound(f"there is no job {request.job_id}"))
         return self.records[request.job_id]
 
-    def _submitted(self, request: Any, submitter: str, context: Any) -> Job:
+    def _find_or_create(self, request: Any, submitter: str, context: Any) -> Job:
         for record in self.records.values():
             if (record.job.submitter, record.job.request_id) == (submitter, request.request_id):
                 if record.request != request:
@@ -264,7 +264,7 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
             self.work(job.id)
         return job
 
-    def _ended(self, job: Job) -> Job:
+    def _end(self, job: Job) -> Job:
         reason, message = self.script.error or ("", "")
         failed = self.script.failed_stage
         end = now()
@@ -279,38 +279,38 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
             error_message=message,
         )
 
-    def _tell(self, job_id: str, change: Callable[[Job], Job]) -> None:
+    def _change(self, job_id: str, change: Callable[[Job], Job]) -> None:
         self._add(job_id, change(self.records[job_id].job))
 
-    def _add(self, job_id: str, news: Job | Segment) -> None:
+    def _add(self, job_id: str, update: Job | Segment) -> None:
         with self._changed:
             record = self.records[job_id]
-            if isinstance(news, Job):
-                record.job = news
-            record.news.append(news)
+            if isinstance(update, Job):
+                record.job = update
+            record.updates.append(update)
             self._changed.notify_all()
 
-    def _news(
+    def _updates(
         self, record: Record, position: int, known: tuple[Job, int], context: Any
     ) -> Iterator[jobs_pb2.WatchJobResponse]:
-        """The ``known`` job, after so many news, then each segment after ``position`` and each further change."""
+        """Yields the ``known`` job, the segments after ``position``, and each further change."""
         job, changes = known
         yield jobs_pb2.WatchJobResponse(cursor=str(position), job=codec.encode_job(job))
         while context.is_active():
             with self._changed:
-                self._changed.wait_for(lambda at=position: len(record.news) > at or record.job.state.ended, 0.05)  # type: ignore[misc]
-            if len(record.news) <= position and record.job.state.ended:
+                self._changed.wait_for(lambda at=position: len(record.updates) > at or record.job.state.ended, 0.05)  # type: ignore[misc]
+            if len(record.updates) <= position and record.job.state.ended:
                 return
-            for news in record.news[position:]:
+            for update in record.updates[position:]:
                 position += 1
-                if isinstance(news, Segment):
-                    yield jobs_pb2.WatchJobResponse(cursor=str(position), segment=codec.encode_segment(news))
+                if isinstance(update, Segment):
+                    yield jobs_pb2.WatchJobResponse(cursor=str(position), segment=codec.encode_segment(update))
                 elif position > changes:
-                    yield jobs_pb2.WatchJobResponse(cursor=str(position), job=codec.encode_job(news))
+                    yield jobs_pb2.WatchJobResponse(cursor=str(position), job=codec.encode_job(update))
 
 
 def now() -> float:
-    """Seconds since 1970, as they come back from the wire."""
+    """Returns the time in seconds since 1970, rounded as on the wire."""
     return round(time.time(), 6)
 
 

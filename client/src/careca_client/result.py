@@ -29,26 +29,42 @@ _FIELDS = {field.name for field in dataclasses.fields(Result)}
 class TranscriptionResult:
     """Who said what, and when, and what the call took.
 
-    Has all attributes of ``careca.types.Result``, which documents them. They are decoded from the message when the
-    first of them is read, because an hour of speech has about ten thousand words.
+    Has all attributes of ``careca.types.Result``. They are decoded from the message when the first of them is read,
+    because an hour of speech has about ten thousand words.
     """
 
     recording: Digest
+    """The recording."""
     audio: Digest
+    """The decoded audio: 16 kHz mono signed 16-bit PCM. With separate channels: of the first channel."""
     duration: float
+    """Length of the audio in seconds."""
     stages: tuple[StageReport, ...]
+    """The outcome of each stage, in order of execution."""
     channels: tuple[Channel, ...]
+    """With separate channels: each channel with its speaker, in the order of the recording. Otherwise empty."""
     language: str
+    """ISO 639-1 code of the language spoken; of several, the one with the most speech. Empty without speech."""
     language_probability: float
+    """Probability of the language, from 0 to 1."""
     utterances: tuple[Utterance, ...]
+    """Consecutive words of one speaker, in order of time."""
     turns: tuple[Turn, ...]
+    """Who spoke when. Turns overlap if several people talk at once."""
     exclusive_turns: tuple[Turn, ...]
+    """Turns that never overlap."""
     speakers: tuple[Speaker, ...]
+    """All speakers in order of first speech, with label, voice, and the name of a known speaker."""
     candidates: tuple[SpeakerCountCandidate, ...]
+    """The numbers of speakers that were considered."""
     transcription_model: str
+    """Id of the transcriber's model, with the digest of its weights."""
     diarization_model: str
+    """Ids of the diarizer's models, with the digests of their weights."""
     formats: Mapping[OutputFormat, str]
+    """The text formats that were requested, ready to be written to files."""
     notices: tuple[Notice, ...]
+    """Notices about the recording, in order of time. Notices about the whole recording come first."""
 
     def __init__(self, message: gateway_pb2.TranscribeResult, *, uploaded_bytes: int, seconds: float) -> None:
         self.message = message
@@ -69,6 +85,9 @@ class TranscriptionResult:
         if name not in _FIELDS:
             raise AttributeError(f"{type(self).__name__} has no attribute {name}")
         return getattr(self.values, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *_FIELDS]
 
     @cached_property
     def values(self) -> Result:

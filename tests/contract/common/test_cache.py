@@ -1,4 +1,4 @@
-"""What every result cache promises, and what the one in Redis promises beside that, on a real Redis."""
+"""The contract of every result cache, and of the one in Redis, on a real Redis."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from careca.cache import redis_cache
 from careca.cache.port import CacheObserver, CacheOutcome, NoCache, Removal, ResultCache
-from careca.cache.redis_cache import RedisResultCache, create_cache
+from careca.cache.redis_cache import RedisResultCache
 from careca.errors import Unavailable
 from careca.types import CacheClearance, ClearScope
 from support.redis_server import RedisServer
@@ -30,7 +30,7 @@ LOCKS = "careca:{transcriber}:locks"
 
 
 class Witness(CacheObserver):
-    """Remembers what it was told."""
+    """Records all events."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[CacheOutcome] = Counter()
@@ -52,7 +52,7 @@ class Witness(CacheObserver):
 
 
 class Computation:
-    """Something slow that counts how often it was started, and goes on when it is let."""
+    """A slow computation that counts its starts and continues when it is released."""
 
     def __init__(self, value: bytes = b"result") -> None:
         self.value = value
@@ -75,7 +75,7 @@ class Computation:
 
 
 class Lease:
-    """The lease of the lock for the key "key", whose end a test can bring nearer."""
+    """The lease of the lock for the key "key". A test can shorten it."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -92,7 +92,7 @@ class Lease:
 
 @pytest.fixture
 async def make_cache(redis_url: str) -> AsyncIterator[MakeCache]:
-    """Makes caches as one replica each has it, all in one Redis."""
+    """Creates caches of several replicas in one Redis."""
     made: list[RedisResultCache] = []
 
     def make(**settings: object) -> RedisResultCache:
@@ -121,10 +121,9 @@ def lease(redis_server: RedisServer) -> Iterator[Lease]:
 async def any_cache(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[ResultCache]:
     if request.param == "redis stopped":
         redis_server.stop()
-    url = "" if request.param == "none" else redis_server.url
-    cache = create_cache(
-        url, namespace="diarizer", model="m@1", schema=1, ttl_seconds=60, max_entries=9, timeout_seconds=5
-    )
+    cache: ResultCache = NoCache()
+    if request.param != "none":
+        cache = RedisResultCache(redis_server.url, namespace="diarizer", model="m@1", timeout_seconds=5)
     yield cache
     await cache.close()
 
@@ -192,7 +191,7 @@ async def test_when_the_leader_is_cancelled_exactly_one_follower_takes_over(any_
     assert leader.cancelled()
 
 
-async def test_a_follower_that_is_cancelled_disturbs_nobody(any_cache: ResultCache) -> None:
+async def test_a_cancelled_follower_does_not_affect_the_others(any_cache: ResultCache) -> None:
     computation = Computation()
     leader = asyncio.create_task(computation.through(any_cache))
     await computation.leading.wait()
@@ -206,7 +205,7 @@ async def test_a_follower_that_is_cancelled_disturbs_nobody(any_cache: ResultCac
     assert computation.started == 1
 
 
-async def test_a_follower_that_is_cancelled_as_it_takes_over_leaves_it_to_the_next(any_cache: ResultCache) -> None:
+async def test_when_a_follower_is_cancelled_while_it_takes_over_the_next_one_takes_over(any_cache: ResultCache) -> None:
     doomed, computation = Computation(), Computation()
     leader = asyncio.create_task(doomed.through(any_cache))
     await doomed.leading.wait()
@@ -232,12 +231,11 @@ async def test_a_cache_can_be_closed_twice(any_cache: ResultCache) -> None:
 # No cache
 
 
-async def test_without_a_redis_nothing_is_kept_and_clearing_removes_nothing() -> None:
-    cache = create_cache("", namespace="n", model="m", schema=1, ttl_seconds=1, max_entries=1, timeout_seconds=1)
+async def test_without_a_redis_nothing_is_stored_and_clearing_removes_nothing() -> None:
+    cache = NoCache()
 
     await cache.put("key", b"result")
 
-    assert isinstance(cache, NoCache)
     assert await cache.get("key") is None
     assert not (await cache.stats()).available
     assert await cache.clear(ClearScope.ALL) == CacheClearance(removed_entries=0, removed_bytes=0)
@@ -273,7 +271,7 @@ async def test_storing_again_replaces_the_result(make_cache: MakeCache) -> None:
     assert (await cache.stats()).entries == 1
 
 
-async def test_an_entry_past_its_time_is_a_miss_and_is_counted_as_expired_exactly_once(make_cache: MakeCache) -> None:
+async def test_an_expired_entry_is_a_miss_and_is_counted_as_expired_exactly_once(make_cache: MakeCache) -> None:
     witness = Witness()
     caches = [make_cache(ttl_seconds=0.05, observer=witness) for _ in range(2)]
     await caches[0].put("key", b"result")
@@ -289,7 +287,7 @@ async def test_an_entry_past_its_time_is_a_miss_and_is_counted_as_expired_exactl
     assert witness.removals == {Removal.EXPIRED: 1}
 
 
-async def test_being_read_does_not_make_an_entry_live_longer(make_cache: MakeCache) -> None:
+async def test_reading_an_entry_does_not_extend_its_time(make_cache: MakeCache) -> None:
     cache = make_cache(ttl_seconds=0.3)
     await cache.put("key", b"result")
 
@@ -315,7 +313,7 @@ async def test_a_damaged_entry_is_removed_and_counts_as_a_miss(
     assert witness.outcomes == {CacheOutcome.MISS: 1}
 
 
-async def test_a_damaged_entry_is_not_handed_to_a_follower(make_cache: MakeCache, redis_server: RedisServer) -> None:
+async def test_a_damaged_entry_is_not_passed_to_a_follower(make_cache: MakeCache, redis_server: RedisServer) -> None:
     cache = make_cache()
     await cache.put("key", b"result")
     with redis_server.client() as client:
@@ -331,7 +329,7 @@ async def test_an_entry_of_another_schema_is_a_miss(make_cache: MakeCache) -> No
     assert await make_cache(schema=2).get("key") is None
 
 
-async def test_data_that_the_index_does_not_know_is_a_miss(make_cache: MakeCache, redis_server: RedisServer) -> None:
+async def test_data_that_is_not_in_the_index_is_a_miss(make_cache: MakeCache, redis_server: RedisServer) -> None:
     cache = make_cache()
     await cache.put("key", b"result")
     with redis_server.client() as client:
@@ -342,7 +340,7 @@ async def test_data_that_the_index_does_not_know_is_a_miss(make_cache: MakeCache
         assert not client.exists("careca:{transcriber}:entry:key")
 
 
-async def test_a_result_that_is_too_large_is_not_stored_but_handed_to_those_who_wait(make_cache: MakeCache) -> None:
+async def test_a_result_that_is_too_large_is_not_stored_but_passed_to_waiting_callers(make_cache: MakeCache) -> None:
     cache = make_cache(max_entry_bytes=1000)
     computation = Computation(os.urandom(2000))
     callers = [asyncio.create_task(computation.through(cache)) for _ in range(3)]
@@ -363,7 +361,9 @@ async def test_a_result_that_is_too_large_is_not_stored_but_handed_to_those_who_
 # Least recently used
 
 
-async def test_the_least_recently_used_entry_goes_first_and_each_eviction_is_counted(make_cache: MakeCache) -> None:
+async def test_the_least_recently_used_entry_is_evicted_first_and_counted(
+    make_cache: MakeCache,
+) -> None:
     witness = Witness()
     cache = make_cache(max_entries=3, observer=witness)
     for key in ("a", "b", "c"):
@@ -378,7 +378,7 @@ async def test_the_least_recently_used_entry_goes_first_and_each_eviction_is_cou
     assert witness.removals == {Removal.LRU: 2}
 
 
-async def test_a_smaller_limit_holds_from_the_next_result_on(make_cache: MakeCache) -> None:
+async def test_a_smaller_limit_applies_from_the_next_result(make_cache: MakeCache) -> None:
     for key in ("a", "b", "c", "d"):
         await make_cache(max_entries=4).put(key, b"result")
 
@@ -413,7 +413,7 @@ _namespaces = iter(range(1_000_000))
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_any_sequence_of_uses_leaves_what_an_ordered_dictionary_would(
+def test_any_sequence_of_uses_has_the_same_entries_as_an_ordered_dictionary(
     redis_url: str, steps: list[tuple[str, str]], max_entries: int
 ) -> None:
     model: OrderedDict[str, bytes] = OrderedDict()
@@ -528,7 +528,7 @@ async def test_counters_survive_clearing(make_cache: MakeCache) -> None:
     assert (stats.entries, stats.size_bytes, stats.hits, stats.stores) == (0, 0, 1, 1)
 
 
-async def test_clearing_expired_removes_only_entries_past_their_time_or_of_another_schema_or_model(
+async def test_clearing_expired_removes_only_expired_entries_and_those_of_another_schema_or_model(
     make_cache: MakeCache,
 ) -> None:
     witness = Witness()
@@ -550,7 +550,7 @@ async def test_clearing_expired_removes_only_entries_past_their_time_or_of_anoth
     assert witness.size == (1, live_bytes)
 
 
-async def test_clearing_expired_removes_locks_of_vanished_holders_and_leaves_the_others(
+async def test_clearing_expired_removes_locks_of_dead_holders_and_keeps_the_others(
     make_cache: MakeCache, redis_url: str, lease: Lease
 ) -> None:
     cache = make_cache(lease_seconds=3600)
@@ -612,7 +612,7 @@ async def test_a_result_stored_between_lookup_and_flight_is_not_computed_again(m
 
 
 async def polls(redis_server: RedisServer) -> None:
-    """Returns once somebody has asked Redis again and again, as who waits for another's result does."""
+    """Returns after repeated calls to Redis, which a caller makes while it waits for another's result."""
     with redis_server.client() as client:
 
         def calls() -> int:
@@ -645,7 +645,7 @@ async def test_when_the_leading_replica_fails_the_other_takes_over(
     assert computation.started == 1
 
 
-async def test_when_the_leading_process_is_killed_a_follower_takes_over_once_the_lease_has_run_out(
+async def test_when_the_leading_process_is_killed_a_follower_takes_over_after_the_lease(
     make_cache: MakeCache, redis_server: RedisServer, lease: Lease
 ) -> None:
     computation = Computation()
@@ -664,7 +664,7 @@ async def test_when_the_leading_process_is_killed_a_follower_takes_over_once_the
         assert computation.started == 1
 
 
-async def test_a_leader_renews_its_lease_again_and_again_for_as_long_as_it_computes(
+async def test_a_leader_renews_its_lease_as_long_as_it_computes(
     make_cache: MakeCache, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert redis_cache.RENEWALS_PER_LEASE >= 2, "one may be late"
@@ -682,7 +682,7 @@ async def test_a_leader_renews_its_lease_again_and_again_for_as_long_as_it_compu
     assert await leader == b"result"
 
 
-async def test_recomputing_replaces_a_stored_result_and_is_shared_by_those_who_ask_for_it_meanwhile(
+async def test_recomputing_replaces_a_stored_result_and_is_shared_by_concurrent_callers(
     make_cache: MakeCache, redis_server: RedisServer
 ) -> None:
     replicas = [make_cache(), make_cache()]
@@ -706,7 +706,7 @@ async def test_recomputing_replaces_a_stored_result_and_is_shared_by_those_who_a
 
 @contextmanager
 def black_hole() -> Iterator[str]:
-    """Takes connections and never answers."""
+    """Accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
@@ -715,7 +715,7 @@ def black_hole() -> Iterator[str]:
 
 @contextmanager
 def outage(kind: str, server: RedisServer) -> Iterator[str]:
-    """Address of a Redis that is down, hangs, never answered, or refuses what it is asked."""
+    """The URL of a Redis that is down, hangs, never answered, or refuses commands."""
     if kind == "never answers":
         with black_hole() as url:
             yield url
@@ -762,7 +762,7 @@ async def test_without_redis_every_operation_is_a_quick_miss_and_no_error(
 
 
 @pytest.mark.parametrize("kind", ["stopped", "hangs", "never answers"])
-async def test_without_redis_clearing_is_refused_with_a_time_to_try_again(
+async def test_without_redis_clearing_is_refused_with_a_retry_delay(
     kind: str, make_cache: MakeCache, redis_server: RedisServer
 ) -> None:
     with outage(kind, redis_server) as url:
@@ -776,7 +776,7 @@ async def test_without_redis_clearing_is_refused_with_a_time_to_try_again(
 
 
 @pytest.mark.parametrize("kind", ["stopped", "hangs", "out of memory"])
-async def test_a_redis_that_is_back_is_used_again_by_itself_and_learns_of_the_misses(
+async def test_when_redis_is_back_it_is_used_again_and_gets_the_missed_counts(
     kind: str, make_cache: MakeCache, redis_server: RedisServer
 ) -> None:
     witness = Witness()
@@ -822,7 +822,7 @@ async def test_a_redis_that_is_full_can_be_cleared(make_cache: MakeCache, redis_
         assert (await cache.clear(ClearScope.ALL)).removed_entries == 1
 
 
-async def test_a_redis_that_goes_away_during_a_computation_costs_nobody_the_result(
+async def test_when_redis_fails_during_a_computation_all_callers_still_get_the_result(
     make_cache: MakeCache, redis_server: RedisServer
 ) -> None:
     cache = make_cache()
@@ -838,7 +838,7 @@ async def test_a_redis_that_goes_away_during_a_computation_costs_nobody_the_resu
     assert computation.started == 1
 
 
-async def test_a_follower_whose_redis_goes_away_computes_for_itself(
+async def test_a_follower_computes_for_itself_when_redis_fails(
     make_cache: MakeCache, redis_server: RedisServer
 ) -> None:
     computation = Computation()
@@ -852,7 +852,7 @@ async def test_a_follower_whose_redis_goes_away_computes_for_itself(
         assert await follower == b"result"
 
 
-async def test_broken_off_lookups_do_not_spoil_the_connections_of_later_ones(make_cache: MakeCache) -> None:
+async def test_cancelled_lookups_do_not_break_the_connections_of_later_ones(make_cache: MakeCache) -> None:
     cache = make_cache()
     for number in range(10):
         await cache.put(str(number), b"%d" % number)
@@ -867,14 +867,14 @@ async def test_broken_off_lookups_do_not_spoil_the_connections_of_later_ones(mak
         assert [await cache.get(str(number)) for number in range(10)] == [b"%d" % number for number in range(10)]
 
 
-def test_a_namespace_that_could_mean_other_keys_is_refused(redis_url: str) -> None:
+def test_a_namespace_that_could_match_other_keys_is_refused(redis_url: str) -> None:
     with pytest.raises(ValueError, match="namespace"):
         RedisResultCache(redis_url, namespace="a}:*", model="m")
 
 
 @contextmanager
 def leader_in_another_process(redis_url: str, *, lease_seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """A process that leads the flight for the key "key" and never ends by itself."""
+    """A process that leads the flight for the key "key" and does not end by itself."""
     program = f"""
 import asyncio
 from careca.cache.redis_cache import RedisResultCache

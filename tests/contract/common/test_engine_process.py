@@ -1,4 +1,4 @@
-"""An engine in a process of its own does what it does in ours, and leaves nothing behind."""
+"""An engine in a child process works like one in this process, and its memory is freed with the process."""
 
 import gc
 import os
@@ -29,7 +29,7 @@ Start = Callable[[Callable[[ServiceSettings], object]], EngineProcess]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Makes engines in processes of their own, and ends those at the end."""
+    """Creates engines in child processes, and ends these after the test."""
     engines: list[EngineProcess] = []
 
     def make(build: Callable[[ServiceSettings], object]) -> EngineProcess:
@@ -49,7 +49,7 @@ def speaker(result) -> list[str]:
     return result.turns[0].speaker.split("/")
 
 
-def test_it_is_described_before_anything_is_loaded(start):
+def test_the_model_and_the_device_are_known_before_loading(start):
     engine = start(process_engines.echo)
 
     assert (engine.model, engine.device, engine.loaded) == ("fake@0123456789ab", "cpu", False)
@@ -111,7 +111,7 @@ def test_cancelling_ends_the_inference_and_the_next_one_works(start):
     assert engine.loaded
 
 
-def test_a_refusal_of_the_engine_comes_back_as_itself_and_the_engine_stays_loaded(start):
+def test_an_expected_error_of_the_engine_is_passed_on_and_the_engine_stays_loaded(start):
     engine = start(process_engines.refusing)
     engine.load()
 
@@ -133,12 +133,12 @@ def test_a_bug_of_the_engine_is_an_internal_error_without_its_text(start):
     assert "secret" not in str(failed.value)
 
 
-def test_an_engine_that_cannot_be_made_says_why(start):
+def test_an_engine_that_cannot_be_created_reports_the_reason(start):
     with pytest.raises(PreconditionFailed, match="weights are missing"):
         start(process_engines.without_weights)
 
 
-def test_a_killed_process_is_named_and_replaced_by_the_next_load(start):
+def test_a_killed_process_is_reported_and_replaced_by_the_next_load(start):
     engine = start(process_engines.killed)
     engine.load()
 
@@ -162,7 +162,7 @@ def test_a_process_that_dies_while_idle_is_replaced_by_the_next_load(start):
     assert diarize(engine).duration == 1.0
 
 
-def test_unloading_ends_the_process_and_gives_back_what_the_engine_keeps(start):
+def test_unloading_ends_the_process_and_releases_its_memory(start):
     engine = start(process_engines.hoarder)
     engine.load()
     process = psutil.Process(int(speaker(diarize(engine))[2]))
@@ -175,7 +175,7 @@ def test_unloading_ends_the_process_and_gives_back_what_the_engine_keeps(start):
     assert before.rss_bytes - measure_memory(engine).rss_bytes >= process_engines.HOARD_BYTES
 
 
-def test_cleaning_up_and_unloading_are_harmless_where_nothing_is_loaded(start):
+def test_cleaning_up_and_unloading_do_nothing_if_nothing_is_loaded(start):
     engine = start(process_engines.echo)
 
     engine.release_gpu_cache()

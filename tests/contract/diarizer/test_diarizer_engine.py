@@ -1,4 +1,4 @@
-"""What every diarizer engine promises, over the fake, Careca's own and a pretrained pipeline; then what each can do."""
+"""The contract of every diarizer engine (fake, Careca's own, pretrained pipeline), and tests of each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def own_engine(**settings: object) -> PyannoteEngine:
 
 @pytest.fixture(scope="session")
 def own() -> PyannoteEngine:
-    """In small batches, so that there is something between batches."""
+    """With small batches, so that there is more than one."""
     engine = own_engine(segmentation_batch_size=2, embedding_batch_size=2)
     engine.load()
     return engine
@@ -73,7 +73,7 @@ REAL = ["own", "pretrained"]
 
 @pytest.fixture(params=["fake", *REAL])
 def engine(request: pytest.FixtureRequest) -> Iterator[DiarizerEngine]:
-    """Loaded, and loaded again afterwards if a test unloaded it."""
+    """A loaded engine; it is loaded again if a test unloads it."""
     engine = FakeDiarizerEngine() if request.param == "fake" else request.getfixturevalue(request.param)
     engine.load()
     yield engine
@@ -104,7 +104,7 @@ def diarize(
 
 @pytest.fixture(scope="session")
 def diarized(call: Audio) -> Diarized:
-    """What an engine makes of the call, computed once: that it always makes the same of it has a test of its own."""
+    """An engine's result for the call, computed once; another test checks that it is deterministic."""
     return cache(lambda engine: diarize(engine, call))
 
 
@@ -153,7 +153,7 @@ def test_the_model_and_the_device_are_known_before_anything_is_loaded(pipeline_f
         assert not engine.loaded
 
 
-def test_loading_and_unloading_twice_is_as_good_as_once(engine: DiarizerEngine) -> None:
+def test_loading_and_unloading_twice_is_the_same_as_once(engine: DiarizerEngine) -> None:
     engine.load()
     assert engine.loaded
 
@@ -173,7 +173,7 @@ def test_two_people_are_told_apart(engine: DiarizerEngine, call: Audio, diarized
     assert diarization.model == engine.model
 
 
-def test_turns_go_forward_within_the_audio(engine: DiarizerEngine, call: Audio, diarized: Diarized) -> None:
+def test_turns_are_in_order_and_within_the_audio(engine: DiarizerEngine, call: Audio, diarized: Diarized) -> None:
     diarization = diarized(engine)
 
     for turns in (diarization.turns, diarization.exclusive_turns):
@@ -202,7 +202,7 @@ def test_every_speaker_has_a_voice_of_unit_length_in_the_order_of_labels(
     assert {(speaker.name, speaker.similarity) for speaker in diarization.speakers} == {(None, None)}
 
 
-def test_progress_goes_up_to_the_whole_and_never_back(engine: DiarizerEngine, call: Audio) -> None:
+def test_progress_never_decreases_and_ends_at_one(engine: DiarizerEngine, call: Audio) -> None:
     told: list[Progress] = []
 
     diarize(engine, call, emit=told.append)
@@ -262,11 +262,11 @@ def test_without_a_gpu_no_gpu_memory_is_held(engine: DiarizerEngine) -> None:
 # What real engines find
 
 
-def test_the_call_is_diarized_as_it_was_annotated(real: DiarizerEngine, diarized: Diarized) -> None:
+def test_the_call_is_diarized_like_its_annotation(real: DiarizerEngine, diarized: Diarized) -> None:
     assert error_rate(phone_call_turns(), diarized(real).turns) < 0.2
 
 
-def test_where_nobody_speaks_there_is_no_turn(real: DiarizerEngine) -> None:
+def test_audio_without_speech_has_no_turns(real: DiarizerEngine) -> None:
     """Digital silence, and hardly any: noise and a tone."""
     noise = np.random.default_rng(0).normal(0, 30, 12 * SAMPLE_RATE).astype(np.int16)
     tone = (3000 * np.sin(2 * np.pi * 440 * np.arange(12 * SAMPLE_RATE) / SAMPLE_RATE)).astype(np.int16)
@@ -277,7 +277,7 @@ def test_where_nobody_speaks_there_is_no_turn(real: DiarizerEngine) -> None:
 
 
 def spoken_alone(audio: Audio, turns: Sequence[Turn], who: str, start: float, end: float) -> Audio:
-    """All that one person says between ``start`` and ``end``."""
+    """All speech of one person between ``start`` and ``end``."""
     own = [
         audio.samples[round(max(turn.start, start) * SAMPLE_RATE) : round(min(turn.end, end) * SAMPLE_RATE)]
         for turn in turns
@@ -287,14 +287,14 @@ def spoken_alone(audio: Audio, turns: Sequence[Turn], who: str, start: float, en
 
 
 def voice_of(engine: DiarizerEngine, name: str, audio: Audio) -> KnownVoice:
-    """The voice of the one who speaks in ``audio``."""
+    """The voice of the only speaker in ``audio``."""
     (speaker,) = diarize(engine, audio, DiarizationOptions(speaker_count=1)).speakers
     assert speaker.voice is not None
     return KnownVoice(name, speaker.voice)
 
 
 def owner(speaker: Speaker, diarization: Diarization, truth: Sequence[Turn]) -> str:
-    """Who of the truth speaks most of the time when ``speaker`` does."""
+    """The annotated speaker who speaks most of the time when ``speaker`` does."""
     seconds: dict[str, float] = {}
     for turn in diarization.turns:
         for true in truth:
@@ -304,7 +304,7 @@ def owner(speaker: Speaker, diarization: Diarization, truth: Sequence[Turn]) -> 
     return max(seconds, key=lambda name: seconds[name])
 
 
-def test_each_label_has_the_voice_of_who_speaks_under_it(real: DiarizerEngine, call: Audio, diarized: Diarized) -> None:
+def test_each_label_has_the_voice_of_its_speaker(real: DiarizerEngine, call: Audio, diarized: Diarized) -> None:
     truth = phone_call_turns()
     known = [voice_of(real, who, spoken_alone(call, truth, who, 0, 30)) for who in ("speaker91", "speaker90")]
     whole = diarized(real)
@@ -315,7 +315,7 @@ def test_each_label_has_the_voice_of_who_speaks_under_it(real: DiarizerEngine, c
     assert all(speaker.name == owner(speaker, whole, truth) for speaker in speakers)
 
 
-def test_two_people_of_the_calls_first_half_are_recognised_in_its_second(own: PyannoteEngine, call: Audio) -> None:
+def test_two_people_of_the_first_half_are_recognised_in_the_second(own: PyannoteEngine, call: Audio) -> None:
     truth = phone_call_turns()
     known = [voice_of(own, who, spoken_alone(call, truth, who, 0, 15)) for who in ("speaker90", "speaker91")]
     second = diarize(own, Audio(call.samples[15 * SAMPLE_RATE :]))
@@ -343,7 +343,7 @@ def test_a_pretrained_pipeline_need_not_give_a_voice_to_each_speaker(
     voices: list[list[float]] | None,
     expected: list[tuple[float, ...]],
 ) -> None:
-    """Its voices are in the order of its own labels, in which ``a`` speaks last."""
+    """Its voices are in the order of its own labels; ``a`` speaks last."""
     from pyannote.core import Annotation, Segment
 
     annotation = Annotation()
@@ -359,7 +359,7 @@ def test_a_pretrained_pipeline_need_not_give_a_voice_to_each_speaker(
     assert [speaker.embedding_model for speaker in speakers] == [pretrained.model if each else "" for each in expected]
 
 
-def test_who_does_not_speak_is_recognised_in_nobody(real: DiarizerEngine, call: Audio) -> None:
+def test_a_person_who_does_not_speak_is_not_recognised(real: DiarizerEngine, call: Audio) -> None:
     truth = phone_call_turns()
     for absent, present in (("speaker90", "speaker91"), ("speaker91", "speaker90")):
         known = voice_of(real, absent, spoken_alone(call, truth, absent, 0, 30))
@@ -368,8 +368,8 @@ def test_who_does_not_speak_is_recognised_in_nobody(real: DiarizerEngine, call: 
         assert [each.name for each in recognize_speakers(heard.speakers, [known], least_similarity=ALIKE)] == [None]
 
 
-def test_readers_of_one_recording_are_recognised_in_another(own: PyannoteEngine) -> None:
-    """A reader who is in both by other sentences, and one who is in the other recording only."""
+def test_a_reader_of_one_recording_is_recognised_in_another(own: PyannoteEngine) -> None:
+    """One reader is in both recordings with different sentences, another only in the second."""
     reference, reference_turns = conversation("mix/mix5_1005")
     meeting, turns = conversation("mix/mix3_1003")
     known = [
@@ -386,7 +386,7 @@ def test_readers_of_one_recording_are_recognised_in_another(own: PyannoteEngine)
     assert [owner(each, found, turns) for each in speakers if each.name] == ["1688"]
 
 
-def test_two_women_on_the_phone_whose_voices_are_alike_are_told_apart(own: PyannoteEngine) -> None:
+def test_two_similar_voices_on_the_phone_are_distinguished(own: PyannoteEngine) -> None:
     """Average linkage alone puts nearly all of both into one cluster."""
     call, turns = conversation("phone/call_49")
 
@@ -414,7 +414,7 @@ def test_damage_does_not_change_how_many_people_are_on_the_phone(own: PyannoteEn
 
 
 def conversation(name: str) -> tuple[Audio, list[Turn]]:
-    """A conversation of the labelled ones, and who speaks when in it; skips the test where it is not there."""
+    """A labelled conversation and its turns; skips the test if it is missing."""
     audio = Audio(decode(labelled(f"{name}.flac")))
     lines = [line.split() for line in labelled(f"{name}.rttm").read_text().splitlines()]
     turns = [Turn(float(start), float(start) + float(length), who) for _, _, _, start, length, _, _, who, *_ in lines]
@@ -422,7 +422,7 @@ def conversation(name: str) -> tuple[Audio, list[Turn]]:
 
 
 @pytest.mark.parametrize("samples", [0, 1, 399, 400, 4800, 16_000, 159_999, 160_000, 160_001])
-def test_audio_of_any_length_will_do(own: PyannoteEngine, call: Audio, samples: int) -> None:
+def test_audio_of_any_length_is_accepted(own: PyannoteEngine, call: Audio, samples: int) -> None:
     begin = 7 * SAMPLE_RATE
     audio = Audio(call.samples[begin : begin + samples])
 
@@ -434,7 +434,7 @@ def test_audio_of_any_length_will_do(own: PyannoteEngine, call: Audio, samples: 
 
 
 @pytest.mark.parametrize("samples", [0, 4800, 160_001])
-def test_a_pretrained_pipeline_takes_short_audio_too(
+def test_a_pretrained_pipeline_accepts_short_audio_too(
     pretrained: PretrainedPipelineEngine, call: Audio, samples: int
 ) -> None:
     audio = Audio(call.samples[7 * SAMPLE_RATE :][:samples])
@@ -454,19 +454,19 @@ def test_silence_around_speech_moves_turns_by_its_length(own: PyannoteEngine, ca
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_as_many_speakers_as_were_asked_for_have_turns(real: DiarizerEngine, call: Audio, count: int) -> None:
+def test_the_requested_number_of_speakers_have_turns(real: DiarizerEngine, call: Audio, count: int) -> None:
     diarization = diarize(real, call, DiarizationOptions(speaker_count=count))
 
     assert len(diarization.speakers) == count
 
 
-def test_at_least_and_at_most_are_kept(own: PyannoteEngine, call: Audio) -> None:
+def test_minimum_and_maximum_are_respected(own: PyannoteEngine, call: Audio) -> None:
     assert len(diarize(own, call, DiarizationOptions(min_speaker_count=3)).speakers) >= 3
     assert len(diarize(own, call, DiarizationOptions(max_speaker_count=1)).speakers) == 1
     assert len(diarize(own, call, DiarizationOptions(min_speaker_count=2, max_speaker_count=5)).speakers) == 2
 
 
-def test_more_speakers_than_the_audio_can_hold_are_as_many_as_it_can(real: DiarizerEngine, call: Audio) -> None:
+def test_a_request_for_too_many_speakers_gives_as_many_as_possible(real: DiarizerEngine, call: Audio) -> None:
     short = Audio(call.samples[7 * SAMPLE_RATE : 9 * SAMPLE_RATE])
 
     assert 1 <= len(diarize(real, short, DiarizationOptions(speaker_count=20)).speakers) < 20
@@ -491,7 +491,7 @@ def test_the_numbers_considered_come_with_their_scores(own: PyannoteEngine, call
         {"threads": 2, "segmentation_batch_size": 5, "embedding_batch_size": 7},
     ],
 )
-def test_threads_and_sizes_of_batches_change_nothing(
+def test_threads_and_batch_sizes_do_not_change_the_result(
     own: PyannoteEngine, call: Audio, diarized: Diarized, settings: dict[str, int]
 ) -> None:
     other = own_engine(**settings)
@@ -519,7 +519,7 @@ def test_the_model_id_names_the_weights_and_every_setting_that_changes_results()
     assert own_engine(threads=3, segmentation_batch_size=4).model == own_engine().model
 
 
-def test_weights_that_are_missing_are_named_with_the_command_that_fetches_them(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_with_the_command_that_fetches_them(tmp_path: Path) -> None:
     engine = PyannoteEngine(DiarizerSettings(device="cpu"), ModelStore(tmp_path))
 
     with pytest.raises(PreconditionFailed, match=r"careca models pull segmentation-3\.0"):
@@ -536,7 +536,7 @@ def test_weights_that_were_changed_are_refused(tmp_path: Path) -> None:
         PyannoteEngine(DiarizerSettings(device="cpu"), ModelStore(tmp_path)).load()
 
 
-def test_a_gpu_that_is_not_there_is_named() -> None:
+def test_a_missing_gpu_is_reported() -> None:
     engine = own_engine(device="cuda", device_index=7)
 
     assert engine.device == "cuda:7"
@@ -544,12 +544,12 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
         engine.load()
 
 
-def test_nothing_is_diarized_before_anything_is_loaded(call: Audio) -> None:
+def test_an_inference_before_loading_is_refused(call: Audio) -> None:
     with pytest.raises(PreconditionFailed):
         diarize(own_engine(), call)
 
 
-def test_the_id_of_a_pretrained_pipeline_follows_its_files(pipeline_folder: Path, tmp_path: Path) -> None:
+def test_the_id_of_a_pretrained_pipeline_depends_on_its_files(pipeline_folder: Path, tmp_path: Path) -> None:
     def model(folder: Path) -> str:
         return PretrainedPipelineEngine(DiarizerSettings(pipeline=str(folder)), ModelStore(tmp_path)).model
 
@@ -560,14 +560,14 @@ def test_the_id_of_a_pretrained_pipeline_follows_its_files(pipeline_folder: Path
     assert model(copy) != model(pipeline_folder)
 
 
-def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_pipeline_is_refused(tmp_path: Path) -> None:
     engine = PretrainedPipelineEngine(DiarizerSettings(device="cpu", pipeline=str(tmp_path)), ModelStore(tmp_path))
 
     with pytest.raises(PreconditionFailed, match=r"config\.yaml"):
         engine.load()
 
 
-def test_a_pipeline_that_is_not_there_is_refused_when_it_is_chosen(tmp_path: Path) -> None:
+def test_a_missing_pipeline_is_refused_when_it_is_selected(tmp_path: Path) -> None:
     for name, refusal in (("pyannote/not-pulled", PreconditionFailed), ("no such pipeline", NotFound)):
         with pytest.raises(refusal, match=name):
             PretrainedPipelineEngine(DiarizerSettings(pipeline=name), ModelStore(tmp_path))

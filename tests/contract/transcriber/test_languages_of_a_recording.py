@@ -1,4 +1,4 @@
-"""Recordings that change their language, with the real model: each passage is read in its own language."""
+"""Recordings that change their language, with the real model: each passage is transcribed in its language."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def transcribe(engine, *parts, options=None, emit=lambda _: None, cancel=None):
 
 
 def languages(transcript):
-    """In order, each once for each time that it begins."""
+    """The languages in order, without consecutive repetitions."""
     codes = [segment.language for segment in transcript.segments]
     return [code for index, code in enumerate(codes) if index == 0 or codes[index - 1] != code]
 
@@ -56,7 +56,7 @@ def three_languages(base):
     return transcribe(base, decode(awkward("three_languages.ogg")))
 
 
-def test_each_of_three_languages_is_written_down_in_its_own(three_languages):
+def test_each_of_three_languages_is_transcribed_in_that_language(three_languages):
     assert languages(three_languages) == ["en", "pt", "es"]
     assert "communication channels" in text_of(three_languages, "en")
     assert "pessoas" in text_of(three_languages, "pt") or "informações" in text_of(three_languages, "pt")
@@ -78,7 +78,7 @@ def test_the_transcript_has_the_language_of_the_most_speech(three_languages):
     assert 0.5 < three_languages.language_probability <= 1
 
 
-def test_a_fifth_of_a_second_between_two_languages_is_enough(base):
+def test_a_pause_of_a_fifth_of_a_second_between_two_languages_is_enough(base):
     parts = [read(name) for name in ("en-002", "es-002", "pt-004")]
 
     transcript = transcribe(base, parts[0], pause(0.2), parts[1], pause(0.2), parts[2])
@@ -87,7 +87,7 @@ def test_a_fifth_of_a_second_between_two_languages_is_enough(base):
     assert sum(len(segment.words) for segment in transcript.segments) > 50
 
 
-def test_a_language_that_was_asked_for_is_that_of_every_segment(base):
+def test_the_requested_language_is_that_of_every_segment(base):
     parts = [read(name) for name in ("en-002", "es-002")]
 
     transcript = transcribe(base, *parts, options=TranscriptionOptions(language="es"))
@@ -107,7 +107,7 @@ def test_each_passage_is_translated_from_its_own_language(base):
     assert not {"que", "os", "las", "los"} & set(" ".join(segment.text for segment in transcript.segments).split())
 
 
-def test_progress_goes_up_while_languages_are_told_apart_and_the_work_can_be_cancelled(base):
+def test_progress_increases_during_language_detection_and_the_work_can_be_cancelled(base):
     parts = [read(name) for name in ("en-002", "es-002", "pt-004")]
     events = []
     transcribe(base, *parts, emit=events.append)

@@ -1,4 +1,4 @@
-"""What every transcriber engine promises, over the fake and over Whisper; then what Whisper alone promises."""
+"""The contract of every transcriber engine (fake, Whisper), and tests of Whisper."""
 
 import importlib.util
 import itertools
@@ -31,7 +31,7 @@ DEFAULTS = TranscriptionOptions()
 
 
 def whisper(model, **settings):
-    """A Whisper engine on the CPU; skips the test where its weights are not there."""
+    """A Whisper engine on the CPU; skips the test if its weights are missing."""
     settings = TranscriberSettings(whisper_model=model, device="cpu", **settings)
     store = ModelStore(settings.models_dir)
     if not any(status.present for status in store.list() if status.model.name == model):
@@ -41,7 +41,7 @@ def whisper(model, **settings):
 
 @pytest.fixture(scope="session")
 def tiny():
-    """English only, in batches of two clips, so that there is something between batches."""
+    """English only, with batches of two clips, so that there is more than one batch."""
     engine = whisper("whisper-tiny.en", whisper_batch_size=2)
     engine.load()
     return engine
@@ -56,7 +56,7 @@ def base():
 
 @pytest.fixture(params=["fake", "whisper"])
 def engine(request):
-    """Loaded, and unloaded afterwards if a test did not do so itself."""
+    """A loaded engine; it is unloaded after the test."""
     engine = FakeTranscriberEngine() if request.param == "fake" else request.getfixturevalue("tiny")
     engine.load()
     yield engine
@@ -75,7 +75,7 @@ def call():
 
 
 class Heard:
-    """Runs one transcription and keeps what was told of it."""
+    """Runs one transcription and records its events."""
 
     def __init__(self, engine, audio, options=ENGLISH, cancel=None, on_event=lambda _: None):
         self.events = []
@@ -92,12 +92,12 @@ class Heard:
 
 @pytest.fixture(scope="session")
 def heard(call):
-    """What an engine hears in the call, computed once: that it always hears the same has a test of its own."""
+    """An engine's result for the call, computed once; another test checks that it is deterministic."""
     return cache(lambda engine: Heard(engine, call))
 
 
 def word_starts(words):
-    """When each word is said last."""
+    """The last time of each word."""
     return {word.text.strip(".,?!").lower(): word.start for word in words}
 
 
@@ -119,7 +119,7 @@ def test_the_model_and_the_device_are_known_before_anything_is_loaded():
         assert not engine.loaded
 
 
-def test_loading_and_unloading_twice_is_as_good_as_once(engine):
+def test_loading_and_unloading_twice_is_the_same_as_once(engine):
     engine.load()
     assert engine.loaded
 
@@ -131,7 +131,7 @@ def test_loading_and_unloading_twice_is_as_good_as_once(engine):
     assert engine.loaded
 
 
-def test_the_segments_told_are_those_of_the_transcript_in_order(engine, call, heard):
+def test_the_emitted_segments_are_those_of_the_transcript_in_order(engine, call, heard):
     once = heard(engine)
 
     assert once.segments
@@ -141,7 +141,7 @@ def test_the_segments_told_are_those_of_the_transcript_in_order(engine, call, he
     assert once.transcript.language == "en"
 
 
-def test_progress_goes_up_to_the_whole_and_never_back(engine, heard):
+def test_progress_never_decreases_and_ends_at_one(engine, heard):
     progress = [event for event in heard(engine).events if isinstance(event, Progress)]
 
     fractions = [event.fraction for event in progress]
@@ -151,7 +151,7 @@ def test_progress_goes_up_to_the_whole_and_never_back(engine, heard):
     assert all(event.stage is Stage.TRANSCRIBE for event in progress)
 
 
-def test_words_are_stripped_and_their_times_go_forward_within_the_audio(engine, call, heard):
+def test_words_are_stripped_and_their_times_are_in_order_within_the_audio(engine, call, heard):
     once = heard(engine)
 
     assert once.words
@@ -212,7 +212,7 @@ def test_without_a_gpu_no_gpu_memory_is_held(engine):
 # What Whisper hears
 
 
-def test_the_call_is_written_down_with_its_names(tiny, base, heard):
+def test_the_call_is_transcribed_with_its_names(tiny, base, heard):
     for engine in (tiny, base):
         text = heard(engine).text
         assert "New Jersey" in text
@@ -220,15 +220,15 @@ def test_the_call_is_written_down_with_its_names(tiny, base, heard):
         assert "Chicago" in text
 
 
-def test_segments_are_whispers_own_and_not_packs_of_thirty_seconds(base, heard):
+def test_segments_are_those_of_whisper_and_not_blocks_of_thirty_seconds(base, heard):
     segments = heard(base).segments
 
     assert len(segments) >= 4
     assert max(segment.end - segment.start for segment in segments) < 15
 
 
-def test_words_stand_where_they_are_said(tiny, heard):
-    """The times are those of the wheel's own annotation of who speaks when, to half a second."""
+def test_words_have_the_time_at_which_they_are_said(tiny, heard):
+    """The times match the wheel's annotation to half a second."""
     starts = word_starts(heard(tiny).words)
 
     assert starts["texas"] == pytest.approx(15.5, abs=1.0)
@@ -247,7 +247,7 @@ def test_silence_before_and_between_moves_words_by_its_length(tiny, call, heard)
             assert moved[name] - offset == pytest.approx(plain[name], abs=0.25)
 
 
-def test_the_first_and_the_last_word_are_heard_where_speech_fills_the_audio(tiny, call):
+def test_the_first_and_the_last_word_are_found_if_speech_fills_the_audio(tiny, call):
     """From the first sound of "Hello?" to the last of "Chicago also"."""
     words = Heard(tiny, Audio(call.samples[round(6.6 * SAMPLE_RATE) : round(20.2 * SAMPLE_RATE)])).words
 
@@ -265,7 +265,7 @@ def test_no_speech_of_a_long_recording_is_lost(two_minutes):
     assert two_minutes.text.count("Yankee") == 4
 
 
-def test_segments_of_a_long_recording_are_told_before_its_end_is_read(two_minutes):
+def test_segments_of_a_long_recording_are_emitted_before_its_end_is_read(two_minutes):
     kinds = ["segment" if isinstance(event, Segment) else "progress" for event in two_minutes.events]
 
     assert len([kind for kind, _ in itertools.groupby(kinds) if kind == "segment"]) >= 2
@@ -281,7 +281,7 @@ def tones(*hertz, seconds=35):
 
 
 def melody():
-    """Plucked notes with overtones, four a second."""
+    """Plucked notes with overtones, four per second."""
     time = np.arange(SAMPLE_RATE // 4) / SAMPLE_RATE
     notes = np.random.default_rng(1).choice([262, 294, 330, 349, 392, 440, 494], 140)
     pluck = [np.exp(-6 * time) * sum(np.sin(2 * np.pi * note * k * time) / k for k in range(1, 6)) for note in notes]
@@ -319,7 +319,7 @@ def test_no_words_are_invented(tiny, base, sound):
 
 
 @pytest.mark.parametrize("samples", [0, 1, 2, 159, 160, 161, 511, 512, 4000, 15_999])
-def test_a_moment_of_audio_is_no_crash(tiny, call, samples):
+def test_very_short_audio_does_not_fail(tiny, call, samples):
     start = round(8.9 * SAMPLE_RATE)
     audio = Audio(call.samples[start : start + samples])
 
@@ -329,13 +329,13 @@ def test_a_moment_of_audio_is_no_crash(tiny, call, samples):
     assert all(0 <= word.start <= word.end <= audio.duration for word in heard.words)
 
 
-def test_a_word_in_less_than_a_second_of_audio_is_heard(base, call):
+def test_a_word_in_less_than_a_second_of_audio_is_found(base, call):
     heard = Heard(base, Audio(call.samples[round(6.6 * SAMPLE_RATE) : round(7.3 * SAMPLE_RATE)]))
 
     assert heard.text.lower().startswith("hello")
 
 
-def test_quiet_speech_is_heard_as_loud_speech_is(tiny, call):
+def test_quiet_speech_is_transcribed_like_loud_speech(tiny, call):
     quiet = Audio((call.samples // 24).astype(np.int16))
 
     text = Heard(tiny, quiet).text
@@ -347,7 +347,7 @@ def test_quiet_speech_is_heard_as_loud_speech_is(tiny, call):
 # What Whisper can be asked for
 
 
-def test_the_language_is_found_and_said_with_its_probability(base, call):
+def test_the_language_is_detected_with_its_probability(base, call):
     transcript = Heard(base, call, DEFAULTS).transcript
 
     assert transcript.language == "en"
@@ -355,14 +355,14 @@ def test_the_language_is_found_and_said_with_its_probability(base, call):
 
 
 @pytest.mark.parametrize("language", ["en", "es", "pt"])
-def test_languages_are_told_apart(base, language):
+def test_languages_are_distinguished(base, language):
     transcript = Heard(base, Audio(decode(labelled(f"fleurs/fleurs-{language}-000.ogg"))), DEFAULTS).transcript
 
     assert transcript.language == language
     assert transcript.language_probability > 0.8
 
 
-def test_the_language_is_that_of_the_most_of_a_recording_and_not_of_its_beginning(base):
+def test_the_language_is_that_of_most_of_a_recording_and_not_of_its_start(base):
     english, *spanish = (
         Audio(decode(labelled(f"fleurs/fleurs-{name}.ogg"))) for name in ("en-000", "es-000", "es-001", "es-002")
     )
@@ -383,7 +383,7 @@ def test_spanish_is_translated_to_english(base):
 
 
 def test_neither_party_of_a_telephone_call_is_lost(tiny):
-    """Nobody's turn of two seconds or more goes without words, although one of the two is hard to hear."""
+    """Every turn of two seconds or more has words, although one of the two speakers is hard to hear."""
     turns = [line.split() for line in labelled("phone/call_40.rttm").read_text().splitlines()]
     words = Heard(tiny, Audio(decode(labelled("phone/call_40.flac")))).words
 
@@ -397,13 +397,13 @@ def test_a_chosen_language_is_certain(base, heard):
     assert heard(base).transcript.language_probability == 1
 
 
-def test_an_english_only_model_reads_english_unasked(tiny, call):
+def test_an_english_only_model_uses_english_by_default(tiny, call):
     transcript = Heard(tiny, call, DEFAULTS).transcript
 
     assert (transcript.language, transcript.language_probability) == ("en", 1)
 
 
-def test_a_language_the_model_does_not_know_is_refused_by_name(tiny, base, call):
+def test_a_language_that_the_model_does_not_know_is_refused(tiny, base, call):
     for engine, language in ((tiny, "es"), (base, "xx"), (base, "yue")):
         with pytest.raises(InvalidRequest, match=language) as refusal:
             Heard(engine, call, TranscriptionOptions(language=language))
@@ -421,13 +421,13 @@ def test_english_translated_to_english_is_english(base, call):
     assert "New Jersey" in Heard(base, call, TranscriptionOptions(language="en", translate=True)).text
 
 
-def test_hotwords_bring_out_a_spelling(base, call, heard):
+def test_hotwords_influence_the_spelling(base, call, heard):
     assert "Sheilah" not in heard(base).text
 
     assert "Sheilah" in Heard(base, call, TranscriptionOptions(language="en", hotwords=("Sheilah", "Diane"))).text
 
 
-def test_more_hotwords_and_prompt_than_whisper_can_take_are_cut_and_not_a_failure(tiny, call):
+def test_too_many_hotwords_and_a_long_prompt_are_cut_without_an_error(tiny, call):
     options = TranscriptionOptions(
         language="en", hotwords=tuple(f"Hotword{i} von Hotwordington" for i in range(100)), initial_prompt="word " * 200
     )
@@ -435,7 +435,7 @@ def test_more_hotwords_and_prompt_than_whisper_can_take_are_cut_and_not_a_failur
     assert Heard(tiny, call, options).transcript.duration == call.duration
 
 
-def test_any_beam_size_will_do(tiny, call):
+def test_any_beam_size_is_accepted(tiny, call):
     for beam_size in (1, 20):
         assert "Texas" in Heard(tiny, call, TranscriptionOptions(language="en", beam_size=beam_size)).text
 
@@ -443,7 +443,7 @@ def test_any_beam_size_will_do(tiny, call):
 # Whisper's model and device
 
 
-def test_the_model_id_names_the_weights_and_whatever_else_changes_transcripts():
+def test_the_model_id_contains_everything_that_changes_transcripts():
     plain = whisper("whisper-tiny.en").model
     others = {
         whisper("whisper-tiny.en", whisper_compute_type="float32").model,
@@ -455,12 +455,12 @@ def test_the_model_id_names_the_weights_and_whatever_else_changes_transcripts():
     assert len(others - {plain}) == 3
 
 
-def test_an_unknown_model_is_named_at_once(tmp_path):
+def test_an_unknown_model_is_reported_at_once(tmp_path):
     with pytest.raises(NotFound, match="no-such-model"):
         WhisperEngine(TranscriberSettings(whisper_model="no-such-model", models_dir=tmp_path), ModelStore(tmp_path))
 
 
-def test_missing_weights_are_told_when_they_are_loaded_with_the_command_that_fetches_them(tmp_path):
+def test_missing_weights_are_reported_at_loading_with_the_command_that_fetches_them(tmp_path):
     engine = WhisperEngine(TranscriberSettings(models_dir=tmp_path), ModelStore(tmp_path))
 
     with pytest.raises(PreconditionFailed, match="careca models pull whisper-base"):
@@ -479,7 +479,7 @@ def test_damaged_weights_are_refused(tmp_path):
         WhisperEngine(settings, ModelStore(tmp_path)).load()
 
 
-def test_a_local_folder_is_a_model_too(call):
+def test_a_local_folder_can_be_used_as_a_model(call):
     settings = TranscriberSettings()
     whisper("whisper-tiny.en")
     folder = settings.models_dir / "whisper-tiny.en"
@@ -492,14 +492,14 @@ def test_a_local_folder_is_a_model_too(call):
     assert "Texas" in Heard(engine, call).text
 
 
-def test_a_number_type_that_the_device_cannot_compute_in_is_refused_with_those_it_can():
+def test_an_unsupported_compute_type_is_refused_with_the_supported_ones():
     engine = whisper("whisper-tiny.en", whisper_compute_type="float16")
 
     with pytest.raises(PreconditionFailed, match=r"float16.*float32"):
         engine.load()
 
 
-def test_a_gpu_that_is_not_there_is_named():
+def test_a_missing_gpu_is_reported():
     engine = whisper("whisper-tiny.en")
     settings = engine._settings.model_copy(update={"device": "cuda", "device_index": 31})
     engine = WhisperEngine(settings, ModelStore(settings.models_dir))
@@ -509,7 +509,7 @@ def test_a_gpu_that_is_not_there_is_named():
         engine.load()
 
 
-def test_two_at_once_hear_what_each_alone_hears(call):
+def test_two_inferences_at_the_same_time_give_the_same_results_as_separately(call):
     engine = whisper("whisper-tiny.en", threads=2)
     engine.load()
     other = Audio(call.samples[: 20 * SAMPLE_RATE])
@@ -521,14 +521,14 @@ def test_two_at_once_hear_what_each_alone_hears(call):
     assert together == alone
 
 
-def test_unloading_gives_the_weights_memory_back(call):
+def test_unloading_releases_the_memory_of_the_weights(call):
     engine = whisper("whisper-base")
-    keeper = MemoryCleaner(engine)
+    cleaner = MemoryCleaner(engine)
     engine.load()
     Heard(engine, call)
-    keeper.clean_up()
+    cleaner.clean_up()
 
-    release = keeper.release()
+    release = cleaner.release()
 
     assert release.models_unloaded
     assert release.before.rss_bytes - release.after.rss_bytes > 60e6

@@ -1,4 +1,4 @@
-"""The command line as scripts and people use it, against a real gRPC server that follows a script."""
+"""The command line against a real gRPC server that follows a script."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from careca import codec
 from careca.errors import (
@@ -28,49 +28,17 @@ from careca.errors import (
 )
 from careca.types import AudioTrack, AudioTracks, ClearScope, Notice, NoticeCode, OutputFormat, Stage
 from careca.v1 import gateway_pb2
-from careca_client.cli.app import build_app
 from careca_client.cli.errors import WORST_FIRST, ExitCode, worst
 from careca_client.cli.output.files import plan_names
+from support.clients import NOWHERE
+from support.command_line import CARECA, Careca, read_until, recording
 from support.redis_server import free_port
-from support.scripted_gateway import SPEAKERS, GatewayFixture, run_gateway
+from support.scripted_gateway import SPEAKERS, GatewayFixture
 from support.waiting import HANG_SECONDS
-
-NOWHERE = "127.0.0.1:1"
-CARECA = [sys.executable, "-c", "from careca_client.cli import main; main()"]
-
-Careca = Callable[..., Result]
-
-
-@pytest.fixture
-def gateway() -> Iterator[GatewayFixture]:
-    yield from run_gateway()
-
-
-@pytest.fixture
-def careca(gateway: GatewayFixture) -> Careca:
-    """Runs the command in this process, against the scripted gateway."""
-
-    def run(*arguments: str | Path, stdin: bytes | None = None) -> Result:
-        environment = {"CARECA_GATEWAY": gateway.target}
-        return CliRunner().invoke(build_app(), [str(part) for part in arguments], input=stdin, env=environment)
-
-    return run
-
-
-@pytest.fixture
-def call(tmp_path: Path) -> Path:
-    """A recording."""
-    return recording(tmp_path / "call.wav")
-
-
-def recording(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"RIFF of " + str(path).encode())
-    return path
 
 
 def lines_for(result: Result, recording: Path) -> list[str]:
-    """What stderr says of one recording."""
+    """Returns the lines about one recording."""
     return [line for line in result.stderr.splitlines() if line.startswith(f"careca: {recording}: ")]
 
 
@@ -92,7 +60,7 @@ def test_with_a_format_stdout_is_that_text_and_nothing_else(careca: Careca, call
     assert result.stdout == f"{chosen} of call.wav\n"
 
 
-def test_stderr_says_what_happens_and_where_the_answer_came_from(careca: Careca, call: Path) -> None:
+def test_stderr_shows_progress_and_where_the_result_came_from(careca: Careca, call: Path) -> None:
     first, second = careca("transcribe", call), careca("transcribe", call)
 
     assert lines_for(first, call)[0].endswith(f"uploading {call.stat().st_size} bytes")
@@ -110,7 +78,7 @@ def test_progress_without_a_terminal_is_plain_lines(careca: Careca, call: Path) 
     assert all(line.startswith("careca: ") for line in result.stderr.splitlines())
 
 
-def test_quiet_leaves_stderr_empty_when_all_is_well(careca: Careca, call: Path) -> None:
+def test_quiet_leaves_stderr_empty_without_an_error(careca: Careca, call: Path) -> None:
     result = careca("transcribe", "--quiet", call)
 
     assert result.stderr == ""
@@ -151,7 +119,7 @@ def test_known_speakers_are_recordings_or_saved_voices(
     assert other.voice.embedding_model == SPEAKERS[0].embedding_model
 
 
-def test_a_voice_is_that_of_the_only_speaker_and_goes_to_stdout_where_no_file_is_named(
+def test_the_voice_of_the_only_speaker_goes_to_stdout_without_a_file(
     careca: Careca, gateway: GatewayFixture, call: Path
 ) -> None:
     result = careca("voice", call)
@@ -174,7 +142,9 @@ def test_a_speaker_of_a_json_result_is_a_voice(
 @pytest.mark.parametrize(
     "text", ["", "not json", "[]", '{"embedding": [1]}', '{"embedding": ["x"], "embedding_model": "m"}']
 )
-def test_a_file_that_is_no_voice_is_refused_in_one_line(careca: Careca, call: Path, tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_voice_is_refused_in_one_line(
+    careca: Careca, call: Path, tmp_path: Path, text: str
+) -> None:
     file = tmp_path / "ana.json"
     file.write_text(text)
 
@@ -185,7 +155,7 @@ def test_a_file_that_is_no_voice_is_refused_in_one_line(careca: Careca, call: Pa
     assert f"{file} is not a voice" in line
 
 
-def test_a_known_speaker_whose_file_is_not_there_is_refused_before_anything_is_sent(
+def test_a_known_speaker_with_a_missing_file_is_refused_before_anything_is_sent(
     careca: Careca, gateway: GatewayFixture, call: Path, tmp_path: Path
 ) -> None:
     for name in ("ana.wav", "ana.json"):
@@ -205,7 +175,7 @@ def test_a_known_speaker_without_a_name_or_a_file_is_a_usage_error(
     assert gateway.script.configs == []
 
 
-def test_a_voice_that_was_saved_stays_unless_told_to_overwrite(
+def test_a_saved_voice_is_replaced_only_with_overwrite(
     careca: Careca, gateway: GatewayFixture, call: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "ana.json"
@@ -230,9 +200,7 @@ def test_without_a_speaker_there_is_no_voice_and_no_file(
     assert not (tmp_path / "ana.json").exists()
 
 
-def test_a_transcription_that_failed_does_not_keep_a_voice_from_being_saved(
-    careca: Careca, gateway: GatewayFixture, call: Path
-) -> None:
+def test_a_voice_is_saved_even_if_the_transcription_failed(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     gateway.script.failed_stage = Stage.TRANSCRIBE
 
     assert json.loads(careca("voice", call).stdout)["embedding"] == [0.5, -0.5]
@@ -246,7 +214,7 @@ def test_a_transcription_that_failed_does_not_keep_a_voice_from_being_saved(
         (("--channels", "separate"), gateway_pb2.CHANNEL_MODE_SEPARATE),
     ],
 )
-def test_channels_are_mixed_unless_they_are_asked_for_apart(
+def test_channels_are_mixed_by_default(
     careca: Careca, gateway: GatewayFixture, call: Path, arguments: Sequence[str], mode: int
 ) -> None:
     assert careca("transcribe", call, *arguments).exit_code == ExitCode.OK
@@ -284,7 +252,7 @@ def test_audio_tracks_are_chosen_by_number_or_name(
         (("--audio-track", "all", "--channels", "separate"), "cannot be combined with --channels separate"),
     ],
 )
-def test_an_audio_track_that_cannot_be_is_refused_before_any_work(
+def test_an_invalid_audio_track_is_refused_before_any_work(
     careca: Careca, gateway: GatewayFixture, call: Path, command: str, arguments: Sequence[str], told: str
 ) -> None:
     result = careca(command, call, *arguments)
@@ -326,7 +294,7 @@ def test_an_output_dir_gets_one_file_per_recording_and_format(careca: Careca, tm
     }
 
 
-def test_output_files_of_like_named_recordings_never_collide(careca: Careca, tmp_path: Path) -> None:
+def test_output_files_of_recordings_with_the_same_name_never_collide(careca: Careca, tmp_path: Path) -> None:
     calls = [recording(tmp_path / name) for name in ("x/call.wav", "x/call.mp3", "y/call.mp3", "y/CALL.MP3", "y/b.wav")]
 
     result = careca("transcribe", *calls, "-f", "txt", "-o", tmp_path / "out")
@@ -341,7 +309,7 @@ def test_output_files_of_like_named_recordings_never_collide(careca: Careca, tmp
     }
 
 
-def test_an_output_never_replaces_a_recording_even_if_told_to_overwrite(careca: Careca, tmp_path: Path) -> None:
+def test_an_output_never_replaces_a_recording_even_with_overwrite(careca: Careca, tmp_path: Path) -> None:
     odd = recording(tmp_path / "call.txt")
     content = odd.read_bytes()
 
@@ -384,7 +352,7 @@ def test_a_folder_stands_for_the_recordings_in_it(careca: Careca, gateway: Gatew
     }
 
 
-def test_a_folder_of_several_recordings_cannot_be_joined_where_files_cannot(
+def test_a_folder_of_several_recordings_needs_an_output_folder_as_files_do(
     careca: Careca, gateway: GatewayFixture, tmp_path: Path
 ) -> None:
     recording(tmp_path / "a.wav")
@@ -398,13 +366,13 @@ def test_a_folder_of_several_recordings_cannot_be_joined_where_files_cannot(
 
 
 def usage_error(result: Result) -> str:
-    """What a usage error says, in one line, however it is wrapped."""
+    """Returns the message of a usage error in one line."""
     assert result.exit_code == ExitCode.USAGE
     return " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("command", ["transcribe", "voice", "result"])
-def test_a_folder_that_cannot_be_made_is_told_before_anything_is_sent(
+def test_a_folder_that_cannot_be_created_is_reported_before_anything_is_sent(
     careca: Careca, gateway: GatewayFixture, call: Path, tmp_path: Path, command: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -424,7 +392,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_sent(
     assert gateway.script.recordings == {}
 
 
-def test_a_file_for_a_result_in_a_folder_that_is_not_there_is_told(careca: Careca, call: Path, tmp_path: Path) -> None:
+def test_a_file_for_a_result_in_a_missing_folder_is_reported(careca: Careca, call: Path, tmp_path: Path) -> None:
     job = careca("submit", call).stdout.strip()
 
     said = usage_error(careca("result", job, "-o", tmp_path / "none" / "call.srt"))
@@ -432,8 +400,8 @@ def test_a_file_for_a_result_in_a_folder_that_is_not_there_is_told(careca: Carec
     assert f"the folder {tmp_path}/none: it does not exist" in said
 
 
-def test_a_folder_that_only_others_may_write_to_is_told_before_anything_is_sent(gateway: GatewayFixture) -> None:
-    """As somebody else where we are the superuser, who may write everywhere."""
+def test_a_folder_without_write_permission_is_reported_before_anything_is_sent(gateway: GatewayFixture) -> None:
+    """Runs as another user if this one is the superuser, who may write everywhere."""
     as_nobody = "import os; from careca_client.cli import main; os.geteuid() or os.setuid(65534); main()"
 
     with tempfile.TemporaryDirectory() as place:
@@ -456,7 +424,7 @@ def test_a_folder_that_only_others_may_write_to_is_told_before_anything_is_sent(
     assert gateway.script.configs == []
 
 
-def test_existing_outputs_stay_unless_told_to_overwrite(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
+def test_existing_outputs_are_replaced_only_with_overwrite(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     target = call.with_suffix(".txt")
     target.write_text("mine")
 
@@ -559,7 +527,7 @@ def test_each_failure_has_its_code_and_one_line(
     assert result.stdout == ""
 
 
-def test_an_overloaded_gateway_says_when_to_come_again(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
+def test_an_overloaded_gateway_says_when_to_try_again(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     gateway.script.failures = [Overloaded("too much is in flight", retry_after_seconds=7.0)]
 
     assert "try again in 7 s" in careca("transcribe", call).stderr
@@ -578,9 +546,7 @@ def test_a_gateway_that_cannot_be_reached_is_named(careca: Careca, call: Path) -
 
 
 @pytest.mark.parametrize("typed", ["localhost:{}", "127.0.0.1:{}", "dns:///localhost:{}", "ipv4:127.0.0.1:{}"])
-def test_a_stopped_gateway_is_named_as_it_was_typed_and_in_no_other_form(
-    careca: Careca, call: Path, typed: str
-) -> None:
+def test_a_stopped_gateway_is_named_only_as_it_was_typed(careca: Careca, call: Path, typed: str) -> None:
     gateway = typed.format(free_port())
     commands: list[tuple[str | Path, ...]] = [
         ("transcribe", call, "--timeout", "1"),
@@ -599,7 +565,7 @@ def test_a_stopped_gateway_is_named_as_it_was_typed_and_in_no_other_form(
         assert not any(form in rest for form in ("ipv4:", "ipv6:", "dns:", "%5B", "backends"))
 
 
-def test_a_gateway_whose_name_nobody_knows_is_said_to_have_none(careca: Careca) -> None:
+def test_an_unknown_host_name_is_reported(careca: Careca) -> None:
     (line,) = careca("stats", "--gateway", "nowhere.invalid:50051").stderr.splitlines()
 
     assert "address lookup failed for nowhere.invalid:50051" in line
@@ -659,7 +625,7 @@ def notices() -> tuple[Notice, ...]:
     )
 
 
-def test_notices_are_told_on_stderr_one_a_line_with_the_recording_and_the_place(
+def test_notices_are_on_stderr_one_per_line_with_the_recording_and_the_time(
     careca: Careca, gateway: GatewayFixture, tmp_path: Path
 ) -> None:
     gateway.script.notices = notices()
@@ -677,9 +643,7 @@ def test_notices_are_told_on_stderr_one_a_line_with_the_recording_and_the_place(
         ]
 
 
-def test_what_a_terminal_would_act_upon_is_taken_out_of_notices(
-    careca: Careca, gateway: GatewayFixture, call: Path
-) -> None:
+def test_control_characters_are_escaped_in_notices(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     gateway.script.notices = (Notice(NoticeCode.AUDIO_TRACK_CHOSEN, "the track \x1b]0;mine\x07 [red]Ana[/] was used"),)
     gateway.jobs.script.notices = gateway.script.notices
 
@@ -691,13 +655,13 @@ def test_what_a_terminal_would_act_upon_is_taken_out_of_notices(
     assert "\x1b" not in told + shown
 
 
-def test_quiet_tells_no_notices(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
+def test_quiet_shows_no_notices(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     gateway.script.notices = notices()
 
     assert careca("transcribe", "--quiet", call).stderr == ""
 
 
-def test_one_bad_recording_does_not_keep_the_others_from_being_tried(careca: Careca, tmp_path: Path) -> None:
+def test_the_others_are_tried_after_one_bad_recording(careca: Careca, tmp_path: Path) -> None:
     good = [recording(tmp_path / "a.wav"), recording(tmp_path / "c.wav")]
 
     result = careca("transcribe", good[0], tmp_path / "b.wav", good[1], "-f", "txt")
@@ -752,7 +716,7 @@ def test_every_code_is_documented_in_the_help(careca: Careca) -> None:
     ],
     ids=" ".join,
 )
-def test_a_wrong_command_line_is_refused_without_asking(
+def test_a_wrong_command_line_is_refused_without_a_call(
     careca: Careca, gateway: GatewayFixture, arguments: Sequence[str]
 ) -> None:
     result = careca(*arguments)
@@ -775,7 +739,7 @@ def test_a_wrong_command_line_is_refused_without_asking(
     ],
     ids=["prompt", "hotword", "empty hotword", "hotwords", "name"],
 )
-def test_an_option_out_of_range_is_told_once_for_all_recordings_before_anything_is_sent(
+def test_an_option_out_of_range_is_reported_once_for_all_recordings_before_anything_is_sent(
     careca: Careca, gateway: GatewayFixture, tmp_path: Path, command: str, arguments: Sequence[str]
 ) -> None:
     calls = [recording(tmp_path / "a.wav"), recording(tmp_path / "b.wav")]
@@ -838,7 +802,7 @@ def test_an_interrupt_cancels_the_calls_and_ends_with_130(gateway: GatewayFixtur
     assert gateway.script.cancelled.wait(HANG_SECONDS)
 
 
-def test_a_reader_that_has_seen_enough_causes_no_noise(gateway: GatewayFixture, tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_the_command_silently(gateway: GatewayFixture, tmp_path: Path) -> None:
     calls = [str(recording(tmp_path / f"{number}.wav")) for number in range(3)]
     reading, writing = os.pipe()
     os.close(reading)
@@ -856,7 +820,7 @@ def test_a_reader_that_has_seen_enough_causes_no_noise(gateway: GatewayFixture, 
     assert done.returncode == ExitCode.FAILED
 
 
-def test_in_a_terminal_bars_are_shown_and_stdout_stays_pure(gateway: GatewayFixture, call: Path) -> None:
+def test_in_a_terminal_bars_are_shown_and_stdout_has_results_only(gateway: GatewayFixture, call: Path) -> None:
     gateway.script.hold = threading.Event()
     controller, terminal = pty.openpty()
     with subprocess.Popen(
@@ -879,20 +843,6 @@ def test_in_a_terminal_bars_are_shown_and_stdout_stays_pure(gateway: GatewayFixt
     assert b"\x1b[" in shown
 
 
-def read_until(terminal: int, wanted: bytes | None) -> bytes:
-    """What is written to a terminal until ``wanted`` comes or it is closed, which Linux reports as an error."""
-    shown = b""
-    while wanted is None or wanted not in shown:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        shown += part
-    return shown
-
-
 def test_statistics_are_a_table_for_people_and_json_for_programs(careca: Careca) -> None:
     table, document = careca("stats"), careca("stats", "--json")
 
@@ -911,7 +861,7 @@ def test_statistics_are_a_table_for_people_and_json_for_programs(careca: Careca)
     assert stages[1]["stats"] is None
 
 
-def test_clearing_everything_asks_nobody_where_nobody_can_be_asked(careca: Careca, gateway: GatewayFixture) -> None:
+def test_clearing_everything_without_a_terminal_needs_yes(careca: Careca, gateway: GatewayFixture) -> None:
     refused = careca("clear-cache", stdin=b"y\n")
 
     assert refused.exit_code == ExitCode.USAGE

@@ -1,4 +1,4 @@
-"""Jobs from the command line as scripts and people use it, against a real gRPC server that keeps them in memory."""
+"""The commands for jobs against a real gRPC server that keeps jobs in memory."""
 
 from __future__ import annotations
 
@@ -7,63 +7,30 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from careca.errors import InternalError, Overloaded
 from careca.types import Job, JobPriority, JobStage, JobState, Notice, NoticeCode, Stage, StageState
-from careca_client.cli.app import build_app
 from careca_client.cli.commands.jobs import parse_since
 from careca_client.cli.errors import ExitCode
-from support.scripted_gateway import GatewayFixture, run_gateway
+from support.clients import NOWHERE
+from support.command_line import CARECA, Careca, read_until, recording
+from support.scripted_gateway import GatewayFixture
 from support.waiting import HANG_SECONDS
-
-NOWHERE = "127.0.0.1:1"
-CARECA = [sys.executable, "-c", "from careca_client.cli import main; main()"]
-
-Careca = Callable[..., Result]
-
-
-@pytest.fixture
-def gateway() -> Iterator[GatewayFixture]:
-    yield from run_gateway()
-
-
-@pytest.fixture
-def careca(gateway: GatewayFixture) -> Careca:
-    """Runs the command in this process, against the scripted gateway."""
-
-    def run(*arguments: str | Path, stdin: bytes | None = None, submitter: str = "") -> Result:
-        environment = {"CARECA_GATEWAY": gateway.target, "CARECA_SUBMITTER": submitter}
-        return CliRunner().invoke(build_app(), [str(part) for part in arguments], input=stdin, env=environment)
-
-    return run
-
-
-@pytest.fixture
-def call(tmp_path: Path) -> Path:
-    """A recording."""
-    return recording(tmp_path / "call.wav")
 
 
 @pytest.fixture
 def job(careca: Careca, call: Path) -> str:
     """The id of a job that has been submitted."""
     return str(careca("submit", call).stdout.strip())
-
-
-def recording(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"RIFF of " + str(path).encode())
-    return path
 
 
 def one_line(result: Result) -> str:
@@ -85,7 +52,7 @@ def test_submitting_prints_the_ids_in_the_order_of_the_recordings(
     assert {path.read_bytes() for path in calls} == set(gateway.script.recordings.values())
 
 
-def test_submitting_tells_of_uploads_and_states_on_stderr(careca: Careca, call: Path) -> None:
+def test_submitting_shows_uploads_and_states_on_stderr(careca: Careca, call: Path) -> None:
     result = careca("submit", call)
 
     job_id = result.stdout.strip()
@@ -125,13 +92,13 @@ NOTICE_LINES = [
 ]
 
 
-def told_notices(result: Result, subject: str | Path) -> list[str]:
-    """The notices that stderr tells of ``subject``."""
+def notices_in(result: Result, subject: str | Path) -> list[str]:
+    """Returns the notices about ``subject`` on stderr."""
     lines = [line.removeprefix(f"careca: {subject}: ") for line in result.stderr.splitlines()]
     return [line for line in lines if line.startswith("notice")]
 
 
-def test_who_waits_for_jobs_is_told_the_notices_of_their_results(
+def test_waiting_for_jobs_shows_the_notices_of_their_results(
     careca: Careca, gateway: GatewayFixture, call: Path
 ) -> None:
     gateway.jobs.script.notices = NOTICES
@@ -142,7 +109,7 @@ def test_who_waits_for_jobs_is_told_the_notices_of_their_results(
 
     assert waited.exit_code == watched.exit_code == ExitCode.OK
     assert (waited.stdout, watched.stdout) == (f"{job}\n", "")
-    assert told_notices(waited, call) == told_notices(watched, job) == NOTICE_LINES
+    assert notices_in(waited, call) == notices_in(watched, job) == NOTICE_LINES
     assert careca("jobs", "watch", job, "--quiet").stderr == ""
 
 
@@ -152,7 +119,7 @@ def test_a_result_comes_with_its_notices_on_stderr(careca: Careca, gateway: Gate
     result = careca("result", job, "--format", "txt")
 
     assert result.stdout == "txt of call.wav\n"
-    assert told_notices(result, job) == NOTICE_LINES
+    assert notices_in(result, job) == NOTICE_LINES
 
 
 def test_a_job_that_is_shown_has_the_notices_of_its_result(careca: Careca, gateway: GatewayFixture, job: str) -> None:
@@ -166,7 +133,7 @@ def test_a_job_that_is_shown_has_the_notices_of_its_result(careca: Careca, gatew
     assert document["notices"][1]["start"] == 61.0
 
 
-def test_a_result_that_is_not_kept_any_more_keeps_nobody_from_watching_or_showing_its_job(
+def test_a_job_is_watched_and_shown_even_if_its_result_is_no_longer_kept(
     careca: Careca, gateway: GatewayFixture, job: str
 ) -> None:
     gateway.jobs.script.results_kept = False
@@ -201,7 +168,7 @@ def test_a_folder_without_recordings_is_refused(careca: Careca, gateway: Gateway
     assert gateway.jobs.script.submissions == []
 
 
-def test_submitting_the_same_again_makes_no_job_unless_told_to(
+def test_submitting_the_same_again_creates_a_job_only_with_again(
     careca: Careca, gateway: GatewayFixture, tmp_path: Path
 ) -> None:
     for name in ("a.wav", "b.wav"):
@@ -225,7 +192,7 @@ def test_the_standard_input_is_submitted_too(careca: Careca, gateway: GatewayFix
     assert list(gateway.script.recordings.values()) == [b"RIFF from a pipe"]
 
 
-def test_a_recording_that_cannot_be_submitted_does_not_keep_the_others_from_it(
+def test_the_others_are_submitted_if_one_recording_cannot_be(
     careca: Careca, gateway: GatewayFixture, tmp_path: Path
 ) -> None:
     good = [recording(tmp_path / "a.wav"), recording(tmp_path / "c.wav")]
@@ -237,7 +204,7 @@ def test_a_recording_that_cannot_be_submitted_does_not_keep_the_others_from_it(
     assert one_line(result).startswith(f"careca: {tmp_path}/b.wav: there is no {tmp_path}/b.wav")
 
 
-def test_a_full_queue_says_when_to_come_again(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
+def test_a_full_queue_says_when_to_try_again(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     gateway.script.failures = [Overloaded("too many jobs wait", retry_after_seconds=9.0, reason="TOO_MANY_JOBS")]
 
     result = careca("submit", call)
@@ -287,7 +254,7 @@ def test_waiting_shows_the_jobs_until_they_have_ended(careca: Careca, gateway: G
         (("DEADLINE_EXCEEDED", ""), None, ExitCode.OVERLOADED, "the job failed: DEADLINE_EXCEEDED"),
     ],
 )
-def test_how_a_job_ends_is_the_exit_code_of_waiting_watching_and_asking(
+def test_the_exit_code_of_waiting_watching_and_the_result_is_that_of_the_job(
     careca: Careca,
     gateway: GatewayFixture,
     call: Path,
@@ -345,7 +312,7 @@ def test_jobs_are_listed_by_state_time_and_submitter(careca: Careca, gateway: Ga
 
 
 @pytest.mark.parametrize("text", ["yesterday", "24", "h", "-1h", "24 h", ""])
-def test_a_time_that_is_none_is_refused(careca: Careca, gateway: GatewayFixture, text: str) -> None:
+def test_an_invalid_time_is_refused(careca: Careca, gateway: GatewayFixture, text: str) -> None:
     assert careca("jobs", "list", f"--since={text}").exit_code == ExitCode.USAGE
     assert gateway.jobs.script.listings == []
     with pytest.raises(typer.BadParameter):
@@ -392,7 +359,7 @@ def test_segments_are_printed_when_asked_for(careca: Careca, tmp_path: Path) -> 
     assert sorted(both.stdout.splitlines()) == [f"{job_id}: {line}" for job_id in ids for line in said]
 
 
-def test_a_broken_watch_goes_on_and_says_so(careca: Careca, gateway: GatewayFixture, job: str) -> None:
+def test_a_broken_watch_continues_and_says_so(careca: Careca, gateway: GatewayFixture, job: str) -> None:
     gateway.jobs.script.break_watches_after = [2, 1, 1]
 
     result = careca("jobs", "watch", "--segments", job)
@@ -422,7 +389,7 @@ def test_jobs_are_cancelled_retried_and_deleted(careca: Careca, gateway: Gateway
 
 
 @pytest.mark.parametrize("command", ["cancel", "retry", "delete"])
-def test_a_job_that_cannot_be_changed_does_not_keep_the_others_from_it(
+def test_the_others_are_changed_if_one_job_cannot_be(
     careca: Careca, gateway: GatewayFixture, call: Path, command: str
 ) -> None:
     gateway.jobs.script.error = ("INTERNAL", "internal error")
@@ -435,14 +402,14 @@ def test_a_job_that_cannot_be_changed_does_not_keep_the_others_from_it(
     assert result.stdout.startswith(f"{job_id} ")
 
 
-def test_there_is_nothing_to_retry_of_a_job_that_went_well(careca: Careca, job: str) -> None:
+def test_a_job_that_succeeded_cannot_be_retried(careca: Careca, job: str) -> None:
     result = careca("jobs", "retry", job)
 
     assert result.exit_code == ExitCode.FAILED
     assert "nothing of it failed" in one_line(result)
 
 
-def test_the_history_is_cleared_of_what_has_ended(
+def test_clearing_removes_the_jobs_that_have_ended(
     careca: Careca, gateway: GatewayFixture, job: str, tmp_path: Path
 ) -> None:
     asked = careca("jobs", "clear", stdin=b"y\n")
@@ -460,7 +427,7 @@ def test_the_history_is_cleared_of_what_has_ended(
     assert gateway.jobs.records == {}
 
 
-def test_in_a_terminal_clearing_the_history_is_confirmed_first(gateway: GatewayFixture, job: str) -> None:
+def test_in_a_terminal_clearing_jobs_is_confirmed_first(gateway: GatewayFixture, job: str) -> None:
     for answer, left in ((b"n\n", 1), (b"y\n", 0)):
         controller, terminal = pty.openpty()
         with subprocess.Popen(
@@ -521,7 +488,7 @@ def test_a_result_goes_to_a_file_or_into_a_folder(
     assert found == written
 
 
-def test_a_recordings_name_never_leads_out_of_the_folder(
+def test_a_recordings_name_never_escapes_the_folder(
     careca: Careca, gateway: GatewayFixture, job: str, tmp_path: Path
 ) -> None:
     record = gateway.jobs.records[job]
@@ -534,7 +501,7 @@ def test_a_recordings_name_never_leads_out_of_the_folder(
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["out"]
 
 
-def test_an_existing_result_stays_unless_told_to_overwrite(careca: Careca, job: str, tmp_path: Path) -> None:
+def test_an_existing_result_is_replaced_only_with_overwrite(careca: Careca, job: str, tmp_path: Path) -> None:
     target = tmp_path / "mine.txt"
     target.write_text("mine")
 
@@ -577,7 +544,7 @@ def test_a_partial_result_is_delivered_and_says_what_is_missing(
     ],
     ids=" ".join,
 )
-def test_a_wrong_command_line_is_refused_without_asking(
+def test_a_wrong_command_line_is_refused_without_a_call(
     careca: Careca, gateway: GatewayFixture, arguments: Sequence[str]
 ) -> None:
     result = careca(*arguments)
@@ -610,7 +577,7 @@ def test_a_gateway_that_cannot_be_reached_is_named(careca: Careca, arguments: Se
 
 
 @pytest.mark.parametrize("arguments", ALL, ids=lambda words: " ".join(words[:2]))
-def test_whatever_fails_is_said_in_one_line_whose_traceback_debug_shows(
+def test_an_error_is_one_line_and_debug_shows_the_traceback(
     careca: Careca, gateway: GatewayFixture, arguments: Sequence[str]
 ) -> None:
     for debug in (False, True):
@@ -623,7 +590,7 @@ def test_whatever_fails_is_said_in_one_line_whose_traceback_debug_shows(
 
 
 @pytest.mark.parametrize("arguments", ALL, ids=lambda words: " ".join(words[:2]))
-def test_every_command_says_who_calls(careca: Careca, gateway: GatewayFixture, arguments: Sequence[str]) -> None:
+def test_every_command_sends_the_submitter(careca: Careca, gateway: GatewayFixture, arguments: Sequence[str]) -> None:
     refused = careca(*arguments, "--submitter", "Ana B")
     assert gateway.jobs.script.submitters == []
     careca(*arguments, submitter="ana")
@@ -632,14 +599,14 @@ def test_every_command_says_who_calls(careca: Careca, gateway: GatewayFixture, a
     assert set(gateway.jobs.script.submitters) == {"ana"}
 
 
-def test_transcribing_says_who_calls(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
+def test_transcribing_sends_the_submitter(careca: Careca, gateway: GatewayFixture, call: Path) -> None:
     careca("transcribe", call, submitter="ana")
     careca("voice", call, "--submitter", "bob")
 
     assert gateway.script.submitters == ["ana", "bob"]
 
 
-def test_an_interrupted_wait_has_printed_the_id_and_leaves_the_job(gateway: GatewayFixture, call: Path) -> None:
+def test_an_interrupted_wait_has_printed_the_id_and_the_job_continues(gateway: GatewayFixture, call: Path) -> None:
     gateway.jobs.script.at_once = False
     command = [*CARECA, "submit", "--wait", str(call), "--gateway", gateway.target]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -653,11 +620,11 @@ def test_an_interrupted_wait_has_printed_the_id_and_leaves_the_job(gateway: Gate
         assert process.wait(HANG_SECONDS) == ExitCode.INTERRUPTED
         assert process.stderr.read() == "careca: interrupted\n"
         assert process.stdout.read() == "job-000001\n"
-    assert gateway.jobs.script.unwatched.wait(HANG_SECONDS)
+    assert gateway.jobs.script.watch_ended.wait(HANG_SECONDS)
     assert gateway.jobs.records["job-000001"].job.state is JobState.QUEUED
 
 
-def test_in_a_terminal_a_job_has_bars_and_stdout_stays_pure(gateway: GatewayFixture, call: Path) -> None:
+def test_in_a_terminal_a_job_has_bars_and_stdout_has_the_id_only(gateway: GatewayFixture, call: Path) -> None:
     gateway.jobs.script.at_once = False
     controller, terminal = pty.openpty()
     with subprocess.Popen(
@@ -680,20 +647,6 @@ def test_in_a_terminal_a_job_has_bars_and_stdout_stays_pure(gateway: GatewayFixt
     assert b"\x1b[" in shown
     assert b"is being worked on" in shown
     assert f"`careca result {job_id}`".encode() in shown
-
-
-def read_until(terminal: int, wanted: bytes | None) -> bytes:
-    """What is written to a terminal until ``wanted`` comes or it is closed, which Linux reports as an error."""
-    shown = b""
-    while wanted is None or wanted not in shown:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        shown += part
-    return shown
 
 
 def test_a_list_shows_what_is_being_worked_on(careca: Careca, gateway: GatewayFixture, call: Path) -> None:

@@ -1,4 +1,4 @@
-"""Making tokens and showing them, at a terminal, against a real gateway behind TLS."""
+"""Tokens on the command line: creating them, and using them with a real gateway behind TLS."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_without_a_file_the_entry_goes_to_stderr_and_the_token_to_stdout(tokens_
 @pytest.mark.parametrize(
     "arguments", [("a b",), ("ana", "--jobs", "0"), ("ana", "--requests-per-second", "-1"), ("ana", "--role", "root")]
 )
-def test_an_entry_that_no_gateway_would_take_is_not_written(arguments: tuple[str, ...], tokens_file: Path) -> None:
+def test_an_entry_that_a_gateway_would_refuse_is_not_written(arguments: tuple[str, ...], tokens_file: Path) -> None:
     result = careca("tokens", "new", *arguments, "--file", tokens_file)
 
     assert result.exit_code in (ExitCode.USAGE, ExitCode.REFUSED)
     assert not tokens_file.exists()
 
 
-def test_a_file_that_no_gateway_would_take_stays_as_it_is(tokens_file: Path) -> None:
+def test_a_file_that_a_gateway_would_refuse_is_not_changed(tokens_file: Path) -> None:
     tokens_file.write_text("[[token]")
 
     result = careca("tokens", "new", "ana", "--file", tokens_file)
@@ -78,7 +78,7 @@ def test_a_file_that_no_gateway_would_take_stays_as_it_is(tokens_file: Path) -> 
 
 @pytest.fixture
 def gateway(tmp_path: Path, redis_url: str, tokens_file: Path) -> Iterator[Stack]:
-    """A gateway behind TLS, in a loop of its own, that knows ana and ops."""
+    """A gateway behind TLS, in its own event loop, with the tokens of ana and ops."""
     files = issue(tmp_path / "tls", trustme.CA())
     for name, role in (("ana", "user"), ("ops", "admin")):
         (tmp_path / f"{name}.token").write_text(new_token(tokens_file, name, "--role", role) + "\n")
@@ -95,9 +95,7 @@ def gateway(tmp_path: Path, redis_url: str, tokens_file: Path) -> Iterator[Stack
     loop.close()
 
 
-def test_people_show_a_token_by_a_file_or_a_variable_and_operators_see_statistics(
-    gateway: Stack, tmp_path: Path
-) -> None:
+def test_a_token_comes_from_a_file_or_a_variable_and_operators_see_statistics(gateway: Stack, tmp_path: Path) -> None:
     there = {"CARECA_GATEWAY": gateway.target, "CARECA_CA_FILE": str(tmp_path / "tls" / "server-ca.pem")}
     recording = tmp_path / "call.wav"
     recording.write_bytes(wav(tone(2.0)))
@@ -113,7 +111,7 @@ def test_people_show_a_token_by_a_file_or_a_variable_and_operators_see_statistic
     assert "call.wav" in listed.stdout
 
 
-def test_who_shows_no_token_or_one_that_is_not_enough_is_told_what_to_do(gateway: Stack, tmp_path: Path) -> None:
+def test_a_missing_or_insufficient_token_is_reported_with_what_to_do(gateway: Stack, tmp_path: Path) -> None:
     there = {"CARECA_GATEWAY": gateway.target, "CARECA_CA_FILE": str(tmp_path / "tls" / "server-ca.pem")}
 
     unknown = careca("stats", **there)
@@ -132,7 +130,7 @@ def test_a_gateway_whose_certificate_is_not_trusted_cannot_be_reached(gateway: S
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (("--token-file", "nowhere", "stats"), "nowhere"),
         (("--ca-file", "nowhere", "stats"), "nowhere"),
@@ -140,8 +138,8 @@ def test_a_gateway_whose_certificate_is_not_trusted_cannot_be_reached(gateway: S
         (("--ca-file", __file__, "stats"), "PEM"),
     ],
 )
-def test_files_that_cannot_be_used_are_named(arguments: tuple[str, ...], complaint: str) -> None:
+def test_files_that_cannot_be_used_are_named(arguments: tuple[str, ...], message: str) -> None:
     result = careca(*arguments)
 
     assert result.exit_code in (ExitCode.USAGE, ExitCode.REFUSED, ExitCode.FAILED)
-    assert complaint in result.stderr.replace("\n", "")
+    assert message in result.stderr.replace("\n", "")

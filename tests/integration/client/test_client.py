@@ -1,4 +1,4 @@
-"""Both clients against a real gRPC server that follows a script: one suite, run on each of the twins."""
+"""Both clients against a real gRPC server that follows a script. One suite runs on each client."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import inspect
 import io
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,51 +26,16 @@ from careca.errors import (
 from careca.types import ClearScope, OutputFormat, Progress, Segment, Stage
 from careca.v1 import gateway_pb2
 from careca_client import AsyncClient, Client, Hashing, KnownSpeaker, RecordingKnown, ReplicaStats, Retrying, Uploading
-from support.scripted_gateway import SPEAKERS, STATS, GatewayFixture, result_for, run_gateway
+from support.clients import NOWHERE, Connect, EitherClient
+from support.scripted_gateway import SPEAKERS, STATS, GatewayFixture, result_for
 from support.scripted_jobs import RELEASE
 from support.waiting import HANG_SECONDS, longer_and_longer
 
 MEBIBYTE = 1 << 20
 DATA = b"RIFF" + bytes(3 * MEBIBYTE)
-NOWHERE = "127.0.0.1:1"
 
 
-class Twin:
-    """Either client behind one asynchronous face: the blocking one is called in a thread."""
-
-    def __init__(self, client: Client | AsyncClient) -> None:
-        self.client = client
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        method = getattr(self.client, name)
-        return partial(asyncio.to_thread, method) if isinstance(self.client, Client) else method
-
-
-@pytest.fixture
-def gateway() -> Iterator[GatewayFixture]:
-    yield from run_gateway()
-
-
-@pytest.fixture(params=[Client, AsyncClient], ids=["blocking", "asyncio"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Twin]]:
-    """Makes clients of either kind, and closes them."""
-    twins: list[Twin] = []
-
-    def make(target: str, **settings: Any) -> Twin:
-        twins.append(Twin(request.param(target, **settings)))
-        return twins[-1]
-
-    yield make
-    for twin in twins:
-        await twin.close()
-
-
-@pytest.fixture
-def client(connect: Callable[..., Twin], gateway: GatewayFixture) -> Twin:
-    return connect(gateway.target)
-
-
-async def test_a_recording_goes_in_and_who_said_what_comes_out(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_recording_is_transcribed(client: EitherClient, gateway: GatewayFixture) -> None:
     result = await client.transcribe(DATA, display_name="call.wav", formats=["srt", OutputFormat.TXT])
 
     assert result.values == result_for(gateway.script.configs[0])
@@ -84,7 +48,7 @@ async def test_a_recording_goes_in_and_who_said_what_comes_out(client: Twin, gat
     assert gateway.script.recordings == {result.recording.sha256: DATA}
 
 
-async def test_separate_channels_are_asked_for_and_say_who_speaks_on_each(client: Twin) -> None:
+async def test_separate_channels_have_their_speakers(client: EitherClient) -> None:
     result = await client.transcribe(DATA, channel_mode="separate")
 
     assert [channel.speaker for channel in result.channels] == ["SPEAKER_01", "SPEAKER_00"]
@@ -92,7 +56,7 @@ async def test_separate_channels_are_asked_for_and_say_who_speaks_on_each(client
     assert (await client.transcribe(DATA)).channels == ()
 
 
-async def test_bytes_that_the_gateway_has_are_never_sent_again(client: Twin, gateway: GatewayFixture) -> None:
+async def test_bytes_that_the_gateway_has_are_never_sent_again(client: EitherClient, gateway: GatewayFixture) -> None:
     await client.transcribe(DATA)
     again = await client.transcribe(DATA)
 
@@ -101,7 +65,9 @@ async def test_bytes_that_the_gateway_has_are_never_sent_again(client: Twin, gat
     assert gateway.script.uploads == [len(DATA)]
 
 
-async def test_every_kind_of_source_arrives_whole(client: Twin, gateway: GatewayFixture, tmp_path: Path) -> None:
+async def test_every_kind_of_source_arrives_whole(
+    client: EitherClient, gateway: GatewayFixture, tmp_path: Path
+) -> None:
     path = tmp_path / "call.wav"
     path.write_bytes(DATA)
     reading, writing = os.pipe()
@@ -119,7 +85,7 @@ async def test_every_kind_of_source_arrives_whole(client: Twin, gateway: Gateway
 
 
 async def test_known_speakers_arrive_with_their_recordings_and_voices(
-    client: Twin, gateway: GatewayFixture, tmp_path: Path
+    client: EitherClient, gateway: GatewayFixture, tmp_path: Path
 ) -> None:
     path = tmp_path / "ana.wav"
     path.write_bytes(b"RIFF of Ana")
@@ -146,7 +112,7 @@ async def test_known_speakers_arrive_with_their_recordings_and_voices(
 
 
 async def test_known_speakers_that_cannot_be_sent_are_refused_before_anything_is_hashed(
-    client: Twin, gateway: GatewayFixture, tmp_path: Path
+    client: EitherClient, gateway: GatewayFixture, tmp_path: Path
 ) -> None:
     large = KnownSpeaker("Ana", bytes((8 << 20) + 1))
     events: list[object] = []
@@ -166,7 +132,7 @@ async def test_known_speakers_that_cannot_be_sent_are_refused_before_anything_is
     assert gateway.script.configs == []
 
 
-async def test_events_tell_what_happens_in_order(client: Twin) -> None:
+async def test_events_come_in_order(client: EitherClient) -> None:
     first: list[object] = []
     second: list[object] = []
 
@@ -184,7 +150,9 @@ async def test_events_tell_what_happens_in_order(client: Twin) -> None:
     assert not any(isinstance(event, Uploading) for event in second)
 
 
-async def test_a_gateway_that_goes_away_during_the_upload_is_asked_again(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_gateway_that_disappears_during_the_upload_is_called_again(
+    client: EitherClient, gateway: GatewayFixture
+) -> None:
     gateway.script.fail_after_bytes = Unavailable("draining")
     events: list[object] = []
 
@@ -198,17 +166,15 @@ async def test_a_gateway_that_goes_away_during_the_upload_is_asked_again(client:
     assert result.uploaded_bytes > len(DATA)
 
 
-async def test_what_ends_an_upload_is_what_its_caller_is_told(
-    connect: Callable[..., Twin], gateway: GatewayFixture
-) -> None:
+async def test_the_caller_gets_the_error_that_ended_the_upload(connect: Connect, gateway: GatewayFixture) -> None:
     client = connect(gateway.target, retries=0)
-    for number in range(20):  # a race decides whether grpc.aio hears of the end first or fails to send first
+    for number in range(20):  # a race decides whether grpc.aio receives the status first or fails to send first
         gateway.script.fail_after_bytes = Unavailable(f"draining {number}")
         with pytest.raises(Unavailable, match=f"^draining {number}$"):
             await client.transcribe(DATA)
 
 
-async def test_a_client_without_retries_gives_up_at_once(connect: Callable[..., Twin], gateway: GatewayFixture) -> None:
+async def test_a_client_without_retries_gives_up_at_once(connect: Connect, gateway: GatewayFixture) -> None:
     gateway.script.failures = [Unavailable("loading", retry_after_seconds=2.0)]
 
     with pytest.raises(Unavailable) as raised:
@@ -218,7 +184,7 @@ async def test_a_client_without_retries_gives_up_at_once(connect: Callable[..., 
     assert len(gateway.script.configs) == 1
 
 
-async def test_a_gateway_that_is_not_there_is_unavailable(connect: Callable[..., Twin]) -> None:
+async def test_a_gateway_that_cannot_be_reached_is_unavailable(connect: Connect) -> None:
     client = connect(NOWHERE, retries=0)
 
     for call in (client.transcribe(DATA), client.stats(), client.health()):
@@ -235,8 +201,8 @@ async def test_a_gateway_that_is_not_there_is_unavailable(connect: Callable[...,
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_a_refusal_arrives_as_the_error_that_it_was_and_is_not_repeated(
-    client: Twin, gateway: GatewayFixture, error: CarecaError
+async def test_a_refusal_arrives_as_the_same_error_and_is_not_repeated(
+    client: EitherClient, gateway: GatewayFixture, error: CarecaError
 ) -> None:
     gateway.script.failures = [error]
 
@@ -250,7 +216,7 @@ async def test_a_refusal_arrives_as_the_error_that_it_was_and_is_not_repeated(
     assert len(gateway.script.configs) == 1
 
 
-async def test_the_deadline_travels_with_the_call_and_ends_it(client: Twin, gateway: GatewayFixture) -> None:
+async def test_the_deadline_travels_with_the_call_and_ends_it(client: EitherClient, gateway: GatewayFixture) -> None:
     gateway.script.hold = threading.Event()
 
     deadlines = longer_and_longer(0.5)
@@ -264,14 +230,16 @@ async def test_the_deadline_travels_with_the_call_and_ends_it(client: Twin, gate
     assert 0.0 < deadline <= given
 
 
-async def test_a_deadline_that_passed_while_hashing_asks_nothing(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_deadline_that_passed_while_hashing_makes_no_call(
+    client: EitherClient, gateway: GatewayFixture
+) -> None:
     with pytest.raises(DeadlineExceeded):
         await client.transcribe(DATA, timeout=1e-9)
 
     assert gateway.script.configs == []
 
 
-async def test_an_option_out_of_range_is_refused_without_asking(client: Twin, gateway: GatewayFixture) -> None:
+async def test_an_option_out_of_range_is_refused_without_a_call(client: EitherClient, gateway: GatewayFixture) -> None:
     with pytest.raises(InvalidRequest):
         await client.transcribe(DATA, speaker_count=51)
 
@@ -279,7 +247,7 @@ async def test_an_option_out_of_range_is_refused_without_asking(client: Twin, ga
 
 
 async def test_a_file_that_changes_before_it_is_sent_is_refused_and_the_call_cancelled(
-    client: Twin, gateway: GatewayFixture, tmp_path: Path
+    client: EitherClient, gateway: GatewayFixture, tmp_path: Path
 ) -> None:
     path = tmp_path / "growing.wav"
     path.write_bytes(DATA)
@@ -297,12 +265,12 @@ async def test_a_file_that_changes_before_it_is_sent_is_refused_and_the_call_can
 
 
 class Enough(Exception):
-    """What a caller raises who has seen enough."""
+    """Raised by a callback to end the call."""
 
 
 @pytest.mark.parametrize("moment", [Hashing, Uploading, Progress])
-async def test_what_the_callback_raises_ends_the_call(
-    client: Twin, gateway: GatewayFixture, moment: type[object]
+async def test_an_exception_of_the_callback_ends_the_call(
+    client: EitherClient, gateway: GatewayFixture, moment: type[object]
 ) -> None:
     gateway.script.hold = threading.Event()
 
@@ -314,7 +282,9 @@ async def test_what_the_callback_raises_ends_the_call(
         await client.transcribe(DATA, on_event=stop)
 
 
-async def test_a_callback_that_raises_cancels_the_work_of_the_gateway(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_callback_that_raises_cancels_the_work_of_the_gateway(
+    client: EitherClient, gateway: GatewayFixture
+) -> None:
     gateway.script.hold = threading.Event()
 
     def stop(event: object) -> None:
@@ -371,7 +341,7 @@ def say(**message: Any) -> gateway_pb2.TranscribeResponse:
     ids=["progress first", "known twice", "no result", "nothing"],
 )
 async def test_a_gateway_that_breaks_the_rules_is_reported(
-    client: Twin, gateway: GatewayFixture, replies: Callable[[Any], Any]
+    client: EitherClient, gateway: GatewayFixture, replies: Callable[[Any], Any]
 ) -> None:
     gateway.script.replies = replies
 
@@ -381,7 +351,7 @@ async def test_a_gateway_that_breaks_the_rules_is_reported(
     assert raised.value.reason == "PROTOCOL_ERROR"
 
 
-async def test_a_partial_result_is_delivered_with_the_reason(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_partial_result_is_delivered_with_the_reason(client: EitherClient, gateway: GatewayFixture) -> None:
     gateway.script.failed_stage = Stage.DIARIZE
 
     result = await client.transcribe(DATA)
@@ -391,7 +361,7 @@ async def test_a_partial_result_is_delivered_with_the_reason(client: Twin, gatew
     assert (failed.stage, failed.error_reason) == (Stage.DIARIZE, "OUT_OF_MEMORY")
 
 
-async def test_several_calls_share_one_client(client: Twin, gateway: GatewayFixture) -> None:
+async def test_several_calls_share_one_client(client: EitherClient, gateway: GatewayFixture) -> None:
     recordings = [bytes([number]) * MEBIBYTE for number in range(5)]
 
     results = await asyncio.gather(*(client.transcribe(recording) for recording in recordings))
@@ -399,7 +369,7 @@ async def test_several_calls_share_one_client(client: Twin, gateway: GatewayFixt
     assert [gateway.script.recordings[result.recording.sha256] for result in results] == recordings
 
 
-async def test_statistics_are_typed_and_name_what_cannot_be_reached(client: Twin) -> None:
+async def test_statistics_are_typed_and_name_what_cannot_be_reached(client: EitherClient) -> None:
     stats = await client.stats()
 
     transcriber, diarizer = stats.stages
@@ -413,7 +383,7 @@ async def test_statistics_are_typed_and_name_what_cannot_be_reached(client: Twin
     assert stats.stored_bytes == 1234
 
 
-async def test_a_cache_is_cleared_by_scope_and_stage(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_cache_is_cleared_by_scope_and_stage(client: EitherClient, gateway: GatewayFixture) -> None:
     everything = await client.clear_cache(ClearScope.ALL)
     (diarizer,) = await client.clear_cache(ClearScope.EXPIRED, [Stage.DIARIZE])
 
@@ -427,14 +397,14 @@ async def test_a_cache_is_cleared_by_scope_and_stage(client: Twin, gateway: Gate
     assert not diarizer.memory.models_unloaded
 
 
-async def test_memory_is_released_by_stage(client: Twin) -> None:
+async def test_memory_is_released_by_stage(client: EitherClient) -> None:
     release = await client.release_memory([Stage.TRANSCRIBE])
 
     assert release.stages == ((Stage.TRANSCRIBE, RELEASE),)
     assert release.gateway.before == RELEASE.before
 
 
-async def test_a_proxy_for_the_web_is_not_asked(client: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_http_proxy_is_not_used(client: EitherClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     for name in ("no_proxy", "no_grpc_proxy"):
@@ -443,7 +413,9 @@ async def test_a_proxy_for_the_web_is_not_asked(client: Twin, monkeypatch: pytes
     assert (await client.health()).serving
 
 
-async def test_health_is_told_even_of_a_gateway_that_takes_no_calls(client: Twin, gateway: GatewayFixture) -> None:
+async def test_health_is_reported_even_if_the_gateway_accepts_no_calls(
+    client: EitherClient, gateway: GatewayFixture
+) -> None:
     assert (await client.health()).serving
     gateway.serve("", False)
     gateway.serve("liveness", True)
@@ -455,7 +427,7 @@ async def test_health_is_told_even_of_a_gateway_that_takes_no_calls(client: Twin
     assert (unknown.service, unknown.status, unknown.serving) == ("nobody", "SERVICE_UNKNOWN", False)
 
 
-def test_the_twins_have_the_same_methods_with_the_same_parameters() -> None:
+def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
     def surface(client: type[object]) -> dict[str, list[str]]:
         return {
             name: [str(parameter) for parameter in inspect.signature(method).parameters.values()]

@@ -1,9 +1,9 @@
-"""What both clients do about jobs, against a real gRPC server that keeps them in memory: one suite for the twins."""
+"""Both clients' calls for jobs, against a real gRPC server that keeps jobs in memory. One suite runs on each client."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,70 +23,19 @@ from careca.errors import (
 from careca.types import Job, JobPriority, JobState, OutputFormat, Segment, Stage
 from careca.v1 import jobs_pb2
 from careca_client import AsyncClient, Client, RecordingKnown, Retrying, Uploading
-from support.scripted_gateway import GatewayFixture, result_for, run_gateway
+from support.clients import NOWHERE, Connect, EitherClient
+from support.scripted_gateway import GatewayFixture, result_for
 from support.scripted_jobs import RELEASE, SEGMENTS
 from support.waiting import HANG_SECONDS, longer_and_longer
 
 MEBIBYTE = 1 << 20
 DATA = b"RIFF" + bytes(3 * MEBIBYTE)
-NOWHERE = "127.0.0.1:1"
 
 
-class Twin:
-    """Either client behind one asynchronous face: the blocking one is called, and iterated, in a thread."""
-
-    def __init__(self, client: Client | AsyncClient) -> None:
-        self.client = client
-
-    async def __call__(self, name: str, *arguments: Any, **settings: Any) -> Any:
-        method = getattr(self.client, name)
-        if isinstance(self.client, Client):
-            return await asyncio.to_thread(method, *arguments, **settings)
-        return await method(*arguments, **settings)
-
-    async def steps(self, name: str, *arguments: Any, **settings: Any) -> AsyncIterator[Any]:
-        """Each thing that an iterating method gives."""
-        steps = getattr(self.client, name)(*arguments, **settings)
-        if isinstance(self.client, AsyncClient):
-            async for step in steps:
-                yield step
-            return
-        while (step := await asyncio.to_thread(next, steps, None)) is not None:
-            yield step
-
-    async def all(self, name: str, *arguments: Any, **settings: Any) -> list[Any]:
-        """All that an iterating method gives."""
-        return [step async for step in self.steps(name, *arguments, **settings)]
-
-
-@pytest.fixture
-def gateway() -> Iterator[GatewayFixture]:
-    yield from run_gateway()
-
-
-@pytest.fixture(params=[Client, AsyncClient], ids=["blocking", "asyncio"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Twin]]:
-    """Makes clients of either kind, and closes them."""
-    twins: list[Twin] = []
-
-    def make(target: str, **settings: Any) -> Twin:
-        twins.append(Twin(request.param(target, **settings)))
-        return twins[-1]
-
-    yield make
-    for twin in twins:
-        await twin("close")
-
-
-@pytest.fixture
-def client(connect: Callable[..., Twin], gateway: GatewayFixture) -> Twin:
-    return connect(gateway.target)
-
-
-async def test_a_recording_is_uploaded_once_whoever_asks(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_recording_is_uploaded_only_once(client: EitherClient, gateway: GatewayFixture) -> None:
     events: list[object] = []
-    digest = await client("upload", DATA)
-    again = await client("upload", DATA, on_event=events.append)
+    digest = await client.upload(DATA)
+    again = await client.upload(DATA, on_event=events.append)
 
     assert gateway.script.recordings == {digest.sha256: DATA}
     assert again == digest
@@ -94,25 +43,24 @@ async def test_a_recording_is_uploaded_once_whoever_asks(client: Twin, gateway: 
     assert RecordingKnown(digest) in events
 
 
-async def test_an_upload_that_breaks_is_tried_again(client: Twin, gateway: GatewayFixture) -> None:
+async def test_an_upload_that_breaks_is_tried_again(client: EitherClient, gateway: GatewayFixture) -> None:
     gateway.script.failures = [Unavailable("draining"), Unavailable("draining")]
     events: list[object] = []
 
-    digest = await client("upload", DATA, on_event=events.append)
+    digest = await client.upload(DATA, on_event=events.append)
 
     assert gateway.script.recordings == {digest.sha256: DATA}
     assert [event.attempt for event in events if isinstance(event, Retrying)] == [2, 3]
 
 
-async def test_submitting_uploads_what_the_gateway_lacks_and_gives_a_job(
-    client: Twin, gateway: GatewayFixture, tmp_path: Path
+async def test_submitting_uploads_a_missing_recording_and_returns_a_job(
+    client: EitherClient, gateway: GatewayFixture, tmp_path: Path
 ) -> None:
     path = tmp_path / "call.wav"
     path.write_bytes(DATA)
     events: list[object] = []
 
-    job = await client(
-        "submit",
+    job = await client.submit(
         path,
         priority="interactive",
         webhook_url="https://example.org/done",
@@ -132,11 +80,11 @@ async def test_submitting_uploads_what_the_gateway_lacks_and_gives_a_job(
     assert not any(isinstance(event, RecordingKnown) for event in events)
 
 
-async def test_submitting_a_known_recording_sends_none_of_it(client: Twin, gateway: GatewayFixture) -> None:
-    digest = await client("upload", DATA)
+async def test_submitting_a_known_recording_sends_none_of_it(client: EitherClient, gateway: GatewayFixture) -> None:
+    digest = await client.upload(DATA)
     events: list[object] = []
 
-    first, second = await client("submit", DATA, on_event=events.append), await client("submit", DATA)
+    first, second = await client.submit(DATA, on_event=events.append), await client.submit(DATA)
 
     assert first.id != second.id
     assert first.recording == digest
@@ -144,10 +92,10 @@ async def test_submitting_a_known_recording_sends_none_of_it(client: Twin, gatew
     assert gateway.script.uploads == [len(DATA)]
 
 
-async def test_an_answer_that_is_lost_makes_no_second_job(client: Twin, gateway: GatewayFixture) -> None:
-    gateway.jobs.script.lose = 2
+async def test_a_lost_response_creates_no_second_job(client: EitherClient, gateway: GatewayFixture) -> None:
+    gateway.jobs.script.lost_responses = 2
 
-    job = await client("submit", DATA)
+    job = await client.submit(DATA)
 
     assert list(gateway.jobs.records) == [job.id]
     (request_id,) = {request.request_id for request in gateway.jobs.script.submissions}
@@ -155,26 +103,28 @@ async def test_an_answer_that_is_lost_makes_no_second_job(client: Twin, gateway:
     assert request_id
 
 
-async def test_the_same_request_id_is_the_same_job_and_goes_with_no_other_content(
-    client: Twin, gateway: GatewayFixture
+async def test_the_same_request_id_is_the_same_job_and_is_refused_with_other_content(
+    client: EitherClient, gateway: GatewayFixture
 ) -> None:
-    first = await client("submit", DATA, request_id="monday")
-    again = await client("submit", DATA, request_id="monday")
+    first = await client.submit(DATA, request_id="monday")
+    again = await client.submit(DATA, request_id="monday")
 
     assert first.id == again.id
     with pytest.raises(PreconditionFailed) as raised:
-        await client("submit", DATA, request_id="monday", language="en")
+        await client.submit(DATA, request_id="monday", language="en")
     assert raised.value.reason == "REQUEST_ID_REUSED"
 
 
-async def test_once_makes_one_job_of_the_same_recording_name_and_options(client: Twin, gateway: GatewayFixture) -> None:
-    first = await client("submit", DATA, once=True, language="en")
-    again = await client("submit", DATA, once=True, language="en")
+async def test_once_creates_one_job_of_the_same_recording_name_and_options(
+    client: EitherClient, gateway: GatewayFixture
+) -> None:
+    first = await client.submit(DATA, once=True, language="en")
+    again = await client.submit(DATA, once=True, language="en")
     others = [
-        await client("submit", DATA, once=True),
-        await client("submit", DATA, once=True, language="en", display_name="other.wav"),
-        await client("submit", DATA, once=True, language="en", priority=JobPriority.INTERACTIVE),
-        await client("submit", DATA + b"x", once=True, language="en"),
+        await client.submit(DATA, once=True),
+        await client.submit(DATA, once=True, language="en", display_name="other.wav"),
+        await client.submit(DATA, once=True, language="en", priority=JobPriority.INTERACTIVE),
+        await client.submit(DATA + b"x", once=True, language="en"),
     ]
 
     assert again.id == first.id
@@ -182,16 +132,16 @@ async def test_once_makes_one_job_of_the_same_recording_name_and_options(client:
     assert all(len(request.request_id) <= 128 for request in gateway.jobs.script.submissions)
 
 
-async def test_a_recording_that_is_lost_again_is_uploaded_again_but_not_forever(
-    client: Twin, gateway: GatewayFixture
+async def test_a_recording_that_is_lost_again_is_uploaded_again_up_to_a_limit(
+    client: EitherClient, gateway: GatewayFixture
 ) -> None:
-    gateway.jobs.script.forget = 1
-    assert (await client("submit", DATA)).id in gateway.jobs.records
+    gateway.jobs.script.lost_uploads = 1
+    assert (await client.submit(DATA)).id in gateway.jobs.records
     gateway.script.recordings.clear()
-    gateway.jobs.script.forget = 100
+    gateway.jobs.script.lost_uploads = 100
 
     with pytest.raises(PreconditionFailed) as raised:
-        await client("submit", DATA)
+        await client.submit(DATA)
 
     assert raised.value.reason == "RECORDING_MISSING"
     assert gateway.script.uploads == [len(DATA)] * 4
@@ -206,37 +156,37 @@ async def test_a_recording_that_is_lost_again_is_uploaded_again_but_not_forever(
         ({"once": True, "request_id": "monday"}, "request_id"),
     ],
 )
-async def test_a_submission_that_cannot_be_right_is_refused_without_asking(
-    client: Twin, gateway: GatewayFixture, settings: dict[str, Any], field: str
+async def test_an_invalid_submission_is_refused_without_a_call(
+    client: EitherClient, gateway: GatewayFixture, settings: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidRequest) as raised:
-        await client("submit", DATA, **settings)
+        await client.submit(DATA, **settings)
 
     assert raised.value.field == field
     assert gateway.jobs.script.submissions == []
     assert gateway.script.uploads == []
 
 
-async def test_a_full_queue_says_when_to_try_again(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_full_queue_says_when_to_try_again(client: EitherClient, gateway: GatewayFixture) -> None:
     gateway.script.failures = [Overloaded("too many jobs wait", retry_after_seconds=9.0, reason="TOO_MANY_JOBS")]
 
     with pytest.raises(Overloaded) as raised:
-        await client("submit", DATA)
+        await client.submit(DATA)
 
     assert (raised.value.reason, raised.value.retry_after_seconds) == ("TOO_MANY_JOBS", 9.0)
 
 
-async def test_every_call_says_who_makes_it(connect: Callable[..., Twin], gateway: GatewayFixture) -> None:
+async def test_every_call_sends_the_submitter(connect: Connect, gateway: GatewayFixture) -> None:
     ana, nobody = connect(gateway.target, submitter="ana@example.org"), connect(gateway.target)
-    job = await ana("submit", DATA)
-    await ana("transcribe", DATA)
-    await ana("upload", DATA)
+    job = await ana.submit(DATA)
+    await ana.transcribe(DATA)
+    await ana.upload(DATA)
     for name in ("job", "job_result", "cancel_job"):
-        await ana(name, job.id)
+        await getattr(ana, name)(job.id)
     assert await ana.all("watch", job.id)
     assert [each.id for each in await ana.all("jobs")] == [job.id]
-    await ana("delete_job", job.id)
-    await ana("clear_jobs")
+    await ana.delete_job(job.id)
+    await ana.clear_jobs()
 
     assert set(gateway.jobs.script.submitters) == {"ana@example.org"}
     assert gateway.script.submitters == ["ana@example.org"]
@@ -246,16 +196,16 @@ async def test_every_call_says_who_makes_it(connect: Callable[..., Twin], gatewa
 
 
 @pytest.mark.parametrize("name", ["Ana B", "x" * 65, "ana\n", "анна"])
-def test_a_submitter_that_no_gateway_takes_is_refused(name: str) -> None:
+def test_an_invalid_submitter_is_refused(name: str) -> None:
     for kind in (Client, AsyncClient):
         with pytest.raises(InvalidRequest):
             kind(NOWHERE, submitter=name)
 
 
-async def test_a_job_is_shown_as_it_is(client: Twin, gateway: GatewayFixture) -> None:
-    job = await client("submit", DATA)
+async def test_a_job_is_returned_in_its_present_state(client: EitherClient, gateway: GatewayFixture) -> None:
+    job = await client.submit(DATA)
 
-    found = await client("job", job.id)
+    found = await client.job(job.id)
 
     assert found == gateway.jobs.records[job.id].job
     assert found.state is JobState.SUCCEEDED
@@ -263,10 +213,10 @@ async def test_a_job_is_shown_as_it_is(client: Twin, gateway: GatewayFixture) ->
     assert found.attempts[0].outcome == "SUCCEEDED"
 
 
-async def test_all_jobs_are_listed_whatever_the_pages(client: Twin, gateway: GatewayFixture) -> None:
-    gateway.script.recordings[(await client("upload", DATA)).sha256] = DATA
+async def test_all_jobs_are_listed_over_several_pages(client: EitherClient, gateway: GatewayFixture) -> None:
+    gateway.script.recordings[(await client.upload(DATA)).sha256] = DATA
     for number in range(105):
-        await client("submit", DATA, request_id=str(number))
+        await client.submit(DATA, request_id=str(number))
 
     assert [job.request_id for job in await client.all("jobs")] == [str(number) for number in range(104, -1, -1)]
     assert [request.page_size for request in gateway.jobs.script.listings] == [100, 100]
@@ -276,10 +226,10 @@ async def test_all_jobs_are_listed_whatever_the_pages(client: Twin, gateway: Gat
     assert len(gateway.jobs.script.listings) == 3
 
 
-async def test_jobs_are_listed_by_state_and_time(client: Twin, gateway: GatewayFixture) -> None:
-    done = await client("submit", DATA)
+async def test_jobs_are_listed_by_state_and_time(client: EitherClient, gateway: GatewayFixture) -> None:
+    done = await client.submit(DATA)
     gateway.jobs.script.at_once = False
-    waiting = await client("submit", DATA)
+    waiting = await client.submit(DATA)
 
     assert [job.id for job in await client.all("jobs", states=[JobState.QUEUED, "running"])] == [waiting.id]
     assert [job.id for job in await client.all("jobs", states="succeeded")] == [done.id]
@@ -291,12 +241,12 @@ async def test_jobs_are_listed_by_state_and_time(client: Twin, gateway: GatewayF
             await client.all("jobs", **settings)
 
 
-async def test_a_job_is_watched_from_its_queue_to_its_end(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_job_is_watched_from_its_queue_to_its_end(client: EitherClient, gateway: GatewayFixture) -> None:
     gateway.jobs.script.at_once = False
-    job = await client("submit", DATA)
+    job = await client.submit(DATA)
     seen: list[Job | Segment] = []
 
-    async for happened in client.steps("watch", job.id):
+    async for happened in client.iterate("watch", job.id):
         if not seen:
             await asyncio.to_thread(gateway.jobs.work, job.id)
         seen.append(happened)
@@ -313,11 +263,11 @@ async def test_a_job_is_watched_from_its_queue_to_its_end(client: Twin, gateway:
 
 
 @pytest.mark.parametrize("breaks", [[1, 1, 1, 1, 1, 1, 1], [2, 2, 2], [0, 2], [2, 0, 0, 1]], ids=str)
-async def test_a_broken_watch_goes_on_where_it_was_without_losing_or_repeating(
-    client: Twin, gateway: GatewayFixture, breaks: list[int]
+async def test_a_broken_watch_continues_without_losing_or_repeating(
+    client: EitherClient, gateway: GatewayFixture, breaks: list[int]
 ) -> None:
-    """Also where it breaks more often in all than a client tries without getting any further."""
-    job = await client("submit", DATA)
+    """It may break more often than the number of retries, because each update renews the attempts."""
+    job = await client.submit(DATA)
     gateway.jobs.script.break_watches_after = list(breaks)
     events: list[object] = []
 
@@ -329,14 +279,14 @@ async def test_a_broken_watch_goes_on_where_it_was_without_losing_or_repeating(
     assert len(gateway.jobs.script.cursors) > 1
 
 
-async def test_a_watch_outlives_its_gateway(client: Twin, gateway: GatewayFixture) -> None:
-    """Its end is abrupt, and it is away for longer than a call that never came through is tried."""
+async def test_a_watch_survives_a_restart_of_the_gateway(client: EitherClient, gateway: GatewayFixture) -> None:
+    """The gateway ends abruptly, and is away for longer than the attempts of a call that has not begun."""
     gateway.jobs.script.at_once = False
-    job = await client("submit", DATA)
+    job = await client.submit(DATA)
     await asyncio.to_thread(gateway.jobs.begin, job.id)
     seen: list[Job | Segment] = []
 
-    async for happened in client.steps("watch", job.id):
+    async for happened in client.iterate("watch", job.id):
         seen.append(happened)
         if happened == SEGMENTS[0]:
             await asyncio.to_thread(gateway.restart, 3.0)
@@ -348,11 +298,9 @@ async def test_a_watch_outlives_its_gateway(client: Twin, gateway: GatewayFixtur
     assert gateway.jobs.script.cursors[-1] != ""
 
 
-async def test_a_watch_of_a_client_that_tries_nothing_again_breaks_at_once(
-    connect: Callable[..., Twin], gateway: GatewayFixture
-) -> None:
+async def test_a_watch_of_a_client_without_retries_fails_at_once(connect: Connect, gateway: GatewayFixture) -> None:
     client = connect(gateway.target, retries=0)
-    job = await client("submit", DATA)
+    job = await client.submit(DATA)
     gateway.jobs.script.break_watches_after = [2, 2]
 
     with pytest.raises(Unavailable):
@@ -361,11 +309,9 @@ async def test_a_watch_of_a_client_that_tries_nothing_again_breaks_at_once(
     assert len(gateway.jobs.script.cursors) == 1
 
 
-async def test_a_watch_gives_up_where_nothing_comes_through_any_more(
-    connect: Callable[..., Twin], gateway: GatewayFixture
-) -> None:
+async def test_a_watch_fails_if_the_gateway_stays_away(connect: Connect, gateway: GatewayFixture) -> None:
     client = connect(gateway.target, retries=2)
-    job = await client("submit", DATA)
+    job = await client.submit(DATA)
     gateway.jobs.script.break_watches_after = [0] * 10
 
     with pytest.raises(Unavailable):
@@ -374,17 +320,17 @@ async def test_a_watch_gives_up_where_nothing_comes_through_any_more(
     assert len(gateway.jobs.script.cursors) == 3
 
 
-async def test_a_watch_has_a_deadline_and_is_given_up_when_nobody_looks(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_watch_has_a_deadline_and_ends_with_its_iterator(client: EitherClient, gateway: GatewayFixture) -> None:
     gateway.jobs.script.at_once = False
-    job = await client("submit", DATA)
+    job = await client.submit(DATA)
 
     deadlines = longer_and_longer(0.5)
     while not gateway.jobs.script.cursors:
         with pytest.raises(DeadlineExceeded):
             await client.all("watch", job.id, timeout=next(deadlines))
-    assert await asyncio.to_thread(gateway.jobs.script.unwatched.wait, HANG_SECONDS)
+    assert await asyncio.to_thread(gateway.jobs.script.watch_ended.wait, HANG_SECONDS)
 
-    gateway.jobs.script.unwatched.clear()
+    gateway.jobs.script.watch_ended.clear()
     watch = client.client.watch(job.id)
     if isinstance(watch, Iterator):
         next(watch)
@@ -392,68 +338,68 @@ async def test_a_watch_has_a_deadline_and_is_given_up_when_nobody_looks(client: 
     else:
         await anext(watch)
         await watch.aclose()
-    assert await asyncio.to_thread(gateway.jobs.script.unwatched.wait, HANG_SECONDS)
+    assert await asyncio.to_thread(gateway.jobs.script.watch_ended.wait, HANG_SECONDS)
 
 
-async def test_a_watch_that_ends_before_its_job_is_a_broken_rule(
-    client: Twin, gateway: GatewayFixture, monkeypatch: pytest.MonkeyPatch
+async def test_a_watch_that_ends_before_its_job_is_a_protocol_error(
+    client: EitherClient, gateway: GatewayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await client("submit", DATA)
+    job = await client.submit(DATA)
     running = codec.encode_job(replace(job, state=JobState.RUNNING))
     said = jobs_pb2.WatchJobResponse(cursor="0", job=running)
     for replies in ([], [said], [jobs_pb2.WatchJobResponse(cursor="1")]):
-        monkeypatch.setattr(gateway.jobs, "_news", lambda *_, said=replies: iter(said))
+        monkeypatch.setattr(gateway.jobs, "_updates", lambda *_, said=replies: iter(said))
         with pytest.raises(InternalError) as raised:
             await client.all("watch", job.id)
         assert raised.value.reason == "PROTOCOL_ERROR"
 
 
-async def test_a_result_comes_in_the_forms_that_are_asked_for(client: Twin, gateway: GatewayFixture) -> None:
-    job = await client("submit", DATA, display_name="call.wav")
+async def test_a_result_has_the_requested_formats(client: EitherClient, gateway: GatewayFixture) -> None:
+    job = await client.submit(DATA, display_name="call.wav")
 
-    result = await client("job_result", job.id, formats=["srt", OutputFormat.TXT])
+    result = await client.job_result(job.id, formats=["srt", OutputFormat.TXT])
 
     config = gateway.jobs.records[job.id].request.config
     assert result.utterances == result_for(config).utterances
     assert result.formats == {OutputFormat.SRT: "srt of call.wav\n", OutputFormat.TXT: "txt of call.wav\n"}
     assert result.uploaded_bytes == 0
     with pytest.raises(InvalidRequest) as raised:
-        await client("job_result", job.id, formats=["docx"])
+        await client.job_result(job.id, formats=["docx"])
     assert raised.value.field == "formats"
 
 
-async def test_a_job_that_has_not_ended_has_no_result(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_job_that_has_not_ended_has_no_result(client: EitherClient, gateway: GatewayFixture) -> None:
     gateway.jobs.script.at_once = False
-    job = await client("submit", DATA)
+    job = await client.submit(DATA)
 
     with pytest.raises(PreconditionFailed) as raised:
-        await client("job_result", job.id)
+        await client.job_result(job.id)
 
     assert raised.value.reason == "NO_RESULT"
 
 
-async def test_a_job_is_cancelled_retried_and_deleted(client: Twin, gateway: GatewayFixture) -> None:
+async def test_a_job_is_cancelled_retried_and_deleted(client: EitherClient, gateway: GatewayFixture) -> None:
     gateway.jobs.script.at_once = False
-    job = await client("submit", DATA)
+    job = await client.submit(DATA)
 
-    assert (await client("cancel_job", job.id)).state is JobState.CANCELLED
-    assert (await client("retry_job", job.id)).state is JobState.QUEUED
+    assert (await client.cancel_job(job.id)).state is JobState.CANCELLED
+    assert (await client.retry_job(job.id)).state is JobState.QUEUED
     gateway.jobs.work(job.id)
-    assert (await client("cancel_job", job.id)).state is JobState.SUCCEEDED
+    assert (await client.cancel_job(job.id)).state is JobState.SUCCEEDED
     with pytest.raises(PreconditionFailed) as raised:
-        await client("retry_job", job.id)
+        await client.retry_job(job.id)
     assert raised.value.reason == "NOTHING_TO_RETRY"
-    assert await client("delete_job", job.id) is None
+    assert await client.delete_job(job.id) is None
     assert gateway.jobs.records == {}
 
 
-async def test_the_history_is_cleared_of_what_has_ended(client: Twin, gateway: GatewayFixture) -> None:
-    await client("submit", DATA)
-    await client("submit", DATA)
+async def test_clearing_removes_the_jobs_that_have_ended(client: EitherClient, gateway: GatewayFixture) -> None:
+    await client.submit(DATA)
+    await client.submit(DATA)
     gateway.jobs.script.at_once = False
-    waiting = await client("submit", DATA)
+    waiting = await client.submit(DATA)
 
-    cleared = await client("clear_jobs")
+    cleared = await client.clear_jobs()
 
     assert cleared.removed_jobs == 2
     assert cleared.memory.stages == ((Stage.DIARIZE, RELEASE),)
@@ -461,21 +407,21 @@ async def test_the_history_is_cleared_of_what_has_ended(client: Twin, gateway: G
     assert list(gateway.jobs.records) == [waiting.id]
 
 
-async def test_a_job_that_is_not_there_is_not_found(client: Twin) -> None:
+async def test_an_unknown_job_is_not_found(client: EitherClient) -> None:
     for name in ("job", "job_result", "cancel_job", "retry_job", "delete_job"):
         with pytest.raises(NotFound, match="there is no job nothing"):
-            await client(name, "nothing")
+            await getattr(client, name)("nothing")
     with pytest.raises(NotFound):
         await client.all("watch", "nothing")
 
 
-async def test_a_gateway_that_is_not_there_is_unavailable(connect: Callable[..., Twin]) -> None:
+async def test_a_gateway_that_cannot_be_reached_is_unavailable(connect: Connect) -> None:
     client = connect(NOWHERE, retries=0)
 
     for name in ("job", "cancel_job", "delete_job"):
         with pytest.raises(Unavailable):
-            await client(name, "some")
-    for call in (client("submit", DATA), client("upload", DATA), client("clear_jobs")):
+            await getattr(client, name)("some")
+    for call in (client.submit(DATA), client.upload(DATA), client.clear_jobs()):
         with pytest.raises(Unavailable):
             await call
     for listing in (client.all("watch", "some"), client.all("jobs")):
@@ -483,10 +429,10 @@ async def test_a_gateway_that_is_not_there_is_unavailable(connect: Callable[...,
             await listing
 
 
-async def test_several_submissions_share_one_client(client: Twin, gateway: GatewayFixture) -> None:
+async def test_several_submissions_share_one_client(client: EitherClient, gateway: GatewayFixture) -> None:
     recordings = [bytes([number]) * MEBIBYTE for number in range(5)]
 
-    jobs = await asyncio.gather(*(client("submit", recording) for recording in recordings))
+    jobs = await asyncio.gather(*(client.submit(recording) for recording in recordings))
 
     assert [gateway.script.recordings[job.recording.sha256] for job in jobs] == recordings
     assert len({job.id for job in jobs}) == 5
@@ -507,4 +453,4 @@ async def test_a_cancelled_task_ends_its_watch(gateway: GatewayFixture) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(gateway.jobs.script.unwatched.wait, HANG_SECONDS)
+        assert await asyncio.to_thread(gateway.jobs.script.watch_ended.wait, HANG_SECONDS)

@@ -27,14 +27,14 @@ DEFAULTS = TranscriptionOptions()
 
 
 class Service:
-    """One model service and everything it is made of."""
+    """One model service with all its parts."""
 
-    def __init__(self, engine=None, *, slots=1, max_waiting=8, keeper=MemoryCleaner, **settings):
+    def __init__(self, engine=None, *, slots=1, max_waiting=8, cleaner=MemoryCleaner, **settings):
         self.engine = engine or FakeTranscriberEngine()
         self.worker = Worker(slots=slots, max_waiting=max_waiting)
         self.metrics = ModelServiceMetrics(Stage.TRANSCRIBE, self.engine, self.worker)
         self.cache = FakeCache(self.metrics)
-        self.memory = keeper(self.engine, self.metrics)
+        self.memory = cleaner(self.engine, self.metrics.memory_cleaned)
         self.stage = CachedStage(
             stage=Stage.TRANSCRIBE,
             engine=self.engine,
@@ -100,7 +100,7 @@ async def test_a_hit_answers_at_once_without_audio_and_without_the_engine(servic
     assert service.sample("careca_stage_seconds_count", stage="transcribe", cached="true") == 1
 
 
-async def test_what_the_cache_saves_is_the_time_that_computing_took(service, monkeypatch):
+async def test_the_time_that_the_cache_saves_is_the_compute_time(service, monkeypatch):
     clock = Clock()
     monkeypatch.setattr(stage_module, "time", clock)
     service.engine.may_go_on.clear()
@@ -140,7 +140,7 @@ async def test_skip_cache_computes_anew_and_overwrites_what_was_stored(service):
     assert result_of(await service.events()).message == result_of(events).message
 
 
-async def test_identical_calls_in_flight_compute_once_and_only_the_first_is_asked_for_audio(service):
+async def test_identical_calls_in_flight_compute_once_and_only_the_first_sends_audio(service):
     service.engine.may_go_on.clear()
     leader = service.start()
     await service.has_begun()
@@ -173,7 +173,7 @@ async def test_when_the_first_of_identical_calls_fails_another_takes_over(servic
     assert service.engine.inferences == 2
 
 
-async def test_when_the_caller_of_the_first_goes_away_another_takes_over(service):
+async def test_when_the_first_caller_disconnects_another_takes_over(service):
     service.engine.may_go_on.clear()
     leader = service.start()
     await service.has_begun()
@@ -220,7 +220,7 @@ async def test_a_caller_that_stops_listening_stops_the_engine():
 @pytest.mark.parametrize(
     "sent", [AUDIO[:-2], AUDIO + b"\0\0", b"\1" + AUDIO[1:], b""], ids=["short", "long", "other", "nothing"]
 )
-async def test_audio_that_is_not_what_was_announced_is_refused_and_nothing_is_stored(service, sent):
+async def test_audio_that_does_not_match_its_digest_is_refused_and_nothing_is_stored(service, sent):
     with pytest.raises(InvalidRequest) as refusal:
         await service.events(sent, digest=DIGEST)
 
@@ -230,14 +230,14 @@ async def test_audio_that_is_not_what_was_announced_is_refused_and_nothing_is_st
     assert (service.worker.in_flight, service.worker.waiting) == (0, 0)
 
 
-async def test_audio_of_an_odd_number_of_bytes_is_refused_before_it_is_asked_for(service):
+async def test_audio_with_an_odd_number_of_bytes_is_refused_before_it_is_requested(service):
     with pytest.raises(InvalidRequest) as refusal:
         await service.events(digest=Digest(DIGEST.sha256, 3))
 
     assert refusal.value.field == "config.audio.size_bytes"
 
 
-async def test_audio_that_is_too_long_is_refused_before_it_is_asked_for():
+async def test_audio_that_is_too_long_is_refused_before_it_is_requested():
     service = Service(max_audio_seconds=1.5)
 
     with pytest.raises(InvalidRequest) as refusal:
@@ -247,7 +247,7 @@ async def test_audio_that_is_too_long_is_refused_before_it_is_asked_for():
     assert not result_of(await service.events(pcm(1.5))).cached
 
 
-async def test_audio_without_a_sample_is_no_failure(service):
+async def test_audio_without_samples_is_accepted(service):
     events = await service.events(b"")
 
     assert codec.decode_transcript(result_of(events).message).duration == 0.0
@@ -275,7 +275,7 @@ async def test_missing_weights_reach_the_caller(service):
         await service.stage.warm_up()
 
 
-async def test_calls_over_all_places_are_refused_before_they_are_asked_for_audio():
+async def test_calls_without_a_free_place_are_refused_before_audio_is_requested():
     service = Service(slots=1, max_waiting=1)
     service.engine.may_go_on.clear()
     calls = [service.start(pcm(seed=seed)) for seed in range(2)]
@@ -305,7 +305,7 @@ async def test_a_hit_is_answered_however_many_wait():
 
 
 class WatchedEngine(FakeTranscriberEngine):
-    """Keeps a weak reference to a working copy of the audio, as a model makes it."""
+    """Keeps a weak reference to a working copy of the audio, such as a model creates."""
 
     def infer(self, audio, options, cancel, emit):
         samples = audio.float32()
@@ -313,8 +313,8 @@ class WatchedEngine(FakeTranscriberEngine):
         return super().infer(audio, options, cancel, emit)
 
 
-class WatchingKeeper(MemoryCleaner):
-    """Notes what of the audio is still there when it cleans up."""
+class WatchingCleaner(MemoryCleaner):
+    """Records which parts of the audio still exist at the cleanup."""
 
     def clean_up(self, **context):
         self.left = (self._model.audio(), self._model.samples())
@@ -323,7 +323,7 @@ class WatchingKeeper(MemoryCleaner):
 
 @pytest.mark.parametrize("failures", [[], [OutOfMemory("too much")]], ids=["after success", "after failure"])
 async def test_memory_is_cleaned_up_after_every_task_when_the_audio_has_been_dropped(failures):
-    service = Service(WatchedEngine(failures=failures), keeper=WatchingKeeper)
+    service = Service(WatchedEngine(failures=failures), cleaner=WatchingCleaner)
 
     await asyncio.gather(service.events(), return_exceptions=True)
 
@@ -331,7 +331,7 @@ async def test_memory_is_cleaned_up_after_every_task_when_the_audio_has_been_dro
 
 
 async def test_memory_is_cleaned_up_after_a_cancelled_task():
-    service = Service(WatchedEngine(), keeper=WatchingKeeper)
+    service = Service(WatchedEngine(), cleaner=WatchingCleaner)
     service.engine.may_go_on.clear()
     call = service.start()
     await service.has_begun()
@@ -343,7 +343,7 @@ async def test_memory_is_cleaned_up_after_a_cancelled_task():
 
 
 @pytest.mark.parametrize("failures", [[], [OutOfMemory("too much")]], ids=["after success", "after failure"])
-async def test_the_disk_space_of_the_audio_is_given_back(failures, tmp_path):
+async def test_the_disk_space_of_the_audio_is_freed(failures, tmp_path):
     service = Service(FakeTranscriberEngine(failures=failures), spool_dir=tmp_path)
     service.engine.may_go_on.clear()
     call = service.start()
@@ -358,7 +358,7 @@ async def test_the_disk_space_of_the_audio_is_given_back(failures, tmp_path):
 
 
 def open_files_in(folder):
-    """Files of this process in ``folder``, unlinked ones included."""
+    """Open files of this process in ``folder``, including unlinked ones."""
     links = [descriptor.readlink() for descriptor in Path("/proc/self/fd").iterdir() if descriptor.is_symlink()]
     return [link for link in links if link.is_relative_to(folder)]
 
@@ -393,7 +393,7 @@ async def test_clearing_all_empties_the_cache_and_unloads_the_models(service):
     assert not result_of(await service.events()).cached
 
 
-async def test_clearing_what_is_expired_leaves_the_models_alone(service):
+async def test_clearing_expired_entries_keeps_the_models(service):
     await service.events()
 
     _, release = await service.stage.clear_cache(ClearScope.EXPIRED)
@@ -448,14 +448,14 @@ async def test_a_task_longer_than_the_idle_time_keeps_its_models():
     await service.stage.close()
 
 
-async def test_without_an_idle_time_models_stay(service):
+async def test_without_an_idle_time_models_stay_loaded(service):
     await service.stage.start()
     await asyncio.sleep(0.05)
 
     assert service.engine.loaded
 
 
-async def test_closing_lets_go_of_the_cache():
+async def test_closing_closes_the_cache():
     service = Service()
     await service.stage.start()
     await service.stage.close()
@@ -467,7 +467,7 @@ def task_lines(logs):
     return [line for line in logs if line["event"] == "task finished"]
 
 
-async def test_each_task_leaves_one_line_in_the_log(service):
+async def test_each_task_writes_one_log_line(service):
     with capture_logs() as logs:
         await service.events()
         await service.events()
@@ -495,7 +495,7 @@ async def test_the_log_says_how_a_task_ended(service):
     assert [line["outcome"] for line in task_lines(logs)] == ["OUT_OF_MEMORY", "INTERNAL", "CANCELLED"]
 
 
-async def test_audio_and_its_seconds_are_counted_when_they_are_worked_on(service):
+async def test_the_seconds_of_processed_audio_are_counted(service):
     await service.events()
     await service.events()
 

@@ -1,4 +1,4 @@
-"""What happens around a call, over real sockets, for all four shapes of calls."""
+"""The interceptor, over real sockets, for all four kinds of methods."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -45,7 +45,7 @@ def facts(error):
 
 
 class Echo:
-    """A service with one method of each shape that answers with what ``behave`` returns for the request."""
+    """A service with one method of each kind, which answers with the result of ``behave``."""
 
     def __init__(self):
         self.behave = self.repeat
@@ -116,13 +116,13 @@ async def channel(target):
 
 
 def call(channel, shape, **options):
-    """A call of that shape with the request b"x"."""
+    """A call of that kind with the request b"x"."""
     request = iter([b"x"]) if shape.startswith("stream") else b"x"
     return getattr(channel, shape)(f"/test.Echo/{shape}")(request, **options)
 
 
 async def responses(call):
-    """All responses of a call of whatever shape."""
+    """All responses of a call of any kind."""
     if hasattr(call, "__aiter__"):
         return [response async for response in call]
     return [await call]
@@ -138,7 +138,7 @@ async def test_responses_pass_and_the_callers_request_id_comes_back(shape, echo,
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_the_handler_knows_the_request_id_and_hands_it_on(shape, echo, channel):
+async def test_the_handler_knows_the_request_id_and_passes_it_on(shape, echo, channel):
     async def behave(request, context):
         return dict(request_id.outgoing())["x-request-id"].encode()
 
@@ -151,7 +151,7 @@ async def test_the_handler_knows_the_request_id_and_hands_it_on(shape, echo, cha
 
 
 @pytest.mark.parametrize("given", [None, "", "x" * 129, "two words"], ids=["none", "empty", "long", "space"])
-async def test_a_request_id_that_is_missing_or_unfit_is_replaced(given, channel):
+async def test_a_missing_or_invalid_request_id_is_replaced(given, channel):
     metadata = () if given is None else ((request_id.KEY, given),)
     first, second = (call(channel, "unary_unary", metadata=metadata) for _ in range(2))
 
@@ -231,7 +231,7 @@ async def test_a_message_too_long_for_a_header_is_cut(echo, channel):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("error", [ValueError("secret"), InternalError("secret")], ids=["bug", "InternalError"])
-async def test_a_fault_of_ours_is_logged_and_the_caller_learns_only_the_request_id(error, shape, echo, channel):
+async def test_a_bug_is_logged_and_the_caller_gets_only_the_request_id(error, shape, echo, channel):
     async def behave(request, context):
         raise error
 
@@ -247,7 +247,7 @@ async def test_a_fault_of_ours_is_logged_and_the_caller_learns_only_the_request_
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_every_call_leaves_one_line_and_one_count(shape, echo, channel):
+async def test_every_call_writes_one_log_line_and_is_counted_once(shape, echo, channel):
     with capture_logs() as logs:
         await responses(call(channel, shape))
         await until(lambda: any(line["event"] == "call served" for line in logs))
@@ -259,7 +259,7 @@ async def test_every_call_leaves_one_line_and_one_count(shape, echo, channel):
     assert echo.count(shape, "OK") == 1
 
 
-async def test_the_line_of_a_refused_call_says_why(echo, channel):
+async def test_the_log_line_of_a_refused_call_has_the_reason(echo, channel):
     async def behave(request, context):
         raise InvalidRequest("too wide", reason="TOO_WIDE")
 
@@ -275,7 +275,7 @@ async def test_the_line_of_a_refused_call_says_why(echo, channel):
 
 
 @pytest.mark.parametrize("size", [1, 1_000_000], ids=["while it writes", "while it waits for the reader"])
-async def test_a_stream_that_is_taken_back_midway_closes_the_generator_and_is_no_fault_of_ours(size, echo, channel):
+async def test_a_cancelled_stream_closes_the_generator_and_is_not_logged_as_a_bug(size, echo, channel):
     closed = asyncio.Event()
 
     async def endless(request, context):
@@ -298,7 +298,7 @@ async def test_a_stream_that_is_taken_back_midway_closes_the_generator_and_is_no
     assert [line["event"] for line in logs] == ["call served"]
 
 
-async def test_a_response_that_cannot_be_sent_any_more_ends_the_call_as_taken_back():
+async def test_a_response_that_cannot_be_sent_ends_the_call_as_cancelled():
     closed = asyncio.Event()
 
     async def endless(request, context):
@@ -337,7 +337,7 @@ async def test_a_response_that_cannot_be_sent_any_more_ends_the_call_as_taken_ba
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_a_call_that_is_taken_back_cancels_the_handler(shape, echo, channel):
+async def test_a_cancelled_call_cancels_the_handler(shape, echo, channel):
     handler = Hanging()
     echo.behave = handler
     made = call(channel, shape)
@@ -353,7 +353,7 @@ async def test_a_call_that_is_taken_back_cancels_the_handler(shape, echo, channe
 
 
 class Hanging:
-    """Behaviour that never ends by itself."""
+    """A handler that never ends by itself."""
 
     def __init__(self):
         self.started = asyncio.Event()
@@ -384,7 +384,7 @@ async def test_a_deadline_cancels_the_handler_and_is_counted_as_such(shape, echo
 
 
 class LateContext:
-    """The context of a call whose deadline passed while it waited for the event loop."""
+    """The context of a call whose deadline passed before the event loop served it."""
 
     aborted_with = None
 
@@ -405,7 +405,7 @@ class LateContext:
         raise grpc.aio.AbortError
 
 
-async def test_a_call_whose_deadline_has_passed_before_it_is_taken_up_never_reaches_the_handler(echo):
+async def test_a_call_whose_deadline_has_passed_never_reaches_the_handler(echo):
     async def find(details):
         return grpc.unary_unary_rpc_method_handler(echo._one)
 
@@ -421,7 +421,7 @@ async def test_a_call_whose_deadline_has_passed_before_it_is_taken_up_never_reac
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_calls_are_refused_until_the_gate_is_open_and_after_it_is_closed(shape, echo, channel):
+async def test_calls_are_refused_while_the_service_starts_and_drains(shape, echo, channel):
     echo.admission = AdmissionControl()
     async with serving(echo) as target, grpc.aio.insecure_channel(target) as channel:
         with pytest.raises(Unavailable, match="starting") as starting, translated_errors():
@@ -436,7 +436,7 @@ async def test_calls_are_refused_until_the_gate_is_open_and_after_it_is_closed(s
     assert draining.value.retry_after_seconds
 
 
-async def test_a_method_that_does_not_exist_is_unimplemented_and_becomes_no_label(echo, channel):
+async def test_an_unknown_method_is_unimplemented_and_does_not_become_a_label(echo, channel):
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await channel.unary_unary("/test.Echo/Nothing")(b"x")
 
@@ -445,7 +445,7 @@ async def test_a_method_that_does_not_exist_is_unimplemented_and_becomes_no_labe
     assert "/test.Echo/Nothing" not in str(samples)
 
 
-async def test_a_handler_that_aborts_by_itself_is_left_alone(echo, channel):
+async def test_the_status_of_a_handler_that_aborts_is_kept(echo, channel):
     async def behave(request, context):
         await context.abort(grpc.StatusCode.DATA_LOSS, "gone")
 
@@ -490,7 +490,7 @@ def test_a_status_without_our_details_becomes_the_nearest_error(code, error_clas
     assert "said the peer" in translated.message
 
 
-def test_details_of_another_domain_are_not_taken_for_ours():
+def test_details_of_another_domain_are_ignored():
     status = to_status(errors.OutOfMemory("no"))
     info = error_details_pb2.ErrorInfo(reason="OUT_OF_MEMORY", domain="example.com")
     status.details[0].Pack(info)
@@ -527,7 +527,7 @@ def test_details_of_another_domain_are_not_taken_for_ours():
         ("Socket closed", "Socket closed"),
     ],
 )
-def test_that_there_is_no_connection_is_told_without_the_form_of_addresses_that_grpc_has(details, message):
+def test_a_failed_connection_is_reported_without_internal_addresses(details, message):
     error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
 
     assert from_rpc_error(error).message == message

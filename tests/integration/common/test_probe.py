@@ -19,7 +19,7 @@ from support.waiting import HANG_SECONDS
 
 
 async def probe(*arguments: str) -> tuple[int, str]:
-    """Exit code and all output of the real command."""
+    """The exit code and the output of the real command."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "careca.rpc.probe", *arguments),
         stdout=asyncio.subprocess.PIPE,
@@ -73,7 +73,7 @@ async def test_a_name_that_the_service_does_not_know_fails():
     assert output.startswith("NOT_FOUND")
 
 
-def test_nobody_there_fails(capsys):
+def test_a_probe_without_a_server_fails(capsys):
     assert main([f"127.0.0.1:{free_port()}"]) == 1
     assert capsys.readouterr().err.startswith("UNAVAILABLE")
 
@@ -99,7 +99,7 @@ def test_a_service_that_does_not_answer_fails_in_time(capsys):
 
 
 @pytest.mark.parametrize(("name", "code"), [("careca.example", 0), ("another.example", 1)])
-def test_a_service_with_tls_is_asked_by_the_name_in_its_certificate(tmp_path, name, code):
+def test_a_service_with_tls_is_probed_with_the_name_in_its_certificate(tmp_path, name, code):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
     certificate = authority.issue_cert("careca.example")

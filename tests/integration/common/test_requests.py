@@ -1,4 +1,4 @@
-"""Calls that carry what is no message, or none at all: refused like any other request that breaks the rules."""
+"""Calls with invalid messages or without a message: they are refused like other invalid requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def call(channel: grpc.aio.Channel, method: str, messages: Sequence[bytes]
 
 @pytest.mark.parametrize("message", [BROKEN, BAD_TEXT])
 @pytest.mark.parametrize("method", [CHECK, WATCH, REFLECT])
-async def test_what_is_no_message_is_a_fault_of_the_callers(
+async def test_bytes_that_are_not_a_message_are_an_error_of_the_caller(
     channel: grpc.aio.Channel, method: str, message: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(CarecaError) as caught:
@@ -58,7 +58,7 @@ async def test_what_is_no_message_is_a_fault_of_the_callers(
 
 
 @pytest.mark.parametrize("method", [CHECK, WATCH])
-async def test_a_call_that_carries_no_message_is_refused_and_not_left_open(
+async def test_a_call_without_a_message_is_refused_and_does_not_stay_open(
     channel: grpc.aio.Channel, method: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -67,11 +67,11 @@ async def test_a_call_that_carries_no_message_is_refused_and_not_left_open(
     assert caught.value.reason == "NO_MESSAGE"
 
 
-async def test_of_several_messages_where_one_is_due_the_first_counts(channel: grpc.aio.Channel) -> None:
+async def test_only_the_first_message_of_a_unary_call_is_used(channel: grpc.aio.Channel) -> None:
     assert await call(channel, CHECK, [b"", BROKEN]) == await call(channel, CHECK, [b""])
 
 
-async def test_who_never_sends_the_message_is_not_waited_for_for_ever() -> None:
+async def test_the_wait_for_a_message_has_a_limit() -> None:
     async def nothing() -> AsyncIterator[object]:
         await asyncio.Event().wait()
         yield
@@ -80,7 +80,7 @@ async def test_who_never_sends_the_message_is_not_waited_for_for_ever() -> None:
         await single_message(nothing(), stall_seconds=0.01)
 
 
-async def test_an_unreadable_message_says_why() -> None:
+async def test_the_error_of_an_unreadable_message_has_the_reason() -> None:
     async def messages() -> AsyncIterator[object]:
         yield DecodeFailure("it is torn")
 

@@ -1,4 +1,4 @@
-"""A server that callers cannot end, whatever they send: raw bytes on its port."""
+"""A server that callers cannot stop, tested with raw bytes on its port."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SILENT = health_pb2.HealthCheckRequest()
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A header field as HPACK writes one that it does not know."""
+    """A header field in HPACK, without its tables."""
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
 def call_of(path: bytes, *more: bytes, number: int = 1) -> bytes:
-    """What a caller sends who calls the method of that path with an empty message, in the stream of that number."""
+    """The bytes of a call of the method ``path`` with an empty message, in one stream."""
     fields = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
     headers = b"".join(literal(*field) for field in fields)
     headers += literal(b"content-type", b"application/grpc") + literal(b"te", b"trailers") + b"".join(more)
@@ -41,7 +41,7 @@ def call_of(path: bytes, *more: bytes, number: int = 1) -> bytes:
 
 
 async def send(port: int, data: bytes, *, ends: int = 1) -> bytes:
-    """What the server answers, up to the end of the stream of that number; of 0, up to the answer to a ping."""
+    """The answer of the server up to the end of a stream; for stream 0 up to the answer to a ping."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(PREFACE + data)
     answer = head = b""
@@ -58,7 +58,7 @@ async def send(port: int, data: bytes, *, ends: int = 1) -> bytes:
 
 
 def _ends(head: bytes, number: int) -> bool:
-    """Whether a frame that begins so is the last of that stream: headers that end it, its reset, or a ping's answer."""
+    """Whether a frame is the last of the stream: headers that end it, its reset, or the answer to a ping."""
     kind, flags, of = head[3], head[4], int.from_bytes(head[5:], "big")
     return of == number and (kind == 3 or (kind in (1, 6) and bool(flags & 1)))
 
@@ -81,7 +81,7 @@ async def test_the_bytes_of_these_tests_are_a_call(server: ServiceServer) -> Non
 
 
 @pytest.mark.parametrize("path", [b"/\xff\xfe", HEALTH + b"\xff", b"/a/\xed\xa0\x80", b"\xc0\xaf", b""])
-async def test_a_method_whose_name_is_no_text_ends_nobodys_call(
+async def test_a_method_whose_name_is_not_text_ends_no_other_call(
     server: ServiceServer, path: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -96,7 +96,7 @@ async def test_a_method_whose_name_is_no_text_ends_nobodys_call(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_a_method_that_there_is_not_is_unimplemented(server: ServiceServer) -> None:
+async def test_an_unknown_method_is_unimplemented(server: ServiceServer) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -104,7 +104,7 @@ async def test_a_method_that_there_is_not_is_unimplemented(server: ServiceServer
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_metadata_that_is_no_text_is_no_matter(server: ServiceServer) -> None:
+async def test_metadata_that_is_not_text_is_harmless(server: ServiceServer) -> None:
     answer = await send(
         server.port, call_of(HEALTH, literal(b"x-request-id", b"\xff\xfe"), literal(b"x-y", b"\xed\xa0"))
     )
@@ -113,8 +113,8 @@ async def test_metadata_that_is_no_text_is_no_matter(server: ServiceServer) -> N
     assert b"grpc-status" in await send(server.port, call_of(HEALTH))
 
 
-async def test_grpcs_own_server_still_needs_the_help() -> None:
-    """Where this fails, ``careca.rpc.robust_server`` can go."""
+async def test_the_server_of_grpc_still_has_the_bug() -> None:
+    """If this fails, ``careca.rpc.robust_server`` can be removed."""
     assert robust_server._is_supported()
     server = grpc.aio.server()
     health_pb2_grpc.add_HealthServicer_to_server(health_pb2_grpc.HealthServicer(), server)  # type: ignore[no-untyped-call]
@@ -128,7 +128,7 @@ async def test_grpcs_own_server_still_needs_the_help() -> None:
     sending.cancel()
 
 
-async def test_with_a_grpc_that_is_not_known_the_server_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_with_an_unsupported_grpc_its_own_server_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(robust_server, "_HANDLE", ("something", "else"))
 
     server = robust_server.new_server((), [])
@@ -150,7 +150,7 @@ asyncio.run(server.serve(settings, server.Service(lambda _: (), Metrics())))
 
 
 async def serving(before: str = "") -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, int]:
-    """A process that serves, what it logs from now on, and where it listens."""
+    """A process that serves, its log, and its port."""
     command = (sys.executable, "-c", SERVE.format(before=before))
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     assert process.stderr
@@ -161,7 +161,7 @@ async def serving(before: str = "") -> tuple[asyncio.subprocess.Process, asyncio
     return process, process.stderr, json.loads(told)["port"]
 
 
-async def test_a_process_in_which_grpc_stops_serving_ends_so_that_another_takes_its_place() -> None:
+async def test_a_process_exits_when_grpc_stops_serving() -> None:
     process, log, port = await serving(before="robust_server._HANDLE = ()")
 
     await send(port, call_of(b"/\xff"))
@@ -171,7 +171,7 @@ async def test_a_process_in_which_grpc_stops_serving_ends_so_that_another_takes_
     assert b"Service does not serve any more" in rest
 
 
-async def test_nothing_that_a_caller_says_on_leaving_becomes_a_line_of_the_log() -> None:
+async def test_text_in_a_callers_goaway_frame_is_not_logged() -> None:
     process, log, port = await serving()
     text = b'x\n{"event": "forged"}\n'
     leaving = (8 + len(text)).to_bytes(3, "big") + b"\x07\x00" + bytes(4) + bytes(7) + b"\x02" + text

@@ -28,7 +28,7 @@ STATUS = health_pb2.HealthCheckResponse
 
 
 class Diarizer(diarizer_pb2_grpc.DiarizerServiceServicer):
-    """Answers statistics at once and a release of memory when it may."""
+    """Answers statistics at once, and a release of memory when it is allowed to."""
 
     def __init__(self):
         self.stats_calls = 0
@@ -82,7 +82,7 @@ async def server(diarizer):
 
 @asynccontextmanager
 async def client(server):
-    """Stubs for the service and for its health."""
+    """The stubs of the service and of its health."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         yield diarizer_pb2_grpc.DiarizerServiceStub(channel), health_pb2_grpc.HealthStub(channel)
 
@@ -100,13 +100,13 @@ async def statuses(health):
     return [(await health.Check(health_pb2.HealthCheckRequest(service=name))).status for name in names]
 
 
-async def test_a_started_server_takes_calls_and_says_so(server):
+async def test_a_started_server_accepts_calls_and_is_healthy(server):
     async with client(server) as (stub, health):
         assert (await stats(stub)).stats.model == "fake"
         assert await statuses(health) == [STATUS.SERVING] * 3
 
 
-async def test_a_long_silent_call_outlives_pings_of_any_number(diarizer, server):
+async def test_a_long_silent_call_survives_any_number_of_pings(diarizer, server):
     options = [("grpc.keepalive_time_ms", 50), ("grpc.http2.max_pings_without_data", 0)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
         call = release(diarizer_pb2_grpc.DiarizerServiceStub(channel))
@@ -118,7 +118,7 @@ async def test_a_long_silent_call_outlives_pings_of_any_number(diarizer, server)
         await call
 
 
-async def test_until_it_is_warm_it_is_alive_but_not_ready_and_refuses_calls(diarizer):
+async def test_during_the_warm_up_the_server_is_alive_but_not_ready_and_refuses_calls(diarizer):
     may_warm_up = asyncio.Event()
     async with stopping(new_server(diarizer, warm_up=may_warm_up.wait)) as server:
         starting = asyncio.create_task(server.start())
@@ -137,7 +137,7 @@ async def test_until_it_is_warm_it_is_alive_but_not_ready_and_refuses_calls(diar
             await stats(stub)
 
 
-async def test_reflection_lists_the_services_where_it_is_wanted(diarizer, server):
+async def test_reflection_lists_the_services_if_it_is_enabled(diarizer, server):
     assert {SERVICE, "grpc.health.v1.Health"} <= set(await reflected(server))
 
     async with stopping(new_server(diarizer, ServiceSettings(reflection=False))) as closed:
@@ -181,7 +181,7 @@ async def test_metrics_can_be_left_out(diarizer):
         assert server.metrics_port is None
 
 
-async def test_a_stopped_server_gives_its_ports_back(diarizer):
+async def test_a_stopped_server_frees_its_ports(diarizer):
     first = new_server(diarizer)
     await first.start()
     ports = {"port": first.port, "metrics_port": first.metrics_port}
@@ -223,7 +223,7 @@ async def test_while_it_drains_calls_in_flight_finish_and_new_ones_are_refused(d
         await stop
 
 
-async def test_calls_that_outlast_the_drain_are_cancelled_and_told_so(diarizer):
+async def test_calls_that_outlast_the_drain_are_cancelled_with_unavailable(diarizer):
     server = new_server(diarizer, ServiceSettings(drain_seconds=0.05))
     await server.start()
     async with client(server) as (stub, _):
@@ -250,7 +250,7 @@ async def test_an_open_health_watch_does_not_hold_up_the_drain(diarizer):
         assert (await watch.read()).status == STATUS.NOT_SERVING
 
 
-async def test_what_is_to_close_is_closed_when_no_call_is_in_flight_any_more(diarizer):
+async def test_close_runs_when_no_call_is_in_flight_any_more(diarizer):
     in_flight = []
 
     async def close():
@@ -359,7 +359,7 @@ async def test_a_signal_during_the_warm_up_ends_the_service(diarizer):
     await serving
 
 
-async def test_a_service_that_cannot_start_says_why_in_one_line_and_ends_with_status_1(diarizer):
+async def test_a_service_that_cannot_start_logs_the_reason_and_exits_with_status_1(diarizer):
     async def warm_up():
         raise PreconditionFailed("no weights of whisper-base: run `careca models pull whisper-base`")
 

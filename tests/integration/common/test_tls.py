@@ -1,4 +1,4 @@
-"""TLS on real sockets: who is let in, and what happens when the files are replaced."""
+"""TLS on real sockets: which callers are accepted, and how replaced files are loaded."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ async def ask_on(stub: Any) -> str:
     return str(response.stats.model)
 
 
-async def test_a_caller_with_a_certificate_of_the_authority_is_let_in(
+async def test_a_caller_with_a_certificate_of_the_authority_is_accepted(
     server_files: CertificateFiles, caller_files: CertificateFiles
 ) -> None:
     async with diarizer(server_files) as service:
         assert await ask(service, calling_with(caller_files))
 
 
-async def test_who_shows_no_certificate_or_one_of_another_authority_or_speaks_no_tls_is_kept_out(
+async def test_callers_without_tls_or_a_valid_certificate_are_refused(
     server_files: CertificateFiles, tmp_path: Path
 ) -> None:
     strange = issue(tmp_path / "strange", trustme.CA(), "gateway")
@@ -99,7 +99,7 @@ async def test_who_shows_no_certificate_or_one_of_another_authority_or_speaks_no
                 await ask(service, tls)
 
 
-async def test_a_server_of_another_authority_or_for_another_name_is_not_believed(
+async def test_a_server_of_another_authority_or_for_another_name_is_not_trusted(
     authority: trustme.CA, caller_files: CertificateFiles, tmp_path: Path
 ) -> None:
     for files in (
@@ -111,7 +111,7 @@ async def test_a_server_of_another_authority_or_for_another_name_is_not_believed
                 await ask(service, calling_with(caller_files))
 
 
-async def test_both_sides_take_new_files_of_a_new_authority_without_a_restart_and_calls_go_on(
+async def test_both_sides_load_files_of_a_new_authority_without_a_restart_while_calls_continue(
     server_files: CertificateFiles, caller_files: CertificateFiles, tmp_path: Path
 ) -> None:
     async with diarizer(server_files) as service:
@@ -130,17 +130,17 @@ async def test_both_sides_take_new_files_of_a_new_authority_without_a_restart_an
                 await ask(service, before)
 
 
-async def test_a_gateway_checks_the_name_that_it_calls_whichever_address_answers(
+async def test_a_gateway_checks_the_server_name_for_every_address(
     authority: trustme.CA, caller_files: CertificateFiles, tmp_path: Path
 ) -> None:
-    async def look_up(_name: str, port: int) -> set[str]:
+    async def resolve(_name: str, port: int) -> set[str]:
         return {f"ipv4:127.0.0.1:{port}"}
 
     files = issue(tmp_path / "named", authority, host="diarizer.careca.svc")
     async with diarizer(files) as service:
         for name, is_right in (("diarizer.careca.svc", True), ("transcriber.careca.svc", False)):
             target = f"dns:///{name}:{service.port}"
-            async with Replicas(target, calling_with(caller_files), look_up=look_up) as replicas:
+            async with Replicas(target, calling_with(caller_files), resolve=resolve) as replicas:
                 await until(lambda replicas=replicas: all(r.address.startswith("ipv4:") for r in replicas.all))
                 stub = diarizer_pb2_grpc.DiarizerServiceStub(replicas.best())
                 if is_right:
@@ -163,7 +163,7 @@ async def test_new_files_that_cannot_be_used_are_logged_and_the_old_ones_stay_in
 
 
 @pytest.mark.parametrize("spoil", ["missing", "nonsense", "other key"])
-async def test_a_service_with_files_that_cannot_be_used_does_not_start_and_says_why(
+async def test_a_service_with_unusable_files_does_not_start_and_reports_the_reason(
     spoil: str, server_files: CertificateFiles, tmp_path: Path
 ) -> None:
     if spoil == "missing":
@@ -182,7 +182,7 @@ async def test_a_service_with_files_that_cannot_be_used_does_not_start_and_says_
     assert str(server_files.key) in caught.value.message
 
 
-async def test_probes_without_tls_learn_of_health_and_nothing_else(server_files: CertificateFiles) -> None:
+async def test_probes_without_tls_can_only_check_health(server_files: CertificateFiles) -> None:
     async with diarizer(server_files, health_port=0) as service:
         async with create_channel(f"127.0.0.1:{service.health_port}", respect_health=False) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
@@ -194,7 +194,7 @@ async def test_probes_without_tls_learn_of_health_and_nothing_else(server_files:
         assert "UNIMPLEMENTED" in caught.value.message or "Method not found" in caught.value.message
 
 
-async def test_the_metrics_say_when_the_certificate_ends(tmp_path: Path, authority: trustme.CA) -> None:
+async def test_the_expiry_of_the_certificate_is_exported(tmp_path: Path, authority: trustme.CA) -> None:
     files = issue(tmp_path / "server", authority, ends_in=timedelta(days=20))
     async with diarizer(files, metrics_port=0) as service:
         url = f"http://127.0.0.1:{service.metrics_port}/metrics"
@@ -208,7 +208,7 @@ async def test_the_metrics_say_when_the_certificate_ends(tmp_path: Path, authori
     assert timedelta(days=19) < timedelta(seconds=left) < timedelta(days=20, seconds=1)
 
 
-async def test_a_recording_goes_through_a_stack_in_which_every_hop_is_encrypted_and_proven(
+async def test_a_recording_passes_a_stack_with_mutual_tls_on_every_hop(
     server_files: CertificateFiles, caller_files: CertificateFiles, tmp_path: Path, redis_url: str
 ) -> None:
     gateway_settings = serving_with(server_files, mutual=False) | {

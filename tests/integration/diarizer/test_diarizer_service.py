@@ -1,4 +1,4 @@
-"""The diarizer as its callers see it: a real server and a real Redis, an engine that follows a script."""
+"""The diarizer service with a real server, a real Redis and a scripted engine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Response = diarizer_pb2.DiarizeResponse
 
 
 class CountingEngine(FakeDiarizerEngine):
-    """Also tells which numbers of speakers it considered."""
+    """Its results have candidates for the number of speakers."""
 
     def infer(self, *arguments: Any) -> Diarization:
         candidates = (SpeakerCountCandidate(1, None), SpeakerCountCandidate(2, 0.75))
@@ -48,7 +48,7 @@ class CountingEngine(FakeDiarizerEngine):
 
 
 class Caller:
-    """Plain gRPC, as any client in any language would call."""
+    """Calls with plain gRPC, like a client in any language."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.stub = diarizer_pb2_grpc.DiarizerServiceStub(channel)
@@ -111,7 +111,7 @@ def kinds(responses: Sequence[Response]) -> list[str | None]:
     return [response.WhichOneof("message") for response in responses]
 
 
-async def test_audio_is_asked_for_then_come_progress_and_last_the_diarization(caller: Caller) -> None:
+async def test_audio_is_requested_then_progress_and_the_diarization_are_sent(caller: Caller) -> None:
     responses = await caller.diarize()
 
     assert kinds(responses)[0] == "audio_needed"
@@ -179,7 +179,7 @@ async def test_other_speaker_options_are_computed_anew_and_reach_the_engine(
         ({"audio": codec.encode_digest(digest_of(b"odd"))}, "config.audio.size_bytes"),
     ],
 )
-async def test_what_breaks_a_rule_is_refused_by_field_before_any_audio_is_sent(
+async def test_invalid_requests_are_refused_by_field_before_any_audio_is_sent(
     service: ModelService, caller: Caller, config: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refusal:
@@ -206,7 +206,7 @@ async def test_speaker_options_that_contradict_each_other_are_refused(
     assert service.engine.inferences == 0
 
 
-async def test_a_failure_of_the_engine_reaches_the_caller_by_name_and_is_not_cached(
+async def test_an_error_of_the_engine_reaches_the_caller_and_is_not_cached(
     service: ModelService, caller: Caller
 ) -> None:
     service.engine.failures.append(OutOfMemory("cuda:0 has too little memory"))
@@ -230,7 +230,7 @@ async def test_a_deadline_stops_the_engine(service: ModelService, caller: Caller
     assert service.engine.running == 0
 
 
-async def test_a_caller_that_goes_away_frees_the_engine(service: ModelService, caller: Caller) -> None:
+async def test_a_caller_that_disconnects_frees_the_engine(service: ModelService, caller: Caller) -> None:
     service.engine.may_go_on.clear()
     call = asyncio.create_task(caller.diarize())
     await happens(service.engine.started)
@@ -244,7 +244,7 @@ async def test_a_caller_that_goes_away_frees_the_engine(service: ModelService, c
     assert kinds(await caller.diarize())[-1] == "result"
 
 
-async def test_statistics_tell_of_the_model_and_of_the_cache(service: ModelService, caller: Caller) -> None:
+async def test_statistics_contain_the_model_and_the_cache(service: ModelService, caller: Caller) -> None:
     await caller.diarize()
     await caller.diarize()
 
@@ -277,14 +277,14 @@ async def test_clearing_expired_entries_leaves_the_others_and_the_models(service
     assert kinds(await caller.diarize()) == ["result"]
 
 
-async def test_clearing_what_is_not_said_is_refused(caller: Caller) -> None:
+async def test_clearing_without_a_scope_is_refused(caller: Caller) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         await caller.clear_cache(admin_pb2.CLEAR_SCOPE_UNSPECIFIED)
 
     assert refusal.value.field == "scope"
 
 
-async def test_memory_is_given_back_and_the_next_call_loads_the_models_again(caller: Caller) -> None:
+async def test_memory_is_released_and_the_next_call_loads_the_models_again(caller: Caller) -> None:
     assert (await caller.release_memory()).models_unloaded
     assert not (await caller.stats()).models_loaded
 

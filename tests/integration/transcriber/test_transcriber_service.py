@@ -1,4 +1,4 @@
-"""The transcriber as its callers see it: a real server and a real Redis, an engine that follows a script."""
+"""The transcriber service with a real server, a real Redis and a scripted engine."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ Request = transcriber_pb2.TranscriberServiceTranscribeRequest
 
 
 class Caller:
-    """Plain gRPC, as any client in any language would call."""
+    """Calls with plain gRPC, like a client in any language."""
 
     def __init__(self, channel):
         self.stub = transcriber_pb2_grpc.TranscriberServiceStub(channel)
@@ -76,7 +76,7 @@ def kinds(responses):
     return [response.WhichOneof("message") for response in responses]
 
 
-async def test_audio_is_asked_for_then_come_progress_segments_and_last_the_transcript(caller):
+async def test_audio_is_requested_then_progress_segments_and_the_transcript_are_sent(caller):
     responses = await caller.transcribe()
 
     assert kinds(responses)[0] == "audio_needed"
@@ -116,7 +116,7 @@ async def test_skip_cache_computes_again(service, caller):
     assert service.engine.inferences == 2
 
 
-async def test_options_reach_the_engine_as_they_were_asked_for(service, caller):
+async def test_options_reach_the_engine_unchanged(service, caller):
     options = TranscriptionOptions(
         language="pt", translate=True, initial_prompt="Futebol.", hotwords=("Careca", "Maradona"), beam_size=2
     )
@@ -136,7 +136,7 @@ async def test_options_reach_the_engine_as_they_were_asked_for(service, caller):
         ({"audio": codec.encode_digest(digest_of(b"odd"))}, "config.audio.size_bytes"),
     ],
 )
-async def test_what_breaks_a_rule_is_refused_by_field_before_any_audio_is_sent(service, caller, config, field):
+async def test_invalid_requests_are_refused_by_field_before_any_audio_is_sent(service, caller, config, field):
     with pytest.raises(InvalidRequest) as refusal:
         await caller.transcribe(on_response=lambda _: pytest.fail("nothing is to be said"), **config)
 
@@ -144,7 +144,7 @@ async def test_what_breaks_a_rule_is_refused_by_field_before_any_audio_is_sent(s
     assert service.engine.inferences == 0
 
 
-async def test_a_failure_of_the_engine_reaches_the_caller_by_name_and_is_not_cached(service, caller):
+async def test_an_error_of_the_engine_reaches_the_caller_and_is_not_cached(service, caller):
     service.engine.failures.append(OutOfMemory("cpu has too little memory"))
 
     with pytest.raises(OutOfMemory, match="too little memory"):
@@ -166,7 +166,7 @@ async def test_a_deadline_stops_the_engine(service, caller):
     assert service.engine.running == 0
 
 
-async def test_a_caller_that_goes_away_frees_the_engine(service, caller):
+async def test_a_caller_that_disconnects_frees_the_engine(service, caller):
     service.engine.may_go_on.clear()
     call = asyncio.create_task(caller.transcribe())
     await happens(service.engine.started)
@@ -180,7 +180,7 @@ async def test_a_caller_that_goes_away_frees_the_engine(service, caller):
     assert kinds(await caller.transcribe())[-1] == "result"
 
 
-async def test_statistics_tell_of_the_model_and_of_the_cache(service, caller):
+async def test_statistics_contain_the_model_and_the_cache(service, caller):
     await caller.transcribe()
     await caller.transcribe()
 
@@ -215,14 +215,14 @@ async def test_clearing_expired_entries_leaves_the_others_and_the_model(service,
     assert kinds(await caller.transcribe()) == ["result"]
 
 
-async def test_clearing_what_is_not_said_is_refused(service, caller):
+async def test_clearing_without_a_scope_is_refused(service, caller):
     with pytest.raises(InvalidRequest) as refusal:
         await caller.clear_cache(admin_pb2.CLEAR_SCOPE_UNSPECIFIED)
 
     assert refusal.value.field == "scope"
 
 
-async def test_memory_is_given_back_and_the_next_call_loads_the_model_again(service, caller):
+async def test_memory_is_released_and_the_next_call_loads_the_model_again(service, caller):
     assert (await caller.release_memory()).models_unloaded
     assert not (await caller.stats()).models_loaded
 
@@ -230,7 +230,7 @@ async def test_memory_is_given_back_and_the_next_call_loads_the_model_again(serv
     assert (await caller.stats()).models_loaded
 
 
-async def test_a_transcriber_without_redis_transcribes_and_says_that_it_has_no_cache():
+async def test_a_transcriber_without_redis_works_and_reports_that_it_has_no_cache():
     service = ModelService(FakeTranscriberEngine())
     await service.start("")
     try:

@@ -1,4 +1,4 @@
-"""The rules of the calls about jobs, kept without any socket."""
+"""The state of the calls for jobs, without a network."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def submission(**settings: Any) -> Submission:
     return made
 
 
-def test_an_upload_offers_the_digest_and_then_sends_what_is_needed() -> None:
+def test_an_upload_sends_the_digest_and_then_the_recording_if_needed() -> None:
     upload = UploadStream(recording())
 
     assert codec.decode_digest(upload.first_request.config.recording, "recording") == DIGEST
@@ -59,7 +59,7 @@ def test_an_upload_offers_the_digest_and_then_sends_what_is_needed() -> None:
     upload.finish()
 
 
-def test_an_upload_of_what_is_known_needs_nothing() -> None:
+def test_an_upload_of_a_known_recording_sends_nothing() -> None:
     upload = UploadStream(recording())
     upload.receive(KNOWN)
 
@@ -69,7 +69,7 @@ def test_an_upload_of_what_is_known_needs_nothing() -> None:
 
 
 @pytest.mark.parametrize("answers", [[NOTHING], [NEEDED, NEEDED], [NEEDED, NOTHING], []], ids=len)
-def test_an_upload_that_is_answered_against_the_rules_is_broken_off(
+def test_an_upload_with_an_unexpected_response_is_a_protocol_error(
     answers: list[jobs_pb2.UploadRecordingResponse],
 ) -> None:
     with pytest.raises(InternalError) as raised:
@@ -88,7 +88,7 @@ def test_a_submission_keeps_its_request_id_and_no_two_have_the_same() -> None:
     assert submission(request_id="monday").request.request_id == "monday"
 
 
-def test_the_id_of_what_is_done_once_depends_on_all_that_is_asked() -> None:
+def test_the_id_of_a_submission_with_once_depends_on_all_options() -> None:
     asked: list[dict[str, Any]] = [
         {},
         {"options": {"language": "en"}},
@@ -102,7 +102,7 @@ def test_the_id_of_what_is_done_once_depends_on_all_that_is_asked() -> None:
     assert ids == [submission(once=True, **settings).request.request_id for settings in asked]
 
 
-def test_a_recording_is_uploaded_for_a_submission_only_if_it_is_missing_and_not_forever() -> None:
+def test_a_submission_uploads_a_missing_recording_up_to_a_limit() -> None:
     made = submission()
 
     assert not made.needs_upload(Unavailable("gone"))
@@ -112,7 +112,7 @@ def test_a_recording_is_uploaded_for_a_submission_only_if_it_is_missing_and_not_
     assert made.uploaded
 
 
-def test_a_listing_goes_on_with_each_token_until_there_is_none() -> None:
+def test_a_listing_continues_with_each_token_until_there_is_none() -> None:
     listing = Listing([JobState.FAILED], 1.5, None, None)
     assert listing.request is not None
     assert (listing.request.page_token, listing.request.HasField("created_before")) == ("", False)

@@ -1,4 +1,4 @@
-"""The rules of the Transcribe stream, kept without any socket; and how recordings are read."""
+"""The rules of the Transcribe stream, without a network, and how recordings are read."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def answered_by(*responses: gateway_pb2.TranscribeResponse) -> TranscribeStream:
 
 
 class Clock:
-    """A clock that goes on only when told."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -86,7 +86,7 @@ class Clock:
         return self.now
 
 
-def test_the_first_message_offers_the_digest_the_name_and_the_options() -> None:
+def test_the_first_message_has_the_digest_the_name_and_the_options() -> None:
     config = build_config(
         {"language": "en", "hotwords": ["Careca"], "max_speaker_count": 4, "formats": ["srt"], "skip_cache": True}
     )
@@ -129,12 +129,12 @@ def test_an_option_out_of_range_is_refused_before_anything_is_hashed(options: di
 
 
 @pytest.mark.parametrize("track", [*AudioTracks, "auto", "all", "each", 1, 7])
-def test_audio_tracks_are_asked_for_by_number_or_name(track: AudioTracks | str | int) -> None:
+def test_audio_tracks_are_selected_by_number_or_name(track: AudioTracks | str | int) -> None:
     assert codec.decode_audio_track(build_config({"audio_track": track})) == track
     assert codec.decode_audio_track(build_config({})) is AudioTracks.AUTO
 
 
-def test_a_language_is_asked_for_by_its_code_however_it_is_written() -> None:
+def test_a_language_is_sent_as_its_code_however_it_is_written() -> None:
     for written in ("pt", "pt-BR", "Português", "Portuguese", "POR"):
         assert build_config({"language": written}).transcription.language_code == "pt"
     assert build_config({"language": None}).transcription.language_code == ""
@@ -148,7 +148,7 @@ def test_one_word_or_format_may_be_given_as_a_plain_string() -> None:
 
 
 @pytest.mark.parametrize("mode", [ChannelMode.SEPARATE, "separate"])
-def test_channels_are_mixed_unless_they_are_asked_for_apart(mode: ChannelMode | str) -> None:
+def test_channels_are_mixed_by_default(mode: ChannelMode | str) -> None:
     assert build_config({}).channel_mode == gateway_pb2.CHANNEL_MODE_MIX
     assert build_config({"channel_mode": mode}).channel_mode == gateway_pb2.CHANNEL_MODE_SEPARATE
 
@@ -181,7 +181,7 @@ def test_a_recording_that_is_known_is_not_sent() -> None:
     assert conversation.finish() == RESULT.result
 
 
-def test_each_answer_is_told_as_a_typed_event() -> None:
+def test_each_response_becomes_a_typed_event() -> None:
     conversation = begin()
 
     events = [conversation.event_of(response) for response in (NEEDED, KNOWN, PROGRESS, SEGMENT, RESULT)]
@@ -208,7 +208,7 @@ def test_each_answer_is_told_as_a_typed_event() -> None:
     ],
     ids=["progress first", "result first", "needed twice", "needed after known", "on and on", "two results", "unknown"],
 )
-def test_an_unexpected_answer_breaks_the_conversation_off(
+def test_an_unexpected_response_is_a_protocol_error(
     responses: tuple[gateway_pb2.TranscribeResponse, ...],
 ) -> None:
     with pytest.raises(InternalError) as raised:
@@ -223,7 +223,7 @@ def test_a_stream_that_ends_without_a_result_is_an_error(responses: tuple[gatewa
         answered_by(*responses).finish()
 
 
-def test_an_unavailable_gateway_is_asked_again_after_longer_and_longer_waits() -> None:
+def test_an_unavailable_gateway_is_called_again_after_increasing_delays() -> None:
     attempts = Attempts(retries=3, timeout=None)
 
     retries = [attempts.after(Unavailable("gone"), begin()) for _ in range(3)]
@@ -234,7 +234,7 @@ def test_an_unavailable_gateway_is_asked_again_after_longer_and_longer_waits() -
         attempts.after(Unavailable("gone"), begin())
 
 
-def test_a_gateway_that_says_when_to_come_again_is_heeded_up_to_a_limit() -> None:
+def test_the_delay_that_a_gateway_asks_for_is_respected_up_to_a_limit() -> None:
     attempts = Attempts(retries=2, timeout=None)
 
     assert attempts.after(Unavailable("loading", retry_after_seconds=2.0), begin()).delay_seconds == 2.0
@@ -242,7 +242,7 @@ def test_a_gateway_that_says_when_to_come_again_is_heeded_up_to_a_limit() -> Non
 
 
 @pytest.mark.parametrize("error", [Overloaded("full"), InvalidRecording("junk"), InternalError("a fault")])
-def test_an_error_that_another_attempt_cannot_mend_is_raised(error: Exception) -> None:
+def test_an_error_that_another_attempt_cannot_solve_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)):
         Attempts(retries=3, timeout=None).after(error, begin())  # type: ignore[arg-type]
 
@@ -268,7 +268,7 @@ def test_all_attempts_share_one_deadline() -> None:
         attempts.remaining()
 
 
-def test_no_attempt_is_made_that_would_begin_after_the_deadline() -> None:
+def test_no_attempt_begins_after_the_deadline() -> None:
     clock = Clock()
     attempts = Attempts(retries=3, timeout=10.0, clock=clock)
     clock.now += 9.9
@@ -305,7 +305,12 @@ def test_a_result_reads_like_the_domain_value() -> None:
 
 
 def test_a_result_declares_all_attributes_of_the_domain_value() -> None:
+    result = TranscriptionResult(RESULT.result, uploaded_bytes=0, seconds=0.1)
+
     assert TranscriptionResult.__annotations__ == Result.__annotations__
+    assert set(Result.__annotations__) <= set(dir(result))
+    with pytest.raises(AttributeError, match="no_such_attribute"):
+        _ = result.no_such_attribute
 
 
 @pytest.mark.parametrize(
@@ -348,7 +353,7 @@ def test_a_pipe_is_spooled_so_that_it_can_be_read_twice() -> None:
     writer.join()
 
 
-def test_an_upload_may_begin_anew_while_an_old_one_stands_still() -> None:
+def test_an_upload_may_begin_while_an_earlier_one_still_reads() -> None:
     with open_recording(DATA) as recording:
         old = hashed(recording).chunks()
         begun = next(old)
@@ -396,7 +401,7 @@ def test_a_file_that_changes_between_hashing_and_upload_is_not_sent(tmp_path: Pa
     assert "talk.wav" in raised.value.message
 
 
-def test_a_file_that_is_cut_short_while_it_is_sent_is_noticed(tmp_path: Path) -> None:
+def test_a_file_that_is_truncated_while_it_is_sent_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(DATA)
     with open_recording(path) as recording:
@@ -419,7 +424,7 @@ def test_a_file_that_is_replaced_under_its_name_is_sent_as_it_was_hashed(tmp_pat
         assert b"".join(recording.chunks()) == DATA
 
 
-def test_a_file_name_that_is_no_unicode_or_too_long_can_be_shown(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_unicode_or_too_long_can_be_shown(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"talk-\xff.wav")
     path.write_bytes(DATA)
 
@@ -429,7 +434,7 @@ def test_a_file_name_that_is_no_unicode_or_too_long_can_be_shown(tmp_path: Path)
 
 
 class LaterNow:
-    """A clock by which every file was last changed a good while ago."""
+    """A clock far in the future, for which every file was changed long ago."""
 
     def __call__(self) -> int:
         return time.time_ns() + int(2 * SETTLED_SECONDS * 1e9)
@@ -466,7 +471,7 @@ def test_a_file_that_was_written_to_is_hashed_again(tmp_path: Path, keep_times: 
     assert steps_to_hash(memory, path) == 3
 
 
-def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_that_was_just_written_is_not_cached(tmp_path: Path) -> None:
     path, memory = tmp_path / "talk.wav", DigestCache()
     path.write_bytes(DATA)
 
@@ -474,7 +479,7 @@ def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
     assert steps_to_hash(memory, path) == 3
 
 
-def test_a_file_object_that_is_not_read_from_its_start_is_not_remembered(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_object_that_is_not_at_its_start_is_not_cached(tmp_path: Path) -> None:
     path, memory = tmp_path / "talk.wav", DigestCache(now_ns=LaterNow())
     path.write_bytes(DATA)
     for _ in range(2):

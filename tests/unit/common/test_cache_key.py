@@ -1,4 +1,4 @@
-"""A cached result is found again by the same question, and by no other."""
+"""The cache key: equal for equal requests, different for all others."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ def key(*, schema: int = 1, model: str = "m@1", audio: Digest = AUDIO, options: 
     return cache_key(schema=schema, model=model, audio=audio, options=options)
 
 
-def test_the_same_question_has_the_same_key_in_every_process() -> None:
+def test_the_same_request_has_the_same_key_in_every_process() -> None:
     assert key() == key(options=replace(OPTIONS)) == "71b3174c6438a9a3eddcfa41ef67f62617ec57dfede4b999efb6824e4be8ad85"
 
 
@@ -34,7 +34,7 @@ def test_the_same_question_has_the_same_key_in_every_process() -> None:
         key(options=replace(OPTIONS, beam_size=1)),
     ],
 )
-def test_whatever_changes_the_result_changes_the_key(other: str) -> None:
+def test_everything_that_changes_the_result_changes_the_key(other: str) -> None:
     assert other != key()
 
 

@@ -1,4 +1,4 @@
-"""Values to messages and back."""
+"""Conversion of values to messages and back."""
 
 import dataclasses
 import math
@@ -121,7 +121,7 @@ def test_a_result_comes_back_as_it_was():
     assert codec.decode_result(gateway_pb2.TranscribeResult.FromString(message.SerializeToString())) == result
 
 
-def test_an_utterance_of_nobody_has_no_label_on_the_wire():
+def test_an_utterance_without_a_speaker_has_no_label_in_protobuf():
     result = Result(DIGEST, DIGEST, 1.0, (), utterances=(Utterance(0.0, 1.0, "hi"),))
 
     message = codec.encode_result(result)
@@ -130,7 +130,7 @@ def test_an_utterance_of_nobody_has_no_label_on_the_wire():
     assert codec.decode_result(message).utterances[0].speaker is None
 
 
-def test_a_time_of_zero_is_a_time_and_not_none():
+def test_a_time_of_zero_is_not_decoded_as_none():
     message = codec.encode_segment(Segment(0.0, 0.0, "", (Word("a", 0.0, 0.0), Word("b"))))
 
     assert message.words[0].HasField("start_offset")
@@ -143,7 +143,7 @@ def test_a_time_of_zero_is_a_time_and_not_none():
     ("seconds", "whole", "nanos"),
     [(0.0, 0, 0), (1.5, 1, 500_000_000), (-1.5, -1, -500_000_000), (-0.25, 0, -250_000_000), (0.999999999999, 1, 0)],
 )
-def test_both_fields_of_a_duration_carry_its_sign(seconds, whole, nanos):
+def test_both_fields_of_a_duration_have_its_sign(seconds, whole, nanos):
     duration = codec.encode_duration(seconds)
 
     assert (duration.seconds, duration.nanos) == (whole, nanos)
@@ -162,7 +162,7 @@ def test_a_digest_comes_back_as_it_was():
 @pytest.mark.parametrize(
     "sha256", ["", "abc", "0123456789ABCDEF" * 4, "0123456789abcdeg" * 4, "0" * 64 + "\n", "0" * 65]
 )
-def test_what_is_no_sha_256_is_refused_by_field(sha256):
+def test_an_invalid_sha_256_is_refused_by_field(sha256):
     with pytest.raises(InvalidRequest) as refusal:
         codec.decode_digest(audio_pb2.Digest(sha256=sha256, size_bytes=1), "config.audio")
 
@@ -321,7 +321,7 @@ def test_a_clearance_comes_back_as_it_was():
     assert codec.decode_clearance(message) == (clearance, release)
 
 
-def test_a_duration_written_by_others_is_read():
+def test_durations_of_other_writers_are_decoded():
     assert codec.decode_duration(Duration(seconds=90, nanos=1_000_000)) == 90.001
 
 
@@ -343,7 +343,7 @@ def test_known_speakers_come_back_as_they_were():
     assert codec.decode_known_speakers([codec.encode_known_speaker(each) for each in people]) == people
 
 
-def test_an_embedding_of_any_length_becomes_one_of_unit_length():
+def test_an_embedding_is_scaled_to_unit_length():
     (speaker,) = codec.decode_known_speakers([known(voice=voice(3.0, 0.0, -4.0))])
 
     assert speaker.reference == Voice((0.6, 0.0, -0.8), "voices@1")
@@ -381,7 +381,7 @@ def test_known_speakers_out_of_bounds_are_refused_by_field(messages, field):
     assert refusal.value.field == f"config.known_speakers{field}"
 
 
-def test_as_many_known_speakers_as_are_accepted_fit_into_one_message():
+def test_the_largest_number_of_known_speakers_fits_into_one_message():
     each = (8 << 20) // 49
     heard = [known(f"{number:02}{'é' * 98}", recording=bytes(each)) for number in range(49)]
     given = known("last", voice=voice(*[0.5] * 4096, model="m" * 255))

@@ -1,4 +1,4 @@
-"""Jobs to messages and back."""
+"""Conversion of jobs to messages and back."""
 
 import pytest
 from hypothesis import given
@@ -64,19 +64,19 @@ def test_a_job_comes_back_as_it_was(job):
 
 
 @pytest.mark.parametrize("state", JobState)
-def test_a_filter_names_a_state(state):
+def test_every_job_state_comes_back_as_it_was(state):
     assert codec.decode_job_state(codec.encode_job_state(state), "states[0]") is state
 
 
 @pytest.mark.parametrize("number", [0, 6, 99])
-def test_a_filter_that_names_no_state_is_refused_by_field(number):
+def test_an_unspecified_or_unknown_job_state_is_refused_by_field(number):
     with pytest.raises(InvalidRequest) as refused:
         codec.decode_job_state(number, "states[2]")
 
     assert refused.value.field == "states[2]"
 
 
-def test_a_job_without_a_priority_is_one_that_nobody_waits_for():
+def test_an_unspecified_priority_is_batch():
     assert codec.decode_job_priority(jobs_pb2.JOB_PRIORITY_UNSPECIFIED, "priority") is JobPriority.BATCH
 
 

@@ -1,4 +1,4 @@
-"""Languages as people write them."""
+"""Languages by codes, tags and names."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_names_of_several_words_and_with_a_country_mean_the_language(written: st
 
 
 @pytest.mark.parametrize("written", ["", " ", "x", "xx", "E!", "Klingon", "pt BR pt", "sh", "1", "(pt)", "x" * 10**6])
-def test_what_is_no_language_that_whisper_knows_is_none(written: str) -> None:
+def test_an_unknown_language_is_none(written: str) -> None:
     assert languages.code_of(written) is None
 
 
@@ -103,22 +103,22 @@ def test_the_table_is_what_the_library_of_names_says() -> None:
         ("ptt", "Portuguese (pt)"),
     ],
 )
-def test_an_unknown_one_is_refused_with_the_nearest(written: str, near: str) -> None:
+def test_the_error_for_an_unknown_language_suggests_similar_ones(written: str, near: str) -> None:
     assert near in languages.unknown(written)
 
 
-def test_where_nothing_is_near_all_that_is_known_is_told() -> None:
+def test_the_error_lists_all_languages_if_none_is_similar() -> None:
     sentence = languages.unknown("xx")
 
     assert all(f" {code}," in sentence or f" {code};" in sentence for code in _LANGUAGE_CODES)
     assert len(sentence) < 1000
 
 
-def test_a_long_text_is_neither_looked_into_nor_repeated() -> None:
+def test_a_long_text_is_neither_searched_nor_repeated() -> None:
     assert len(languages.unknown("Portuguese" * 10_000)) < 1000
 
 
-def test_all_ways_to_write_a_language_are_one_request() -> None:
+def test_all_names_of_a_language_give_the_same_request() -> None:
     decoded = {
         codec.decode_transcription_options(audio_pb2.TranscriptionOptions(language_code=written))
         for written in WRITTEN["pt"].split()
@@ -127,7 +127,7 @@ def test_all_ways_to_write_a_language_are_one_request() -> None:
     assert decoded == {TranscriptionOptions(language="pt")}
 
 
-def test_an_unknown_one_is_refused_by_its_field() -> None:
+def test_an_unknown_language_is_refused_by_field() -> None:
     with pytest.raises(InvalidRequest) as caught:
         codec.decode_transcription_options(audio_pb2.TranscriptionOptions(language_code="Portugese"), "config.options")
 
@@ -136,7 +136,7 @@ def test_an_unknown_one_is_refused_by_its_field() -> None:
 
 
 @given(st.text(max_size=120))
-def test_any_text_is_a_language_or_has_a_sentence_why_not(text: str) -> None:
+def test_any_text_is_a_language_or_gives_an_error_message(text: str) -> None:
     code = languages.code_of(text)
 
     assert code in _LANGUAGE_CODES if code else len(languages.unknown(text)) < 1000

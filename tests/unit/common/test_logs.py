@@ -1,4 +1,4 @@
-"""The form of log lines."""
+"""The format of log lines."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from careca.telemetry.logs import configure, get_logger
 
 @pytest.fixture
 def lines(capsys):
-    """Configures logs and returns what reads them."""
+    """Returns a function that configures logs and returns a reader of the log."""
 
     def read():
         return capsys.readouterr().err.splitlines()
@@ -41,7 +41,7 @@ def test_a_line_is_one_json_object_with_the_values_by_name_and_the_request_id(li
     assert line["timestamp"].endswith("Z")
 
 
-def test_other_libraries_lines_take_the_same_form(lines):
+def test_log_lines_of_other_libraries_have_the_same_format(lines):
     read = lines(log_format="json")
 
     logging.getLogger("library").warning("took %s s", 3)
@@ -74,7 +74,7 @@ def test_lines_below_the_level_are_left_out(lines):
     assert [json.loads(line)["event"] for line in read()] == ["loud"]
 
 
-def test_without_a_terminal_the_automatic_form_is_json_and_console_can_be_asked_for(lines):
+def test_without_a_terminal_the_automatic_format_is_json_and_console_can_be_selected(lines):
     read = lines(log_format="auto")
     get_logger("test").info("automatic")
     assert json.loads(read()[0])["event"] == "automatic"
@@ -86,7 +86,7 @@ def test_without_a_terminal_the_automatic_form_is_json_and_console_can_be_asked_
     assert not line.startswith("{")
 
 
-def test_what_callers_do_to_themselves_is_no_error_of_grpcs(lines):
+def test_mistakes_of_callers_are_not_logged_as_errors_of_grpc(lines):
     read = lines(log_format="json")
     logger = logging.getLogger("grpc._cython.cygrpc")
 

@@ -1,4 +1,4 @@
-"""Memory is measured as it is, and given back for real."""
+"""Memory is measured correctly and really released."""
 
 import ctypes
 import gc
@@ -6,7 +6,6 @@ import random
 import sys
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,15 +14,9 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from careca.resources.memory import (
-    CleanupLevel,
-    MemoryCleaner,
-    MemoryKind,
-    MemoryObserver,
-    freeze_objects,
-    measure_memory,
-)
+from careca.resources.memory import CleanupLevel, MemoryCleaner, freeze_objects, measure_memory
 from careca.resources.memory_limit import memory_limit
+from careca.telemetry.metrics import Metrics
 from careca.types import GpuMemory, MemoryRelease
 
 MEGABYTE = 1_000_000
@@ -33,20 +26,25 @@ needs_malloc_trim = pytest.mark.skipif(
 )
 
 
-class Witness(MemoryObserver):
+class Witness:
+    """Records cleanups in the metrics of a service."""
+
     def __init__(self) -> None:
-        self.given_back: Counter[tuple[MemoryKind, CleanupLevel]] = Counter()
+        self.metrics = Metrics()
         self.cleaned: tuple[CleanupLevel, MemoryRelease] | None = None
 
-    def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
-        self.given_back[kind, level] += size_bytes
-
-    def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
+    def __call__(self, level: CleanupLevel, release: MemoryRelease) -> None:
         self.cleaned = level, release
+        self.metrics.memory_cleaned(level, release)
+
+    def released(self, kind: str, level: CleanupLevel) -> float | None:
+        """The released bytes in the metrics."""
+        labels = {"kind": kind, "level": level}
+        return self.metrics.registry.get_sample_value("careca_memory_released_bytes_total", labels)
 
 
 class GpuEngine:
-    """An engine that holds 300 MB on its device, 100 of them in a cache, until they are given back."""
+    """An engine with 300 MB on its device, 100 MB of them in a cache."""
 
     model = "fake@0"
     device = "cuda:0"
@@ -75,14 +73,14 @@ class GpuEngine:
 
 
 class Cycle:
-    """What only a collection of garbage can free."""
+    """A reference cycle, which only the garbage collector can free."""
 
     def __init__(self) -> None:
         self.itself = self
 
 
 def churn() -> list[bytes]:
-    """Allocates and frees some hundred MB of small buffers in threads, as work does; what survives pins the heaps."""
+    """Allocates and frees some hundred MB of small buffers in threads; the survivors fragment the heaps."""
 
     def work(seed: int) -> list[bytes]:
         pick = random.Random(seed)
@@ -111,7 +109,7 @@ def test_the_limit_is_the_containers_or_the_machines_where_that_is_less(tmp_path
     assert memory_limit([]) == machine
 
 
-def test_what_the_process_allocates_is_seen() -> None:
+def test_allocated_memory_is_measured() -> None:
     before = measure_memory()
 
     block = bytearray(b"x" * 50 * MEGABYTE)
@@ -121,17 +119,17 @@ def test_what_the_process_allocates_is_seen() -> None:
 
 
 @needs_malloc_trim
-def test_after_a_task_the_memory_that_threads_freed_goes_back_to_the_system() -> None:
+def test_after_a_task_memory_that_threads_freed_returns_to_the_system() -> None:
     witness = Witness()
     at_start = measure_memory()
     survivors = churn()
 
-    release = MemoryCleaner(observer=witness).clean_up()
+    release = MemoryCleaner(on_cleanup=witness).clean_up()
 
-    given_back = release.before.rss_bytes - release.after.rss_bytes
+    released_bytes = release.before.rss_bytes - release.after.rss_bytes
     assert release.before.rss_bytes - at_start.rss_bytes > 150 * MEGABYTE, "freed, and yet held by the process"
-    assert given_back > 150 * MEGABYTE
-    assert witness.given_back["ram", "task"] == given_back
+    assert released_bytes > 150 * MEGABYTE
+    assert witness.released("ram", "task") == released_bytes
     assert survivors
 
 
@@ -156,7 +154,7 @@ def settled() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("settled")
-def test_what_became_garbage_since_the_process_settled_is_collected_after_a_task() -> None:
+def test_garbage_created_after_the_freeze_is_collected_after_a_task() -> None:
     garbage = Cycle()
     gone = weakref.ref(garbage)
     del garbage
@@ -166,7 +164,7 @@ def test_what_became_garbage_since_the_process_settled_is_collected_after_a_task
     assert gone() is None
 
 
-def test_what_was_there_when_the_process_settled_is_collected_when_memory_is_released() -> None:
+def test_frozen_garbage_is_collected_when_memory_is_released() -> None:
     model = Cycle()
     gone = weakref.ref(model)
     freeze_objects()
@@ -181,14 +179,14 @@ def test_what_was_there_when_the_process_settled_is_collected_when_memory_is_rel
     gc.unfreeze()
 
 
-def test_a_quick_measurement_says_what_is_resident() -> None:
+def test_a_quick_measurement_contains_resident_memory() -> None:
     quick = measure_memory(thorough=False)
 
     assert quick.rss_bytes > MEGABYTE
     assert quick.uss_bytes == 0
 
 
-def test_after_a_task_cached_gpu_memory_goes_back_and_the_models_stay() -> None:
+def test_after_a_task_cached_gpu_memory_is_released_and_the_models_stay() -> None:
     engine, witness = GpuEngine(), Witness()
 
     release = MemoryCleaner(engine, witness).clean_up()
@@ -197,10 +195,10 @@ def test_after_a_task_cached_gpu_memory_goes_back_and_the_models_stay() -> None:
     assert not release.models_unloaded
     assert release.before.gpu_reserved_bytes == 300 * MEGABYTE
     assert release.after.gpu_reserved_bytes == release.after.gpu_allocated_bytes == 200 * MEGABYTE
-    assert witness.given_back["gpu", "task"] == 100 * MEGABYTE
+    assert witness.released("gpu", "task") == 100 * MEGABYTE
 
 
-def test_releasing_unloads_the_models_and_gives_back_all_gpu_memory() -> None:
+def test_releasing_unloads_the_models_and_releases_all_gpu_memory() -> None:
     engine, witness = GpuEngine(), Witness()
 
     release = MemoryCleaner(engine, witness).release()
@@ -208,16 +206,16 @@ def test_releasing_unloads_the_models_and_gives_back_all_gpu_memory() -> None:
     assert engine.calls == ["unload", "release_gpu_cache"]
     assert release.models_unloaded
     assert release.after.gpu_reserved_bytes == 0
-    assert witness.given_back["gpu", "release"] == 300 * MEGABYTE
+    assert witness.released("gpu", "release") == 300 * MEGABYTE
     assert witness.cleaned == ("release", release)
-    assert ("gpu", "task") not in witness.given_back
+    assert witness.released("gpu", "task") == 0
 
 
 def test_releasing_twice_unloads_once() -> None:
     engine = GpuEngine()
-    keeper = MemoryCleaner(engine)
+    cleaner = MemoryCleaner(engine)
 
-    first, second = keeper.release(), keeper.release()
+    first, second = cleaner.release(), cleaner.release()
 
     assert (first.models_unloaded, second.models_unloaded) == (True, False)
     assert engine.calls.count("unload") == 1
@@ -227,7 +225,7 @@ def test_a_process_without_an_engine_can_release_too() -> None:
     assert not MemoryCleaner().release().models_unloaded
 
 
-def test_growth_during_a_cleanup_is_never_counted_as_given_back() -> None:
+def test_growth_during_a_cleanup_is_never_counted_as_released() -> None:
     class Growing(GpuEngine):
         def release_gpu_cache(self) -> None:
             self.cached += MEGABYTE
@@ -236,10 +234,10 @@ def test_growth_during_a_cleanup_is_never_counted_as_given_back() -> None:
 
     MemoryCleaner(Growing(), witness).clean_up()
 
-    assert witness.given_back["gpu", "task"] == 0
+    assert witness.released("gpu", "task") == 0
 
 
-def test_each_cleanup_says_in_the_log_what_was_held_before_and_after_and_what_it_was_for() -> None:
+def test_each_cleanup_logs_the_memory_before_and_after_and_its_context() -> None:
     with capture_logs() as logs:
         MemoryCleaner(GpuEngine()).clean_up(audio="digest")
 
@@ -252,14 +250,14 @@ def test_each_cleanup_says_in_the_log_what_was_held_before_and_after_and_what_it
 
 def test_cleanups_from_many_threads_do_not_count_the_same_memory_twice() -> None:
     engine, witness = GpuEngine(), Witness()
-    keeper = MemoryCleaner(engine, witness)
+    cleaner = MemoryCleaner(engine, witness)
     together = threading.Barrier(8)
 
     def clean_up() -> None:
         together.wait()
-        keeper.clean_up()
+        cleaner.clean_up()
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: clean_up(), range(8)))
 
-    assert witness.given_back["gpu", "task"] == 100 * MEGABYTE
+    assert witness.released("gpu", "task") == 100 * MEGABYTE

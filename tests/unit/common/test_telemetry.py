@@ -1,4 +1,4 @@
-"""Nothing that a library knows of recordings goes to its makers."""
+"""The telemetry of libraries is off."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ import onnxruntime
 """
 
 
-def test_onnx_runtime_is_told_to_report_nothing_before_it_is_imported() -> None:
+def test_the_telemetry_of_onnx_runtime_is_off_before_its_import() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(
         [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, env=environment, timeout=HANG_SECONDS

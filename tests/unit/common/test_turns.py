@@ -1,4 +1,4 @@
-"""Turns as every service writes them down."""
+"""Labels and exclusive turns."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from careca.turns import exclusive_turns, renamed, speaker_names
 from careca.types import Turn
 
 
-def test_who_began_last_has_the_floor_and_gives_it_back() -> None:
+def test_the_turn_that_started_last_is_kept_and_the_earlier_one_continues_after_it() -> None:
     turns = (Turn(0, 3, "A"), Turn(2, 5, "B"), Turn(6, 9, "A"), Turn(7, 8, "B"))
 
     assert exclusive_turns(turns) == (
@@ -21,7 +21,7 @@ def test_who_began_last_has_the_floor_and_gives_it_back() -> None:
     )
 
 
-def test_of_two_who_begin_together_the_one_who_ends_first_has_the_floor_first() -> None:
+def test_of_two_turns_that_start_together_the_one_that_ends_first_comes_first() -> None:
     assert exclusive_turns((Turn(1, 2, "A"), Turn(1, 3, "B"))) == (Turn(1, 2, "A"), Turn(2, 3, "B"))
 
 
@@ -35,7 +35,7 @@ turn_lists = st.lists(
 
 
 @given(turn_lists)
-def test_exclusive_turns_never_overlap_and_leave_no_moment_of_speech_out(turns: list[Turn]) -> None:
+def test_exclusive_turns_never_overlap_and_cover_all_speech(turns: list[Turn]) -> None:
     exclusive = exclusive_turns(turns)
 
     assert all(one.end <= following.start for one, following in pairwise(exclusive))
@@ -49,7 +49,7 @@ def test_exclusive_turns_never_overlap_and_leave_no_moment_of_speech_out(turns: 
 
 
 @given(turn_lists)
-def test_names_are_given_by_first_speech_whatever_the_order_of_turns(turns: list[Turn]) -> None:
+def test_labels_follow_the_first_speech_for_any_order_of_turns(turns: list[Turn]) -> None:
     named = renamed(turns, speaker_names(turns))
 
     assert [turn.start for turn in named] == sorted(turn.start for turn in turns)

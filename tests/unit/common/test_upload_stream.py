@@ -1,4 +1,4 @@
-"""The caller's half of an upload stream."""
+"""The request messages of an upload."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ async def test_the_config_comes_first_and_the_chunks_after_it():
     assert [chunk async for chunk in chunks] == [b"1", b"2"]
 
 
-async def test_chunks_are_read_only_when_they_are_asked_for():
+async def test_chunks_are_read_only_on_demand():
     sent = []
 
     async def caller():
@@ -69,7 +69,7 @@ async def test_a_chunk_over_the_limit_is_refused():
     assert refusal.value.reason == "CHUNK_TOO_LARGE"
 
 
-async def test_the_gateways_stream_names_its_chunks_otherwise():
+async def test_the_chunks_of_the_gateways_stream_have_another_field():
     messages = stream(
         gateway_pb2.TranscribeRequest(config=gateway_pb2.TranscribeRequest.Config(display_name="call.wav")),
         gateway_pb2.TranscribeRequest(recording_chunk=b"1"),
@@ -82,7 +82,7 @@ async def test_the_gateways_stream_names_its_chunks_otherwise():
 
 
 @pytest.mark.parametrize("sent", [(), (CONFIG,), (CONFIG, audio(b"1"))], ids=["nothing", "config", "a chunk"])
-async def test_a_caller_that_falls_silent_does_not_hold_its_place_for_ever(sent):
+async def test_a_silent_caller_loses_its_place(sent):
     async def caller():
         for message in sent:
             yield message

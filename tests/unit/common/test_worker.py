@@ -1,4 +1,4 @@
-"""Blocking work off the event loop."""
+"""Blocking work in threads."""
 
 import asyncio
 import contextvars
@@ -27,7 +27,7 @@ def progress(fraction):
 
 
 class Held:
-    """Work that goes on only when it is told to, or is cancelled."""
+    """Work that waits until it is released or cancelled."""
 
     def __init__(self, result="result", end_when_cancelled=True):
         self.started = threading.Event()
@@ -109,7 +109,7 @@ async def test_what_the_work_raises_is_raised(worker):
     assert worker.in_flight == 0
 
 
-async def test_a_cancelled_consumer_cancels_the_work_and_its_slot_is_free_when_the_thread_has_ended(worker):
+async def test_a_cancelled_consumer_cancels_the_work_and_frees_its_slot_when_the_thread_has_ended(worker):
     work = Held(end_when_cancelled=False)
     consumer = asyncio.create_task(collect(worker.stream(work)))
     await happens(work.started)
@@ -127,7 +127,7 @@ async def test_a_cancelled_consumer_cancels_the_work_and_its_slot_is_free_when_t
     assert await worker.run(lambda: "next") == "next"
 
 
-async def test_a_consumer_cancelled_over_and_over_still_waits_for_the_thread(worker):
+async def test_a_consumer_that_is_cancelled_repeatedly_still_waits_for_the_thread(worker):
     work = Held(end_when_cancelled=False)
     consumer = asyncio.create_task(collect(worker.stream(work)))
     await happens(work.started)
@@ -190,7 +190,7 @@ async def test_a_failure_after_the_caller_has_gone_is_logged(worker):
     assert [(line["log_level"], str(line["exc_info"])) for line in logs] == [("warning", "broken")]
 
 
-async def test_being_cancelled_as_asked_is_no_failure_to_log(worker):
+async def test_a_requested_cancellation_is_not_logged_as_a_failure(worker):
     work = Held()
     consumer = asyncio.create_task(collect(worker.stream(work)))
     await happens(work.started)
@@ -228,7 +228,7 @@ async def test_only_as_many_run_at_once_as_there_are_slots():
     worker.close()
 
 
-async def test_callers_over_all_places_are_refused_with_a_time_to_retry(worker):
+async def test_callers_without_a_free_place_are_refused_with_a_retry_delay(worker):
     with worker.admit(), worker.admit():
         assert worker.waiting == 2
         with pytest.raises(Overloaded) as refusal, worker.admit():
@@ -250,7 +250,7 @@ async def test_a_task_that_computes_does_not_count_as_waiting(worker):
     assert (worker.in_flight, worker.waiting) == (0, 0)
 
 
-async def test_exclusive_work_waits_for_running_work_and_holds_up_later_work():
+async def test_exclusive_work_waits_for_running_work_and_delays_later_work():
     worker = Worker(slots=2)
     running = Held()
     order = []
@@ -278,7 +278,7 @@ async def test_exclusive_work_of_several_callers_does_not_deadlock():
     worker.close()
 
 
-async def test_exclusive_work_that_is_cancelled_while_it_waits_gives_its_slots_back():
+async def test_exclusive_work_that_is_cancelled_while_it_waits_frees_its_slots():
     worker = Worker(slots=2)
     running = Held()
     first = asyncio.create_task(collect(worker.stream(running)))
@@ -295,7 +295,7 @@ async def test_exclusive_work_that_is_cancelled_while_it_waits_gives_its_slots_b
     worker.close()
 
 
-async def test_a_function_that_runs_goes_to_its_end_though_its_caller_is_cancelled(worker):
+async def test_a_running_function_finishes_even_if_its_caller_is_cancelled(worker):
     started, may_end = threading.Event(), threading.Event()
 
     def load():

@@ -1,4 +1,4 @@
-"""The speaker embedding network and the filter banks that it reads."""
+"""The speaker embedding network and its filter banks."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, CAMPPlus, load_ca
 from careca_diarizer.conversion import convert
 from careca_diarizer.embedding import Embedder
 from careca_diarizer.fbank import FilterBank, count_frames
-from careca_diarizer.runtime import OnOpenVINO
+from careca_diarizer.runtime import OpenVINONetwork
 from careca_diarizer.stitching import Piece
 from careca_diarizer.torchaudio_cpu import hide_cuda_extension
 from careca_diarizer.windows import FRAMES_PER_SECOND
@@ -35,7 +35,7 @@ def network(weights: Path) -> CAMPPlus:
 
 @pytest.fixture(scope="module")
 def embedder(network: CAMPPlus) -> Embedder:
-    return Embedder(OnOpenVINO(convert(network, torch.zeros(1, 100, MEL_BINS)), threads=2), CPU, batch_size=4)
+    return Embedder(OpenVINONetwork(convert(network, torch.zeros(1, 100, MEL_BINS)), threads=2), CPU, batch_size=4)
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -109,7 +109,7 @@ def test_any_length_gives_one_embedding_each(network: CAMPPlus, frames: int) -> 
 
 
 @pytest.mark.models
-def test_what_else_is_in_a_batch_changes_nothing(network: CAMPPlus) -> None:
+def test_the_other_items_of_a_batch_do_not_change_the_result(network: CAMPPlus) -> None:
     features = noise(3, 150, MEL_BINS)
 
     with torch.inference_mode():
@@ -119,7 +119,7 @@ def test_what_else_is_in_a_batch_changes_nothing(network: CAMPPlus) -> None:
 
 
 @pytest.mark.models
-def test_one_person_sounds_more_alike_than_two(embedder: Embedder) -> None:
+def test_two_pieces_of_one_person_are_more_similar_than_pieces_of_two(embedder: Embedder) -> None:
     turns = [turn for turn in phone_call_turns() if turn.end - turn.start > 1.5]
 
     voices = embed(embedder, phone_call(), [piece(turn.start, turn.end) for turn in turns])
@@ -144,5 +144,5 @@ def test_pieces_are_embedded_in_their_order_whatever_their_lengths(embedder: Emb
 
 
 @pytest.mark.models
-def test_no_pieces_are_no_voices(embedder: Embedder) -> None:
+def test_without_pieces_there_are_no_voices(embedder: Embedder) -> None:
     assert embed(embedder, phone_call(), []).shape == (0, EMBEDDING_SIZE)

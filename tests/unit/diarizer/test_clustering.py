@@ -1,4 +1,4 @@
-"""Whose voice each piece is, and how many voices there are, with voices made of random numbers."""
+"""Clustering of random voices: the speaker of each piece and the number of speakers."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -39,7 +39,7 @@ def spoken(
     seed: int = 1,
     voices: Vectors | None = None,
 ) -> Voices:
-    """Pieces of these speakers: one person's have a cosine of about 0.7, two persons' of about 0."""
+    """Pieces of these speakers: the cosine is about 0.7 for one person and about 0 for two."""
     whose = np.array(speakers, dtype=np.int64)
     voices = people(int(whose.max(initial=0)) + 1) if voices is None else voices
     random = unit(np.random.default_rng(seed).normal(size=(len(whose), 192)))
@@ -107,7 +107,7 @@ def test_two_pieces_are_two_speakers_only_if_their_voices_differ() -> None:
     assert found(spoken([0, 1])).speakers == 2
 
 
-def test_a_short_outlier_is_no_speaker_unless_it_is_asked_for() -> None:
+def test_a_short_outlier_is_not_a_speaker_unless_requested() -> None:
     conversation = spoken(turn_taking(2))
     cough = spoken([0], seconds=0.9, voices=people(1, seed=9))
     cough_of_training_length = spoken([0], seconds=1.2, voices=people(1, seed=9))
@@ -119,8 +119,8 @@ def test_a_short_outlier_is_no_speaker_unless_it_is_asked_for() -> None:
     assert np.sum(exact.labels == exact.labels[-1]) == 1
 
 
-def test_somebody_who_speaks_little_in_a_long_recording_is_a_speaker() -> None:
-    """The two who talk much are a little alike, as two of three always are."""
+def test_a_person_who_speaks_little_in_a_long_recording_is_a_speaker() -> None:
+    """The two main voices are slightly similar, as two of three always are."""
     first, second, third = people(3)
     talk = spoken(turn_taking(2, 400), voices=unit(np.array([first, second + 0.4 * first])))
     question = spoken([0] * 4, voices=third[None])
@@ -128,7 +128,7 @@ def test_somebody_who_speaks_little_in_a_long_recording_is_a_speaker() -> None:
     assert found(together(talk, question)).speakers == 3
 
 
-def test_short_and_unclean_pieces_join_the_nearest_speaker_and_shape_none() -> None:
+def test_short_and_unclean_pieces_join_the_nearest_speaker_and_are_not_used_for_training() -> None:
     truth = turn_taking(2, 10)
     mumbling = spoken(truth, seconds=0.5, noise=1.5, seed=2)
     overlapped = spoken(truth, noise=1.5, seed=3)
@@ -140,7 +140,7 @@ def test_short_and_unclean_pieces_join_the_nearest_speaker_and_shape_none() -> N
     assert adjusted_rand_score(np.tile(truth, 3), result.labels) > 0.9
 
 
-def test_parts_of_pieces_join_the_nearest_speaker_and_are_none_however_long_and_clean_they_are() -> None:
+def test_parts_of_pieces_join_the_nearest_speaker_and_are_never_used_for_training() -> None:
     truth = turn_taking(2)
     parts = spoken([0, 1, 2, 2, 2], voices=people(3), seed=2)
     parts = replace(parts, part=np.ones(len(parts), dtype=bool))
@@ -151,18 +151,18 @@ def test_parts_of_pieces_join_the_nearest_speaker_and_are_none_however_long_and_
     assert result.labels[:2].tolist() == result.labels[len(truth) :][:2].tolist()
 
 
-def test_parts_of_pieces_do_not_count_among_the_pieces_that_there_are_for_speakers() -> None:
+def test_parts_of_pieces_do_not_count_as_pieces() -> None:
     parts = replace(spoken([1, 2]), part=np.ones(2, dtype=bool))
 
     assert found(together(spoken([0]), parts), SpeakerBounds(3, 3)).speakers == 1
 
 
 @pytest.mark.parametrize("count", range(1, 7))
-def test_the_number_asked_for_is_the_number_found(count: int) -> None:
+def test_the_requested_number_of_speakers_is_found(count: int) -> None:
     assert found(spoken(turn_taking(3)), SpeakerBounds(count, count)).speakers == count
 
 
-def test_at_least_and_at_most_are_kept() -> None:
+def test_minimum_and_maximum_are_respected() -> None:
     voices = spoken(turn_taking(4))
 
     assert found(voices, SpeakerBounds(6, 10)).speakers == 6
@@ -171,11 +171,11 @@ def test_at_least_and_at_most_are_kept() -> None:
     assert found(spoken(turn_taking(1)), SpeakerBounds(2, 5)).speakers == 2
 
 
-def test_more_speakers_than_pieces_are_as_many_as_there_are_pieces() -> None:
+def test_a_request_for_more_speakers_than_pieces_gives_one_speaker_per_piece() -> None:
     assert found(spoken([0, 0, 1]), SpeakerBounds(5, 5)).speakers == 3
 
 
-def test_bounds_follow_from_what_the_caller_asked() -> None:
+def test_bounds_follow_from_the_options() -> None:
     assert SpeakerBounds.of(DiarizationOptions(), 10) == SpeakerBounds(1, 10)
     assert SpeakerBounds.of(DiarizationOptions(speaker_count=3), 10) == SpeakerBounds(3, 3)
     assert SpeakerBounds.of(DiarizationOptions(min_speaker_count=2), 10) == SpeakerBounds(2, 10)
@@ -183,7 +183,9 @@ def test_bounds_follow_from_what_the_caller_asked() -> None:
     assert SpeakerBounds.of(DiarizationOptions(max_speaker_count=30), 10) == SpeakerBounds(1, 30)
 
 
-def test_of_very_many_pieces_some_shape_the_speakers_and_all_are_given_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_many_pieces_some_are_used_for_training_and_all_get_a_speaker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(clustering, "_MOST_TRAINING_PIECES", 60)
     truth = turn_taking(3, 200)
 
@@ -225,7 +227,7 @@ def partition(score: float | None, likeness: float) -> _Partition:
     return _Partition(np.zeros(1, dtype=np.int64), score, likeness)
 
 
-def test_of_numbers_that_are_about_as_good_the_largest_is_taken() -> None:
+def test_of_about_equally_good_numbers_the_largest_is_used() -> None:
     partitions = {2: partition(0.50, 0.1), 3: partition(0.48, 0.2), 4: partition(0.46, 0.3), 5: partition(0.49, 0.4)}
 
     assert _choose({1: partition(None, -1.0), **partitions}, same_voice=0.39) == 3
@@ -238,7 +240,7 @@ def test_a_cluster_of_one_piece_does_not_count_for_the_silhouette() -> None:
     assert _silhouette(np.array([0, 0, 1, 1, 2]), 1.0 - pieces @ pieces.T) == pytest.approx(1.0)
 
 
-def test_a_low_silhouette_must_be_nearer_to_the_best_one_to_be_as_good() -> None:
+def test_a_low_silhouette_must_be_closer_to_the_best_one_to_count_as_equally_good() -> None:
     partitions = {1: partition(None, -1.0), 2: partition(0.20, 0.5), 3: partition(0.18, 0.6)}
 
     assert _choose(partitions, same_voice=SAME_VOICE) == 2
@@ -246,8 +248,8 @@ def test_a_low_silhouette_must_be_nearer_to_the_best_one_to_be_as_good() -> None
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_what_a_channel_does_to_all_voices_does_not_change_how_many_there_are(count: int, share: float) -> None:
-    """A codec or clipping moves all embeddings the same way, so that different voices become more alike."""
+def test_the_effect_of_a_channel_on_all_voices_does_not_change_their_number(count: int, share: float) -> None:
+    """A codec or clipping moves all embeddings in the same direction, so that voices become more similar."""
     truth = turn_taking(count, 10)
     clean = spoken(truth)
     channel = share * people(1, seed=77)
@@ -259,7 +261,7 @@ def test_what_a_channel_does_to_all_voices_does_not_change_how_many_there_are(co
     assert adjusted_rand_score(truth, result.labels) == 1.0
 
 
-def test_voices_that_are_alike_and_pieces_that_are_noisy_are_told_apart() -> None:
+def test_similar_voices_with_noisy_pieces_are_distinguished() -> None:
     """Average linkage alone puts nearly all such pieces into one cluster: see the tests of partitions."""
     truth = turn_taking(2, 40)
     first, second = people(2, seed=5)
@@ -270,8 +272,8 @@ def test_voices_that_are_alike_and_pieces_that_are_noisy_are_told_apart() -> Non
     assert adjusted_rand_score(truth, result.labels) > 0.9
 
 
-def test_little_speech_that_differs_somewhat_is_no_speaker_and_much_of_it_is_one() -> None:
-    """Somebody whose voice is fairly like another's needs more than a second to be told from a bad piece."""
+def test_slightly_different_speech_is_a_speaker_only_if_there_is_much_of_it() -> None:
+    """A voice that is fairly similar to another one needs more than a second to count as a speaker."""
     first, second = people(2)
     voices = unit(np.array([first, second + 0.8 * first]))
     monologue = spoken([0] * 20, voices=voices)

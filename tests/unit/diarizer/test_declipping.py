@@ -1,4 +1,4 @@
-"""Samples that were cut off at full scale are put back; audio that is not clipped is left alone."""
+"""Clipped samples are restored; audio without clipping is unchanged."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ Samples = npt.NDArray[np.int16]
 
 
 def amplified(decibels: float) -> tuple[npt.NDArray[np.float64], Samples]:
-    """The call too loud: as it would be without a limit, full scale being 1, and cut off at full scale."""
+    """The call with a level that is too high: without a limit (full scale is 1), and clipped at full scale."""
     wanted = phone_call().samples * 10 ** (decibels / 20)
     return wanted / 32_767, np.clip(np.round(wanted), -32_768, 32_767).astype(np.int16)
 
@@ -29,7 +29,7 @@ def decibels_of(signal: npt.NDArray[np.float64], error: npt.NDArray[np.float64])
 
 
 @pytest.mark.parametrize(("too_loud", "at_least"), [(12.0, 40.0), (18.0, 30.0), (25.0, 11.0)])
-def test_speech_that_was_cut_off_is_put_back(too_loud: float, at_least: float) -> None:
+def test_clipped_speech_is_restored(too_loud: float, at_least: float) -> None:
     wanted, samples = amplified(too_loud)
     where = cut_off(samples)
 
@@ -41,7 +41,7 @@ def test_speech_that_was_cut_off_is_put_back(too_loud: float, at_least: float) -
     assert after > before + 4.0
 
 
-def test_what_was_not_cut_off_only_gets_quieter() -> None:
+def test_samples_that_are_not_clipped_only_get_quieter() -> None:
     _, samples = amplified(18.0)
     where = ~cut_off(samples)
 
@@ -51,7 +51,7 @@ def test_what_was_not_cut_off_only_gets_quieter() -> None:
     assert restored[where].tolist() == np.round(samples[where] / 4).astype(np.int16).tolist()
 
 
-def test_nothing_that_was_cut_off_gets_smaller_than_it_was() -> None:
+def test_restored_samples_are_never_below_full_scale() -> None:
     _, samples = amplified(25.0)
     where = cut_off(samples)
 
@@ -61,7 +61,7 @@ def test_nothing_that_was_cut_off_gets_smaller_than_it_was() -> None:
     assert np.abs(restored).min() >= 32_767 // 4
 
 
-def test_audio_that_is_only_as_loud_as_it_can_be_is_left_alone() -> None:
+def test_loud_audio_without_clipping_is_unchanged() -> None:
     samples = phone_call().samples.copy()
     samples[1000:1010] = 32_767
 
@@ -79,14 +79,14 @@ def test_audio_that_is_only_as_loud_as_it_can_be_is_left_alone() -> None:
     ],
     ids=["empty", "too short to be modelled", "silent"],
 )
-def test_audio_without_anything_to_restore_is_left_alone(samples: Samples) -> None:
+def test_audio_without_clipping_is_unchanged(samples: Samples) -> None:
     audio = Audio(samples)
 
     assert declipped(audio) is audio
 
 
 @pytest.mark.parametrize("samples", [2048, 2049, 5000, 70_001])
-def test_noise_that_is_cut_off_everywhere_is_no_problem(samples: int) -> None:
+def test_noise_that_is_clipped_everywhere_is_handled(samples: int) -> None:
     noise = np.random.default_rng(samples).choice(np.array([-32_768, 32_767, 0], dtype=np.int16), samples)
 
     restored = declipped(Audio(noise)).samples
@@ -101,7 +101,7 @@ def test_a_square_wave_that_is_at_full_scale_throughout_stays_as_it_is() -> None
     assert np.array_equal(declipped(Audio(wave)).samples, np.round(wave / 4).astype(np.int16))
 
 
-def test_where_the_disk_is_full_the_audio_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_full_disk_the_audio_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""Pieces divided into a given number of clusters: by the tree's cut as a start, and afresh."""
+"""Partitions into a given number of clusters: from the tree's cut, and from independent starts."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ def unit(vectors: Vectors) -> Vectors:
 
 
 def pieces_of(truth: Labels, noise: float, *, alike: float = 0.0) -> Floats:
-    """Pieces of voices, each of which has ``alike`` of the first one in it: shape (N, 192)."""
+    """Pieces of voices, each mixed with the share ``alike`` of the first voice: shape (N, 192)."""
     random = np.random.default_rng(1)
     voices = unit(random.normal(size=(int(truth.max()) + 1, 192)))
     voices = unit(np.concatenate([voices[:1], voices[1:] + alike * voices[0]]))
@@ -64,7 +64,7 @@ def test_each_cluster_has_the_least_speech() -> None:
     )
 
 
-def test_the_number_asked_for_is_there_even_if_its_clusters_are_small() -> None:
+def test_the_smallest_number_has_a_partition_even_if_its_clusters_are_small() -> None:
     embeddings = pieces_of(np.array([0, 0, 0, 1, 1]), 0.5)
 
     found = partitions(embeddings, seconds_of(embeddings), least=5, most=5, least_seconds=9.0)
@@ -72,8 +72,8 @@ def test_the_number_asked_for_is_there_even_if_its_clusters_are_small() -> None:
     assert [sorted(labels.tolist()) for labels in found[5]] == [[0, 1, 2, 3, 4]]
 
 
-def test_somebody_who_says_little_beside_many_others_is_a_cluster() -> None:
-    """k-means from starts of its own rarely begins in so small a cluster: the tree's cut does."""
+def test_a_person_who_says_little_beside_many_others_is_a_cluster() -> None:
+    """Independent starts of k-means rarely hit such a small cluster; the tree's cut does."""
     truth = np.array([number for number in range(9) for _ in range(30)] + [9, 9, 9])
     embeddings = pieces_of(truth, 0.7)
 
@@ -83,7 +83,7 @@ def test_somebody_who_says_little_beside_many_others_is_a_cluster() -> None:
 
 
 def test_voices_that_the_tree_cannot_cut_are_cut_by_k_means() -> None:
-    """Pieces of one voice are hardly nearer to each other than to those of the other, but their means are far apart."""
+    """Pieces of one voice are hardly closer to each other than to the other voice, but the means are far apart."""
     truth = np.repeat(np.arange(2), 40)
     embeddings = pieces_of(truth, 2.0, alike=1.0)
     tree = dict(module._Tree(embeddings, seconds_of(embeddings)).cuts(2.0, 2))
@@ -104,7 +104,7 @@ def test_the_same_pieces_always_give_the_same_partitions() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_pieces_that_are_all_the_same_are_no_problem(count: int) -> None:
+def test_identical_pieces_are_handled(count: int) -> None:
     embeddings = np.tile(pieces_of(np.array([0]), 0.5), (4, 1))
 
     found = partitions(embeddings, seconds_of(embeddings), least=count, most=3, least_seconds=1.0)

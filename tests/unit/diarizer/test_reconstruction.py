@@ -1,4 +1,4 @@
-"""From runs of speech, and whose voice their pieces are, to turns."""
+"""Turns from runs of speech and the speakers of their pieces."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,7 +23,7 @@ def run(track: int, start: float, end: float) -> Run:
 
 
 def voices(*speakers: int) -> Clustering:
-    """Pieces that are as sure as can be whose they are."""
+    """A clustering in which each piece certainly belongs to its speaker."""
     labels = np.array(speakers)
     each = np.eye(labels.max() + 1, dtype=np.float32)
     return Clustering(labels, each[labels], (), each)
@@ -39,19 +39,19 @@ def spoken(turns: Iterable[Turn]) -> list[tuple[float, float, str]]:
     return [(round(turn.start, 1), round(turn.end, 1), turn.speaker) for turn in turns]
 
 
-def test_each_run_is_a_turn_of_whoever_speaks_in_its_piece() -> None:
+def test_each_run_is_a_turn_of_the_speaker_of_its_piece() -> None:
     turns = turns_of([run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)], 0, 1, 0)
 
     assert spoken(turns) == [(1, 3, "0"), (4, 6, "1"), (7, 9, "0")]
 
 
-def test_no_runs_are_no_turns() -> None:
+def test_without_runs_there_are_no_turns() -> None:
     nobody = np.zeros((0, 0), dtype=np.float32)
 
     assert reconstruct((), (), Clustering(np.zeros(0, dtype=int), nobody, (), nobody), 1.0) == ()
 
 
-def test_speakers_are_those_of_the_clustering_whoever_is_heard_first() -> None:
+def test_speakers_have_the_numbers_of_the_clustering() -> None:
     turns = turns_of([run(0, 1, 3), run(1, 4, 6), run(2, 7, 9)], 2, 0, 1)
 
     assert spoken(turns) == [(1, 3, "2"), (4, 6, "0"), (7, 9, "1")]
@@ -89,7 +89,7 @@ def test_turns_overlap_where_two_people_talk_at_once() -> None:
     assert spoken(turns) == [(0, 3, "0"), (2, 5, "1")]
 
 
-def test_two_who_talk_at_once_are_never_the_same_speaker() -> None:
+def test_two_tracks_at_the_same_time_are_never_the_same_speaker() -> None:
     runs = [run(0, 0, 6), run(1, 2, 3)]
     pieces = [
         Piece(0, ((runs[0].start, runs[0].end),), clean=True),
@@ -102,7 +102,7 @@ def test_two_who_talk_at_once_are_never_the_same_speaker() -> None:
     assert spoken(turns) == [(0, 6, "0"), (2, 3, "1")]
 
 
-def test_where_there_is_only_one_speaker_two_at_once_are_one() -> None:
+def test_with_only_one_speaker_two_tracks_at_the_same_time_are_that_speaker() -> None:
     assert spoken(turns_of([run(0, 0, 6), run(1, 2, 3)], 0, 0, 0)) == [(0, 6, "0")]
 
 
@@ -111,7 +111,7 @@ def test_a_short_pause_does_not_end_a_turn_and_a_long_one_does() -> None:
     assert spoken(turns_of([run(0, 0, 2), run(0, 2.6, 4)], 0, 0)) == [(0, 2, "0"), (2.6, 4, "0")]
 
 
-def test_what_is_too_short_for_speech_is_no_turn() -> None:
+def test_a_very_short_stretch_is_not_a_turn() -> None:
     runs = [run(0, 0, 2), Run(0, 600, 606)]
 
     assert spoken(turns_of(runs, 0)) == [(0, 2, "0")]

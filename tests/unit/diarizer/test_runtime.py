@@ -1,4 +1,4 @@
-"""Networks are computed as torch computes them, the same however many at once."""
+"""Networks give the results of torch, with any batch size."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from careca.errors import InternalError, OutOfMemory
 from careca_diarizer.campplus import MEL_BINS, load_campplus
 from careca_diarizer.conversion import EMBEDDING, SEGMENTATION
-from careca_diarizer.networks import convert_apart
+from careca_diarizer.networks import convert_in_subprocess
 from careca_diarizer.pyannote_setup import import_pyannote
-from careca_diarizer.runtime import Network, OnOpenVINO, import_openvino
+from careca_diarizer.runtime import Network, OpenVINONetwork, import_openvino
 from careca_diarizer.segmentation import SegmentationNetwork, load_segmentation
 from careca_diarizer.windows import WINDOW_SAMPLES
 from support.weights import model_folder
@@ -33,7 +33,7 @@ def checkpoints() -> tuple[Path, Path]:
 
 @dataclass
 class Prepared:
-    """A network as torch computes it, what it is given, and where its model for OpenVINO is."""
+    """A network in torch, an input, and the path of its OpenVINO model."""
 
     module: nn.Module
     inputs: Tensor
@@ -42,13 +42,13 @@ class Prepared:
     @cached_property
     def compute(self) -> Network:
         """The model, ready to infer with one thread."""
-        return OnOpenVINO(self.file, threads=1)
+        return OpenVINONetwork(self.file, threads=1)
 
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
-    convert_apart(*checkpoints(), folder)
+    convert_in_subprocess(*checkpoints(), folder)
     return folder
 
 
@@ -75,9 +75,9 @@ def test_a_compiled_network_computes_what_torch_does(prepared: Prepared) -> None
     assert torch.allclose(prepared.compute(prepared.inputs), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_threads_and_what_else_is_in_a_batch_change_no_bit(prepared: Prepared) -> None:
+def test_threads_and_other_items_of_a_batch_do_not_change_a_bit(prepared: Prepared) -> None:
     one, inputs = prepared.compute, prepared.inputs
-    two = OnOpenVINO(prepared.file, threads=2)
+    two = OpenVINONetwork(prepared.file, threads=2)
 
     together = one(inputs)
 
@@ -87,7 +87,7 @@ def test_threads_and_what_else_is_in_a_batch_change_no_bit(prepared: Prepared) -
 
 @pytest.mark.parametrize("prepared", [campplus], indirect=True)
 @pytest.mark.parametrize("frames", [50, 100, 150, 200, 250, 300, 350])
-def test_the_network_that_knows_voices_takes_pieces_of_any_length(frames: int, prepared: Prepared) -> None:
+def test_the_embedding_network_accepts_pieces_of_any_length(frames: int, prepared: Prepared) -> None:
     inputs = torch.randn(2, frames, MEL_BINS)
     with torch.inference_mode():
         expected = prepared.module(inputs)
@@ -112,7 +112,7 @@ def test_a_network_whose_memory_was_released_computes_the_same(prepared: Prepare
 
 
 @pytest.mark.parametrize(("end", "error"), [("exit 1", InternalError), ("kill -KILL $$", OutOfMemory)])
-def test_a_conversion_that_fails_or_is_killed_is_no_network(
+def test_a_conversion_that_fails_or_is_killed_is_an_error(
     end: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = tmp_path / "python"
@@ -121,10 +121,10 @@ def test_a_conversion_that_fails_or_is_killed_is_no_network(
     monkeypatch.setattr(sys, "executable", str(python))
 
     with pytest.raises(error):
-        convert_apart(tmp_path / "one", tmp_path / "other", tmp_path)
+        convert_in_subprocess(tmp_path / "one", tmp_path / "other", tmp_path)
 
 
-def test_nothing_is_reported_to_the_makers_of_the_runtime() -> None:
+def test_the_telemetry_of_openvino_is_off() -> None:
     import_openvino()
 
     assert sys.modules["openvino_telemetry"] is None

@@ -1,4 +1,4 @@
-"""Windows, the tracks that are stitched from them, and the pieces that tracks are cut into."""
+"""Windows, tracks and pieces."""
 
 import itertools
 from collections import defaultdict
@@ -34,7 +34,7 @@ def frames(seconds: float) -> int:
 
 
 def windows_over(truth: Sequence[Activity], orders: Iterable[Sequence[int]] | None = None) -> LocalSpeakers:
-    """What windows see of ``truth``, a row of booleans for each person; each window numbers them in its own order."""
+    """The windows of ``truth``, a row of booleans for each person; each window has its own order of speakers."""
     people = np.array([*truth, *[np.zeros_like(truth[0])] * (3 - len(truth))])
     starts = np.arange(0, people.shape[1] - WINDOW_FRAMES + 1, STEP)
     orders = orders or itertools.repeat((0, 1, 2))
@@ -64,7 +64,7 @@ def test_windows_cover_the_whole_recording_and_the_last_one_ends_with_it(samples
     assert len(starts) == 1 or end - samples < 270
 
 
-def test_no_samples_have_no_windows() -> None:
+def test_without_samples_there_are_no_windows() -> None:
     assert len(window_starts(0, 2.0)) == 0
 
 
@@ -80,7 +80,7 @@ def test_frames_follow_each_other_every_seventeen_milliseconds() -> None:
     assert frame_seconds(101) - frame_seconds(100) == pytest.approx(270 / 16_000)
 
 
-def test_classes_of_the_segmentation_are_nobody_each_one_and_each_two_of_three() -> None:
+def test_the_classes_are_no_speaker_each_speaker_and_each_pair_of_three() -> None:
     assert POWERSET.astype(int).tolist() == [
         [0, 0, 0],
         [1, 0, 0],
@@ -105,13 +105,13 @@ def test_a_speaker_stays_on_one_track_however_windows_number_them(orders: list[t
     assert sorted(of_track.values()) == [[(0, 700), (900, LENGTH)], [(600, 950)]]
 
 
-def test_who_is_silent_for_a_whole_window_comes_back_on_a_new_track() -> None:
+def test_a_speaker_who_is_silent_for_a_whole_window_gets_a_new_track() -> None:
     runs = stitch(windows_over([speech(LENGTH, (0, 100), (LENGTH - 100, LENGTH - 50))]))
 
     assert len({run.track for run in runs}) == 2
 
 
-def test_what_only_a_minority_of_windows_hears_is_left_out() -> None:
+def test_speech_in_a_minority_of_windows_is_omitted() -> None:
     alice = speech(LENGTH, (0, LENGTH))
     local = windows_over([alice])
     local.active[3, 10:50, 1] = True
@@ -129,7 +129,7 @@ def test_silence_and_no_windows_have_no_runs() -> None:
     assert cut_pieces(()) == ()
 
 
-def test_many_tracks_need_few_lanes_of_memory_and_stay_apart() -> None:
+def test_many_tracks_share_few_lanes_and_stay_separate() -> None:
     length = 100 * WINDOW_FRAMES
     calls = [(start, start + 60) for start in range(0, length - 60, 2 * WINDOW_FRAMES)]
 
@@ -139,7 +139,7 @@ def test_many_tracks_need_few_lanes_of_memory_and_stay_apart() -> None:
     assert len({run.track for run in runs}) == len(calls)
 
 
-def test_pieces_are_of_three_seconds_or_so_and_cover_the_run() -> None:
+def test_pieces_have_about_three_seconds_and_cover_the_run() -> None:
     run = Run(track=0, start=100, end=100 + frames(10))
 
     pieces = cut_pieces([run])
@@ -166,11 +166,11 @@ def test_a_track_that_never_speaks_alone_has_pieces_that_are_not_clean() -> None
     assert [piece for piece in pieces if piece.track == 1] == [Piece(1, ((100, 150),), clean=False)]
 
 
-def test_what_is_too_short_for_speech_has_no_piece() -> None:
+def test_a_very_short_span_has_no_piece() -> None:
     assert cut_pieces([Run(0, 0, frames(0.1))]) == ()
 
 
-def test_short_spans_of_a_track_are_heard_together() -> None:
+def test_short_spans_of_a_track_are_combined() -> None:
     spans = [(0, 60), (100, 150), (200, 240)]
 
     pieces = cut_pieces([Run(0, *span) for span in spans])
@@ -178,7 +178,7 @@ def test_short_spans_of_a_track_are_heard_together() -> None:
     assert [piece for piece in pieces if not piece.part] == [Piece(0, tuple(spans), clean=True)]
 
 
-def test_of_spans_heard_together_all_but_the_longest_are_also_heard_alone() -> None:
+def test_all_but_the_longest_of_combined_spans_are_also_pieces_of_their_own() -> None:
     spans = [(0, 40), (100, 160), (200, 240)]
 
     pieces = cut_pieces([Run(0, *span) for span in spans])
@@ -191,25 +191,25 @@ def test_of_spans_heard_together_all_but_the_longest_are_also_heard_alone() -> N
     assert [(piece.start, piece.end) for piece in pieces] == spans
 
 
-def test_of_equally_long_spans_heard_together_the_first_stands_for_the_piece() -> None:
+def test_of_equally_long_combined_spans_the_first_represents_the_piece() -> None:
     pieces = cut_pieces([Run(0, 0, 60), Run(0, 100, 160)])
 
     assert [(piece.start, piece.part) for piece in pieces] == [(0, False), (100, True)]
 
 
-def test_spans_that_are_long_enough_are_heard_alone() -> None:
+def test_spans_that_are_long_enough_are_not_combined() -> None:
     spans = [(0, frames(1.6)), (frames(2), frames(3.6))]
 
     assert [piece.spans for piece in cut_pieces([Run(0, *span) for span in spans])] == [(span,) for span in spans]
 
 
-def test_spans_far_apart_are_not_heard_together() -> None:
+def test_distant_spans_are_not_combined() -> None:
     pieces = cut_pieces([Run(0, 0, 60), Run(0, 60 + frames(6), 120 + frames(6))])
 
     assert [piece.part for piece in pieces] == [False, False]
 
 
-def test_spans_heard_together_are_no_more_than_a_long_piece() -> None:
+def test_combined_spans_are_not_longer_than_the_longest_piece() -> None:
     pieces = cut_pieces([Run(0, start, start + frames(1.4)) for start in range(0, frames(20), frames(2))])
 
     assert len([piece for piece in pieces if not piece.part]) == 5

@@ -1,4 +1,4 @@
-"""Failures of a device, by the texts that CTranslate2 raises."""
+"""Translation of CTranslate2's errors."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_too_little_memory_says_which_device_and_what_to_do(failure):
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("CUDA failed with error invalid argument"), ValueError("no")])
-def test_any_other_failure_stays_what_it_is(failure):
+def test_any_other_error_is_passed_on(failure):
     with pytest.raises(type(failure)) as raised, translated_device_errors("cpu"):
         raise failure
 

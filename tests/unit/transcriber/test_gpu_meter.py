@@ -1,4 +1,4 @@
-"""What NVIDIA's library says of GPUs, here one that is told what to say: no GPU is needed to read it."""
+"""The GPU memory from NVIDIA's library, which is replaced by a fake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GIB = 2**30
 
 @dataclass
 class Gpu:
-    """One GPU, as its driver describes it."""
+    """One GPU in the fake driver."""
 
     used: int
     total: int = 16 * GIB
@@ -26,7 +26,7 @@ class Gpu:
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
-    """Those of this machine; more may be added before a meter is made."""
+    """The GPUs of the machine; a test may add more before it creates a meter."""
     found = [Gpu(used=1 * GIB), Gpu(used=2 * GIB, total=80 * GIB)]
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: len(found))
@@ -40,7 +40,7 @@ def _running(gpu: Gpu) -> list[SimpleNamespace]:
     return [SimpleNamespace(pid=pid, usedGpuMemory=held) for pid, held in gpu.processes.items()]
 
 
-def test_the_gpu_that_the_process_works_on_counts_and_no_other(gpus: list[Gpu]) -> None:
+def test_only_the_gpu_of_the_process_counts(gpus: list[Gpu]) -> None:
     meter = GpuMemoryMeter()
     gpus[1].used, gpus[1].processes = 6 * GIB, {os.getpid(): 3 * GIB, os.getpid() + 1: 1 * GIB}
     gpus[0].used = 15 * GIB
@@ -48,21 +48,21 @@ def test_the_gpu_that_the_process_works_on_counts_and_no_other(gpus: list[Gpu]) 
     assert meter.measure() == GpuMemory(reserved_bytes=3 * GIB, used_bytes=6 * GIB, total_bytes=80 * GIB)
 
 
-def test_a_process_the_driver_does_not_know_holds_what_was_filled_since(gpus: list[Gpu]) -> None:
+def test_for_a_process_that_the_driver_does_not_know_the_increase_counts(gpus: list[Gpu]) -> None:
     meter = GpuMemoryMeter()
     gpus[1].used, gpus[1].processes = 5 * GIB, {1: 3 * GIB}
 
     assert meter.measure() == GpuMemory(reserved_bytes=3 * GIB, used_bytes=6 * GIB, total_bytes=96 * GIB)
 
 
-def test_others_that_give_memory_back_make_nothing_negative(gpus: list[Gpu]) -> None:
+def test_memory_that_others_release_does_not_make_the_result_negative(gpus: list[Gpu]) -> None:
     meter = GpuMemoryMeter()
     gpus[0].used = 0
 
     assert meter.measure().reserved_bytes == 0
 
 
-def test_a_driver_that_does_not_say_how_much_says_nothing_is_held(gpus: list[Gpu]) -> None:
+def test_a_driver_without_an_amount_counts_as_zero(gpus: list[Gpu]) -> None:
     gpus[0].processes = {os.getpid(): None}
 
     assert GpuMemoryMeter().measure() == GpuMemory(used_bytes=1 * GIB, total_bytes=16 * GIB)

@@ -1,4 +1,4 @@
-"""Which language is spoken where: how speech is cut into pieces, and what is decided of their probabilities."""
+"""Language passages: how speech is cut into pieces, and the decision from their probabilities."""
 
 from itertools import pairwise
 
@@ -28,7 +28,7 @@ FRAMES_PER_SECOND = SAMPLE_RATE / FRAME_SAMPLES
 
 
 def heard(seconds, *speech, quiet=-60.0):
-    """Loud speech in the stretches ``speech``, quiet without speech in all else."""
+    """Loud speech in the stretches ``speech``, and quiet without speech elsewhere."""
     frames = -(-round(seconds * SAMPLE_RATE) // FRAME_SAMPLES)
     activity = Activity(np.zeros(frames, np.float32), np.full(frames, quiet, np.float32), threshold=0.3)
     for start, end in speech:
@@ -42,7 +42,7 @@ def span(start, end):
 
 
 def piece(start, end, language, probability=0.99, other=""):
-    """In ``language``, with the rest of the probability for ``other``: English, or Spanish where it is English."""
+    """A piece in ``language``; the rest of the probability is for ``other``: English, or Spanish if it is English."""
     rest = other or ("es" if language == "en" else "en")
     return Piece(span(start, end), ({language: probability, rest: 1 - probability},))
 
@@ -87,7 +87,7 @@ def test_a_single_piece_that_merely_sounds_like_another_language_changes_nothing
     assert told(passages_of(*pieces)) == (["en"], [])
 
 
-def test_pieces_too_short_to_tell_a_language_by_have_no_say():
+def test_pieces_that_are_too_short_are_not_counted():
     pieces = piece(0, 4, "en"), piece(5, 6, "zh"), piece(7, 8.5, "zh"), piece(9, 13, "en")
 
     assert told(passages_of(*pieces)) == (["en"], [])
@@ -100,7 +100,7 @@ def test_doubt_within_a_passage_does_not_end_it():
     assert told(passages_of(*pieces, seconds=20)) == (["en", "pt"], [5])
 
 
-def test_of_several_ways_to_cut_the_one_that_fits_the_languages_is_taken():
+def test_of_several_ways_to_cut_the_one_that_fits_the_languages_is_used():
     mixed = Piece(span(3, 8), ({"en": 0.5, "pt": 0.5},))
     coarse = piece(0, 3, "en"), mixed, piece(8, 12, "pt")
     fine = piece(0, 5, "en"), piece(5, 8, "pt"), piece(3, 6, "en", 0.6), piece(6, 12, "pt", 0.7)
@@ -108,13 +108,13 @@ def test_of_several_ways_to_cut_the_one_that_fits_the_languages_is_taken():
     assert told(passages_of(*coarse, *fine, seconds=12)) == (["en", "pt"], [5])
 
 
-def test_what_is_in_no_language_for_certain_is_in_no_other_language():
+def test_sounds_without_a_clear_language_count_as_the_main_language():
     cries = [Piece(span(n, n + 5), ({"pt": 0.42, "ja": 0.4, "en": 0.001},)) for n in (5, 10, 15)]
 
     assert told(passages_of(piece(0, 5, "en"), *cries, piece(20, 25, "en"), piece(25, 30, "en"))) == (["en"], [])
 
 
-def test_a_short_passage_rests_on_more_than_one_view_and_a_long_one_does_not():
+def test_a_short_passage_needs_more_than_one_view_and_a_long_one_does_not():
     foreign = piece(4, 8, "la", 0.97)
     pieces = [piece(0, 4, "en"), foreign, piece(8, 12, "en"), *(piece(n, n + 5, "pt") for n in (12, 17, 22, 27))]
 
@@ -126,13 +126,13 @@ def test_a_short_passage_rests_on_more_than_one_view_and_a_long_one_does_not():
     assert told(find_passages(pieces, "en", 40 * SAMPLE_RATE)) == (["en", "pt"], [12])
 
 
-def test_the_main_language_is_the_one_that_explains_the_most_and_not_the_best_of_a_bad_lot():
+def test_the_main_language_has_the_best_score_over_all_pieces():
     music = [Piece(span(n, n + 5), ({"km": 0.35, "ja": 0.3, "pt": 0.05},)) for n in (10, 15)]
 
     assert main_language([piece(0, 3, "pt"), *music]) == "pt"
 
 
-def test_many_pieces_outweigh_what_a_long_clip_seemed_to_be_and_doubtful_ones_do_not():
+def test_many_clear_pieces_outweigh_the_language_of_a_long_clip_and_doubtful_ones_do_not():
     clear = [piece(n, n + 5, "en", 0.98, other="de") for n in (0, 5, 10)]
     doubtful = [piece(n, n + 5, "en", 0.52, other="de") for n in (0, 5, 10)]
     unknown = [Piece(span(n, n + 5), ({"en": 0.3, "ja": 0.29},)) for n in (0, 5, 10)]
@@ -191,7 +191,7 @@ def test_long_speech_is_cut_at_its_deepest_pauses():
     ]
 
 
-def test_a_word_alone_is_joined_to_what_is_said_next_to_it():
+def test_a_single_word_is_joined_to_its_neighbour():
     pieces = cut_pieces(heard(30, (1, 1.5), (3, 6), (7, 8), (20, 20.6)))
 
     assert [each.seconds for each in pieces] == [
@@ -217,13 +217,13 @@ def test_pieces_are_short_in_order_and_cover_all_speech(gaps_and_lengths):
     assert not (activity.speech[~covered] > 0.5).any()
 
 
-def test_what_is_clearly_in_the_main_language_is_cut_in_no_other_way():
+def test_speech_that_is_clearly_in_the_main_language_has_no_alternative_cuts():
     activity = heard(20, (0, 20))
 
     assert other_pieces([piece(0, 5, "en"), piece(5, 10, "en", 0.55, other="cy")], "en", activity) == []
 
 
-def test_what_may_be_in_another_language_is_cut_in_all_ways_from_pause_to_pause():
+def test_speech_that_may_be_in_another_language_is_cut_in_all_ways_between_pauses():
     activity = heard(40, (0, 3), (3.3, 7), (7.3, 10), (20, 30))
     coarse = [piece(0, 5, "en"), piece(5, 10, "pt"), piece(20, 25, "en"), piece(25, 30, "en")]
 
@@ -240,7 +240,7 @@ def test_what_may_be_in_another_language_is_cut_in_all_ways_from_pause_to_pause(
 # What follows from the passages
 
 
-def test_a_clip_has_the_language_of_the_passage_that_it_begins_in():
+def test_a_clip_has_the_language_of_the_passage_in_which_it_starts():
     passages = [Passage(span(0, 10), "en", 0.9), Passage(span(10, 20), "pt", 0.8)]
 
     assert language_at(0, passages) == "en"

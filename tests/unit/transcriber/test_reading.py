@@ -1,4 +1,4 @@
-"""What is kept of what Whisper read, what is read again, and in which order it comes out."""
+"""Which text of Whisper is kept, what is read again, and the order of the segments."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def span(start, end):
 
 
 def segment(start, text, step=0.5, probability=0.9):
-    """One word each half second."""
+    """One word every half second."""
     words = [Word(word, start + i * step, start + (i + 1) * step, probability) for i, word in enumerate(text.split())]
     return Segment(start, start + len(words) * step, text, tuple(words))
 
@@ -49,7 +49,7 @@ def test_what_was_read_to_the_end_is_kept_as_it_is():
     assert judged.unread is None
 
 
-def test_speech_after_the_last_word_is_left_to_be_read_again():
+def test_speech_after_the_last_word_is_read_again():
     judged = judge(reading(span(10, 20), segment(10.5, "only the first words")), everywhere())
 
     assert texts(judged.segments) == ["only the first words"]
@@ -62,12 +62,12 @@ def test_silence_after_the_last_word_is_not_read_again():
     assert judged.unread is None
 
 
-def test_a_clip_that_was_hardly_moved_on_in_is_not_read_again():
+def test_a_clip_whose_last_word_is_near_its_start_is_not_read_again():
     assert judge(reading(span(0, 20), segment(0, "hm")), everywhere()).unread is None
     assert judge(reading(span(0, 20)), everywhere()).unread is None
 
 
-def test_a_clip_in_which_whisper_doubts_the_speech_and_its_words_is_dropped():
+def test_a_clip_with_improbable_speech_and_words_is_dropped():
     said = segment(0, "thank you very much")
     doubts = {"no_speech_probability": 0.7, "log_probability": -1.1}
 
@@ -88,19 +88,19 @@ def test_a_single_word_in_any_script_is_kept(text):
     assert texts(judge(reading(span(0, 2), segment(0, text)), everywhere()).segments) == [text]
 
 
-def test_words_where_no_speech_is_heard_are_dropped():
+def test_words_without_speech_around_them_are_dropped():
     said, invented = segment(0.5, "this was said"), segment(8, "thanks for watching")
 
     assert judge(reading(span(0, 12), said, invented), silence_after(3)).segments == (said,)
 
 
-def test_words_that_whisper_does_not_find_in_what_it_hears_are_dropped():
+def test_words_with_a_low_probability_are_dropped():
     doubtful, invented = segment(0.5, "yep", probability=0.2), segment(2, "you", probability=0.04)
 
     assert judge(reading(span(0, 3), doubtful, invented), everywhere()).segments == (doubtful,)
 
 
-def test_text_that_repeats_itself_on_and_on_is_dropped_from_there_and_its_place_read_again():
+def test_text_is_dropped_from_a_long_repetition_on_and_that_part_is_read_again():
     looping = segment(1.0, "so I said " + "I'm sorry, " * 40, step=0.2)
 
     judged = judge(reading(span(0, 12), looping), everywhere())
@@ -110,7 +110,7 @@ def test_text_that_repeats_itself_on_and_on_is_dropped_from_there_and_its_place_
     assert judged.unread == span(1.6, 12)
 
 
-def test_a_language_without_spaces_stays_without_them():
+def test_text_in_a_language_without_spaces_gets_none():
     characters = ["今", "日", "は", *["は", "い", "、"] * 60]
     words = tuple(Word(character, i * 0.1, (i + 1) * 0.1, 0.9) for i, character in enumerate(characters))
 
@@ -119,20 +119,20 @@ def test_a_language_without_spaces_stays_without_them():
     assert texts(judged.segments) == ["今日は"]
 
 
-def test_a_clip_that_is_nothing_but_repetition_is_dropped():
+def test_a_clip_with_only_repetition_is_dropped():
     judged = judge(reading(span(0, 12), segment(0, "beep " * 80, step=0.1)), everywhere())
 
     assert judged.segments == ()
     assert judged.unread is None
 
 
-def test_people_may_repeat_themselves_a_few_times():
+def test_a_few_repetitions_are_kept():
     said = segment(0, "no no no no I really really really do not want that")
 
     assert judge(reading(span(0, 7), said), everywhere()).segments == (said,)
 
 
-def test_segments_come_in_order_although_the_rest_of_a_clip_is_read_later():
+def test_segments_are_in_order_although_the_rest_of_a_clip_is_read_later():
     clips = [span(0, 10), span(10, 20), span(20, 30)]
     found = {
         clips[0]: segment(0.5, "a b c d"),
@@ -155,7 +155,7 @@ def test_segments_come_in_order_although_the_rest_of_a_clip_is_read_later():
     assert [reached / SAMPLE_RATE for _, reached in told] == [2.5, 30]
 
 
-def test_reading_ends_even_if_every_rest_leaves_a_rest():
+def test_reading_ends_even_if_every_rest_has_an_unread_rest():
     def read(batch):
         return [reading(clip, segment(clip.start / SAMPLE_RATE, "a b", step=0.6)) for clip in batch]
 
@@ -165,7 +165,7 @@ def test_reading_ends_even_if_every_rest_leaves_a_rest():
     assert told[-1][1] == 30 * SAMPLE_RATE
 
 
-def test_no_clips_are_nothing_to_read():
+def test_without_clips_nothing_is_read():
     assert list(read_in_order([], lambda _: pytest.fail("nothing to read"), everywhere(), batch_size=8)) == []
 
 
@@ -173,7 +173,7 @@ times = st.floats(-5, 40, allow_nan=False)
 
 
 @given(st.lists(st.lists(st.one_of(st.none(), st.tuples(times, times)), max_size=6), max_size=5))
-def test_times_never_go_back_never_overlap_and_stay_within_the_clip(spans):
+def test_times_are_in_order_do_not_overlap_and_stay_within_the_clip(spans):
     segments = [
         Segment(0, 30, "text", tuple(Word("w", *(pair or (None, None)), 0.5) for pair in words)) for words in spans
     ]

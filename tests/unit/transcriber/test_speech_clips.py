@@ -1,4 +1,4 @@
-"""Where speech is found and how it is cut into clips, with a detector that follows a script."""
+"""Speech detection and clips, with a scripted detector."""
 
 import itertools
 import threading
@@ -13,14 +13,14 @@ from careca.inference.audio import Audio
 from careca.inference.engine import CancelToken
 from careca.types import SAMPLE_RATE
 from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, spread
-from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span, find_speech, listen
+from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span, detect_activity, find_speech
 from support.waiting import HANG_SECONDS
 
 FRAMES_PER_SECOND = SAMPLE_RATE / FRAME_SAMPLES
 
 
 def activity(seconds, speech=(), *, probability=0.9, level=-20.0, quiet=-60.0):
-    """What is heard in ``seconds`` where the stretches ``speech`` are loud and spoken and all else is quiet."""
+    """The activity of ``seconds`` in which the stretches ``speech`` are loud speech and the rest is quiet."""
     frames = -(-round(seconds * SAMPLE_RATE) // FRAME_SAMPLES)
     heard = Activity(np.zeros(frames, np.float32), np.full(frames, quiet, np.float32), threshold=0.3)
     for start, end in speech:
@@ -35,7 +35,7 @@ def seconds_of(spans):
 
 
 def about(*seconds):
-    """These seconds, to a frame."""
+    """Approximately these seconds, to one frame."""
     return pytest.approx(seconds, abs=1.01 / FRAMES_PER_SECOND)
 
 
@@ -45,11 +45,13 @@ def clips_of(heard, seconds):
 
 def hear(samples, detect, *, threads=1, cancel=None, progress=lambda _: None):
     audio = Audio(np.asarray(samples, dtype=np.int16))
-    return listen(audio, detect, threshold=0.3, threads=threads, cancel=cancel or CancelToken(), progress=progress)
+    return detect_activity(
+        audio, detect, threshold=0.3, threads=threads, cancel=cancel or CancelToken(), progress=progress
+    )
 
 
 def loud_is_speech(samples):
-    """A detector that takes every frame above a level for speech."""
+    """A detector for which every frame above a level is speech."""
     return (np.abs(samples.reshape(-1, FRAME_SAMPLES)).max(axis=1) > 0.05).astype(np.float32)
 
 
@@ -62,13 +64,13 @@ def test_no_audio_has_no_frames_no_speech_and_no_clips():
 
 
 @pytest.mark.parametrize("samples", [1, 2, 511, 512, 513, 15_999])
-def test_a_few_samples_are_as_many_frames_as_they_begin(samples):
+def test_a_partial_frame_counts_as_a_frame(samples):
     heard = hear(np.full(samples, 9000), loud_is_speech)
 
     assert len(heard.speech) == len(heard.level) == -(-samples // FRAME_SAMPLES)
 
 
-def test_frames_of_a_long_recording_are_those_of_the_whole_in_one():
+def test_a_long_recording_has_the_same_frames_as_without_windows():
     samples = np.zeros(150 * SAMPLE_RATE)
     samples[59 * SAMPLE_RATE : 61 * SAMPLE_RATE] = 9000
     samples[120 * SAMPLE_RATE : 121 * SAMPLE_RATE] = 9000
@@ -79,7 +81,7 @@ def test_frames_of_a_long_recording_are_those_of_the_whole_in_one():
     assert seconds_of(find_speech(heard)) == about(59, 61, 120, 121)
 
 
-def test_progress_goes_up_to_the_whole():
+def test_progress_increases_to_one():
     told = []
 
     hear(np.zeros(150 * SAMPLE_RATE), loud_is_speech, progress=told.append)
@@ -87,7 +89,7 @@ def test_progress_goes_up_to_the_whole():
     assert told == [1 / 3, 2 / 3, 1.0]
 
 
-def test_listening_stops_within_a_minute_of_audio_of_being_cancelled():
+def test_detection_stops_within_a_minute_of_audio_after_a_cancellation():
     cancel = CancelToken()
     heard_windows = []
 
@@ -102,7 +104,7 @@ def test_listening_stops_within_a_minute_of_audio_of_being_cancelled():
     assert len(heard_windows) == 1
 
 
-def test_the_detector_gets_quiet_audio_louder_and_loud_audio_as_it_is():
+def test_the_detector_gets_amplified_quiet_audio_and_unchanged_loud_audio():
     peaks = []
 
     def detect(samples):
@@ -115,7 +117,7 @@ def test_the_detector_gets_quiet_audio_louder_and_loud_audio_as_it_is():
     assert peaks == pytest.approx([0.2, 0.5], abs=0.01)
 
 
-def test_what_the_detector_was_deaf_to_is_listened_to_again_on_its_own():
+def test_stretches_without_speech_are_checked_again_separately():
     calls = []
 
     def deaf_until_it_starts_afresh(samples):
@@ -131,7 +133,7 @@ def test_what_the_detector_was_deaf_to_is_listened_to_again_on_its_own():
     assert seconds_of(find_speech(heard)) == about(0, 20)
 
 
-def test_digital_silence_is_not_listened_to_again():
+def test_digital_silence_is_not_checked_again():
     calls = []
 
     def detect(samples):
@@ -143,7 +145,7 @@ def test_digital_silence_is_not_listened_to_again():
     assert len(calls) == 1
 
 
-def test_windows_are_listened_to_in_several_threads():
+def test_windows_are_processed_in_several_threads():
     both = threading.Barrier(2, timeout=HANG_SECONDS)
 
     def detect(samples):
@@ -155,7 +157,7 @@ def test_windows_are_listened_to_in_several_threads():
     assert heard.speech.min() == 1.0
 
 
-def test_speech_goes_on_through_short_pauses_and_through_frames_at_half_the_threshold():
+def test_speech_continues_in_short_pauses_and_in_frames_at_half_the_threshold():
     heard = activity(10, [(1, 2), (2.3, 3)])
     heard.speech[round(4 * FRAMES_PER_SECOND) : round(5 * FRAMES_PER_SECOND)] = 0.2
     heard.speech[round(4.5 * FRAMES_PER_SECOND)] = 0.4
@@ -163,7 +165,7 @@ def test_speech_goes_on_through_short_pauses_and_through_frames_at_half_the_thre
     assert seconds_of(find_speech(heard)) == about(1, 3, 4, 5)
 
 
-def test_what_stays_below_the_threshold_and_single_clicks_are_no_speech():
+def test_frames_below_the_threshold_and_single_clicks_are_not_speech():
     heard = activity(10, [(1, 4)], probability=0.29)
     heard.speech[200:202] = 1.0
 
@@ -175,7 +177,7 @@ def test_speech_is_padded_so_that_no_word_is_cut_but_not_beyond_the_recording():
     assert seconds_of(clips_of(activity(2, [(0, 2)]), 2)) == about(0, 2)
 
 
-def test_pauses_stay_inside_a_clip_and_long_ones_part_two():
+def test_short_pauses_stay_in_a_clip_and_long_ones_separate_clips():
     heard = activity(40, [(1, 5), (7, 9), (20, 25)])
 
     assert seconds_of(clips_of(heard, 40)) == about(0.6, 9.4, 19.6, 25.4)
@@ -227,7 +229,7 @@ def test_clips_are_short_in_order_on_the_grid_and_cover_all_speech(gaps_and_leng
     assert all(covered[span.start : span.end].all() for span in found)
 
 
-def test_clips_to_tell_the_language_by_come_from_all_over_and_have_much_speech():
+def test_clips_for_language_detection_are_spread_over_the_recording_and_have_much_speech():
     speech = [(start, start + length) for start, length in ((0, 1), (10, 5), (100, 5), (120, 1), (200, 6), (220, 2))]
     heard = activity(240, speech)
 

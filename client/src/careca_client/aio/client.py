@@ -112,8 +112,7 @@ class AsyncClient(AsyncJobCalls):
     async def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
         """Returns the state of the services behind the gateway, and of each of their replicas."""
         request = admin_pb2.StatsRequest()
-        with translated_errors():
-            response = await self._admin.Stats(request, timeout=timeout, metadata=self._metadata)
+        response = await self._call(self._admin.Stats, request, timeout)
         return admin.decode_stats(response)
 
     async def clear_cache(
@@ -121,8 +120,7 @@ class AsyncClient(AsyncJobCalls):
     ) -> tuple[admin.StageClearance, ...]:
         """Clears the result caches of ``stages``, by default of all stages. ``ALL`` also unloads the models."""
         request = admin.encode_clear_cache(scope, stages)
-        with translated_errors():
-            response = await self._admin.ClearCache(request, timeout=timeout, metadata=self._metadata)
+        response = await self._call(self._admin.ClearCache, request, timeout)
         return admin.decode_clearances(response)
 
     async def release_memory(
@@ -130,8 +128,7 @@ class AsyncClient(AsyncJobCalls):
     ) -> admin.SystemRelease:
         """Unloads the models of ``stages``, by default of all stages, and releases memory there and in the gateway."""
         request = admin.encode_release_memory(stages)
-        with translated_errors():
-            response = await self._admin.ReleaseMemory(request, timeout=timeout, metadata=self._metadata)
+        response = await self._call(self._admin.ReleaseMemory, request, timeout)
         return admin.decode_release(response)
 
     async def health(self, service: str = "", *, timeout: float = HEALTH_TIMEOUT_SECONDS) -> admin.Health:

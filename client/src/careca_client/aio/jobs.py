@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from typing import Unpack
+from typing import TypeVar, Unpack
+
+from google.protobuf.message import Message
 
 from careca import codec
 from careca.errors import CarecaError
@@ -34,17 +36,23 @@ from careca_client.protocol.streams import UploadStream
 from careca_client.recording import Recording, Source
 from careca_client.result import TranscriptionResult
 
+T = TypeVar("T")
+
 
 class AsyncJobCalls:
     """A job runs even if no caller waits for it. The gateway keeps it until it is deleted or its retention ends.
 
-    ``jobs`` lists and ``clear_jobs`` removes the jobs of this client's submitter only, unless told otherwise.
+    ``jobs`` and ``clear_jobs`` concern only the jobs of the client's submitter, unless ``all_submitters`` is true.
     """
 
     _retries: int
     _metadata: Metadata
     _digests: DigestCache
     _jobs: jobs_pb2_grpc.JobServiceAsyncStub
+
+    async def _call(self, method: Callable[..., Awaitable[T]], request: Message, timeout: float | None) -> T:
+        with translated_errors():
+            return await method(request, timeout=timeout, metadata=self._metadata)
 
     async def upload(
         self, recording: Source, *, timeout: float | None = None, on_event: EventCallback | None = None
@@ -109,15 +117,13 @@ class AsyncJobCalls:
                     return job
 
     async def _submit(self, submission: Submission, timeout: float | None) -> Job:
-        with translated_errors():
-            response = await self._jobs.SubmitJob(submission.request, timeout=timeout, metadata=self._metadata)
+        response = await self._call(self._jobs.SubmitJob, submission.request, timeout)
         return codec.decode_job(response.job)
 
     async def job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Returns the job as it is now. Raises ``NotFound`` if it does not exist, as all calls do that name a job."""
         request = jobs_pb2.GetJobRequest(job_id=job_id)
-        with translated_errors():
-            response = await self._jobs.GetJob(request, timeout=timeout, metadata=self._metadata)
+        response = await self._call(self._jobs.GetJob, request, timeout)
         return codec.decode_job(response.job)
 
     async def jobs(
@@ -142,8 +148,7 @@ class AsyncJobCalls:
         """
         listing = Listing(states, created_from, created_before, limit, all_submitters=all_submitters)
         while (request := listing.request) is not None:
-            with translated_errors():
-                page = await self._jobs.ListJobs(request, timeout=timeout, metadata=self._metadata)
+            page = await self._call(self._jobs.ListJobs, request, timeout)
             for job in listing.receive(page):
                 yield job
 
@@ -192,15 +197,13 @@ class AsyncJobCalls:
         result is no longer kept.
         """
         request, begin = encode_result_request(job_id, formats), time.monotonic()
-        with translated_errors():
-            response = await self._jobs.GetJobResult(request, timeout=timeout, metadata=self._metadata)
+        response = await self._call(self._jobs.GetJobResult, request, timeout)
         return TranscriptionResult(response.result, uploaded_bytes=0, seconds=time.monotonic() - begin)
 
     async def cancel_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Cancels the job and returns it. A job that has ended stays as it is."""
         request = jobs_pb2.CancelJobRequest(job_id=job_id)
-        with translated_errors():
-            response = await self._jobs.CancelJob(request, timeout=timeout, metadata=self._metadata)
+        response = await self._call(self._jobs.CancelJob, request, timeout)
         return codec.decode_job(response.job)
 
     async def retry_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
@@ -209,15 +212,13 @@ class AsyncJobCalls:
         Raises ``PreconditionFailed`` (``NOTHING_TO_RETRY``) if there is nothing to repeat.
         """
         request = jobs_pb2.RetryJobRequest(job_id=job_id)
-        with translated_errors():
-            response = await self._jobs.RetryJob(request, timeout=timeout, metadata=self._metadata)
+        response = await self._call(self._jobs.RetryJob, request, timeout)
         return codec.decode_job(response.job)
 
     async def delete_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> None:
         """Removes the job and its result. Cancels the job first if it has not ended."""
         request = jobs_pb2.DeleteJobRequest(job_id=job_id)
-        with translated_errors():
-            await self._jobs.DeleteJob(request, timeout=timeout, metadata=self._metadata)
+        await self._call(self._jobs.DeleteJob, request, timeout)
 
     async def clear_jobs(
         self, *, all_submitters: bool = False, timeout: float = ADMIN_TIMEOUT_SECONDS
@@ -228,6 +229,5 @@ class AsyncJobCalls:
         memory need an administrator's.
         """
         request = jobs_pb2.ClearJobsRequest(all_submitters=all_submitters)
-        with translated_errors():
-            response = await self._jobs.ClearJobs(request, timeout=timeout, metadata=self._metadata)
+        response = await self._call(self._jobs.ClearJobs, request, timeout)
         return decode_jobs_clearance(response)

@@ -110,8 +110,7 @@ class Client(JobCalls):
     def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
         """Returns the state of the services behind the gateway, and of each of their replicas."""
         request = admin_pb2.StatsRequest()
-        with translated_errors():
-            response = self._admin.Stats(request, timeout=timeout, metadata=self._metadata)
+        response = self._call(self._admin.Stats, request, timeout)
         return admin.decode_stats(response)
 
     def clear_cache(
@@ -119,8 +118,7 @@ class Client(JobCalls):
     ) -> tuple[admin.StageClearance, ...]:
         """Clears the result caches of ``stages``, by default of all stages. ``ALL`` also unloads the models."""
         request = admin.encode_clear_cache(scope, stages)
-        with translated_errors():
-            response = self._admin.ClearCache(request, timeout=timeout, metadata=self._metadata)
+        response = self._call(self._admin.ClearCache, request, timeout)
         return admin.decode_clearances(response)
 
     def release_memory(
@@ -128,8 +126,7 @@ class Client(JobCalls):
     ) -> admin.SystemRelease:
         """Unloads the models of ``stages``, by default of all stages, and releases memory there and in the gateway."""
         request = admin.encode_release_memory(stages)
-        with translated_errors():
-            response = self._admin.ReleaseMemory(request, timeout=timeout, metadata=self._metadata)
+        response = self._call(self._admin.ReleaseMemory, request, timeout)
         return admin.decode_release(response)
 
     def health(self, service: str = "", *, timeout: float = HEALTH_TIMEOUT_SECONDS) -> admin.Health:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from typing import Unpack
+from typing import TypeVar, Unpack
+
+from google.protobuf.message import Message
 
 from careca import codec
 from careca.errors import CarecaError
@@ -34,17 +36,23 @@ from careca_client.protocol.streams import UploadStream
 from careca_client.recording import Recording, Source
 from careca_client.result import TranscriptionResult
 
+T = TypeVar("T")
+
 
 class JobCalls:
     """A job runs even if no caller waits for it. The gateway keeps it until it is deleted or its retention ends.
 
-    ``jobs`` lists and ``clear_jobs`` removes the jobs of this client's submitter only, unless told otherwise.
+    ``jobs`` and ``clear_jobs`` concern only the jobs of the client's submitter, unless ``all_submitters`` is true.
     """
 
     _retries: int
     _metadata: Metadata
     _digests: DigestCache
     _jobs: jobs_pb2_grpc.JobServiceStub
+
+    def _call(self, method: Callable[..., T], request: Message, timeout: float | None) -> T:
+        with translated_errors():
+            return method(request, timeout=timeout, metadata=self._metadata)
 
     def upload(
         self, recording: Source, *, timeout: float | None = None, on_event: EventCallback | None = None
@@ -105,15 +113,13 @@ class JobCalls:
                     return job
 
     def _submit(self, submission: Submission, timeout: float | None) -> Job:
-        with translated_errors():
-            response = self._jobs.SubmitJob(submission.request, timeout=timeout, metadata=self._metadata)
+        response = self._call(self._jobs.SubmitJob, submission.request, timeout)
         return codec.decode_job(response.job)
 
     def job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Returns the job as it is now. Raises ``NotFound`` if it does not exist, as all calls do that name a job."""
         request = jobs_pb2.GetJobRequest(job_id=job_id)
-        with translated_errors():
-            response = self._jobs.GetJob(request, timeout=timeout, metadata=self._metadata)
+        response = self._call(self._jobs.GetJob, request, timeout)
         return codec.decode_job(response.job)
 
     def jobs(
@@ -138,8 +144,7 @@ class JobCalls:
         """
         listing = Listing(states, created_from, created_before, limit, all_submitters=all_submitters)
         while (request := listing.request) is not None:
-            with translated_errors():
-                page = self._jobs.ListJobs(request, timeout=timeout, metadata=self._metadata)
+            page = self._call(self._jobs.ListJobs, request, timeout)
             yield from listing.receive(page)
 
     def watch(
@@ -187,15 +192,13 @@ class JobCalls:
         result is no longer kept.
         """
         request, begin = encode_result_request(job_id, formats), time.monotonic()
-        with translated_errors():
-            response = self._jobs.GetJobResult(request, timeout=timeout, metadata=self._metadata)
+        response = self._call(self._jobs.GetJobResult, request, timeout)
         return TranscriptionResult(response.result, uploaded_bytes=0, seconds=time.monotonic() - begin)
 
     def cancel_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Cancels the job and returns it. A job that has ended stays as it is."""
         request = jobs_pb2.CancelJobRequest(job_id=job_id)
-        with translated_errors():
-            response = self._jobs.CancelJob(request, timeout=timeout, metadata=self._metadata)
+        response = self._call(self._jobs.CancelJob, request, timeout)
         return codec.decode_job(response.job)
 
     def retry_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
@@ -204,15 +207,13 @@ class JobCalls:
         Raises ``PreconditionFailed`` (``NOTHING_TO_RETRY``) if there is nothing to repeat.
         """
         request = jobs_pb2.RetryJobRequest(job_id=job_id)
-        with translated_errors():
-            response = self._jobs.RetryJob(request, timeout=timeout, metadata=self._metadata)
+        response = self._call(self._jobs.RetryJob, request, timeout)
         return codec.decode_job(response.job)
 
     def delete_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> None:
         """Removes the job and its result. Cancels the job first if it has not ended."""
         request = jobs_pb2.DeleteJobRequest(job_id=job_id)
-        with translated_errors():
-            self._jobs.DeleteJob(request, timeout=timeout, metadata=self._metadata)
+        self._call(self._jobs.DeleteJob, request, timeout)
 
     def clear_jobs(self, *, all_submitters: bool = False, timeout: float = ADMIN_TIMEOUT_SECONDS) -> JobsClearance:
         """Removes the submitter's jobs that have ended, and makes all services release memory.
@@ -221,6 +222,5 @@ class JobCalls:
         memory need an administrator's.
         """
         request = jobs_pb2.ClearJobsRequest(all_submitters=all_submitters)
-        with translated_errors():
-            response = self._jobs.ClearJobs(request, timeout=timeout, metadata=self._metadata)
+        response = self._call(self._jobs.ClearJobs, request, timeout)
         return decode_jobs_clearance(response)

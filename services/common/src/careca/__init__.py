@@ -2,6 +2,6 @@
 
 import os
 
-# gRPC's core writes to stderr by itself, among the lines of the log, and at the level of information word for word what
-# strangers send: line breaks and all. It looks at this when it is imported, which comes after; what is set stays.
+# gRPC's core writes to stderr directly, between the lines of the log. At its default level this includes unescaped text
+# from callers. gRPC reads the variable at its import, which happens later. An existing value is kept.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

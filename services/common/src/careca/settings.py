@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -33,6 +33,17 @@ _CONFIG = SettingsConfigDict(
 )
 
 
+def port_field(default: int) -> Any:
+    """Returns the field of the port for calls, with the default of one service."""
+    return Field(default=default, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free port.")
+
+
+def metrics_port_field(default: int) -> Any:
+    """Returns the field of the port for metrics, with the default of one service."""
+    text = "Port for Prometheus metrics; 0 takes any free port, -1 serves no metrics."
+    return Field(default=default, ge=-1, le=65535, description=text)
+
+
 class ModelStoreSettings(BaseSettings):
     """The settings of the model store."""
 
@@ -54,13 +65,8 @@ class ServiceSettings(BaseSettings):
     host: str = Field(
         default="127.0.0.1", description="Address to listen on for calls and metrics; 0.0.0.0 is every interface."
     )
-    port: int = Field(default=0, ge=0, le=65535, description="Port for gRPC calls; 0 takes any free port.")
-    metrics_port: int = Field(
-        default=0,
-        ge=-1,
-        le=65535,
-        description="Port for Prometheus metrics; 0 takes any free port, -1 serves no metrics.",
-    )
+    port: int = port_field(0)
+    metrics_port: int = metrics_port_field(0)
     log_level: logs.Level = Field(
         default="info", description="Lowest level that is logged: debug, info, warning or error."
     )

@@ -1,11 +1,11 @@
-"""CAM++: a speaker embedding network (speaker verification) that masks its features by their context.
+"""CAM++: a speaker embedding network with context-aware masking.
 
 Source: Wang, Zheng, Chen, Cheng and Chen, "CAM++: A Fast and Efficient Network for Speaker Verification Using
 Context-Aware Masking", Interspeech 2023. A two-dimensional convolutional head (FCM) over the filter bank is followed by
 three densely connected blocks of time-delay layers (D-TDNN), each layer masked by a context of the whole input and of
 segments of it, by pooling of mean and standard deviation over time, and by one linear layer.
 
-Names of submodules are those of the published weights, so that they load strictly. B is the batch, T frames of 10 ms.
+Submodules have the names in the published weights, so that these load strictly. B is the batch, T frames of 10 ms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MEL_BINS = 80
-"""Bands of the filter bank that the network reads."""
+"""Bands of the input filter bank."""
 
 EMBEDDING_SIZE = 192
 """Dimensions of an embedding."""
@@ -31,7 +31,7 @@ _BLOCKS = ((12, 1), (24, 2), (16, 2))
 """Layers and dilation of each D-TDNN block."""
 
 _CONTEXT_FRAMES = 100
-"""Frames of a segment whose mean is the local half of the context; one frame is 20 ms here."""
+"""Frames of a segment, whose mean is the local part of the context; one frame is 20 ms here."""
 
 
 class CAMPPlus(nn.Module):
@@ -54,14 +54,14 @@ class CAMPPlus(nn.Module):
         self.xvector = nn.Sequential(layers)
 
     def forward(self, fbank: Tensor) -> Tensor:
-        """Embeddings, not normalised, of log filter banks whose mean over time is zero."""
+        """Returns embeddings, not normalised, of log filter banks whose mean over time is zero."""
         features = self.head(fbank.transpose(1, 2))  # (B, 320, T)
         embedding: Tensor = self.xvector(features)
         return embedding
 
 
 def load_campplus(weights: Path) -> CAMPPlus:
-    """The network on the CPU, ready to infer. Raises ``RuntimeError`` where the weights are another network's."""
+    """Returns the network on the CPU, ready to infer. Raises ``RuntimeError`` if the weights do not fit."""
     model = CAMPPlus()
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
     return model.eval().requires_grad_(requires_grad=False)
@@ -131,7 +131,7 @@ class _TDNNLayer(nn.Module):
 
 
 class _ContextAwareMask(nn.Module):
-    """A time-delay layer whose output is scaled, channel by channel, by a mask made of the context of its input."""
+    """A time-delay layer whose output is scaled, per channel, by a mask computed from the context of its input."""
 
     def __init__(self, in_channels: int, out_channels: int, dilation: int) -> None:
         super().__init__()
@@ -151,9 +151,9 @@ class _ContextAwareMask(nn.Module):
 
 
 def _segment_means(features: Tensor) -> Tensor:
-    """Mean of each segment, the last one being what is left: (B, C, T) -> (B, C, segments).
+    """Mean of each segment; the last segment may be shorter: (B, C, T) -> (B, C, segments).
 
-    Other runtimes know no pooling with a kernel that is longer than the input, so that zeros fill the last segment.
+    The last segment is padded with zeros, because other runtimes do not support a pooling kernel longer than the input.
     """
 
     def pool(tensor: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class _DenseLayer(nn.Module):
 
 
 class _DenseBlock(nn.Module):
-    """Layers of which each reads the outputs of all before it: (B, C, T) -> (B, C + 32 * depth, T)."""
+    """Layers that each read the outputs of all layers before: (B, C, T) -> (B, C + 32 * depth, T)."""
 
     def __init__(self, in_channels: int, depth: int, dilation: int) -> None:
         super().__init__()
@@ -214,7 +214,7 @@ class _StatisticsPooling(nn.Module):
 
 
 class _EmbeddingLayer(nn.Module):
-    """The linear layer that makes the embedding, with a batch normalisation that only centres and scales."""
+    """The linear layer that computes the embedding, with a batch normalisation that only centres and scales."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -1,12 +1,12 @@
-"""Clustering: which pieces of speech are the same voice, and how many voices there are. Pure.
+"""Clustering: finds which pieces of speech have the same voice, and how many voices there are. Pure.
 
 For each number of speakers there are several partitions (``careca_diarizer.partitions``). The one with the best
-silhouette is taken (Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of cluster
-analysis", 1987). The number of speakers is one with a good silhouette, among those whose clusters are different
-voices. Every cluster counts the same, so that a speaker who says little is found beside one who says much. A cluster
-of a single piece does not count, since it has no width. Of numbers that are about as good the largest is taken: to
-merge two voices costs the silhouette little where there are many. The silhouette is not defined for one cluster and
-always finds something in two, so one speaker is what remains where no other number gives different voices.
+silhouette is used (Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of cluster analysis",
+1987). The number of speakers is the largest of those with about the best silhouette whose clusters are different
+voices. It is the largest because, with many voices, a merge of two voices lowers the silhouette only a little. All
+clusters have the same weight, so a speaker who says little is found beside one who says much. Clusters of a single
+piece are not counted, because they have no width. The silhouette is not defined for one cluster, and can be good for
+two halves of one voice. So the result is one speaker if no larger number gives different voices.
 
 N is the number of pieces, K that of speakers, D the size of an embedding.
 """
@@ -24,44 +24,44 @@ from careca.types import DiarizationOptions, SpeakerCountCandidate
 from careca_diarizer.partitions import Floats, Labels, centroids, partitions
 
 _LEAST_TRAINING_SECONDS = 0.6
-"""Shorter pieces do not shape the clusters, since their embeddings are too noisy, and join the nearest one."""
+"""Shorter pieces are not used for training, because their embeddings are too noisy; they join the nearest cluster."""
 
 _MOST_TRAINING_PIECES = 3000
-"""Pieces that shape the clusters; of more, evenly spread ones are taken, since memory grows with their square."""
+"""Largest number of training pieces; of more, evenly spaced ones are used, because memory grows quadratically."""
 
 _LEAST_CLUSTER_SECONDS = 1.0
 _LEAST_CLUSTER_SHARE = 0.02
 _LEAST_CLUSTER_SECONDS_AT_MOST = 10.0
-"""A cluster with less speech than this, or than this share of all speech, is an outlier and no speaker, unless a number
-was asked for. Somebody who speaks for 10 s counts, also in a recording of an hour."""
+"""A cluster with less speech than this, or than this share of all speech, is an outlier and not a speaker, unless the
+request has a number of speakers. A speaker with 10 s of speech counts even in a recording of an hour."""
 
 _ABOUT_AS_GOOD = 0.05
-"""A silhouette that is below the best one by this share of it is about as good."""
+"""Silhouettes that are lower than the best by at most this share count as equally good."""
 
 _USUAL_WITHIN = 0.65
 _USUAL_WITHIN_PIECES = 3
-"""Mean cosine of two pieces of one voice, as it usually is for CAM++, and how many pieces this assumption weighs as
-much as: a short recording says little about it, and one with a single piece for each speaker says nothing."""
+"""Prior for the mean cosine of two pieces of one voice with CAM++, and its weight in pieces. It is needed because a
+short recording gives little evidence, and one with a single piece for each speaker gives none."""
 
 _UNCERTAINTY = 0.4
-"""How uncertain the likeness of two voices is: this much over the square root of the seconds that they are known by.
+"""Uncertainty of the similarity of two voices: this value divided by the square root of the seconds of speech.
 
-Random parts of one voice scatter by 0.11 over that root. Clusters are no random parts, as they were chosen to differ,
-so more than three times as much is allowed for."""
+Random parts of one voice deviate by 0.11 divided by that root. Clusters are not random, because they are chosen to
+differ, so the value is more than three times as large."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voices:
-    """Pieces of speech in order, with what they sound like."""
+    """Pieces of speech in order, with their embeddings."""
 
     embeddings: Floats
     """Of unit length: shape (N, D)."""
     seconds: npt.NDArray[np.float64]
     """Length of each piece: shape (N,)."""
     clean: npt.NDArray[np.bool_]
-    """Whether one person speaks in it and not several: shape (N,)."""
+    """Whether only one person speaks in it: shape (N,)."""
     part: npt.NDArray[np.bool_]
-    """Whether it is a part of another piece; it shapes no cluster and joins the nearest one: shape (N,)."""
+    """Whether it is a part of another piece; such pieces are not used for training: shape (N,)."""
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -69,14 +69,14 @@ class Voices:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerBounds:
-    """The least and the greatest number of speakers that may be found."""
+    """The smallest and the largest number of speakers that may be found."""
 
     least: int
     most: int
 
     @classmethod
     def of(cls, options: DiarizationOptions, most: int) -> SpeakerBounds:
-        """What the caller asked for; where the caller set no upper bound, ``most``."""
+        """Returns the bounds in ``options``; without an upper bound there, ``most`` is the upper bound."""
         if options.speaker_count is not None:
             return cls(options.speaker_count, options.speaker_count)
         least = options.min_speaker_count or 1
@@ -85,38 +85,39 @@ class SpeakerBounds:
 
 @dataclass(frozen=True, slots=True)
 class Clustering:
-    """Whose voice each piece is."""
+    """The speaker of each piece."""
 
     labels: Labels
-    """The speaker of each piece, from 0; every speaker has at least one: shape (N,)."""
+    """The speaker of each piece, from 0; every speaker has at least one piece: shape (N,)."""
     similarity: Floats
-    """Cosine of each piece and the mean voice of each speaker: shape (N, K)."""
+    """Cosine of each piece and each speaker's mean voice: shape (N, K)."""
     candidates: tuple[SpeakerCountCandidate, ...]
-    """The numbers of speakers that were considered, by number."""
+    """The numbers of speakers that were considered, ascending."""
     voices: Floats
     """Mean voice of each speaker, of unit length: shape (K, D)."""
 
     @property
     def speakers(self) -> int:
-        """How many speakers there are."""
+        """The number of speakers."""
         return int(self.similarity.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
 class _Partition:
-    """The training pieces in some number of clusters."""
+    """The training pieces divided into clusters."""
 
     labels: Labels
     score: float | None
-    """Mean over the clusters of several pieces of their mean silhouettes, ``None`` where there is none."""
-    likeness: float
-    """How alike the voices of the two clusters may be that are most alike: see ``_likeness``."""
+    """Mean over the clusters with several pieces of their mean silhouettes, ``None`` if undefined."""
+    similarity: float
+    """The similarity of the two most similar clusters: see ``_similarity``."""
 
 
 def cluster(voices: Voices, bounds: SpeakerBounds, *, same_voice: float) -> Clustering:
-    """Finds the speakers within ``bounds``, or as many as there are pieces where these are fewer than ``bounds.least``.
+    """Finds the speakers within ``bounds``; with fewer pieces than ``bounds.least``, one speaker for each piece.
 
-    Pieces that are parts of others are not counted. From a likeness of ``same_voice`` on two clusters are one voice.
+    Pieces that are parts of others are not counted. Two clusters with a similarity of at least ``same_voice`` are the
+    same voice.
     """
     if not len(voices):
         nobody = np.zeros((0, voices.embeddings.shape[1]), dtype=np.float32)
@@ -134,7 +135,7 @@ def cluster(voices: Voices, bounds: SpeakerBounds, *, same_voice: float) -> Clus
 
 
 def _training_pieces(voices: Voices, least: int) -> npt.NDArray[np.int64]:
-    """Indices of the pieces that shape the clusters: the clean and long ones, and of too few of these the next best."""
+    """Returns the indices of the training pieces: the clean and long ones; if these are too few, the next best."""
     good = np.flatnonzero(~voices.part & voices.clean & (voices.seconds >= _LEAST_TRAINING_SECONDS))
     wanted = min(max(2, least), int(np.sum(~voices.part)))
     if len(good) < wanted:
@@ -148,9 +149,9 @@ def _training_pieces(voices: Voices, least: int) -> npt.NDArray[np.int64]:
 def _partitions(
     embeddings: Floats, seconds: npt.NDArray[np.float64], bounds: SpeakerBounds
 ) -> Mapping[int, _Partition]:
-    """The best partition into each number of clusters within ``bounds`` that has one, and always into the least number.
+    """Returns the best partition for each number of clusters within ``bounds`` that has one.
 
-    Where there are fewer pieces than ``bounds.least``, that number is theirs.
+    The smallest number always has one. It is the number of pieces if these are fewer than ``bounds.least``.
     """
     floor = np.clip(_LEAST_CLUSTER_SHARE * seconds.sum(), _LEAST_CLUSTER_SECONDS, _LEAST_CLUSTER_SECONDS_AT_MOST)
     found = partitions(
@@ -172,15 +173,15 @@ def _best(
     distance: npt.NDArray[np.float64],
     seconds: npt.NDArray[np.float64],
 ) -> _Partition:
-    """The alternative with the best silhouette, the first of several; where there is none, the first."""
+    """Returns the alternative with the best silhouette; with equal or undefined ones, the first."""
     scores = [_silhouette(labels, distance) for labels in alternatives]
     best = max(range(len(alternatives)), key=lambda index: -1.0 if (score := scores[index]) is None else score)
-    return _Partition(alternatives[best], scores[best], _likeness(alternatives[best], cosine, seconds))
+    return _Partition(alternatives[best], scores[best], _similarity(alternatives[best], cosine, seconds))
 
 
 def _choose(by_count: Mapping[int, _Partition], same_voice: float) -> int:
-    """The largest number of speakers with a good silhouette whose voices differ; where there is none, the least."""
-    different = [count for count, partition in by_count.items() if partition.likeness < same_voice]
+    """Returns the largest number of speakers with a good silhouette and different voices, else the smallest number."""
+    different = [count for count, partition in by_count.items() if partition.similarity < same_voice]
     scores = {count: score for count in different if (score := by_count[count].score) is not None}
     if scores:
         best = max(scores.values())
@@ -189,7 +190,7 @@ def _choose(by_count: Mapping[int, _Partition], same_voice: float) -> int:
 
 
 def _silhouette(labels: Labels, distance: npt.NDArray[np.float64]) -> float | None:
-    """Mean over the clusters of several pieces of their mean silhouettes; ``None`` where it is not defined."""
+    """Returns the mean over the clusters with several pieces of their mean silhouettes; ``None`` if undefined."""
     sizes = np.bincount(labels)
     if not 2 <= len(sizes) < len(labels):
         return None
@@ -197,13 +198,13 @@ def _silhouette(labels: Labels, distance: npt.NDArray[np.float64]) -> float | No
     return float(np.mean(widths[sizes > 1]))
 
 
-def _likeness(labels: Labels, cosine: npt.NDArray[np.float64], seconds: npt.NDArray[np.float64]) -> float:
-    """How alike the voices of the two clusters may be that are most alike; -1 for a single cluster.
+def _similarity(labels: Labels, cosine: npt.NDArray[np.float64], seconds: npt.NDArray[np.float64]) -> float:
+    """Returns the upper bound of the similarity of the two most similar clusters; -1 for a single cluster.
 
-    The mean cosine of two clusters' pieces is that of their voices times the mean cosine of pieces of one voice, which
-    noise and codecs change as much. So the one is divided by the other (Spearman, "The proof and measurement of
-    association between two things", 1904, calls it the correction for attenuation): 1 is the same voice, whatever the
-    recording is like. The uncertainty is added, so that clusters of little speech must differ more to be two voices.
+    The mean cosine of two clusters' pieces is the cosine of their voices times the mean cosine of pieces of one voice.
+    Noise and codecs change both in the same way. So the first is divided by the second (the correction for attenuation:
+    Spearman, "The proof and measurement of association between two things", 1904): 1 is the same voice in any
+    recording. The uncertainty is added, so that clusters with little speech must differ more to count as two voices.
     """
     member = np.eye(int(labels.max()) + 1)[labels]  # (N, K)
     size = member.sum(axis=0)  # (K,)

@@ -1,4 +1,4 @@
-"""``python -m careca_diarizer.conversion SEGMENTATION EMBEDDING FOLDER`` makes OpenVINO models of two checkpoints."""
+"""``python -m careca_diarizer.conversion SEGMENTATION EMBEDDING FOLDER`` converts two checkpoints to OpenVINO."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from careca_diarizer.segmentation import load_segmentation
 from careca_diarizer.windows import WINDOW_SAMPLES
 
 SEGMENTATION, EMBEDDING = "segmentation.xml", "embedding.xml"
-"""The files that are made, each with one of the same name that ends in .bin."""
+"""The files that are written, each with a .bin file of the same name."""
 
 
 def main() -> None:
-    """Converts what the command line names."""
+    """Converts the checkpoints in the command line."""
     segmentation, embedding, folder = map(Path, sys.argv[1:])
     _save(load_segmentation(segmentation), torch.zeros(1, 1, WINDOW_SAMPLES), folder / SEGMENTATION)
     _save(load_campplus(embedding), torch.zeros(1, 100, MEL_BINS), folder / EMBEDDING)
 
 
 def convert(module: nn.Module, example: Tensor) -> Any:
-    """``module``, which is on the CPU and infers, as OpenVINO's model; the size of ``example`` binds it to nothing."""
+    """Returns ``module``, which must be on the CPU, as an OpenVINO model for inputs of any size."""
     with torch.no_grad(), warnings.catch_warnings():  # a trace cannot be made in inference mode
-        # Shapes are checked while tracing, and the parts of torch that OpenVINO reads are on their way out.
+        # Tracing warns about shape checks, and about parts of torch that are deprecated and that OpenVINO needs.
         warnings.simplefilter("ignore")
         traced = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))  # type: ignore[no-untyped-call]
     return import_openvino().convert_model(traced, example_input=example)
 
 
 def _save(module: nn.Module, example: Tensor, path: Path) -> None:
-    # By default weights would be rounded to half precision.
+    # The default would round weights to half precision.
     import_openvino().save_model(convert(module, example), path, compress_to_fp16=False)
 
 

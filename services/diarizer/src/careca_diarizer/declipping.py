@@ -1,9 +1,9 @@
-"""Declipping: what was cut off at full scale is put back before voices are compared, since clipping makes them alike.
+"""Declipping: restores clipped samples before voices are compared, because clipping makes voices similar.
 
-The samples around are modelled as an autoregressive process. The missing ones are those that the model predicts with
-the least error; model and samples are found in turn (Janssen, Veldhuis and Vries, "Adaptive interpolation of
-discrete-time signals that can be modeled as autoregressive processes", IEEE Transactions on Acoustics, Speech, and
-Signal Processing, 1986). No sample becomes smaller than full scale, as it was cut off there.
+The signal is modelled as an autoregressive process. The missing samples are chosen to minimise the prediction error;
+model and samples are estimated in turn (Janssen, Veldhuis and Vries, "Adaptive interpolation of discrete-time signals
+that can be modeled as autoregressive processes", IEEE Transactions on Acoustics, Speech, and Signal Processing, 1986).
+Restored samples are at least at full scale, because they were clipped there.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from careca.types import SAMPLE_BYTES
 Floats = npt.NDArray[np.float64]
 
 _FULL_SCALE = 32_767
-"""Samples as large as this, of either sign, were cut off."""
+"""Samples with at least this magnitude are clipped."""
 
 _LEAST_SHARE = 1e-4
-"""Share of samples at full scale below which a recording is not clipped but as loud as it can be."""
+"""A recording with a smaller share of samples at full scale is loud, but not clipped."""
 
 _HEADROOM = 4
-"""The restored audio is so many times quieter, so that what was cut off has room: 12 dB."""
+"""The restored audio is divided by this, to make room for the restored peaks: 12 dB."""
 
 _WINDOW = 2048
-"""Samples that are modelled at once: 128 ms, in which speech changes little. The middle half is kept."""
+"""Samples per model: 128 ms, in which speech changes little. The middle half of the result is used."""
 
 _MOST_MISSING = _WINDOW // 2
-"""Where more of a window was cut off, what is left says too little about it: it stays as it is."""
+"""A window with more clipped samples has too little information and is not restored."""
 
 _ORDER = 32
 """Order of the model: enough for the resonances of a voice up to 8 kHz."""
 
 _ROUNDS = 5
-"""After five rounds of model and samples little changes any more."""
+"""Iterations of model and samples; after five, little changes."""
 
 _BLOCK = 1 << 20
-"""Samples that are looked at at once, which bounds the memory."""
+"""Samples that are processed at once, to bound the memory."""
 
 _log = get_logger(__name__)
 
 
 def declipped(audio: Audio, directory: Path | None = None) -> Audio:
-    """The audio, quieter and with its peaks restored, if it is clipped; else ``audio`` itself.
+    """Returns clipped audio with a lower level and restored peaks; other audio unchanged.
 
-    The restored samples are in a temporary file in ``directory`` that has no name and goes with them. Where there is no
-    room for it, the audio stays clipped, and the log says so.
+    The restored samples are in an unnamed temporary file in ``directory``, which is removed together with them. If
+    there is no space for the file, the audio stays clipped and a warning is logged.
     """
     samples = audio.samples
     blocks = range(0, len(samples), _BLOCK)
-    clipped = sum(int(np.count_nonzero(_cut_off(samples[start : start + _BLOCK]))) for start in blocks)
+    clipped = sum(int(np.count_nonzero(_clipped(samples[start : start + _BLOCK]))) for start in blocks)
     if clipped < max(1.0, _LEAST_SHARE * len(samples)) or len(samples) < _WINDOW:
         return audio
     _log.info("clipped audio is restored", clipped_samples=clipped, share=round(clipped / len(samples), 5))
@@ -70,7 +70,7 @@ def declipped(audio: Audio, directory: Path | None = None) -> Audio:
         restored[start : start + _BLOCK] = np.round(samples[start : start + _BLOCK] / _HEADROOM)
     for start in _window_starts(len(samples)):
         window = slice(start, start + _WINDOW)
-        missing = np.flatnonzero(_cut_off(samples[window]))
+        missing = np.flatnonzero(_clipped(samples[window]))
         first = 0 if start == 0 else _WINDOW // 4
         last = _WINDOW if start + _WINDOW == len(samples) else _WINDOW - _WINDOW // 4
         kept = (missing >= first) & (missing < last)
@@ -81,24 +81,24 @@ def declipped(audio: Audio, directory: Path | None = None) -> Audio:
 
 
 def _new_samples(count: int, directory: Path | None) -> npt.NDArray[np.int16]:
-    """Room for samples in a file. Raises ``OSError`` where the disk is full, which a mapped file would not."""
+    """Returns a mapped file for samples. Raises ``OSError`` if the disk is full, which writing to it would not."""
     with tempfile.TemporaryFile(dir=directory, prefix="careca-declipped-") as file:
         os.posix_fallocate(file.fileno(), 0, count * SAMPLE_BYTES)
         return np.memmap(file, dtype=np.int16, mode="r+", shape=(count,))
 
 
-def _cut_off(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
+def _clipped(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
     return (samples >= _FULL_SCALE) | (samples <= -_FULL_SCALE)
 
 
 def _window_starts(samples: int) -> list[int]:
-    """Starts of windows that overlap by half; the last one ends with the audio."""
+    """Returns the starts of windows that overlap by half; the last window ends with the audio."""
     last = samples - _WINDOW
     return [*range(0, last, _WINDOW // 2), last]
 
 
 def _interpolate(samples: Floats, missing: npt.NDArray[np.int64]) -> Floats:
-    """The values of the ``missing`` samples of a window, whose full scale is 1: shape (missing,)."""
+    """Returns the values of the ``missing`` samples of a window with a full scale of 1: shape (missing,)."""
     signs = np.sign(samples[missing])
     known = samples.copy()
     known[missing] = 0.0
@@ -115,9 +115,9 @@ def _interpolate(samples: Floats, missing: npt.NDArray[np.int64]) -> Floats:
 
 
 def _distances(missing: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """How far each missing sample is from the one that is so many places further: (places, missing).
+    """Returns the distance of each missing sample to the following missing ones: (places, missing).
 
-    What is further than the order of the model reaches is one beyond it. That is a symmetric matrix in banded form.
+    Distances greater than the order are one more than the order. The result is a symmetric matrix in banded form.
     """
     places = min(_ORDER + 1, len(missing))
     apart = np.full((places, len(missing)), _ORDER + 1, dtype=np.int64)
@@ -127,10 +127,10 @@ def _distances(missing: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _prediction_weights(samples: Floats) -> Floats:
-    """How much two samples weigh together in the squared error of prediction, by their distance: (order + 2,).
+    """Returns the weight of a product of two samples in the squared prediction error, by distance: (order + 2,).
 
-    That is the autocorrelation of the prediction filter, which follows from that of the samples (Yule and Walker). The
-    last one, beyond the filter, is 0.
+    This is the autocorrelation of the prediction filter, which follows from that of the samples (Yule and Walker). The
+    last weight, beyond the filter, is 0.
     """
     correlation = _autocorrelation(samples, _ORDER)
     noise_floor = np.zeros(_ORDER)
@@ -140,5 +140,5 @@ def _prediction_weights(samples: Floats) -> Floats:
 
 
 def _autocorrelation(values: Floats, lags: int) -> Floats:
-    """For each distance up to ``lags``: shape (lags + 1,)."""
+    """Returns the autocorrelation for each lag up to ``lags``: shape (lags + 1,)."""
     return np.array([values[: len(values) - lag] @ values[lag:] for lag in range(lags + 1)])

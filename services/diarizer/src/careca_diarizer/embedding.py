@@ -1,4 +1,4 @@
-"""Embedding: what each piece of speech sounds like, by CAM++."""
+"""Embedding: computes the voice of each piece of speech with CAM++."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from careca_diarizer.stitching import Piece
 from careca_diarizer.windows import frame_sample
 
 _LENGTH_STEP_FRAMES = 50
-"""Pieces are made as long as the nearest multiple of half a second: pieces of the same length share a batch, padding
-would change how they sound to the network, and few lengths keep the memory for prepared computations small."""
+"""Pieces are adjusted to the nearest multiple of half a second. Pieces of the same length share a batch without
+padding, which would change the embedding, and few lengths need little memory for prepared computations."""
 
 
 class Embedder:
@@ -38,7 +38,7 @@ class Embedder:
     def __call__(
         self, audio: Audio, pieces: Sequence[Piece], cancel: CancelToken, progress: Callable[[float], None]
     ) -> Voices:
-        """The voices of the pieces, in their order. Each piece is cut out before the network hears it."""
+        """Returns the voices of the pieces, in the same order. The network gets only the samples of a piece."""
         embeddings = np.zeros((len(pieces), EMBEDDING_SIZE), dtype=np.float32)
         done = 0
         for length, batch in _batches(pieces, self._batch_size):
@@ -54,22 +54,22 @@ class Embedder:
         )
 
     def warm_up(self) -> None:
-        """Computes once, so that the first audio does not wait for the device to get ready."""
+        """Runs the network once, because the first run on a device is slow."""
         self._embed([torch.zeros(SAMPLE_RATE, device=self._device)], _LENGTH_STEP_FRAMES)
 
     def release(self) -> None:
-        """Gives memory back that only speeds up the next audio."""
+        """Releases memory that only makes the next audio faster."""
         self._network.release()
 
     @torch.inference_mode()
     def _embed(self, cuts: Sequence[Tensor], length: int) -> Floats:
-        """Unit-length embeddings of cuts of about ``length`` frames, each of shape (samples,): (cuts, 192)."""
+        """Returns unit-length embeddings of cuts of about ``length`` frames, each of shape (samples,): (cuts, 192)."""
         features = torch.stack([_fit(self._features(cut), length) for cut in cuts])  # (cuts, length, 80)
         embeddings: Floats = functional.normalize(self._network(features), dim=1).cpu().numpy()
         return embeddings
 
     def _features(self, samples: Tensor) -> Tensor:
-        """Filter banks whose mean over the cut is zero: (samples,) -> (frames, 80)."""
+        """Returns filter banks whose mean over the cut is zero: (samples,) -> (frames, 80)."""
         features = self._filter_bank(samples)
         return features - features.mean(dim=0)
 
@@ -83,9 +83,9 @@ def _sample_ranges(piece: Piece) -> Iterator[tuple[int, int]]:
 
 
 def _batches(pieces: Sequence[Piece], most: int) -> Iterator[tuple[int, list[int]]]:
-    """Indices of pieces to compute together, with the frames to compute them at.
+    """Yields batches: the length in frames and the indices of the pieces.
 
-    Batches have ``most`` pieces or a half, a quarter ... of it, so that few sizes occur.
+    A batch has ``most`` pieces, or a half, a quarter ... of that, so that there are few sizes.
     """
     of_length: dict[int, list[int]] = defaultdict(list)
     for index, piece in enumerate(pieces):
@@ -103,5 +103,5 @@ def _batches(pieces: Sequence[Piece], most: int) -> Iterator[tuple[int, list[int
 
 
 def _fit(features: Tensor, length: int) -> Tensor:
-    """The first ``length`` frames; where there are fewer, they are repeated from the start."""
+    """Returns the first ``length`` frames; if there are fewer, they are repeated from the start."""
     return features[torch.arange(length, device=features.device) % len(features)]

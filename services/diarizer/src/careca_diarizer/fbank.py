@@ -1,4 +1,4 @@
-"""Log mel filter banks as Kaldi computes them, for whole batches and on any device.
+"""Log mel filter banks like Kaldi's, for whole batches and on any device.
 
 The frames, window and bands are those of Kaldi's ``compute-fbank-feats`` with a Povey window, 80 bands from 20 Hz to
 the Nyquist frequency and no dither.
@@ -16,18 +16,18 @@ FRAME_SAMPLES = 400
 """Length of a frame: 25 ms."""
 
 FRAME_STEP_SAMPLES = 160
-"""Distance of frames: 10 ms."""
+"""Distance between frames: 10 ms."""
 
 _FFT_SIZE = 512
 _LOWEST_HZ = 20.0
 _PREEMPHASIS = 0.97
 _POVEY_EXPONENT = 0.85
 _FLOOR = torch.finfo(torch.float32).eps
-"""Least energy of a band, so that its logarithm exists in digital silence."""
+"""Smallest energy of a band, so that its logarithm exists for digital silence."""
 
 
 def count_frames(samples: int) -> int:
-    """Whole frames in ``samples``."""
+    """Returns the number of whole frames in ``samples``."""
     return max(0, 1 + (samples - FRAME_SAMPLES) // FRAME_STEP_SAMPLES)
 
 
@@ -39,7 +39,7 @@ class FilterBank:
         self._window = torch.hann_window(FRAME_SAMPLES, periodic=False, device=device) ** _POVEY_EXPONENT
 
     def __call__(self, samples: Tensor) -> Tensor:
-        """Log energies of ``samples`` in [-1, 1): (..., samples) -> (..., frames, bins); whole frames only."""
+        """Returns log energies of ``samples`` in [-1, 1): (..., samples) -> (..., frames, bins); whole frames only."""
         frames = samples.unfold(-1, FRAME_SAMPLES, FRAME_STEP_SAMPLES)
         frames = frames - frames.mean(dim=-1, keepdim=True)
         previous = functional.pad(frames[..., :-1], (1, 0))
@@ -56,7 +56,7 @@ def _mel(hertz: Tensor) -> Tensor:
 
 
 def _mel_bands(bins: int) -> Tensor:
-    """Triangular bands, equally wide in mel: (FFT bins, ``bins``)."""
+    """Returns triangular bands of equal width in mel: (FFT bins, ``bins``)."""
     low, high = _mel(torch.tensor([_LOWEST_HZ, SAMPLE_RATE / 2]))
     edges = torch.linspace(float(low), float(high), bins + 2)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
@@ -64,5 +64,5 @@ def _mel_bands(bins: int) -> Tensor:
     rising = (frequency - left) / (centre - left)
     falling = (right - frequency) / (right - centre)
     bands = torch.minimum(rising, falling).clamp(min=0.0)
-    bands[-1] = 0.0  # Kaldi leaves the Nyquist bin out
+    bands[-1] = 0.0  # Kaldi omits the Nyquist bin
     return bands

@@ -1,10 +1,10 @@
-"""Partitions: pieces of speech divided into each number of clusters, in more than one way. Pure.
+"""Partitions: divides pieces of speech into each number of clusters, in more than one way. Pure.
 
 No single method is right for all recordings. Average linkage (a tree of merges) finds a speaker who says little beside
-others who say much, but where pieces are noisy it puts nearly all of them into one cluster. k-means on the unit sphere
+others who say much, but with noisy pieces it puts nearly all of them into one cluster. k-means on the unit sphere
 (Dhillon and Modha, "Concept decompositions for large sparse text data using clustering", 2001) keeps clusters compact,
-but from a random start it misses small clusters when there are many. So both are tried: the tree's cut as a start for
-k-means, and k-means from starts of its own. The caller compares them.
+but with a random start and many clusters it misses small ones. So both are tried: k-means that starts from the tree's
+cut, and k-means with starts of its own. The caller compares the results.
 
 N is the number of pieces, D the size of an embedding, K a number of clusters.
 """
@@ -21,20 +21,29 @@ Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 _MOST_ROUNDS = 50
-"""Of k-means from one start; it usually stops changing after ten."""
+"""Largest number of k-means iterations; usually about ten are enough."""
 
 _STARTS = 8
-"""Starts of k-means for each number; the one whose clusters are most compact is kept."""
+"""Starts of k-means for each number of clusters; the most compact result is used."""
 
 
 def partitions(
     embeddings: Floats, seconds: npt.NDArray[np.float64], *, least: int, most: int, least_seconds: float
 ) -> Mapping[int, tuple[Labels, ...]]:
-    """The partitions into each number of clusters from ``least`` to ``most`` that has any, and always into ``least``.
+    """Returns the partitions for each number of clusters from ``least`` to ``most`` that has any.
 
-    ``embeddings`` are of unit length, (N, D), and ``seconds`` are the lengths of the pieces, (N,). ``least`` and
-    ``most`` are at most N. Each cluster has ``least_seconds`` of speech; only where there is no such partition into
-    ``least`` clusters, they may have less. Labels are from 0: (N,).
+    There is always a partition into ``least`` clusters. Each cluster has at least ``least_seconds`` of speech, except
+    that clusters may be smaller if there is no other partition into ``least`` clusters.
+
+    Args:
+        embeddings: of unit length: shape (N, D).
+        seconds: lengths of the pieces: shape (N,).
+        least: smallest number of clusters, at most N.
+        most: largest number of clusters, at most N.
+        least_seconds: smallest amount of speech in a cluster.
+
+    Returns:
+        Labels from 0, each of shape (N,), by number of clusters.
     """
     tree = _Tree(embeddings, seconds)
     cuts = dict(tree.cuts(least_seconds, most))
@@ -48,7 +57,7 @@ def partitions(
 
 
 def centroids(embeddings: Floats, labels: Labels) -> Floats:
-    """Mean embedding of each cluster, of unit length: (K, D). A cluster without members has zeros."""
+    """Returns the mean embedding of each cluster, of unit length: (K, D). A cluster without members has zeros."""
     sums = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels].T @ embeddings
     means: Floats = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return means
@@ -57,7 +66,7 @@ def centroids(embeddings: Floats, labels: Labels) -> Floats:
 def _alternatives(
     embeddings: Floats, seconds: npt.NDArray[np.float64], count: int, cut: Labels | None, least_seconds: float
 ) -> Iterator[Labels]:
-    """The partitions into ``count`` clusters; ``cut`` is the tree's, with -1 for pieces that are in no cluster."""
+    """Yields partitions into ``count`` clusters. ``cut`` is that of the tree, with -1 for pieces without a cluster."""
     if count == 1:
         yield np.zeros(len(embeddings), dtype=np.int64)
         return
@@ -67,26 +76,26 @@ def _alternatives(
         return bool(np.all(spoken >= least_seconds) and np.all(np.bincount(labels, minlength=count) > 0))
 
     if cut is not None:
-        settled = _settle_outliers(embeddings, cut)
-        refined = _k_means(embeddings, settled)
-        yield refined if large_enough(refined) else settled
-    afresh = _k_means_afresh(embeddings, count)
-    if large_enough(afresh):
-        yield afresh
+        complete = _assign_outliers(embeddings, cut)
+        refined = _k_means(embeddings, complete)
+        yield refined if large_enough(refined) else complete
+    independent = _best_k_means(embeddings, count)
+    if large_enough(independent):
+        yield independent
 
 
-def _settle_outliers(embeddings: Floats, labels: Labels) -> Labels:
-    """The labels with those pieces that are in no cluster, -1, given to the one whose mean is nearest."""
+def _assign_outliers(embeddings: Floats, labels: Labels) -> Labels:
+    """Returns the labels with each piece without a cluster, -1, assigned to the cluster with the nearest mean."""
     outliers = labels < 0
-    settled = labels.copy()
+    complete = labels.copy()
     if outliers.any():
         means = centroids(embeddings[~outliers], labels[~outliers])
-        settled[outliers] = (embeddings[outliers] @ means.T).argmax(axis=1)
-    return settled
+        complete[outliers] = (embeddings[outliers] @ means.T).argmax(axis=1)
+    return complete
 
 
 def _k_means(embeddings: Floats, labels: Labels) -> Labels:
-    """The partition that k-means comes to from ``labels``; a cluster may lose all its pieces."""
+    """Returns the result of k-means that starts from ``labels``; a cluster may lose all its pieces."""
     for _ in range(_MOST_ROUNDS):
         nearest = (embeddings @ centroids(embeddings, labels).T).argmax(axis=1)
         if np.array_equal(nearest, labels) or nearest.max() < labels.max():
@@ -95,18 +104,18 @@ def _k_means(embeddings: Floats, labels: Labels) -> Labels:
     return labels
 
 
-def _k_means_afresh(embeddings: Floats, count: int) -> Labels:
-    """The most compact of the partitions that k-means comes to from several starts: the same each time."""
+def _best_k_means(embeddings: Floats, count: int) -> Labels:
+    """Returns the most compact k-means result from several starts. Deterministic."""
     random = np.random.default_rng(count)
     found = [_k_means(embeddings, _start(embeddings, count, random)) for _ in range(_STARTS)]
     return max(found, key=lambda labels: _compactness(embeddings, labels))
 
 
 def _start(embeddings: Floats, count: int, random: np.random.Generator) -> Labels:
-    """Each piece with the nearest of ``count`` pieces that are far apart.
+    """Returns the start of k-means: each piece is assigned to the nearest of ``count`` seeds.
 
-    They are drawn as k-means++ does (Arthur and Vassilvitskii, 2007): with a probability that grows with the squared
-    distance to those drawn before, which is twice the cosine distance on the unit sphere.
+    Seeds are pieces drawn as in k-means++ (Arthur and Vassilvitskii, 2007): the probability is proportional to the
+    squared distance to the seeds drawn before, which is twice the cosine distance on the unit sphere.
     """
     similarity = np.empty((len(embeddings), count), dtype=np.float32)
     distance = np.ones(len(embeddings))
@@ -121,14 +130,14 @@ def _start(embeddings: Floats, count: int, random: np.random.Generator) -> Label
 
 
 def _compactness(embeddings: Floats, labels: Labels) -> float:
-    """Sum of the cosines of all pieces and the means of their clusters."""
+    """Returns the sum of the cosines of all pieces and the means of their clusters."""
     return float(np.sum(embeddings * centroids(embeddings, labels)[labels]))
 
 
 class _Tree:
-    """The order in which average linkage merges pieces by cosine distance, to be cut into any number of clusters.
+    """The merges of average linkage by cosine distance. The tree can be cut into any number of clusters.
 
-    Nodes 0 to N - 1 are the pieces; node N + i is the i-th merge, and the last one holds them all.
+    Nodes 0 to N - 1 are the pieces; node N + i is the i-th merge, and the last node contains all pieces.
     """
 
     def __init__(self, embeddings: Floats, seconds: npt.NDArray[np.float64]) -> None:
@@ -142,9 +151,9 @@ class _Tree:
         self._places = self._order_leaves()
 
     def cuts(self, least_seconds: float, most: int) -> Iterator[tuple[int, Labels]]:
-        """For each number of clusters of ``least_seconds``, up to ``most``, the first cut from the top that gives it.
+        """Yields, for each number up to ``most``, the first cut from the top with that many clusters.
 
-        Labels are from 0, and -1 for pieces in smaller clusters.
+        Only clusters of at least ``least_seconds`` count. Labels are from 0, and -1 for pieces in smaller clusters.
         """
         root = len(self._sizes) - 1
         large = {root}
@@ -161,7 +170,7 @@ class _Tree:
                     yield len(large), self._labels(large)
 
     def _order_leaves(self) -> list[int]:
-        """For each node the first place of its pieces, in an order in which the pieces of every node are together."""
+        """Returns the position of each node's first piece, in an order in which a node's pieces are adjacent."""
         places = [0] * len(self._sizes)
         for node in range(len(self._sizes) - 1, self._pieces - 1, -1):
             left, right = self._merges[node - self._pieces]
@@ -177,7 +186,7 @@ class _Tree:
 
 
 def _merges(embeddings: Floats) -> list[tuple[int, int]]:
-    """The nodes that each merge joins, in order; none for a single piece."""
+    """Returns the two nodes of each merge, in order; none for a single piece."""
     if len(embeddings) == 1:
         return []
     distance = 1.0 - np.clip(embeddings @ embeddings.T, -1.0, 1.0).astype(np.float64)

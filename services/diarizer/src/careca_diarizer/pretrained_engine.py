@@ -1,6 +1,6 @@
-"""A whole pretrained pipeline of pyannote.audio in place of Careca's own diarization, where a setting chooses one.
+"""Runs a pretrained pipeline of pyannote.audio in place of Careca's own diarization, if a setting selects one.
 
-Loading it runs code that its configuration names and its checkpoints contain: it is for the operator to trust it.
+Loading a pipeline runs code from its configuration and its checkpoints, so the operator must trust it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from careca_diarizer.torch_device import TorchDevice
 _CONFIG = "config.yaml"
 
 _SHARES = {"segmentation": (0.0, 0.3), "embeddings": (0.3, 0.95)}
-"""Where in the whole work the steps lie that pyannote tells progress of."""
+"""The parts of the total progress for the steps that pyannote reports."""
 
 _SHORT_DIGEST = 12
 
@@ -37,20 +37,20 @@ _log = get_logger(__name__)
 
 
 class PretrainedPipelineEngine:
-    """A ``DiarizerEngine`` around a pipeline of pyannote.audio, from a folder or a repository that was pulled."""
+    """A ``DiarizerEngine`` with a pipeline of pyannote.audio, from a folder or a pulled repository."""
 
     def __init__(self, settings: DiarizerSettings, store: ModelStore) -> None:
-        """Raises ``PreconditionFailed`` or ``NotFound`` where the pipeline that the settings name is not there."""
+        """Raises ``PreconditionFailed`` or ``NotFound`` if the pipeline of the settings is missing."""
         self._name = settings.pipeline
         self._store = store
         self._folder = store.path(self._name)
         self._device = TorchDevice(settings)
         self._pipeline: Any = None
-        self._turn = threading.Lock()  # a pipeline keeps state while it works
+        self._lock = threading.Lock()  # a pipeline has state while it runs
 
     @cached_property
     def model(self) -> str:
-        """The pipeline's name and a digest of all files in its folder."""
+        """The name of the pipeline, and a digest of all files in its folder."""
         label = self._folder.resolve().name if Path(self._name).expanduser().is_dir() else self._name
         return f"{label}@{_digest_of(self._folder)}"
 
@@ -65,22 +65,22 @@ class PretrainedPipelineEngine:
         return self._pipeline is not None
 
     def load(self) -> None:
-        """Puts the pipeline into memory and computes once; does nothing where it is.
+        """Loads the pipeline and runs it once; does nothing if it is loaded.
 
-        Raises ``PreconditionFailed`` where it is missing or damaged, or the device is not there.
+        Raises ``PreconditionFailed`` if the pipeline is missing or damaged, or the device is missing.
         """
         if self._pipeline:
             return
         folder = self._store.verify(self._name)
         if not (folder / _CONFIG).is_file():
             raise PreconditionFailed(
-                f"{folder} is no pyannote pipeline: it has no {_CONFIG}",
+                f"{folder} is not a pyannote pipeline: it has no {_CONFIG}",
                 reason="MODEL_INCOMPLETE",
                 metadata={"model": self._name, "missing": _CONFIG},
             )
         self._device.prepare()
         pipeline = import_pyannote().Pipeline.from_pretrained(folder)
-        with self._device.named_errors():
+        with self._device.translated_errors():
             pipeline.to(self._device.torch)
             pipeline(_file(torch.zeros(1, SAMPLE_RATE)))
         self._pipeline = pipeline
@@ -90,30 +90,30 @@ class PretrainedPipelineEngine:
         self._pipeline = None
 
     def gpu_memory(self) -> GpuMemory:
-        """What is held of the GPU's memory now."""
+        """The GPU memory in use now."""
         return self._device.memory()
 
     def release_gpu_cache(self) -> None:
-        """Gives cached GPU memory back to the device."""
+        """Releases cached GPU memory."""
         self._device.release_cache()
 
     def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
-        """Finds who spoke when: see ``DiarizerEngine``. Raises ``PreconditionFailed`` where nothing is loaded."""
+        """Finds who spoke when. Raises ``PreconditionFailed`` if nothing is loaded."""
         if not self._pipeline:
             raise PreconditionFailed("the pipeline is not loaded", reason="MODEL_NOT_LOADED")
         cancel.raise_if_cancelled()
         if not len(audio.samples):
             return Diarization((), (), 0.0, self.model)
-        with self._turn, self._device.named_errors():
+        with self._lock, self._device.translated_errors():
             output = self._run(audio, options, _Hook(cancel, emit))
         cancel.raise_if_cancelled()
         emit(Progress(Stage.DIARIZE, 1.0))
         return self._diarization(output, audio.duration)
 
     def _run(self, audio: Audio, options: DiarizationOptions, hook: _Hook) -> Any:
-        """What the pipeline answers. Where it cannot find as many speakers as were asked for, it finds what it can.
+        """Returns the output of the pipeline. If it cannot find the requested number of speakers, it finds fewer.
 
-        Some of pyannote's clusterings raise ``ValueError`` for more clusters than they have embeddings.
+        Some clusterings of pyannote raise ``ValueError`` if there are more clusters than embeddings.
         """
         least = options.speaker_count or options.min_speaker_count
         try:
@@ -127,12 +127,12 @@ class PretrainedPipelineEngine:
         except ValueError as error:
             if least is None:
                 raise
-            _log.warning("too little speech for as many speakers as were asked for", least=least, error=str(error))
+            _log.warning("too little speech for the requested number of speakers", least=least, error=str(error))
             most = options.speaker_count or options.max_speaker_count
             return self._pipeline(_file(torch.from_numpy(audio.float32())[None]), max_speakers=most, hook=hook)
 
     def _diarization(self, output: Any, duration: float) -> Diarization:
-        """The pipeline's answer, which is one annotation or, since pyannote.audio 4, two and the speakers' voices."""
+        """Converts the output: one annotation or, since pyannote.audio 4, two annotations and the speakers' voices."""
         annotation = getattr(output, "speaker_diarization", output)
         voices = _unit_voices(annotation, getattr(output, "speaker_embeddings", None))
         turns = _turns(annotation, duration)
@@ -149,17 +149,17 @@ class PretrainedPipelineEngine:
         )
 
     def _speaker(self, label: str, embedding: tuple[float, ...]) -> Speaker:
-        """The speaker, whose voice is a matter of the whole pipeline: how it clusters is part of what it averages."""
+        """Returns the speaker. The whole pipeline is the embedding model: its clustering affects the mean voice."""
         return Speaker(label, embedding, self.model if embedding else "")
 
 
 class _Hook:
-    """What a pipeline calls between batches: tells progress, never going back, and cancels by raising."""
+    """The callback of a pipeline between batches: reports progress, which never decreases, and cancels by raising."""
 
     def __init__(self, cancel: CancelToken, emit: Callable[[Progress], None]) -> None:
         self._cancel = cancel
         self._emit = emit
-        self._told = 0.0
+        self._progress = 0.0
 
     def __call__(
         self, step: str, _artifact: object, *, total: int | None = None, completed: int | None = None, **_: object
@@ -168,12 +168,12 @@ class _Hook:
         if not total or completed is None or step not in _SHARES:
             return
         start, end = _SHARES[step]
-        self._told = max(self._told, start + min(1.0, completed / total) * (end - start))
-        self._emit(Progress(Stage.DIARIZE, self._told))
+        self._progress = max(self._progress, start + min(1.0, completed / total) * (end - start))
+        self._emit(Progress(Stage.DIARIZE, self._progress))
 
 
 def _file(waveform: torch.Tensor) -> dict[str, Any]:
-    """What pyannote takes for a file. A new one for each call, since it writes into it."""
+    """Returns pyannote's form of a file. Each call needs a new one, because pyannote changes it."""
     return {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "audio"}
 
 
@@ -184,9 +184,9 @@ def _turns(annotation: Any, duration: float) -> list[Turn]:
 
 
 def _unit_voices(annotation: Any, embeddings: Any) -> dict[str, tuple[float, ...]]:
-    """The voice of each speaker whom the pipeline gives one, by its own label: shape (speakers, D) by sorted label.
+    """Returns the voice of each speaker by the pipeline's label. ``embeddings``: shape (speakers, D), by sorted label.
 
-    Speakers that its clustering does not know have zeros.
+    Speakers without a voice, which have zeros in ``embeddings``, are omitted.
     """
     if embeddings is None:
         return {}
@@ -199,7 +199,7 @@ def _unit_voices(annotation: Any, embeddings: Any) -> dict[str, tuple[float, ...
 
 
 def _digest_of(folder: Path) -> str:
-    """Short digest of the names and contents of all files in the folder."""
+    """Returns a short digest of the names and contents of all files in the folder."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode())

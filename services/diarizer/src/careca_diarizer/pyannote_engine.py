@@ -23,42 +23,42 @@ from careca_diarizer.stitching import Piece, Run, cut_pieces, stitch
 from careca_diarizer.torch_device import TorchDevice
 
 ALGORITHM_VERSION = 6
-"""Part of the model id: raised with every change of what is found, so that older results are not answered any more."""
+"""Part of the model id. Increase it with every change of the results, so that older cached results are not used."""
 
 _SEGMENTATION = "segmentation-3.0"
 _EMBEDDING = "campplus-zh-en"
 
 _GPU_BATCH = 32
 _CPU_BATCH = 16
-"""What is computed at once where the settings leave it open: enough to keep the device busy and no more."""
+"""Default batch sizes: just large enough to keep the device busy."""
 
 _SEGMENTED = 0.6
 _EMBEDDED = 0.95
-"""Fractions of the work done once a stage is."""
+"""Progress at the end of each step."""
 
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Models:
-    """What is in memory while the engine is loaded."""
+    """The models of a loaded engine."""
 
     segment: Segmenter
     embed: Embedder
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What is known of an audio before speakers are told apart."""
+class Speech:
+    """The speech in an audio, before clustering."""
 
     runs: tuple[Run, ...]
     pieces: tuple[Piece, ...]
     voices: Voices
-    """Of each piece."""
+    """The voice of each piece."""
 
 
 class PyannoteEngine:
-    """A ``DiarizerEngine`` out of a segmentation and an embedding model."""
+    """A ``DiarizerEngine`` with a segmentation and an embedding model."""
 
     def __init__(self, settings: DiarizerSettings, store: ModelStore) -> None:
         self._settings = settings
@@ -68,7 +68,7 @@ class PyannoteEngine:
 
     @property
     def model(self) -> str:
-        """Ids of both models, the version of the algorithm, and the settings that change what is found."""
+        """The ids of both models, the version of the algorithm, and the settings that change results."""
         settings = self._settings
         return (
             f"{self._store.digest_of(_SEGMENTATION)}+{self._store.digest_of(_EMBEDDING)}+careca-{ALGORITHM_VERSION}"
@@ -86,9 +86,9 @@ class PyannoteEngine:
         return self._models is not None
 
     def load(self) -> None:
-        """Verifies the weights, puts them into memory and computes once; does nothing where they are.
+        """Verifies and loads the weights and runs the models once; does nothing if they are loaded.
 
-        Raises ``PreconditionFailed`` where the weights are missing or damaged, or the device is not there, and what
+        Raises ``PreconditionFailed`` if weights are missing or damaged or the device is missing, and what
         ``load_networks`` raises.
         """
         if self._models:
@@ -98,15 +98,17 @@ class PyannoteEngine:
         self._device.prepare()
         device, settings = self._device.torch, self._settings
         batch = _GPU_BATCH if self._device.is_gpu else _CPU_BATCH
-        with self._device.named_errors():
-            hearing, knowing = load_networks(segmentation, embedding, device, threads=self._device.threads)
+        with self._device.translated_errors():
+            segmentation_network, embedding_network = load_networks(
+                segmentation, embedding, device, threads=self._device.threads
+            )
             segment = Segmenter(
-                hearing,
+                segmentation_network,
                 device,
                 step_seconds=settings.segmentation_step_seconds,
                 batch_size=settings.segmentation_batch_size or batch,
             )
-            embed = Embedder(knowing, device, batch_size=settings.embedding_batch_size or batch)
+            embed = Embedder(embedding_network, device, batch_size=settings.embedding_batch_size or batch)
             segment.warm_up()
             embed.warm_up()
         self._models = _Models(segment, embed)
@@ -116,45 +118,45 @@ class PyannoteEngine:
         self._models = None
 
     def gpu_memory(self) -> GpuMemory:
-        """What is held of the GPU's memory now."""
+        """The GPU memory in use now."""
         return self._device.memory()
 
     def release_gpu_cache(self) -> None:
-        """Gives memory back that only speeds up the next audio, on any device."""
+        """Releases memory that only makes the next audio faster, on any device."""
         if self._models:
             self._models.segment.release()
             self._models.embed.release()
         self._device.release_cache()
 
     def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
-        """Finds who spoke when: see ``DiarizerEngine``. Raises ``PreconditionFailed`` where nothing is loaded."""
-        heard = self.hear(audio, cancel, emit)
+        """Finds who spoke when. Raises ``PreconditionFailed`` if nothing is loaded."""
+        speech = self.analyse(audio, cancel, emit)
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)
-        clustering = self.cluster(heard, bounds)
-        _report(clustering, bounds, pieces=len(heard.pieces))
-        found = self.conclude(audio, heard, clustering)
+        clustering = self.cluster(speech, bounds)
+        _log_candidates(clustering, bounds, pieces=len(speech.pieces))
+        diarization = self.assemble(audio, speech, clustering)
         emit(Progress(Stage.DIARIZE, 1.0))
-        return found
+        return diarization
 
-    def hear(self, audio: Audio, cancel: CancelToken, emit: Callable[[Progress], None]) -> Heard:
-        """What the networks hear. Raises ``PreconditionFailed`` where nothing is loaded."""
+    def analyse(self, audio: Audio, cancel: CancelToken, emit: Callable[[Progress], None]) -> Speech:
+        """Runs segmentation and embedding. Raises ``PreconditionFailed`` if nothing is loaded."""
         if not self._models:
             raise PreconditionFailed("the models are not loaded", reason="MODEL_NOT_LOADED")
         audio = declipped(audio, self._settings.spool_dir)
-        with self._device.named_errors():
+        with self._device.translated_errors():
             runs = stitch(self._models.segment(audio, cancel, _share(emit, 0.0, _SEGMENTED)))
             pieces = cut_pieces(runs)
             voices = self._models.embed(audio, pieces, cancel, _share(emit, _SEGMENTED, _EMBEDDED))
         cancel.raise_if_cancelled()
-        return Heard(runs, pieces, voices)
+        return Speech(runs, pieces, voices)
 
-    def cluster(self, heard: Heard, bounds: SpeakerBounds) -> Clustering:
-        """Whose voices they are."""
-        return cluster(heard.voices, bounds, same_voice=self._settings.same_voice_similarity)
+    def cluster(self, speech: Speech, bounds: SpeakerBounds) -> Clustering:
+        """Finds the speaker of each piece."""
+        return cluster(speech.voices, bounds, same_voice=self._settings.same_voice_similarity)
 
-    def conclude(self, audio: Audio, heard: Heard, clustering: Clustering) -> Diarization:
-        """Who spoke when, once it is known whose voices they are. Speakers are named in order of first speech."""
-        turns = reconstruct(heard.runs, heard.pieces, clustering, audio.duration)
+    def assemble(self, audio: Audio, speech: Speech, clustering: Clustering) -> Diarization:
+        """Returns the diarization. Speakers are labelled in order of first speech."""
+        turns = reconstruct(speech.runs, speech.pieces, clustering, audio.duration)
         names = speaker_names(turns)
         turns = renamed(turns, names)
         embedding_model = self._store.digest_of(_EMBEDDING)
@@ -166,16 +168,16 @@ class PyannoteEngine:
 
 
 def _share(emit: Callable[[Progress], None], start: float, end: float) -> Callable[[float], None]:
-    """Tells progress within a stage as progress of the whole from ``start`` to ``end``."""
+    """Returns a function that emits the progress of one step as total progress from ``start`` to ``end``."""
     return lambda fraction: emit(Progress(Stage.DIARIZE, start + fraction * (end - start)))
 
 
-def _report(clustering: Clustering, bounds: SpeakerBounds, *, pieces: int) -> None:
-    """Logs the numbers of speakers that were considered, and where it is not the one that was asked for."""
+def _log_candidates(clustering: Clustering, bounds: SpeakerBounds, *, pieces: int) -> None:
+    """Logs the numbers of speakers that were considered, and a warning if there are fewer than requested."""
     scores = {
         candidate.speaker_count: None if candidate.silhouette_score is None else round(candidate.silhouette_score, 3)
         for candidate in clustering.candidates
     }
     _log.info("speakers counted", speakers=clustering.speakers, pieces=pieces, silhouette_scores=scores)
     if clustering.speakers < bounds.least and pieces:
-        _log.warning("too little speech for as many speakers as were asked for", least=bounds.least, pieces=pieces)
+        _log.warning("too little speech for the requested number of speakers", least=bounds.least, pieces=pieces)

@@ -1,4 +1,4 @@
-"""What must be done before pyannote.audio is imported, and its import."""
+"""Imports pyannote.audio with the necessary preparations."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from careca_diarizer.torchaudio_cpu import hide_cuda_extension
 
 
 def import_pyannote() -> ModuleType:
-    """The module ``pyannote.audio``, with its telemetry off.
+    """Returns the module ``pyannote.audio``, with telemetry off.
 
-    Telemetry is on by default, is decided while it is imported, and would report each recording's length.
+    Its telemetry is on by default, is configured during the import, and would report the length of each recording.
     """
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     hide_cuda_extension()
     with warnings.catch_warnings():
-        # Without torchcodec it cannot read files; it is only ever given samples.
+        # Without torchcodec it cannot read files, but it only gets samples here.
         warnings.filterwarnings("ignore", message=r"(?s).*torchcodec is not installed correctly")
         import pyannote.audio
     return pyannote.audio

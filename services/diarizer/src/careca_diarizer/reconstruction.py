@@ -1,4 +1,4 @@
-"""Reconstruction: from runs of speech, and whose voice their pieces are, to turns. Pure."""
+"""Reconstruction: builds turns from runs of speech and the speakers of their pieces. Pure."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from careca_diarizer.stitching import Piece, Run
 from careca_diarizer.windows import frame_seconds
 
 _LONGEST_GAP_SECONDS = 0.4
-"""A pause up to this long does not end a turn: people do not hear it as one."""
+"""Shorter pauses do not end a turn, because people do not perceive them as pauses."""
 
 _SHORTEST_TURN_SECONDS = 0.15
-"""What is shorter is an artefact and no speech."""
+"""Shorter turns are artefacts."""
 
 _ORDER = attrgetter("start", "end", "speaker")
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A part of a run whose voice is that of ``piece``, from frame ``start`` up to and without frame ``end``."""
+    """A part of a run with the voice of ``piece``, from frame ``start`` up to, but not including, ``end``."""
 
     start: int
     end: int
@@ -38,11 +38,11 @@ class _Span:
 def reconstruct(
     runs: Sequence[Run], pieces: Sequence[Piece], clustering: Clustering, duration: float
 ) -> tuple[Turn, ...]:
-    """Turns by start within ``duration`` seconds; they overlap where people talk at once.
+    """Returns turns by start within ``duration`` seconds; they overlap if people talk at the same time.
 
-    Their speakers are those of the clustering: ``0``, ``1`` ...
-    At each moment the voice of a run is that of the nearest piece of its track. Tracks that speak at the same time have
-    different voices, as far as there are enough. A track too short to have a piece is left out.
+    Speakers have the numbers of the clustering: ``0``, ``1`` ... At each moment, the voice of a run is that of the
+    nearest piece of its track. Tracks that speak at the same time get different speakers, if there are enough. A track
+    that is too short to have a piece is omitted.
     """
     return _joined(
         Turn(frame_seconds(start), min(frame_seconds(end), duration), str(speaker))
@@ -52,7 +52,7 @@ def reconstruct(
 
 
 def _joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """The turns by start; those of one speaker with a short pause between them are one, and none is too short."""
+    """Returns the turns by start. Turns of one speaker with a short pause are joined; short turns are dropped."""
     of_speaker: dict[str, list[Turn]] = defaultdict(list)
     for turn in sorted(turns, key=_ORDER):
         own = of_speaker[turn.speaker]
@@ -67,7 +67,7 @@ def _joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
 
 
 def _spans(runs: Iterable[Run], pieces: Sequence[Piece]) -> Iterator[_Span]:
-    """The runs, cut halfway between neighbouring pieces of their track."""
+    """Yields the runs, cut halfway between adjacent pieces of their track."""
     of_track: dict[int, list[int]] = defaultdict(list)
     for index, piece in enumerate(pieces):
         of_track[piece.track].append(index)
@@ -84,7 +84,7 @@ def _spans(runs: Iterable[Run], pieces: Sequence[Piece]) -> Iterator[_Span]:
 
 
 def _moments(spans: Iterable[_Span]) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Stretches in which the same pieces' voices speak: from, up to and without, and which pieces."""
+    """Yields stretches with the same active pieces: start, end (exclusive) and the pieces."""
     edges = sorted(edge for span in spans for edge in ((span.start, True, span.piece), (span.end, False, span.piece)))
     speaking: list[int] = []
     for (frame, begins, piece), (following, _, _) in pairwise(edges):
@@ -94,7 +94,7 @@ def _moments(spans: Iterable[_Span]) -> Iterator[tuple[int, int, tuple[int, ...]
 
 
 def _speakers(pieces: tuple[int, ...], clustering: Clustering) -> Iterable[int]:
-    """Who speaks when the voices of ``pieces`` sound at once: each another one, such that they fit best together."""
+    """Returns the speakers of ``pieces`` that are active together: different ones, with the best total similarity."""
     if len(pieces) == 1:
         return (int(clustering.labels[pieces[0]]),)
     _, speakers = linear_sum_assignment(clustering.similarity[np.array(pieces)], maximize=True)

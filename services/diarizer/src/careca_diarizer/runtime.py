@@ -1,6 +1,6 @@
-"""What computes a network: torch on a GPU, OpenVINO on a CPU, where it takes about half of torch's time.
+"""Runtimes for networks: torch on a GPU; OpenVINO on a CPU, where it needs about half of torch's time.
 
-OpenVINO gives a recording the same bytes on any number of threads and in batches of any size, which torch does not.
+With OpenVINO, the results are the same bytes for any number of threads and any batch size; with torch they are not.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class Network(Protocol):
         """Computes a batch on the device of its input."""
 
     def release(self) -> None:
-        """Gives memory back that only speeds up the next batch."""
+        """Releases memory that only makes the next batch faster."""
 
 
-class OnTorch:
-    """A network on the device that its weights are on.
+class TorchNetwork:
+    """A network in torch, on the device of its weights.
 
-    torch's own memory is released by its allocator, for all networks at once.
+    torch's allocator releases memory for all networks at once.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -40,14 +40,14 @@ class OnTorch:
         """Does nothing."""
 
 
-class OnOpenVINO:
-    """A network on the CPU. OpenVINO keeps buffers for the largest batch that it has seen."""
+class OpenVINONetwork:
+    """A network in OpenVINO, on the CPU. OpenVINO keeps buffers for the largest batch so far."""
 
     def __init__(self, model: Any, threads: int) -> None:
-        """Compiles ``model``, which is one of OpenVINO's, or the path of a file that holds one."""
+        """Compiles ``model``: an OpenVINO model, or the path of a file with one."""
         core = import_openvino().Core()
-        # A file need not stay. The default precision would be bfloat16 where the processor has it: other results on
-        # other machines.
+        # Without memory mapping, the file may be removed. The default precision would be bfloat16 on processors that
+        # support it, which would give other results on other machines.
         core.set_property({"ENABLE_MMAP": False})
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
         self._compiled = core.compile_model(model, "CPU", settings)
@@ -64,7 +64,7 @@ class OnOpenVINO:
 
 
 def import_openvino() -> Any:
-    """The module ``openvino``. Its converter reports its use to its makers unless the package for it is missing."""
+    """Returns the module ``openvino``, without the telemetry of its converter."""
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 

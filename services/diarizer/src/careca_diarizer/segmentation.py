@@ -1,4 +1,4 @@
-"""Segmentation: who speaks when within windows of 10 s, by pyannote's segmentation-3.0.
+"""Segmentation: finds who speaks when in windows of 10 s, with pyannote's segmentation-3.0.
 
 Source: Plaquet and Bredin, "Powerset multi-class cross entropy loss for neural speaker diarization", Interspeech 2023.
 """
@@ -31,7 +31,7 @@ from careca_diarizer.windows import (
 )
 
 _SPEAKERS_AT_ONCE = 2
-"""Most speakers that the model hears at the same time."""
+"""Largest number of simultaneous speakers in the model."""
 
 
 class Segmenter:
@@ -44,7 +44,7 @@ class Segmenter:
         self._batch_size = batch_size
 
     def __call__(self, audio: Audio, cancel: CancelToken, progress: Callable[[float], None]) -> LocalSpeakers:
-        """The local speakers of each window of ``audio``; none for audio without samples."""
+        """Returns the local speakers of each window of ``audio``; none for audio without samples."""
         starts = window_starts(len(audio.samples), self._step_seconds)
         active = np.zeros((len(starts), WINDOW_FRAMES, LOCAL_SPEAKERS), dtype=np.bool_)
         for first in range(0, len(starts), self._batch_size):
@@ -53,38 +53,38 @@ class Segmenter:
             active[batch] = POWERSET[self._classes(_cut(audio, starts[batch]))]
             progress(min(1.0, batch.stop / len(starts)))
         if len(starts):
-            active[-1, frames_within(len(audio.samples)) - starts[-1] :] = False  # nobody speaks after the end
+            active[-1, frames_within(len(audio.samples)) - starts[-1] :] = False  # no speech after the end of the audio
         return LocalSpeakers(starts, active)
 
     def warm_up(self) -> None:
-        """Computes once, so that the first audio does not wait for the device to get ready."""
+        """Runs the network once, because the first run on a device is slow."""
         self._classes(np.zeros((1, WINDOW_SAMPLES), dtype=np.float32))
 
     def release(self) -> None:
-        """Gives memory back that only speeds up the next audio."""
+        """Releases memory that only makes the next audio faster."""
         self._network.release()
 
     @torch.inference_mode()
     def _classes(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        """The likeliest class of each frame: (windows, samples) -> (windows, frames)."""
+        """Returns the most probable class of each frame: (windows, samples) -> (windows, frames)."""
         scores = self._network(torch.from_numpy(samples).unsqueeze(1).to(self._device))  # (windows, frames, 7)
         classes: npt.NDArray[np.int64] = scores.argmax(dim=-1).cpu().numpy()
         return classes
 
 
 def load_segmentation(checkpoint: Path) -> SegmentationNetwork:
-    """The network on the CPU, ready to infer.
+    """Returns the network on the CPU, ready to infer.
 
-    pyannote.audio unpickles a checkpoint, which runs code that is in it: ``checkpoint`` must be one that was verified.
+    pyannote.audio unpickles the checkpoint, which can run code in it, so ``checkpoint`` must be verified.
     """
     network = SegmentationNetwork(import_pyannote().Model.from_pretrained(checkpoint))
     return network.eval().requires_grad_(requires_grad=False)
 
 
 class SegmentationNetwork(nn.Module):
-    """The layers of pyannote's ``PyanNet`` without the training framework around them: what can be traced.
+    """The layers of pyannote's ``PyanNet`` without the training framework, so that they can be traced.
 
-    The filters of the first layer, which ``PyanNet`` makes of their edges at each call, are made once.
+    ``PyanNet`` computes the filters of the first layer at each call; here they are computed once.
     """
 
     def __init__(self, model: Any) -> None:
@@ -99,7 +99,7 @@ class SegmentationNetwork(nn.Module):
         self.sincnet.conv1d[0] = fixed
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Log probability of each class: (B, 1, samples) -> (B, frames, 7)."""
+        """Returns the log probability of each class: (B, 1, samples) -> (B, frames, 7)."""
         features, _ = self.lstm(self.sincnet(waveforms).transpose(1, 2))
         for layer in self.linear:
             features = functional.leaky_relu(layer(features))
@@ -108,18 +108,18 @@ class SegmentationNetwork(nn.Module):
 
 
 def _powerset() -> npt.NDArray[np.bool_]:
-    """Which speakers speak in each class, from none to two of three at once: shape (7, 3)."""
+    """Returns the active speakers of each class, from none to two of three: shape (7, 3)."""
     sizes = range(_SPEAKERS_AT_ONCE + 1)
     subsets = itertools.chain.from_iterable(itertools.combinations(range(LOCAL_SPEAKERS), size) for size in sizes)
     return np.array([[speaker in subset for speaker in range(LOCAL_SPEAKERS)] for subset in subsets])
 
 
 POWERSET = _powerset()
-"""Classes of the model to its speakers."""
+"""The active speakers of each class of the model: shape (7, 3)."""
 
 
 def _cut(audio: Audio, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """The windows that begin at frames ``starts``, with silence after the end of the audio: (windows, samples)."""
+    """Returns the windows that start at frames ``starts``, padded with silence: (windows, samples)."""
     windows = np.zeros((len(starts), WINDOW_SAMPLES), dtype=np.float32)
     for window, start in zip(windows, starts * FRAME_SAMPLES, strict=True):
         samples = audio.float32(int(start), int(start) + WINDOW_SAMPLES)

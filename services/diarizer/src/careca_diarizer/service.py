@@ -1,4 +1,4 @@
-"""The diarizer's gRPC service: translation only."""
+"""The diarizer's gRPC servicer. It only converts messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DiarizerServicer(diarizer_pb2_grpc.DiarizerServiceServicer):
     async def Diarize(
         self, request_iterator: AsyncIterator[diarizer_pb2.DiarizeRequest], context: Context
     ) -> AsyncIterator[diarizer_pb2.DiarizeResponse]:
-        """Answers one call: see diarizer.proto."""
+        """Diarizes one recording: see diarizer.proto."""
         config, chunks = await open_upload(request_iterator)
         audio = codec.decode_digest(config.audio, "config.audio")
         options = codec.decode_diarization_options(config.options)
@@ -40,7 +40,7 @@ class DiarizerServicer(diarizer_pb2_grpc.DiarizerServiceServicer):
     async def Stats(
         self, request: diarizer_pb2.DiarizerServiceStatsRequest, context: Context
     ) -> diarizer_pb2.DiarizerServiceStatsResponse:
-        """The live state."""
+        """Returns the current state."""
         stats = codec.encode_model_service_stats(await self._stage.stats())
         return diarizer_pb2.DiarizerServiceStatsResponse(stats=stats)
 
@@ -54,13 +54,13 @@ class DiarizerServicer(diarizer_pb2_grpc.DiarizerServiceServicer):
     async def ReleaseMemory(
         self, request: diarizer_pb2.DiarizerServiceReleaseMemoryRequest, context: Context
     ) -> diarizer_pb2.DiarizerServiceReleaseMemoryResponse:
-        """Gives memory back."""
+        """Unloads the model and releases memory."""
         memory = codec.encode_memory_release(await self._stage.release_memory())
         return diarizer_pb2.DiarizerServiceReleaseMemoryResponse(memory=memory)
 
 
 def encode_event(event: Event) -> diarizer_pb2.DiarizeResponse:
-    """The message of whatever the stage tells."""
+    """Returns the message of an event."""
     response = diarizer_pb2.DiarizeResponse
     match event:
         case Progress():
@@ -70,4 +70,4 @@ def encode_event(event: Event) -> diarizer_pb2.DiarizeResponse:
         case AudioNeeded():
             return response(audio_needed=response.AudioNeeded())
         case Segment():
-            raise TypeError("a diarizer tells no segments")
+            raise TypeError("a diarizer emits no segments")

@@ -1,8 +1,8 @@
-"""Stitching: from speakers numbered anew in each window to tracks through the recording, and to pieces of them. Pure.
+"""Stitching: connects the local speakers of windows to tracks through the recording, and cuts these into pieces. Pure.
 
-Windows overlap, so that a speaker of one is recognised in the next by speaking at the same time. Such a track lasts as
-long as somebody does not pause for most of a window; who it is, and which tracks are the same person, is found later by
-voice, piece by piece: a wrong link costs nothing but the place of a cut.
+Windows overlap, so a speaker of one window is recognised in the next one by speaking at the same times. A track ends
+when its speaker pauses for most of a window. Clustering later finds the speaker of each piece by voice, so a wrong
+connection only affects the position of a cut.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from careca_diarizer.windows import FRAMES_PER_SECOND, LocalSpeakers
 _SILENT = -1
 
 _LONGEST_PIECE_SECONDS = 3.0
-"""Long enough to know a voice by, short enough to hold one voice where the segmentation missed a change of speaker."""
+"""Long enough to recognise a voice, and short enough to limit the effect of a missed change of speaker."""
 
 _PIECE_SLACK = 0.2
-"""By how much of its length a piece may be longer rather than be cut in two."""
+"""A piece may exceed the length by this share before it is cut in two."""
 
 _SHORTEST_SPAN_FRAMES = round(0.15 * FRAMES_PER_SECOND)
-"""Less is an artefact and no speech."""
+"""Shorter spans are artefacts."""
 
 _ENOUGH_SECONDS = 1.5
-"""Neighbours that are each this long are heard alone; a shorter one is heard together with its neighbour."""
+"""Spans of at least this length are pieces of their own; a shorter span is combined with its neighbour."""
 
 _LONGEST_PAUSE_SECONDS = 5.0
-"""Beyond, spans of a track are not heard together: it may have come to be somebody else's."""
+"""Spans of a track with a longer pause are not combined, because the speaker may have changed."""
 
 _BLOCK_FRAMES = 1 << 16
-"""Frames ranked at once, which bounds the memory for it."""
+"""Frames that are ranked at once, to bound the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Speech of one track without a pause, from frame ``start`` up to and without frame ``end``."""
+    """Speech of one track without a pause, from frame ``start`` up to, but not including, ``end``."""
 
     track: int
     start: int
@@ -51,18 +51,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Speech of one track to know a voice by. ``clean`` where nobody else speaks at the same time."""
+    """Speech of one track, for one embedding. ``clean`` if nobody else speaks at the same time."""
 
     track: int
     spans: tuple[tuple[int, int], ...]
-    """From which frame up to and without which: ascending, at least one."""
+    """Start and end (exclusive) frames: ascending, at least one span."""
     clean: bool
     part: bool = False
-    """Whether it is a span of another piece, heard alone to know whose it is."""
+    """Whether it is a single span of another piece, with an embedding of its own."""
 
     @property
     def longest(self) -> tuple[int, int]:
-        """The span that is sure to have the piece's voice: from, and up to and without."""
+        """The longest span, which most reliably has the piece's voice: start and end (exclusive)."""
         return max(self.spans, key=lambda span: span[1] - span[0])
 
     @property
@@ -72,19 +72,20 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """The frame after the last of its longest span."""
+        """The frame after its longest span."""
         return self.longest[1]
 
     @property
     def seconds(self) -> float:
-        """How much speech it is, without what lies between its spans."""
+        """The length of its spans, without the pauses between them."""
         return sum(end - start for start, end in self.spans) / FRAMES_PER_SECOND
 
 
 def stitch(local: LocalSpeakers) -> tuple[Run, ...]:
-    """The speech of each track, by track and start.
+    """Returns the speech of each track, by track and start.
 
-    In each frame as many tracks speak as windows hear speakers on average: those that most windows hear.
+    The number of active tracks in a frame is the mean number of speakers over its windows; the active tracks are those
+    that are active in most windows.
     """
     tracks = _link(local)
     spans = _spans(local, tracks)
@@ -98,11 +99,11 @@ def stitch(local: LocalSpeakers) -> tuple[Run, ...]:
 
 
 def cut_pieces(runs: Sequence[Run]) -> tuple[Piece, ...]:
-    """Pieces of at most some 3 s to know the voices by, by track and start.
+    """Returns pieces of about 3 s at most, for embeddings, by track and start.
 
-    They are cut from where one track speaks alone. Of a track that never does, they are cut from all its speech. Of a
-    piece of several spans, all but the longest are also pieces of their own, parts of it: what is too short to shape a
-    voice is enough to tell whose it is of the voices that there are.
+    They are cut from speech of a single track; if a track never speaks alone, from all its speech. In a piece with
+    several spans, all spans except the longest are also pieces of their own, as parts: they are too short for training,
+    but long enough to be assigned to a speaker.
     """
     depth = np.zeros(max((run.end for run in runs), default=0), dtype=np.uint8)
     for run in runs:
@@ -118,13 +119,13 @@ def cut_pieces(runs: Sequence[Run]) -> tuple[Piece, ...]:
 
 
 def runs_of(active: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Where ``active``, of shape (frames,), is true without a break: from, and up to and without."""
+    """Yields the start and end (exclusive) of each run of true values in ``active``, of shape (frames,)."""
     edges = np.flatnonzero(np.diff(active, prepend=False, append=False))
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
 def _link(local: LocalSpeakers) -> npt.NDArray[np.int64]:
-    """The track of each local speaker, or ``_SILENT``: shape (windows, speakers)."""
+    """Returns the track of each local speaker, or ``_SILENT``: shape (windows, speakers)."""
     windows, frames, speakers = local.active.shape
     tracks = np.full((windows, speakers), _SILENT, dtype=np.int64)
     known = 0
@@ -142,7 +143,7 @@ def _link(local: LocalSpeakers) -> npt.NDArray[np.int64]:
 
 
 def _spans(local: LocalSpeakers, tracks: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """First frame, and the one after the last, of the windows that hear each track."""
+    """Returns the first frame, and the frame after the last, of the windows with each track."""
     spans: dict[int, tuple[int, int]] = {}
     for start, named in zip(local.starts.tolist(), tracks.tolist(), strict=True):
         for track in named:
@@ -152,7 +153,7 @@ def _spans(local: LocalSpeakers, tracks: npt.NDArray[np.int64]) -> list[tuple[in
 
 
 def _lanes(spans: Sequence[tuple[int, int]]) -> list[int]:
-    """A column for each track; tracks whose spans do not meet share one, so that there are few however long it is."""
+    """Returns a column for each track. Tracks whose spans do not overlap share a column, to keep columns few."""
     lanes: list[int] = []
     free_from: list[int] = []
     for start, end in spans:
@@ -165,7 +166,7 @@ def _lanes(spans: Sequence[tuple[int, int]]) -> list[int]:
 def _overlap_add(
     local: LocalSpeakers, tracks: npt.NDArray[np.int64], lanes: Sequence[int]
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """Windows that hear each lane, (frames, lanes), and how many speakers a window hears on average, (frames,)."""
+    """Returns in how many windows each lane is active, (frames, lanes), and the mean number of speakers, (frames,)."""
     votes = np.zeros((local.frames, max(lanes, default=-1) + 1), dtype=np.uint16)
     windows = np.zeros(local.frames, dtype=np.uint16)
     for start, active, named in zip(local.starts, local.active, tracks, strict=True):
@@ -174,11 +175,11 @@ def _overlap_add(
         for speaker in np.flatnonzero(named != _SILENT):
             votes[span, lanes[named[speaker]]] += active[:, speaker]
     heard = votes.sum(axis=1, dtype=np.uint16)
-    return votes, (2 * heard + windows) // (2 * windows)  # rounded half up; a window covers every frame
+    return votes, (2 * heard + windows) // (2 * windows)  # rounded half up; every frame is in a window
 
 
 def _loudest(votes: npt.NDArray[np.uint16], speaking: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
-    """Whether a lane is among the ``speaking`` ones with the most votes; the first wins a tie: (frames, lanes)."""
+    """Returns whether a lane is among the ``speaking`` lanes with most votes; the first wins ties: (frames, lanes)."""
     active = np.zeros(votes.shape, dtype=np.bool_)
     for first in range(0, len(votes), _BLOCK_FRAMES):
         block = slice(first, first + _BLOCK_FRAMES)
@@ -205,7 +206,7 @@ def _pieces_of(track: int, runs: Sequence[Run], depth: npt.NDArray[np.uint8]) ->
 
 
 def _grouped(spans: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Neighbours together, where one is too short to know a voice by and they are not too far apart."""
+    """Yields groups of adjacent spans: a short span is combined with its neighbour if that is near enough."""
     group: list[tuple[int, int]] = []
     seconds = 0.0
     for start, end in spans:
@@ -221,7 +222,7 @@ def _grouped(spans: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]
 
 
 def _cut(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], ...]]:
-    """A group, or equal parts of a single span that is too long."""
+    """Yields the group, or equal parts of a single span that is too long."""
     (start, end), *more = spans
     count = int(np.ceil((end - start) / FRAMES_PER_SECOND / _LONGEST_PIECE_SECONDS - _PIECE_SLACK))
     if more or count <= 1:

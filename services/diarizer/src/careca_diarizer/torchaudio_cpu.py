@@ -1,4 +1,4 @@
-"""The one place that lets torchaudio be imported beside a torch without CUDA."""
+"""Makes it possible to import torchaudio with a torch without CUDA."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import types
 
 
 def hide_cuda_extension() -> None:
-    """Makes torchaudio take its compiled extension as not installed, only where torch has no CUDA.
+    """Makes torchaudio treat its compiled extension as not installed, if torch has no CUDA.
 
-    The package index's torchaudio wheel links its extension against CUDA libraries, so that importing it beside a CPU
+    The extension in torchaudio's wheel of the package index is linked against CUDA libraries, so its import with a CPU
     build of torch fails on ``libc10_cuda.so``. torchaudio works without the extension, and pyannote.audio uses only its
-    pure Python parts. Must run before torchaudio is first imported; does nothing afterwards or where torch has CUDA.
+    pure Python parts. Call it before the first import of torchaudio; afterwards, or with CUDA, it does nothing.
     """
     import torch
 
@@ -28,7 +28,7 @@ def hide_cuda_extension() -> None:
 
 
 def _needs_extension(function: object) -> object:
-    """Stands for torchaudio's decorator of functions that need the extension."""
+    """Replaces torchaudio's decorator for functions that need the extension."""
 
     def unavailable(*_args: object, **_kwargs: object) -> object:
         raise RuntimeError(f"{function} needs torchaudio's compiled extension, which this torch cannot load")

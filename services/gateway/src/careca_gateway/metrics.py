@@ -49,6 +49,3 @@ class GatewayMetrics(Metrics):
         """Sets what the store contains."""
         self._recordings.set(usage.recordings)
         self._store_size.set(usage.size_bytes)
-
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, registry=self.registry)

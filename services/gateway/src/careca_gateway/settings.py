@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from careca.auth.tls import TlsFiles
-from careca.settings import ExpandedPath, ServiceSettings
+from careca.settings import ExpandedPath, ServiceSettings, metrics_port_field, port_field
 from careca_gateway.ingest.decoder import DecodeLimits
 
 _MIB = 1024 * 1024
@@ -20,10 +20,8 @@ class GatewaySettings(ServiceSettings):
 
     _HOW_TO_AUTHENTICATE = "set CARECA_TLS_CERT_FILE, CARECA_TLS_KEY_FILE and CARECA_TOKENS_FILE"
 
-    port: int = Field(default=50051, ge=0, le=65535, description="Port for gRPC calls; 0 for any free port.")
-    metrics_port: int = Field(
-        default=9101, ge=-1, le=65535, description="Port for Prometheus metrics; 0 for any free port, -1 for none."
-    )
+    port: int = port_field(50051)
+    metrics_port: int = metrics_port_field(9101)
     transcriber_target: str = Field(
         default="127.0.0.1:50052",
         description="Address of the transcriber: host:port, or dns:///name:port for all addresses of a name.",

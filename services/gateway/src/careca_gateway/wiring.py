@@ -38,7 +38,7 @@ from careca_gateway.transcription import TranscriptionService
 def wire(settings: GatewaySettings) -> Service:
     """Creates the gateway for ``settings``. Must be called in the event loop that the gateway runs in."""
     metrics = GatewayMetrics()
-    memory = MemoryCleaner(observer=metrics)
+    memory = MemoryCleaner(on_cleanup=metrics.memory_cleaned)
     storage = (
         open_object_storage(settings.store_url, allow_http=settings.store_allow_http) if settings.store_url else None
     )

@@ -1,6 +1,6 @@
-"""How to cut a recording into the clips that Whisper reads: at most 30 s each, with the pauses left in.
+"""Cuts a recording into clips for Whisper: at most 30 s each, with their pauses.
 
-Since nothing is taken out of a clip, a time in the recording is the clip's start plus the time in the clip.
+Nothing is removed from a clip, so a time in the recording is the clip's start plus the time in the clip.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from careca.types import SAMPLE_RATE
 from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span
 
 CLIP_SAMPLES = 30 * SAMPLE_RATE
-"""The longest clip: what Whisper's encoder takes in at once."""
+"""The longest clip: the input length of Whisper's encoder."""
 
 GRID_SAMPLES = 160
-"""Clips start on hops of Whisper's spectrogram, 10 ms, so that its times are exact."""
+"""Clips start on frames of Whisper's spectrogram, every 10 ms, so that its times are exact."""
 
 _PAD_SAMPLES = round(0.4 * SAMPLE_RATE)
 _LONGEST_PAUSE_SAMPLES = 3 * SAMPLE_RATE
@@ -28,10 +28,9 @@ _SPEECH_DECIBELS = 30.0
 
 
 def cut_clips(speech: Sequence[Span], activity: Activity, within: Span) -> list[Span]:
-    """Clips of at most 30 s that cover what of ``speech`` lies in ``within``, by start and without overlap.
+    """Returns clips of at most 30 s that cover the part of ``speech`` inside ``within``, by start and without overlap.
 
-    Pauses of up to 3 s stay inside a clip. What is longer than 30 s is cut where it is quietest, from its 20th second
-    on.
+    Pauses of up to 3 s stay in a clip. A longer stretch is cut at the quietest place between its 20th and 30th second.
     """
     clips: list[Span] = []
     for stretch in _padded_stretches(speech, within):
@@ -45,14 +44,14 @@ def cut_clips(speech: Sequence[Span], activity: Activity, within: Span) -> list[
 
 
 def spread(clips: Sequence[Span], activity: Activity, count: int) -> list[Span]:
-    """Up to ``count`` clips from all over the recording, of each part of it the one with the most speech."""
+    """Returns up to ``count`` clips: of each part of the recording the clip with the most speech."""
     count = min(count, len(clips))
     parts = (clips[len(clips) * part // count : len(clips) * (part + 1) // count] for part in range(count))
     return [max(part, key=lambda clip: activity.speech_seconds(*clip.seconds)) for part in parts]
 
 
 def _padded_stretches(speech: Sequence[Span], within: Span) -> Iterator[Span]:
-    """Speech with its pauses of up to 3 s, padded so that no first or last word is cut, but not beyond ``within``."""
+    """Yields speech with its pauses of up to 3 s, padded by 0.4 s to keep all words, but not beyond ``within``."""
     stretches: list[Span] = []
     for whole in speech:
         span = Span(max(whole.start, within.start), min(whole.end, within.end))
@@ -66,29 +65,29 @@ def _padded_stretches(speech: Sequence[Span], within: Span) -> Iterator[Span]:
 
 
 def on_grid(sample: int) -> int:
-    """The last place at or before ``sample`` where a clip may start."""
+    """Returns the last position at or before ``sample`` where a clip may start."""
     return sample // GRID_SAMPLES * GRID_SAMPLES
 
 
 def quietest(activity: Activity, within: Span) -> int:
-    """Where in ``within`` the least is heard for a third of a second."""
+    """Returns the position in ``within`` at which a third of a second has the least sound and speech."""
     first, last = within.start // FRAME_SAMPLES, within.end // FRAME_SAMPLES
-    smooth = _heard(activity, first, last, "valid")
+    smooth = _loudness(activity, first, last, "valid")
     middle = first + int(np.argmin(smooth)) + _SMOOTHING_FRAMES // 2
     return on_grid(middle * FRAME_SAMPLES)
 
 
-def quietness(activity: Activity, first: int, last: int) -> npt.NDArray[np.float64]:
-    """How much is heard around each frame from ``first`` up to and without ``last``, shape (last - first,)."""
+def loudness(activity: Activity, first: int, last: int) -> npt.NDArray[np.float64]:
+    """Returns the loudness around each frame from ``first`` to before ``last``: shape (last - first,)."""
     half = _SMOOTHING_FRAMES // 2
-    padded = _heard(activity, max(0, first - half), last + half, "same")
+    padded = _loudness(activity, max(0, first - half), last + half, "same")
     return padded[first - max(0, first - half) :][: last - first]
 
 
-def _heard(activity: Activity, first: int, last: int, mode: Literal["valid", "same"]) -> npt.NDArray[np.float64]:
-    """The level in decibels and the probability of speech in one, over a third of a second.
+def _loudness(activity: Activity, first: int, last: int, mode: Literal["valid", "same"]) -> npt.NDArray[np.float64]:
+    """Returns the level in decibels plus the weighted probability of speech, smoothed over a third of a second.
 
-    The level counts beside the probability of speech, since the detector is at times deaf to a voice.
+    The level counts too, because the detector sometimes misses a voice.
     """
     heard = activity.level[first:last] + _SPEECH_DECIBELS * activity.speech[first:last]
     smooth: npt.NDArray[np.float64] = np.convolve(heard, np.full(_SMOOTHING_FRAMES, 1 / _SMOOTHING_FRAMES), mode=mode)

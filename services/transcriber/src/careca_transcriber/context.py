@@ -1,4 +1,4 @@
-"""The text that Whisper is given as having come before: hotwords and the initial prompt."""
+"""The context for Whisper's decoder: hotwords and the initial prompt."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 MAX_CONTEXT_TOKENS = 216
-"""Most tokens of context: of Whisper's 448, 224 are for what it writes for a clip, and a few say what it is to do."""
+"""Largest number of context tokens: of Whisper's 448, 224 are for the text of a clip and a few for the task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What fits of the hotwords and of the prompt; ``None`` where there is nothing."""
+    """The hotwords and the prompt, as far as they fit; ``None`` if empty."""
 
     hotwords: str | None
     prompt: str | None
 
 
 def fit_context(hotwords: Sequence[str], prompt: str, tokens_of: Callable[[str], int]) -> Context:
-    """As many of ``hotwords`` as fit, then as much of the end of ``prompt`` as still fits, by whole words.
+    """Returns as many ``hotwords`` as fit, then as many words from the end of ``prompt`` as still fit.
 
-    ``tokens_of`` counts the tokens of a text. Hotwords go first: they are few, and each was chosen.
+    ``tokens_of`` counts the tokens of a text. Hotwords come first, because they are few and chosen deliberately.
     """
     kept = _longest(
         [", ".join(hotwords[:count]) for count in range(len(hotwords), 0, -1)], MAX_CONTEXT_TOKENS, tokens_of
@@ -31,5 +31,5 @@ def fit_context(hotwords: Sequence[str], prompt: str, tokens_of: Callable[[str],
 
 
 def _longest(texts: Sequence[str], most_tokens: int, tokens_of: Callable[[str], int]) -> str | None:
-    """The first of ``texts``, which are ever shorter, that has at most ``most_tokens`` tokens."""
+    """Returns the first text with at most ``most_tokens`` tokens. ``texts`` are in order of decreasing length."""
     return next((text for text in texts if text and tokens_of(text) <= most_tokens), None)

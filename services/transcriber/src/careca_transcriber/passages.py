@@ -1,11 +1,11 @@
-"""Which language is spoken where in a recording: passages, each in one language. Pure functions, without any model.
+"""Divides a recording into passages of one language each. Pure functions, without a model.
 
-Speech is cut at its pauses into *pieces* of a few seconds, and Whisper says of each how probable each language is.
-Where a piece sounds like another language than most of the recording, it and its neighbours are cut in all other ways
-that their pauses allow. Then the best way through all pieces is found, in which each piece has one language: dynamic
-programming (Viterbi's algorithm over a lattice of segments, as in Ostendorf, Digalakis and Kimball, "From HMM's to
-segment models", IEEE Transactions on Speech and Audio Processing 4, 1996), where beginning a passage in another than
-the main language costs as much as it is unlikely.
+Speech is cut at its pauses into *pieces* of a few seconds, and Whisper gives the probability of each language for each
+piece. If a piece seems to be in another language than most of the recording, the piece and its neighbours are also cut
+in all other ways that their pauses allow. Then the best path through all pieces is searched, with one language for each
+piece, by dynamic programming (Viterbi's algorithm over a lattice of segments, as in Ostendorf, Digalakis and Kimball,
+"From HMM's to segment models", IEEE Transactions on Speech and Audio Processing 4, 1996). The start of a passage that
+is not in the main language has a cost, because such passages are rare.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from statistics import fmean
 import numpy as np
 
 from careca.types import SAMPLE_RATE, Segment
-from careca_transcriber.clips import on_grid, quietest, quietness
+from careca_transcriber.clips import loudness, on_grid, quietest
 from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span, find_speech
 
 LONGEST_PIECE_SAMPLES = 6 * SAMPLE_RATE
-"""The longest piece. Whisper base tells the language of 3.5 s of clear speech; a longer piece more often holds two."""
+"""The longest piece. Whisper base needs 3.5 s of clear speech; a longer piece more often has two languages."""
 
 SHORTEST_PIECE_SAMPLES = 2 * SAMPLE_RATE
-"""A shorter piece has no say: of a word or two Whisper guesses."""
+"""Shorter pieces are not counted: for one or two words Whisper only guesses."""
 
 Probabilities = Mapping[str, float]
-"""Probability of each language by its code, together 1."""
+"""Probability of each language by its code; the sum is 1."""
 
 _LONGEST_PAUSE_SAMPLES = 3 * SAMPLE_RATE
 _LEAST_PROBABILITY = 0.01
@@ -44,16 +44,16 @@ _LEAST_CUT_DISTANCE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of speech and how probable Whisper finds each language in it: in one view of it, or in several."""
+    """A piece of speech with Whisper's language probabilities, from one or more views of the piece."""
 
     span: Span
     views: tuple[Probabilities, ...]
 
     def score(self, language: str) -> float:
-        """Logarithm of the odds of ``language``, the mean over the views; 0 of a piece that is too short.
+        """Returns the mean log odds of ``language`` over the views, scaled by length; 0 for a piece that is too short.
 
-        No view counts for more than probabilities of 1 % and 99 % do: Whisper is wrong more often than it admits. The
-        score grows with the square root of the length: what is heard next to each other is wrong together at times.
+        Probabilities are limited to 1 % and 99 %, because Whisper is overconfident. The score grows with the square
+        root of the length, because errors at adjacent times are correlated.
         """
         if len(self.span) < SHORTEST_PIECE_SAMPLES:
             return 0.0
@@ -62,13 +62,13 @@ class Piece:
 
     @property
     def language(self) -> str:
-        """The most probable one in the first view."""
+        """The most probable language in the first view."""
         return max(self.views[0], key=self.views[0].__getitem__)
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A part of a recording, with pauses, in which one language is spoken."""
+    """A part of a recording, including pauses, with one language."""
 
     span: Span
     language: str
@@ -77,10 +77,10 @@ class Passage:
 
 
 def cut_pieces(activity: Activity) -> list[Span]:
-    """All speech in pieces of at most 6 s, by start and without overlap.
+    """Returns all speech in pieces of at most 6 s, by start and without overlap.
 
-    Long speech is cut where it is quietest, then the parts are, so that the deepest pauses are among the cuts. Pieces
-    of less than 2 s are joined to a neighbour where there is one.
+    Long speech is cut at its quietest place, and then the parts again, so that the cuts are at the deepest pauses.
+    Pieces of less than 2 s are joined to a neighbour if there is one nearby.
     """
     pieces: list[Span] = []
     for stretch in find_speech(activity):
@@ -93,16 +93,16 @@ def cut_pieces(activity: Activity) -> list[Span]:
 
 
 def main_language(pieces: Sequence[Piece]) -> str:
-    """The language with the best score over all ``pieces``. Empty without a piece that has a say."""
+    """Returns the language with the best score over all ``pieces``; empty without a piece that is long enough."""
     languages = sorted({piece.language for piece in pieces if len(piece.span) >= SHORTEST_PIECE_SAMPLES})
     return max(languages, key=lambda code: sum(piece.score(code) for piece in pieces), default="")
 
 
 def other_pieces(pieces: Sequence[Piece], main: str, activity: Activity) -> list[Span]:
-    """The other ways to cut what may be in another language than ``main``: pieces that are not among ``pieces``.
+    """Returns alternative pieces, not in ``pieces``, for speech that may be in another language than ``main``.
 
-    These are all from pause to pause that begin and end in a piece that is as probable in another language, or nearly,
-    or in a neighbour of one.
+    These are all pieces between two pauses inside pieces for which another language is about as probable as ``main``,
+    and inside their neighbours.
     """
     doubtful = [piece.language != main and piece.score(piece.language) > piece.score(main) - _DOUBT for piece in pieces]
     touching = [before.span.end == after.span.start for before, after in pairwise(pieces)]
@@ -118,9 +118,9 @@ def other_pieces(pieces: Sequence[Piece], main: str, activity: Activity) -> list
 
 
 def unsure_pieces(pieces: Sequence[Piece], main: str) -> list[Piece]:
-    """The pieces with one view only on which a passage of less than 15 s in another language than ``main`` rests.
+    """Returns pieces with only one view in passages of less than 15 s in another language than ``main``.
 
-    Of these Whisper is to be asked in other ways, too: it has no second thoughts about a name that sounds foreign.
+    These need further views, because Whisper is often wrong about a foreign name.
     """
     return [
         piece
@@ -132,9 +132,9 @@ def unsure_pieces(pieces: Sequence[Piece], main: str) -> list[Piece]:
 
 
 def outweighs(pieces: Sequence[Piece], main: str, other: str) -> bool:
-    """Whether ``pieces`` speak for ``main`` so much that ``other``, which was found in another way, must be wrong.
+    """Whether ``pieces`` favour ``main`` so strongly that ``other``, which another method found, must be wrong.
 
-    They do where beginning a passage in ``main`` would pay though all else were in ``other``.
+    This is so if a passage in ``main`` would be worth its cost even with ``other`` as the main language.
     """
     path = [piece for _, run in _runs(pieces, main) for piece in run]
     score = sum(piece.score(main) for piece in path)
@@ -142,10 +142,10 @@ def outweighs(pieces: Sequence[Piece], main: str, other: str) -> bool:
 
 
 def find_passages(pieces: Sequence[Piece], main: str, total_samples: int) -> list[Passage]:
-    """Passages by start that cover the whole recording of ``total_samples``; neighbours differ in language.
+    """Returns passages by start that cover the whole recording of ``total_samples``; neighbours differ in language.
 
-    ``pieces`` may overlap: the best of them that follow each other are taken. Borders lie in the middle of the pause
-    between two pieces, or where one was cut from the other.
+    ``pieces`` may overlap: the best sequence of them is used. Borders are in the middle of the pause between two
+    pieces, or at the cut between them.
     """
     runs = _runs(pieces, main)
     if not runs:
@@ -158,12 +158,12 @@ def find_passages(pieces: Sequence[Piece], main: str, total_samples: int) -> lis
 
 
 def language_at(sample: int, passages: Sequence[Passage]) -> str:
-    """The language of the passage that holds ``sample``; of the last one behind them all."""
+    """Returns the language of the passage that contains ``sample``; after the end, that of the last passage."""
     return next((passage.language for passage in passages if sample < passage.span.end), passages[-1].language)
 
 
 def prevailing(passages: Sequence[Passage], segments: Sequence[Segment]) -> tuple[str, float]:
-    """The language in which most is said, with its probability in its passages. Empty and 0 where nothing is said."""
+    """Returns the language with the most speech and its probability; empty and 0 without speech."""
     if not segments:
         return "", 0.0
     seconds: defaultdict[str, float] = defaultdict(float)
@@ -178,24 +178,24 @@ def prevailing(passages: Sequence[Passage], segments: Sequence[Segment]) -> tupl
 
 
 def _runs(pieces: Sequence[Piece], main: str) -> list[tuple[str, list[Piece]]]:
-    """The best way through ``pieces``: languages, each with the pieces in it that follow each other."""
+    """Returns the best path through ``pieces``: languages, each with its consecutive pieces."""
     if not main:
         return []
     path = _best_path(sorted(pieces, key=lambda piece: (piece.span.start, piece.span.end)), main)
     likely: list[tuple[Piece, str]] = []
     for language, steps in groupby(path, key=lambda step: step[1]):
         run = [piece for piece, _ in steps]
-        # What is in no language for certain, such as cries, laughter and music, is not in another one.
+        # Sounds without a clear language, such as cries, laughter and music, count as the main language.
         known = language if sum(piece.score(language) for piece in run) > 0 else main
         likely += ((piece, known) for piece in run)
     return [(language, [piece for piece, _ in run]) for language, run in groupby(likely, key=lambda step: step[1])]
 
 
 def _best_path(pieces: Sequence[Piece], main: str) -> list[tuple[Piece, str]]:
-    """The pieces that follow each other and their languages, with the best score in all.
+    """Returns the sequence of pieces and their languages with the best total score.
 
-    The score is that of each piece in its language, less the cost of each passage in another than ``main``. Each piece
-    leads on to those that begin next after its end.
+    The total is the score of each piece in its language, minus the cost of each passage that is not in ``main``. Each
+    piece is followed by pieces that start next after its end.
     """
     languages = sorted({main, *(piece.language for piece in pieces)})
     starts = sorted({piece.span.start for piece in pieces})
@@ -229,7 +229,7 @@ def _best_path(pieces: Sequence[Piece], main: str) -> list[tuple[Piece, str]]:
 
 
 def _probability(pieces: Sequence[Piece], language: str) -> float:
-    """The mean probability of ``language`` over the time of ``pieces``."""
+    """Returns the mean probability of ``language`` over ``pieces``, weighted by length."""
     samples = sum(len(piece.span) for piece in pieces)
     return sum(len(piece.span) * fmean(view.get(language, 0.0) for view in piece.views) for piece in pieces) / samples
 
@@ -240,7 +240,7 @@ def _log_odds(probability: float) -> float:
 
 
 def _halved(span: Span, activity: Activity) -> Iterator[Span]:
-    """``span`` cut at its quietest place, then each part at its own, until all are short enough."""
+    """Cuts ``span`` at its quietest place, and the parts again, until all are short enough."""
     if len(span) <= LONGEST_PIECE_SAMPLES:
         yield span
         return
@@ -250,7 +250,7 @@ def _halved(span: Span, activity: Activity) -> Iterator[Span]:
 
 
 def _belong_together(before: Span, after: Span) -> bool:
-    """Whether one of two neighbours is too short to be a piece of its own, and the other one is near."""
+    """Whether one of two neighbours is too short for a piece of its own and the other one is near enough."""
     return (
         min(len(before), len(after)) < SHORTEST_PIECE_SAMPLES
         and after.start - before.end <= _LONGEST_PAUSE_SAMPLES
@@ -259,7 +259,7 @@ def _belong_together(before: Span, after: Span) -> bool:
 
 
 def _from_pause_to_pause(within: Span, activity: Activity) -> Iterator[Span]:
-    """All pieces of a permitted length that begin and end at a pause within speech, and leave no rest too short."""
+    """Yields all pieces of a valid length that start and end at a pause, without leaving a rest that is too short."""
     shortest = SHORTEST_PIECE_SAMPLES
     cuts = [cut for cut in _dips(within, activity) if within.start + shortest <= cut <= within.end - shortest]
     places = [within.start, *cuts, within.end]
@@ -270,12 +270,12 @@ def _from_pause_to_pause(within: Span, activity: Activity) -> Iterator[Span]:
 
 
 def _dips(span: Span, activity: Activity) -> list[int]:
-    """Where it is quietest within ``span``: the deepest places first that are at least 1 s apart, then in order."""
+    """Returns the quietest places in ``span`` that are at least 1 s apart, in order of time."""
     first = span.start // FRAME_SAMPLES
-    heard = quietness(activity, first, span.end // FRAME_SAMPLES)
+    loud = loudness(activity, first, span.end // FRAME_SAMPLES)
     distance = round(_LEAST_CUT_DISTANCE_SECONDS * SAMPLE_RATE / FRAME_SAMPLES)
     dips: list[int] = []
-    for frame in np.argsort(heard, kind="stable").tolist():
-        if all(abs(frame - other) >= distance for other in (*dips, 0, len(heard))):
+    for frame in np.argsort(loud, kind="stable").tolist():
+        if all(abs(frame - other) >= distance for other in (*dips, 0, len(loud))):
             dips.append(frame)
     return sorted(on_grid((first + frame) * FRAME_SAMPLES) for frame in dips)

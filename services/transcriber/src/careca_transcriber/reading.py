@@ -1,8 +1,8 @@
-"""What Whisper read in a clip, judged: what it invented is dropped, and what it left out is read again.
+"""Checks what Whisper read in a clip: drops invented text, and reads skipped speech again.
 
-Whisper in batches ends a clip early at times, often where speakers change, and has no second thoughts about text that
-repeats itself or that nobody spoke. It reads the rest of such a clip when that becomes a clip of its own, as its
-one-by-one mode does by moving on to the last time it gave. Pure functions, without any model.
+In batches, Whisper sometimes ends a clip early, often when the speaker changes, and does not detect text that repeats
+or that nobody spoke. The unread rest of a clip becomes a clip of its own. Whisper's sequential mode does the same when
+it continues from the last time that it gave. Pure functions, without a model.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What Whisper read in one clip, in seconds of the recording."""
+    """What Whisper read in one clip, with times in the recording."""
 
     clip: Span
     segments: tuple[Segment, ...]
     log_probability: float
-    """Mean of the logarithms of the probabilities of the clip's tokens."""
+    """Mean log probability of the clip's tokens."""
     no_speech_probability: float
-    """Whisper's own probability that nobody speaks in the clip."""
+    """Whisper's probability that the clip has no speech."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What to keep of a reading, and the part of its clip that is to be read again, if any."""
+    """The segments to keep, and the part of the clip to read again, if any."""
 
     segments: tuple[Segment, ...] = ()
     unread: Span | None = None
@@ -54,10 +54,10 @@ class Judgement:
 def read_in_order(
     clips: Sequence[Span], read: Callable[[Sequence[Span]], Sequence[Reading]], activity: Activity, batch_size: int
 ) -> Iterator[tuple[list[Segment], int]]:
-    """Reads ``clips`` in batches and yields, after each, the segments that are certain and the sample reached.
+    """Reads ``clips`` in batches. After each batch, yields the segments that are final and the sample reached.
 
-    ``clips`` are by start and do not overlap; so are all the segments yielded. What a batch leaves unread is read in
-    the next one, and later segments wait for it.
+    ``clips`` and the yielded segments are by start and do not overlap. The unread parts of a batch are read in the next
+    one, and later segments wait for them.
     """
     pending = deque(clips)
     waiting: list[Segment] = []
@@ -74,11 +74,11 @@ def read_in_order(
 
 
 def judge(reading: Reading, activity: Activity) -> Judgement:
-    """Keeps what was said and finds what was left out.
+    """Keeps what was said and finds what was skipped.
 
-    Dropped are: the whole clip where Whisper itself doubts that anybody speaks and is not sure of its words (the rule
-    of Whisper's paper), text that repeats itself on and on, text without a letter or digit, segments around which no
-    speech is heard, and segments whose words Whisper itself does not find in what it hears.
+    Dropped are: the whole clip if Whisper finds no speech probable and its words improbable (the rule of Whisper's
+    paper), text that repeats many times, text without a letter or digit, segments without speech around them, and
+    segments whose words have a low probability.
     """
     if reading.no_speech_probability > _NO_SPEECH_PROBABILITY and reading.log_probability < _LEAST_LOG_PROBABILITY:
         return Judgement()
@@ -88,9 +88,9 @@ def judge(reading: Reading, activity: Activity) -> Judgement:
 
 
 def put_in_order(segments: Sequence[Segment], start: float, end: float) -> tuple[Segment, ...]:
-    """The segments with all times from ``start`` to ``end``, none going back, and no word overlapping the next.
+    """Returns the segments with all times between ``start`` and ``end``, ascending, and without overlapping words.
 
-    Times of words come from the model's attention and not from a clock: they cross each other at times.
+    The times of words come from the model's attention, so they are sometimes not in order.
     """
     timed = [
         (w.start, w.end) for segment in segments for w in segment.words if w.start is not None and w.end is not None
@@ -103,7 +103,7 @@ def put_in_order(segments: Sequence[Segment], start: float, end: float) -> tuple
 
 
 def _with_times(segment: Segment, times: Iterator[tuple[float, float]], start: float, end: float) -> Segment:
-    """The segment with the next of ``times`` for each word that has one, and reaching from the first to the last."""
+    """Returns the segment with the next of ``times`` for each word with a time, and its start and end to match."""
     words = []
     for word in segment.words:
         if word.start is not None and word.end is not None:
@@ -122,7 +122,7 @@ def _with_times(segment: Segment, times: Iterator[tuple[float, float]], start: f
 
 
 def _said(segment: Segment, activity: Activity) -> bool:
-    """Whether ``segment`` has words, speech around them, and Whisper's word for them."""
+    """Whether ``segment`` has words, speech around them, and a sufficient probability."""
     probabilities = [word.probability for word in segment.words if word.probability is not None]
     return (
         _LETTER_OR_DIGIT.search(segment.text) is not None
@@ -132,9 +132,9 @@ def _said(segment: Segment, activity: Activity) -> bool:
 
 
 def _unread(clip: Span, kept: Sequence[Segment], activity: Activity) -> Span | None:
-    """What is left of ``clip`` after the last word, where somebody still speaks in it.
+    """Returns the rest of ``clip`` after the last word, if it has speech.
 
-    ``None`` where the clip was hardly moved on in: reading it again would find the same.
+    ``None`` if the last word is near the start of the clip: reading it again would give the same.
     """
     if not kept:
         return None
@@ -145,7 +145,7 @@ def _unread(clip: Span, kept: Sequence[Segment], activity: Activity) -> Span | N
 
 
 def _without_loop(segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """The segments up to where the text begins to repeat itself on and on, if it does."""
+    """Returns the segments up to the place where the text starts to repeat many times, if it does."""
     words = [word for segment in segments for word in segment.words]
     texts = [segment.text for segment in segments]
     if max(map(_compression, [" ".join(texts), *texts]), default=0.0) <= _GREATEST_COMPRESSION:
@@ -157,7 +157,7 @@ def _without_loop(segments: Sequence[Segment]) -> tuple[Segment, ...]:
 
 
 def _words_before(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
-    """The segments with their first ``count`` words in all."""
+    """Yields the segments with only the first ``count`` words of all of them."""
     for segment in segments:
         words = segment.words[:count]
         count -= len(words)
@@ -171,7 +171,7 @@ def _words_before(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
 
 
 def _text_through(text: str, words: Sequence[Word]) -> str:
-    """``text`` up to the end of ``words``, with which it begins, spaced as it is: not all languages use spaces."""
+    """Returns the part of ``text`` that contains ``words``, with its spacing: not all languages use spaces."""
     position = 0
     for word in words:
         if (found := text.find(word.text, position)) >= 0:
@@ -180,13 +180,13 @@ def _text_through(text: str, words: Sequence[Word]) -> str:
 
 
 def _compression(text: str) -> float:
-    """How many times smaller the text becomes when compressed: the more it repeats itself, the higher."""
+    """Returns the compression ratio of the text. Repetitive text has a high ratio."""
     data = text.encode()
     return len(data) / len(zlib.compress(data))
 
 
 def _first_repeated(texts: Sequence[str]) -> int | None:
-    """Index of the first word of a phrase that comes at least three times in a row, ``None`` where there is none."""
+    """Returns the index of the first phrase that occurs at least three times in a row, ``None`` if there is none."""
     for first in range(len(texts)):
         for length in range(1, min(_LONGEST_REPEATED_WORDS, (len(texts) - first) // _LEAST_REPEATS) + 1):
             phrase = texts[first : first + length]

@@ -1,4 +1,4 @@
-"""The transcriber's gRPC service: translation only."""
+"""The transcriber's gRPC servicer. It only converts messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TranscriberServicer(transcriber_pb2_grpc.TranscriberServiceServicer):
     async def Transcribe(
         self, request_iterator: AsyncIterator[transcriber_pb2.TranscriberServiceTranscribeRequest], context: Context
     ) -> AsyncIterator[transcriber_pb2.TranscriberServiceTranscribeResponse]:
-        """Answers one call: see transcriber.proto."""
+        """Transcribes one recording: see transcriber.proto."""
         config, chunks = await open_upload(request_iterator)
         audio = codec.decode_digest(config.audio, "config.audio")
         options = codec.decode_transcription_options(config.options)
@@ -40,7 +40,7 @@ class TranscriberServicer(transcriber_pb2_grpc.TranscriberServiceServicer):
     async def Stats(
         self, request: transcriber_pb2.TranscriberServiceStatsRequest, context: Context
     ) -> transcriber_pb2.TranscriberServiceStatsResponse:
-        """The live state."""
+        """Returns the current state."""
         stats = codec.encode_model_service_stats(await self._stage.stats())
         return transcriber_pb2.TranscriberServiceStatsResponse(stats=stats)
 
@@ -54,13 +54,13 @@ class TranscriberServicer(transcriber_pb2_grpc.TranscriberServiceServicer):
     async def ReleaseMemory(
         self, request: transcriber_pb2.TranscriberServiceReleaseMemoryRequest, context: Context
     ) -> transcriber_pb2.TranscriberServiceReleaseMemoryResponse:
-        """Gives memory back."""
+        """Unloads the model and releases memory."""
         memory = codec.encode_memory_release(await self._stage.release_memory())
         return transcriber_pb2.TranscriberServiceReleaseMemoryResponse(memory=memory)
 
 
 def encode_event(event: Event) -> transcriber_pb2.TranscriberServiceTranscribeResponse:
-    """The message of whatever the stage tells."""
+    """Returns the message of an event."""
     response = transcriber_pb2.TranscriberServiceTranscribeResponse
     match event:
         case Segment():

@@ -1,7 +1,7 @@
-"""Where speech is in a recording.
+"""Detects speech in a recording.
 
-Missed speech costs words for good, while a little too much of it costs nothing: thresholds are low, quiet audio is made
-louder, and places without speech are listened to twice.
+Missed speech loses words, while too much detected speech costs little. So thresholds are low, quiet audio is amplified,
+and parts without speech are checked twice.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FLOOR_DECIBELS = -100.0
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Samples of a recording, from ``start`` up to and without ``end``."""
+    """Samples of a recording, from ``start`` up to, but not including, ``end``."""
 
     start: int
     end: int
@@ -55,22 +55,22 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What is heard in each frame of a recording: arrays of shape (frames,)."""
+    """Speech and level in each frame of a recording: arrays of shape (frames,)."""
 
     speech: FloatArray
     """Probability of speech, from 0 to 1."""
     level: FloatArray
     """Level in decibels, 0 at full scale and never below -100."""
     threshold: float
-    """The probability from which on a frame counts as speech."""
+    """The lowest probability of a speech frame."""
 
     def speech_seconds(self, start: float, end: float) -> float:
-        """Seconds of speech from second ``start`` to ``end``, counted generously: half the threshold will do."""
+        """Returns the seconds of speech between the times ``start`` and ``end``, with half the threshold."""
         first, last = int(max(0.0, start) * _FRAMES_PER_SECOND), int(np.ceil(max(0.0, end) * _FRAMES_PER_SECOND))
         return float(np.count_nonzero(self.speech[first:last] >= self.threshold / 2) / _FRAMES_PER_SECOND)
 
 
-def listen(
+def detect_activity(
     audio: Audio,
     detect: Detector,
     *,
@@ -79,20 +79,20 @@ def listen(
     cancel: CancelToken,
     progress: Callable[[float], None],
 ) -> Activity:
-    """Runs ``detect`` over ``audio`` a minute at a time, in ``threads`` threads, and tells ``progress`` the share done.
+    """Runs ``detect`` on ``audio`` minute by minute, in ``threads`` threads.
 
-    Raises ``Cancelled`` within a minute of audio of ``cancel``.
+    Calls ``progress`` with the fraction done. Raises ``Cancelled`` at most a minute of audio after ``cancel``.
     """
     frames = -(-len(audio.samples) // FRAME_SAMPLES)
     starts = range(0, frames, _WINDOW_FRAMES)
 
-    def listen_from(start: int) -> Activity:
+    def detect_from(start: int) -> Activity:
         cancel.raise_if_cancelled()
-        return _listen_to_window(audio, Span(start, min(start + _WINDOW_FRAMES, frames)), detect, threshold)
+        return _detect_in_window(audio, Span(start, min(start + _WINDOW_FRAMES, frames)), detect, threshold)
 
     windows: list[Activity] = []
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="careca-vad") as pool:
-        for window in pool.map(listen_from, starts):
+        for window in pool.map(detect_from, starts):
             windows.append(window)
             progress(len(windows) / len(starts))
             cancel.raise_if_cancelled()
@@ -105,9 +105,10 @@ def listen(
 
 
 def find_speech(activity: Activity) -> list[Span]:
-    """Stretches of speech by start, of whole frames.
+    """Returns stretches of speech by start, of whole frames.
 
-    A stretch reaches the threshold somewhere and half of it all along, but for pauses of up to half a second.
+    A stretch reaches the threshold in at least one frame, and half the threshold everywhere except in pauses of up to
+    half a second.
     """
     return [Span(start * FRAME_SAMPLES, end * FRAME_SAMPLES) for start, end in _stretches(activity)]
 
@@ -124,17 +125,17 @@ def _stretches(activity: Activity) -> Iterator[tuple[int, int]]:
             yield start, end
 
 
-def _listen_to_window(audio: Audio, frames: Span, detect: Detector, threshold: float) -> Activity:
-    """What is heard in ``frames``; the detector gets the two seconds before as a run-up.
+def _detect_in_window(audio: Audio, frames: Span, detect: Detector, threshold: float) -> Activity:
+    """Returns the activity in ``frames``. The detector also gets the two seconds before, to warm up its state.
 
-    Long stretches without speech are listened to once more on their own: the detector is recurrent, and now and then
-    stays deaf to a voice for many seconds until it starts afresh.
+    Long stretches without speech are checked again separately: the detector is recurrent, and sometimes misses a voice
+    for many seconds until its state is reset.
     """
     run_up = min(frames.start, _RUN_UP_FRAMES)
     samples = audio.float32((frames.start - run_up) * FRAME_SAMPLES, frames.end * FRAME_SAMPLES)
     samples = np.pad(samples, (0, -len(samples) % FRAME_SAMPLES))  # shape (frames * FRAME_SAMPLES,)
     level = _decibels(samples)[run_up:]
-    louder = _make_louder(samples)
+    louder = _amplify(samples)
     speech = detect(louder)[run_up:].copy()
     louder = louder[run_up * FRAME_SAMPLES :]
     for start, end in _gaps(list(_stretches(Activity(speech, level, threshold))), len(speech)):
@@ -145,13 +146,13 @@ def _listen_to_window(audio: Audio, frames: Span, detect: Detector, threshold: f
 
 
 def _gaps(stretches: Sequence[tuple[int, int]], frames: int) -> Iterator[tuple[int, int]]:
-    """What lies before, between and after ``stretches``."""
+    """Returns the gaps before, between and after ``stretches``."""
     edges = [0, *(edge for stretch in stretches for edge in stretch), frames]
     return zip(edges[::2], edges[1::2], strict=True)
 
 
-def _make_louder(samples: FloatArray) -> FloatArray:
-    """Quiet samples with a usual peak, by one gain of at most 30; others as they are."""
+def _amplify(samples: FloatArray) -> FloatArray:
+    """Amplifies quiet samples to a usual peak, with one gain of at most 30; returns others unchanged."""
     peak = float(np.percentile(np.abs(samples), 99.9))
     if peak >= _USUAL_PEAK or peak <= _SILENT_PEAK:
         return samples

@@ -247,7 +247,7 @@ def entry(name: str = "a", role: str = "user", sha256: str = "0" * 64, more: str
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[[token]", "no TOML"),
+        ("[[token]", "not valid TOML"),
         ("", "token: Field required"),
         (entry(name="a b"), "a name has"),
         (entry(role="root"), "role"),

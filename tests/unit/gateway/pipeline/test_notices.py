@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from careca.types import (
+    AudioTracks,
     ChannelMode,
     Diarization,
     DiarizationOptions,
@@ -25,6 +26,7 @@ A, B = "SPEAKER_00", "SPEAKER_01"
 RECORDING = Digest("a" * 64, 1000)
 REQUEST = Request(RECORDING)
 SEPARATE = Request(RECORDING, channel_mode=ChannelMode.SEPARATE)
+EACH_TRACK = Request(RECORDING, audio_track=AudioTracks.EACH)
 
 Times = tuple[float, float]
 
@@ -126,11 +128,12 @@ def test_the_longest_places_have_their_own_notices_and_the_rest_have_one() -> No
     assert [notice.start for notice in found] == sorted(notice.start for notice in found)  # type: ignore[type-var]
 
 
-def test_separate_channels_are_checked_separately() -> None:
-    found = collect_notices(SEPARATE, [transcript(written((0.0, 9.0))), transcript()], [heard((0.0, 9.0))] * 2)
+@pytest.mark.parametrize(("request_", "second"), [(SEPARATE, "channel 2"), (EACH_TRACK, "audio track 2")])
+def test_separate_channels_and_tracks_are_checked_separately(request_: Request, second: str) -> None:
+    found = collect_notices(request_, [transcript(written((0.0, 9.0))), transcript()], [heard((0.0, 9.0))] * 2)
 
     assert [(notice.message, notice.start, notice.end) for notice in found] == [
-        ("speech of 9.0 s is heard on channel 2, but no words were found in it", 0.0, 9.0)
+        (f"speech of 9.0 s is heard on {second}, but no words were found in it", 0.0, 9.0)
     ]
 
 

@@ -16,13 +16,10 @@ from careca_client.cli.output.tables import NONE, create_table, format_unix
 
 def stats_table(stats: SystemStats) -> Table:
     """Returns one row for each figure and one column for each service."""
-    table = create_table("", *(entry.stage.value for entry in stats.stages), "gateway")
-    rows = [_stage_cells(entry) for entry in stats.stages]
-    for label in dict.fromkeys(label for cells in rows for label in cells):
-        table.add_row(label, *(cells.get(label, NONE) for cells in rows), _gateway_cells(stats).get(label, NONE))
-    for label, cell in _gateway_cells(stats).items():
-        if all(label not in cells for cells in rows):
-            table.add_row(label, *(NONE for _ in rows), cell)
+    columns = {entry.stage.value: _stage_cells(entry) for entry in stats.stages} | {"gateway": _gateway_cells(stats)}
+    table = create_table("", *columns)
+    for label in dict.fromkeys(label for cells in columns.values() for label in cells):
+        table.add_row(label, *(cells.get(label, NONE) for cells in columns.values()))
     return table
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from careca.cache.circuit_breaker import CircuitBreaker, RedisUnavailableError
 from careca.cache.envelope import Envelope, wrap
-from careca.cache.port import CacheObserver, CacheOutcome, Flight, NoCache, NullObserver, Removal, ResultCache
+from careca.cache.port import CacheObserver, CacheOutcome, Flight, NullObserver, Removal, ResultCache
 from careca.cache.single_flight import SingleFlight
 from careca.errors import Unavailable
 from careca.telemetry.logs import get_logger
@@ -36,32 +36,6 @@ _NEVER = 2**53
 """Before and after every possible time in milliseconds."""
 
 _log = get_logger(__name__)
-
-
-def create_cache(
-    redis_url: str,
-    *,
-    namespace: str,
-    model: str,
-    schema: int,
-    ttl_seconds: float,
-    max_entries: int,
-    timeout_seconds: float,
-    observer: CacheObserver | None = None,
-) -> ResultCache:
-    """Returns a cache in the Redis at this URL, or one that stores nothing if the URL is empty."""
-    if not redis_url:
-        return NoCache(observer)
-    return RedisResultCache(
-        redis_url,
-        namespace=namespace,
-        model=model,
-        schema=schema,
-        ttl_seconds=ttl_seconds,
-        max_entries=max_entries,
-        timeout_seconds=timeout_seconds,
-        observer=observer,
-    )
 
 
 class RedisResultCache(ResultCache):

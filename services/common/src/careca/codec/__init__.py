@@ -6,25 +6,32 @@ enums) and raises ``InvalidRequest`` with the dotted path of the wrong field.
 
 from careca.codec.admin import (
     decode_cache_stats,
-    decode_clear_scope,
     decode_clearance,
     decode_memory_release,
     decode_memory_usage,
     decode_model_service_stats,
     encode_cache_stats,
-    encode_clear_scope,
     encode_clearance,
     encode_memory_release,
     encode_memory_usage,
     encode_model_service_stats,
 )
-from careca.codec.jobs import (
-    decode_job,
+from careca.codec.enums import (
+    decode_clear_scope,
+    decode_format,
     decode_job_priority,
     decode_job_state,
-    encode_job,
+    decode_stage,
+    encode_channel_mode,
+    encode_clear_scope,
+    encode_format,
     encode_job_priority,
     encode_job_state,
+    encode_stage,
+)
+from careca.codec.jobs import (
+    decode_job,
+    encode_job,
 )
 from careca.codec.known_speakers import decode_known_speakers, encode_known_speaker
 from careca.codec.options import (
@@ -32,22 +39,18 @@ from careca.codec.options import (
     decode_channel_mode,
     decode_diarization_options,
     decode_transcription_options,
-    encode_channel_mode,
     encode_diarization_options,
     encode_transcription_options,
     set_audio_track,
 )
-from careca.codec.result import FORMATS, decode_format, decode_result, encode_format, encode_result
+from careca.codec.result import decode_result, encode_result
 from careca.codec.scalars import (
-    STAGES,
     check_name,
     decode_digest,
     decode_duration,
-    decode_stage,
     decode_time,
     encode_digest,
     encode_duration,
-    encode_stage,
     encode_time,
     is_nameable,
 )
@@ -65,8 +68,6 @@ from careca.codec.speech import (
 )
 
 __all__ = [
-    "FORMATS",
-    "STAGES",
     "check_name",
     "decode_audio_track",
     "decode_cache_stats",

@@ -1,34 +1,10 @@
-"""Statistics, cache clearance and memory."""
+"""Conversion of statistics, cache clearance and memory."""
 
 from __future__ import annotations
 
 from careca.codec.scalars import decode_duration, decode_time, encode_duration, encode_time
-from careca.errors import InvalidRequest
-from careca.types import CacheClearance, CacheStats, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats
+from careca.types import CacheClearance, CacheStats, MemoryRelease, MemoryUsage, ModelServiceStats
 from careca.v1 import admin_pb2
-
-_SCOPES = {
-    ClearScope.EXPIRED: admin_pb2.CLEAR_SCOPE_EXPIRED,
-    ClearScope.ALL: admin_pb2.CLEAR_SCOPE_ALL,
-}
-_SCOPES_BY_NUMBER = {number: scope for scope, number in _SCOPES.items()}
-
-
-def encode_clear_scope(scope: ClearScope) -> admin_pb2.ClearScope.ValueType:
-    """Returns the protobuf value of the scope."""
-    return _SCOPES[scope]
-
-
-def decode_clear_scope(number: admin_pb2.ClearScope.ValueType, field: str = "scope") -> ClearScope:
-    """Returns the scope. Raises ``InvalidRequest`` if it is unspecified, so that nothing is cleared by mistake."""
-    scope = _SCOPES_BY_NUMBER.get(number)
-    if scope is None:
-        raise InvalidRequest(
-            f"{field} must be CLEAR_SCOPE_EXPIRED or CLEAR_SCOPE_ALL, but is {number}",
-            field=field,
-            metadata={"value": str(number)},
-        )
-    return scope
 
 
 def encode_cache_stats(stats: CacheStats) -> admin_pb2.CacheStats:

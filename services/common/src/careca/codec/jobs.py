@@ -2,89 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from careca.codec.result import STATES, STATES_BY_NUMBER
+from careca.codec.enums import JOB_PRIORITIES, JOB_STATES, STAGE_STATES, STAGES, WEBHOOK_STATES
 from careca.codec.scalars import (
     decode_digest,
     decode_duration,
-    decode_stage,
     decode_time,
     encode_digest,
-    encode_stage,
     encode_time,
     set_duration,
 )
-from careca.errors import InvalidRequest
-from careca.types import Job, JobAttempt, JobPriority, JobStage, JobState, JobWebhook, WebhookState
+from careca.types import Job, JobAttempt, JobStage, JobWebhook
 from careca.v1 import jobs_pb2
-
-JOB_STATES: Mapping[JobState, jobs_pb2.JobState.ValueType] = {
-    JobState.QUEUED: jobs_pb2.JOB_STATE_QUEUED,
-    JobState.RUNNING: jobs_pb2.JOB_STATE_RUNNING,
-    JobState.SUCCEEDED: jobs_pb2.JOB_STATE_SUCCEEDED,
-    JobState.FAILED: jobs_pb2.JOB_STATE_FAILED,
-    JobState.CANCELLED: jobs_pb2.JOB_STATE_CANCELLED,
-}
-"""Each state to its protobuf value."""
-
-_JOB_STATES_BY_NUMBER = {number: state for state, number in JOB_STATES.items()}
-
-_PRIORITIES: Mapping[JobPriority, jobs_pb2.JobPriority.ValueType] = {
-    JobPriority.INTERACTIVE: jobs_pb2.JOB_PRIORITY_INTERACTIVE,
-    JobPriority.BATCH: jobs_pb2.JOB_PRIORITY_BATCH,
-}
-_PRIORITIES_BY_NUMBER = {number: priority for priority, number in _PRIORITIES.items()}
-
-_WEBHOOK_STATES: Mapping[WebhookState, jobs_pb2.WebhookState.ValueType] = {
-    WebhookState.PENDING: jobs_pb2.WEBHOOK_STATE_PENDING,
-    WebhookState.DELIVERED: jobs_pb2.WEBHOOK_STATE_DELIVERED,
-    WebhookState.FAILED: jobs_pb2.WEBHOOK_STATE_FAILED,
-}
-_WEBHOOK_STATES_BY_NUMBER = {number: state for state, number in _WEBHOOK_STATES.items()}
-
-
-def encode_job_state(state: JobState) -> jobs_pb2.JobState.ValueType:
-    """Returns the protobuf value of the state."""
-    return JOB_STATES[state]
-
-
-def decode_job_state(number: jobs_pb2.JobState.ValueType, field: str) -> JobState:
-    """Returns the state. Raises ``InvalidRequest`` if it is unspecified or unknown."""
-    state = _JOB_STATES_BY_NUMBER.get(number)
-    if state is None:
-        raise InvalidRequest(
-            f"{field} must name a job's state, but is {number}", field=field, metadata={"value": str(number)}
-        )
-    return state
-
-
-def encode_job_priority(priority: JobPriority) -> jobs_pb2.JobPriority.ValueType:
-    """Returns the protobuf value of the priority."""
-    return _PRIORITIES[priority]
-
-
-def decode_job_priority(number: jobs_pb2.JobPriority.ValueType, field: str) -> JobPriority:
-    """Returns the priority, ``BATCH`` if it is unspecified. Raises ``InvalidRequest`` if it is unknown."""
-    if number == jobs_pb2.JOB_PRIORITY_UNSPECIFIED:
-        return JobPriority.BATCH
-    priority = _PRIORITIES_BY_NUMBER.get(number)
-    if priority is None:
-        raise InvalidRequest(
-            f"{field} must name a job's priority, but is {number}", field=field, metadata={"value": str(number)}
-        )
-    return priority
 
 
 def encode_job(job: Job) -> jobs_pb2.Job:
     """Returns the message of the job."""
     return jobs_pb2.Job(
         job_id=job.id,
-        state=JOB_STATES[job.state],
+        state=JOB_STATES.encode(job.state),
         recording=encode_digest(job.recording),
         display_name=job.display_name,
         submitter=job.submitter,
-        priority=_PRIORITIES[job.priority],
+        priority=JOB_PRIORITIES.encode(job.priority),
         request_id=job.request_id,
         create_time=encode_time(job.create_unix),
         start_time=encode_time(job.start_unix),
@@ -102,11 +41,11 @@ def decode_job(message: jobs_pb2.Job) -> Job:
     """Returns the job in ``message``."""
     return Job(
         id=message.job_id,
-        state=_JOB_STATES_BY_NUMBER[message.state],
+        state=JOB_STATES.decode(message.state),
         recording=decode_digest(message.recording, "job.recording"),
         display_name=message.display_name,
         submitter=message.submitter,
-        priority=_PRIORITIES_BY_NUMBER[message.priority],
+        priority=JOB_PRIORITIES.decode(message.priority),
         request_id=message.request_id,
         create_unix=decode_time(message.create_time),
         start_unix=decode_time(message.start_time) if message.HasField("start_time") else None,
@@ -122,8 +61,8 @@ def decode_job(message: jobs_pb2.Job) -> Job:
 
 def _encode_stage(stage: JobStage) -> jobs_pb2.JobStage:
     message = jobs_pb2.JobStage(
-        stage=encode_stage(stage.stage),
-        state=STATES[stage.state],
+        stage=STAGES.encode(stage.stage),
+        state=STAGE_STATES.encode(stage.state),
         progress=stage.progress,
         cached=stage.cached,
         attempts=stage.attempts,
@@ -136,8 +75,8 @@ def _encode_stage(stage: JobStage) -> jobs_pb2.JobStage:
 
 def _decode_stage(message: jobs_pb2.JobStage) -> JobStage:
     return JobStage(
-        stage=decode_stage(message.stage),
-        state=STATES_BY_NUMBER[message.state],
+        stage=STAGES.decode(message.stage),
+        state=STAGE_STATES.decode(message.state),
         progress=message.progress,
         seconds=decode_duration(message.elapsed),
         cached=message.cached,
@@ -172,11 +111,11 @@ def _decode_attempt(message: jobs_pb2.JobAttempt) -> JobAttempt:
 def _encode_webhook(webhook: JobWebhook) -> jobs_pb2.JobWebhook:
     return jobs_pb2.JobWebhook(
         url=webhook.url,
-        state=_WEBHOOK_STATES[webhook.state],
+        state=WEBHOOK_STATES.encode(webhook.state),
         attempts=webhook.attempts,
         error_message=webhook.error_message,
     )
 
 
 def _decode_webhook(message: jobs_pb2.JobWebhook) -> JobWebhook:
-    return JobWebhook(message.url, _WEBHOOK_STATES_BY_NUMBER[message.state], message.attempts, message.error_message)
+    return JobWebhook(message.url, WEBHOOK_STATES.decode(message.state), message.attempts, message.error_message)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from careca import languages
+from careca.codec.enums import AUDIO_TRACK_MODES, CHANNEL_MODES
 from careca.errors import InvalidRequest
 from careca.types import AudioTrack, AudioTracks, ChannelMode, DiarizationOptions, TranscriptionOptions
 from careca.v1 import audio_pb2, gateway_pb2
@@ -26,25 +25,6 @@ MAX_SPEAKERS = 50
 
 MAX_AUDIO_TRACK = 999
 """Largest number of an audio track in a request: recordings do not have more tracks."""
-
-_CHANNEL_MODES: Mapping[ChannelMode, gateway_pb2.ChannelMode.ValueType] = {
-    ChannelMode.MIX: gateway_pb2.CHANNEL_MODE_MIX,
-    ChannelMode.SEPARATE: gateway_pb2.CHANNEL_MODE_SEPARATE,
-}
-_CHANNEL_MODES_BY_NUMBER = {
-    gateway_pb2.CHANNEL_MODE_UNSPECIFIED: ChannelMode.MIX,
-    **{number: mode for mode, number in _CHANNEL_MODES.items()},
-}
-
-_AUDIO_TRACK_MODES: Mapping[AudioTracks, gateway_pb2.AudioTrackMode.ValueType] = {
-    AudioTracks.AUTO: gateway_pb2.AUDIO_TRACK_MODE_AUTO,
-    AudioTracks.ALL: gateway_pb2.AUDIO_TRACK_MODE_ALL,
-    AudioTracks.EACH: gateway_pb2.AUDIO_TRACK_MODE_EACH,
-}
-_AUDIO_TRACK_MODES_BY_NUMBER = {
-    gateway_pb2.AUDIO_TRACK_MODE_UNSPECIFIED: AudioTracks.AUTO,
-    **{number: mode for mode, number in _AUDIO_TRACK_MODES.items()},
-}
 
 
 def decode_transcription_options(
@@ -115,11 +95,6 @@ def encode_diarization_options(options: DiarizationOptions) -> audio_pb2.Diariza
     )
 
 
-def encode_channel_mode(mode: ChannelMode) -> gateway_pb2.ChannelMode.ValueType:
-    """Returns the protobuf value of the mode."""
-    return _CHANNEL_MODES[mode]
-
-
 def decode_channel_mode(
     number: gateway_pb2.ChannelMode.ValueType, options: audio_pb2.DiarizationOptions, field: str = "config"
 ) -> ChannelMode:
@@ -128,13 +103,7 @@ def decode_channel_mode(
     Raises ``InvalidRequest`` if it is unknown, or if the channels are separate, so that each is one speaker, and
     ``options`` have a number of speakers. ``field`` is the path of the message that contains both.
     """
-    mode = _CHANNEL_MODES_BY_NUMBER.get(number)
-    if mode is None:
-        raise InvalidRequest(
-            f"{field}.channel_mode must name a channel mode, but is {number}",
-            field=f"{field}.channel_mode",
-            metadata={"value": str(number)},
-        )
+    mode = CHANNEL_MODES.decode(number, f"{field}.channel_mode")
     if mode is ChannelMode.SEPARATE:
         _refuse_speaker_counts(options, field, "separate channels", "mix the channels")
     return mode
@@ -143,7 +112,7 @@ def decode_channel_mode(
 def set_audio_track(config: gateway_pb2.TranscribeRequest.Config, track: AudioTrack) -> None:
     """Sets the audio track or tracks in ``config``."""
     if isinstance(track, AudioTracks):
-        config.audio_track_mode = _AUDIO_TRACK_MODES[track]
+        config.audio_track_mode = AUDIO_TRACK_MODES.encode(track)
     else:
         config.audio_track = track
 
@@ -156,13 +125,7 @@ def decode_audio_track(config: gateway_pb2.TranscribeRequest.Config, field: str 
     if config.HasField("audio_track"):
         _check_range(config.audio_track, MAX_AUDIO_TRACK, f"{field}.audio_track")
         return config.audio_track
-    mode = _AUDIO_TRACK_MODES_BY_NUMBER.get(config.audio_track_mode)
-    if mode is None:
-        raise InvalidRequest(
-            f"{field}.audio_track_mode must name an audio track mode, but is {config.audio_track_mode}",
-            field=f"{field}.audio_track_mode",
-            metadata={"value": str(config.audio_track_mode)},
-        )
+    mode = AUDIO_TRACK_MODES.decode(config.audio_track_mode, f"{field}.audio_track_mode")
     if mode is not AudioTracks.AUTO and config.channel_mode == gateway_pb2.CHANNEL_MODE_SEPARATE:
         raise InvalidRequest(
             f"{field}.audio_track_mode {mode} cannot be combined with separate channels: select one track by its "

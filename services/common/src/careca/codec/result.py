@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from careca.codec.enums import FORMATS, STAGE_STATES, STAGES
 from careca.codec.scalars import (
     decode_digest,
     decode_duration,
-    decode_stage,
     encode_digest,
-    encode_stage,
     set_duration,
 )
 from careca.codec.speech import (
@@ -22,49 +19,8 @@ from careca.codec.speech import (
     write_turns,
     write_words,
 )
-from careca.errors import InvalidRequest
-from careca.types import Channel, Notice, OutputFormat, Result, StageReport, StageState, Utterance
+from careca.types import Channel, Notice, Result, StageReport, Utterance
 from careca.v1 import gateway_pb2
-
-FORMATS: Mapping[OutputFormat, gateway_pb2.OutputFormat.ValueType] = {
-    OutputFormat.JSON: gateway_pb2.OUTPUT_FORMAT_JSON,
-    OutputFormat.TXT: gateway_pb2.OUTPUT_FORMAT_TXT,
-    OutputFormat.SRT: gateway_pb2.OUTPUT_FORMAT_SRT,
-    OutputFormat.VTT: gateway_pb2.OUTPUT_FORMAT_VTT,
-    OutputFormat.TSV: gateway_pb2.OUTPUT_FORMAT_TSV,
-    OutputFormat.RTTM: gateway_pb2.OUTPUT_FORMAT_RTTM,
-    OutputFormat.STM: gateway_pb2.OUTPUT_FORMAT_STM,
-}
-"""Each format to its protobuf value."""
-
-_FORMATS_BY_NUMBER = {number: output_format for output_format, number in FORMATS.items()}
-
-STATES: Mapping[StageState, gateway_pb2.StageState.ValueType] = {
-    StageState.WAITING: gateway_pb2.STAGE_STATE_WAITING,
-    StageState.RUNNING: gateway_pb2.STAGE_STATE_RUNNING,
-    StageState.SUCCEEDED: gateway_pb2.STAGE_STATE_SUCCEEDED,
-    StageState.FAILED: gateway_pb2.STAGE_STATE_FAILED,
-    StageState.SKIPPED: gateway_pb2.STAGE_STATE_SKIPPED,
-}
-"""Each state to its protobuf value."""
-
-STATES_BY_NUMBER = {number: state for state, number in STATES.items()}
-"""Each protobuf value to its state."""
-
-
-def encode_format(output_format: OutputFormat) -> gateway_pb2.OutputFormat.ValueType:
-    """Returns the protobuf value of the format."""
-    return FORMATS[output_format]
-
-
-def decode_format(number: gateway_pb2.OutputFormat.ValueType, field: str = "config.formats") -> OutputFormat:
-    """Returns the format. Raises ``InvalidRequest`` if it is unspecified or unknown."""
-    output_format = _FORMATS_BY_NUMBER.get(number)
-    if output_format is None:
-        raise InvalidRequest(
-            f"{field} must name an output format, but is {number}", field=field, metadata={"value": str(number)}
-        )
-    return output_format
 
 
 def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
@@ -91,7 +47,7 @@ def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
     write_speakers(message.speakers, result.speakers)
     write_candidates(message.candidates, result.candidates)
     for output_format, text in result.formats.items():
-        message.formats.add(format=FORMATS[output_format], text=text)
+        message.formats.add(format=FORMATS.encode(output_format), text=text)
     for notice in result.notices:
         _write_notice(message.notices.add(), notice)
     return message
@@ -117,7 +73,7 @@ def decode_result(message: gateway_pb2.TranscribeResult) -> Result:
         candidates=read_candidates(message.candidates),
         transcription_model=message.transcription_model,
         diarization_model=message.diarization_model,
-        formats={decode_format(form.format, "result.formats"): form.text for form in message.formats},
+        formats={FORMATS.decode(form.format, "result.formats"): form.text for form in message.formats},
         notices=tuple(_decode_notice(notice) for notice in message.notices),
     )
 
@@ -161,8 +117,8 @@ def _decode_notice(message: gateway_pb2.Notice) -> Notice:
 
 def _encode_report(report: StageReport) -> gateway_pb2.StageReport:
     message = gateway_pb2.StageReport(
-        stage=encode_stage(report.stage),
-        state=STATES[report.state],
+        stage=STAGES.encode(report.stage),
+        state=STAGE_STATES.encode(report.state),
         cached=report.cached,
         error_reason=report.error_reason,
         error_message=report.error_message,
@@ -173,8 +129,8 @@ def _encode_report(report: StageReport) -> gateway_pb2.StageReport:
 
 def _decode_report(message: gateway_pb2.StageReport) -> StageReport:
     return StageReport(
-        stage=decode_stage(message.stage),
-        state=STATES_BY_NUMBER[message.state],
+        stage=STAGES.decode(message.stage),
+        state=STAGE_STATES.decode(message.state),
         seconds=decode_duration(message.elapsed),
         cached=message.cached,
         error_reason=message.error_reason,

@@ -1,16 +1,15 @@
-"""Conversion of times, digests and stages, and the check of names."""
+"""Conversion of times and digests, and the check of names."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from careca.errors import InvalidRequest
-from careca.types import Digest, Stage
+from careca.types import Digest
 from careca.v1 import audio_pb2
 
 NANOS = 1_000_000_000
@@ -19,15 +18,6 @@ NANOS = 1_000_000_000
 # A float cannot store a current time more precisely.
 _MICROS = 1_000_000
 
-STAGES: Mapping[Stage, audio_pb2.Stage.ValueType] = {
-    Stage.DECODE: audio_pb2.STAGE_DECODE,
-    Stage.TRANSCRIBE: audio_pb2.STAGE_TRANSCRIBE,
-    Stage.DIARIZE: audio_pb2.STAGE_DIARIZE,
-    Stage.MERGE: audio_pb2.STAGE_MERGE,
-}
-"""Each stage to its protobuf value."""
-
-_STAGES_BY_NUMBER = {number: stage for stage, number in STAGES.items()}
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -92,21 +82,6 @@ def decode_digest(message: audio_pb2.Digest, field: str) -> Digest:
             metadata={"size_bytes": str(message.size_bytes)},
         )
     return Digest(message.sha256, message.size_bytes)
-
-
-def encode_stage(stage: Stage) -> audio_pb2.Stage.ValueType:
-    """Returns the protobuf value of the stage."""
-    return STAGES[stage]
-
-
-def decode_stage(number: audio_pb2.Stage.ValueType, field: str = "stage") -> Stage:
-    """Returns the stage. Raises ``InvalidRequest`` if it is unspecified or unknown."""
-    stage = _STAGES_BY_NUMBER.get(number)
-    if stage is None:
-        raise InvalidRequest(
-            f"{field} must name a stage, but is {number}", field=field, metadata={"value": str(number)}
-        )
-    return stage
 
 
 def is_nameable(character: str) -> bool:

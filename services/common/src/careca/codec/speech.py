@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer as Repeated
 
-from careca.codec.scalars import NANOS, decode_duration, decode_stage, encode_stage, set_duration
+from careca.codec.enums import STAGES
+from careca.codec.scalars import NANOS, decode_duration, set_duration
 from careca.types import Diarization, Progress, Segment, Speaker, SpeakerCountCandidate, Transcript, Turn, Word
 from careca.v1 import audio_pb2
 
@@ -183,9 +184,9 @@ def decode_diarization(message: audio_pb2.Diarization) -> Diarization:
 
 def encode_progress(progress: Progress) -> audio_pb2.Progress:
     """Returns the message of the progress."""
-    return audio_pb2.Progress(stage=encode_stage(progress.stage), fraction=progress.fraction)
+    return audio_pb2.Progress(stage=STAGES.encode(progress.stage), fraction=progress.fraction)
 
 
 def decode_progress(message: audio_pb2.Progress) -> Progress:
     """Returns the progress in ``message``."""
-    return Progress(decode_stage(message.stage), message.fraction)
+    return Progress(STAGES.decode(message.stage), message.fraction)

@@ -72,46 +72,26 @@ class Finished(Generic[M]):
     cached: bool
 
 
+@dataclass(kw_only=True, eq=False)
 class CachedStage(Generic[O, R, M]):
-    """One model behind its cache.
+    """One model behind its cache."""
 
-    Args:
-        stage: the stage that the model runs.
-        schema: version of the result's layout and of the algorithm around the model; part of every cache key.
-        engine: the model.
-        encode: converts a result to its message. The cache stores the serialized message after the compute time.
-        message_type: the class of the message, to parse a cached result.
-        cache: results by key.
-        worker: the threads that run all work on the engine.
-        memory: cleans up after each task.
-        metrics: the metrics to count in.
-        settings: limits.
-    """
+    stage: Stage
+    schema: int = 1
+    """Version of the result's layout and of the algorithm around the model; part of every cache key."""
+    engine: Engine[O, R]
+    encode: Callable[[R], M]
+    """Converts a result to its message. The cache stores the serialized message after the compute time."""
+    message_type: type[M]
+    """The class of the message, to parse a cached result."""
+    cache: ResultCache
+    worker: Worker
+    """The threads that run all work on the engine."""
+    memory: MemoryCleaner
+    metrics: ModelServiceMetrics
+    settings: ModelServiceSettings
 
-    def __init__(
-        self,
-        *,
-        stage: Stage,
-        engine: Engine[O, R],
-        encode: Callable[[R], M],
-        message_type: type[M],
-        cache: ResultCache,
-        worker: Worker,
-        memory: MemoryCleaner,
-        metrics: ModelServiceMetrics,
-        settings: ModelServiceSettings,
-        schema: int = 1,
-    ) -> None:
-        self._stage = stage
-        self._schema = schema
-        self._engine = engine
-        self._encode = encode
-        self._message_type = message_type
-        self._cache = cache
-        self._worker = worker
-        self._memory = memory
-        self._metrics = metrics
-        self._settings = settings
+    def __post_init__(self) -> None:
         self._used = asyncio.Event()
         self._idle_release: asyncio.Task[None] | None = None
 
@@ -126,36 +106,36 @@ class CachedStage(Generic[O, R, M]):
         if all places are taken, and what the engine raises.
         """
         self._check_size(audio)
-        key = cache_key(schema=self._schema, model=self._engine.model, audio=audio, options=options)
-        with TaskLog(self._stage, audio) as task:
+        key = cache_key(schema=self.schema, model=self.engine.model, audio=audio, options=options)
+        with TaskLog(self.stage, audio) as task:
             if (value := await self._look_up(key, skip_cache=skip_cache)) is not None:
                 yield self._finished(task, value, CacheOutcome.HIT)
                 return
             task.cache = CacheOutcome.BYPASS if skip_cache else CacheOutcome.MISS
-            async with self._cache.flight(key, recompute=skip_cache) as flight:
+            async with self.cache.flight(key, recompute=skip_cache) as flight:
                 if flight.value is not None:
                     yield self._finished(task, flight.value, CacheOutcome.COALESCED)
                     return
-                with self._worker.admit():
+                with self.worker.admit():
                     async with aclosing(self._compute(audio, options, chunks, task)) as events:
                         async for event in events:
                             if isinstance(event, Done):
-                                await self._cache.put(key, event.result)
+                                await self.cache.put(key, event.result)
                                 yield self._finished(task, event.result, task.cache)
                             else:
                                 yield event
 
     async def stats(self) -> ModelServiceStats:
         """Returns the current state of the cache, the memory, the models and the work."""
-        cache, memory = await asyncio.gather(self._cache.stats(), asyncio.to_thread(measure_memory, self._engine))
+        cache, memory = await asyncio.gather(self.cache.stats(), asyncio.to_thread(measure_memory, self.engine))
         return ModelServiceStats(
             cache=cache,
             memory=memory,
-            models_loaded=self._engine.loaded,
-            model=self._engine.model,
-            device=self._engine.device,
-            in_flight=self._worker.in_flight,
-            waiting=self._worker.waiting,
+            models_loaded=self.engine.loaded,
+            model=self.engine.model,
+            device=self.engine.device,
+            in_flight=self.worker.in_flight,
+            waiting=self.worker.waiting,
         )
 
     async def clear_cache(self, scope: ClearScope) -> tuple[CacheClearance, MemoryRelease]:
@@ -163,27 +143,27 @@ class CachedStage(Generic[O, R, M]):
 
         Raises ``Unavailable`` if Redis cannot be reached; then nothing is cleared or unloaded.
         """
-        before = await asyncio.to_thread(measure_memory, self._engine)
-        clearance = await self._cache.clear(scope)
+        before = await asyncio.to_thread(measure_memory, self.engine)
+        clearance = await self.cache.clear(scope)
         _log.info("cache cleared", scope=scope, entries=clearance.removed_entries, size_bytes=clearance.removed_bytes)
         if scope is ClearScope.ALL:
             return clearance, await self.release_memory()
-        return clearance, MemoryRelease(before=before, after=await asyncio.to_thread(measure_memory, self._engine))
+        return clearance, MemoryRelease(before=before, after=await asyncio.to_thread(measure_memory, self.engine))
 
     async def release_memory(self) -> MemoryRelease:
         """Waits until no task computes, unloads the models and releases memory. The next task loads them again."""
-        return await self._worker.exclusive(self._memory.release)
+        return await self.worker.exclusive(self.memory.release)
 
     async def warm_up(self) -> None:
         """Loads the models. Raises ``PreconditionFailed`` if weights are missing or damaged."""
-        await self._worker.run(self._engine.load)
+        await self.worker.run(self.engine.load)
 
     async def start(self) -> None:
         """Warms up and, if configured, starts to release memory after idle times."""
         await self.warm_up()
-        await self._cache.stats()  # sets the metrics of the cache before the first call
-        if self._settings.idle_release_seconds:
-            self._idle_release = asyncio.create_task(self._release_when_idle(self._settings.idle_release_seconds))
+        await self.cache.stats()  # sets the metrics of the cache before the first call
+        if self.settings.idle_release_seconds:
+            self._idle_release = asyncio.create_task(self._release_when_idle(self.settings.idle_release_seconds))
 
     async def close(self) -> None:
         """Waits for the threads and releases everything. No call may be in flight."""
@@ -191,10 +171,10 @@ class CachedStage(Generic[O, R, M]):
             self._idle_release.cancel()
             with suppress(asyncio.CancelledError):
                 await self._idle_release
-        await self._worker.drain()
-        self._worker.close()
-        await asyncio.to_thread(self._engine.unload)
-        await self._cache.close()
+        await self.worker.drain()
+        self.worker.close()
+        await asyncio.to_thread(self.engine.unload)
+        await self.cache.close()
 
     def _check_size(self, audio: Digest) -> None:
         seconds = audio.size_bytes / SAMPLE_BYTES / SAMPLE_RATE
@@ -204,41 +184,41 @@ class CachedStage(Generic[O, R, M]):
                 field="config.audio.size_bytes",
                 metadata={"size_bytes": str(audio.size_bytes)},
             )
-        if seconds > self._settings.max_audio_seconds:
+        if seconds > self.settings.max_audio_seconds:
             raise InvalidRequest(
-                f"the audio is {seconds:.0f} s long; at most {self._settings.max_audio_seconds:.0f} s are accepted",
+                f"the audio is {seconds:.0f} s long; at most {self.settings.max_audio_seconds:.0f} s are accepted",
                 reason="AUDIO_TOO_LONG",
                 field="config.audio.size_bytes",
-                metadata={"max_audio_seconds": str(self._settings.max_audio_seconds)},
+                metadata={"max_audio_seconds": str(self.settings.max_audio_seconds)},
             )
 
     async def _look_up(self, key: str, *, skip_cache: bool) -> bytes | None:
         if skip_cache:
-            self._metrics.cache_requested(CacheOutcome.BYPASS)
+            self.metrics.cache_requested(CacheOutcome.BYPASS)
             return None
-        return await self._cache.get(key)
+        return await self.cache.get(key)
 
     def _finished(self, task: TaskLog, value: bytes, outcome: CacheOutcome) -> Finished[M]:
         task.cache = outcome
         task.succeeded = True
         cached = outcome in (CacheOutcome.HIT, CacheOutcome.COALESCED)
-        self._metrics.observe_stage(self._stage, task.seconds, cached=cached)
+        self.metrics.observe_stage(self.stage, task.seconds, cached=cached)
         if cached:
-            self._metrics.cache_saved(*_COMPUTE_SECONDS.unpack_from(value))
-        return Finished(self._message_type.FromString(value[_COMPUTE_SECONDS.size :]), cached)
+            self.metrics.cache_saved(*_COMPUTE_SECONDS.unpack_from(value))
+        return Finished(self.message_type.FromString(value[_COMPUTE_SECONDS.size :]), cached)
 
     async def _compute(
         self, digest: Digest, options: O, chunks: AsyncIterator[bytes], task: TaskLog
     ) -> AsyncGenerator[AudioNeeded | Event | Done[bytes], None]:
         """Receives the audio and infers. The last item is the value for the cache."""
         try:
-            with AudioSpool(digest, self._settings.spool_dir) as spool:
+            with AudioSpool(digest, self.settings.spool_dir) as spool:
                 yield AudioNeeded()
                 async for chunk in chunks:
                     await asyncio.to_thread(spool.write, chunk)
                 held = [spool.finish()]
-                yield Progress(self._stage, 0.0)
-                async with aclosing(self._worker.stream(partial(self._work, held, options, task))) as events:
+                yield Progress(self.stage, 0.0)
+                async with aclosing(self.worker.stream(partial(self._work, held, options, task))) as events:
                     async for event in events:
                         yield event
         finally:
@@ -248,20 +228,20 @@ class CachedStage(Generic[O, R, M]):
         """Runs in a thread. ``held`` has the only reference to the audio, so that the cleanup can free it."""
         began = time.monotonic()
         try:
-            with tracing.span("compute", stage=self._stage.value, audio_seconds=held[0].duration):
-                self._engine.load()
-                self._metrics.count_audio(self._stage, held[0].duration)
-                message = self._encode(self._engine.infer(held[0], options, cancel, emit)).SerializeToString()
+            with tracing.span("compute", stage=self.stage.value, audio_seconds=held[0].duration):
+                self.engine.load()
+                self.metrics.count_audio(self.stage, held[0].duration)
+                message = self.encode(self.engine.infer(held[0], options, cancel, emit)).SerializeToString()
             return _COMPUTE_SECONDS.pack(time.monotonic() - began) + message
         except BaseException as error:
             if isinstance(error, OutOfMemory):
-                self._metrics.out_of_memory()
+                self.metrics.out_of_memory()
             # The traceback is logged later. Without this it would keep the model's data alive.
             traceback.clear_frames(error.__traceback__)
             raise
         finally:
             held.clear()
-            task.memory = self._memory.clean_up()
+            task.memory = self.memory.clean_up()
 
     async def _release_when_idle(self, seconds: float) -> None:
         """Releases memory whenever there is no task and none has ended for ``seconds``."""
@@ -271,6 +251,6 @@ class CachedStage(Generic[O, R, M]):
                 async with asyncio.timeout(seconds):
                     await self._used.wait()
             except TimeoutError:
-                if self._engine.loaded and not (self._worker.in_flight or self._worker.waiting):
+                if self.engine.loaded and not (self.worker.in_flight or self.worker.waiting):
                     _log.info("idle: giving memory back", idle_seconds=seconds)
                     await self.release_memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.synchronize
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeAlias, TypeVar
@@ -18,20 +19,10 @@ Event: TypeAlias = Progress | Segment
 Emit: TypeAlias = Callable[[Event], None]
 
 
-class Flag(Protocol):
-    """An event of ``threading`` or of ``multiprocessing``."""
-
-    def set(self) -> None:
-        """Sets the flag."""
-
-    def is_set(self) -> bool:
-        """Whether the flag is set."""
-
-
 class CancelToken:
     """Asks a thread to stop. The thread must check the token between batches, because threads cannot be killed."""
 
-    def __init__(self, event: Flag | None = None) -> None:
+    def __init__(self, event: threading.Event | multiprocessing.synchronize.Event | None = None) -> None:
         self._event = event or threading.Event()
 
     def cancel(self) -> None:

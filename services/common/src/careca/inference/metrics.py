@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from careca.cache.port import CacheObserver, CacheOutcome, Removal
 from careca.inference.engine import Engine
@@ -24,22 +24,22 @@ class ModelServiceMetrics(Metrics, CacheObserver):
         self._cache_evictions = Counter(
             "careca_cache_evictions", "Entries removed from the cache.", ("reason",), registry=self.registry
         )
-        self._cache_entries = self._gauge("careca_cache_entries", "Entries in the cache, of all replicas together.")
-        self._cache_size = self._gauge("careca_cache_size_bytes", "Compressed bytes in the cache, of all replicas.")
+        self._cache_entries = self._gauge("careca_cache_entries", "Entries in the cache, for all replicas together.")
+        self._cache_size = self._gauge("careca_cache_size_bytes", "Compressed bytes in the cache, for all replicas.")
         self._cache_max_entries = self._gauge(
-            "careca_cache_max_entries", "Most entries that the cache may hold; 0 where there is no cache."
+            "careca_cache_max_entries", "Most entries that the cache may hold; 0 without a cache."
         )
         self._cache_available = self._gauge("careca_cache_available", "Whether the cache's store answers.")
         self._cache_saved = Counter(
             "careca_cache_saved_seconds",
-            "Seconds that computing results took, of those that were answered again without computing them.",
+            "Compute time in seconds that cached results saved.",
             registry=self.registry,
         )
         self._out_of_memory = Counter(
-            "careca_out_of_memory", "Tasks that were too much for the device's memory.", registry=self.registry
+            "careca_out_of_memory", "Tasks that ran out of the device's memory.", registry=self.registry
         )
         self._gauge("careca_work_in_flight", "Tasks that compute.").set_function(lambda: worker.in_flight)
-        self._gauge("careca_work_waiting", "Tasks admitted that do not compute yet.").set_function(
+        self._gauge("careca_work_waiting", "Admitted tasks that do not compute yet.").set_function(
             lambda: worker.waiting
         )
         self._gauge("careca_model_loaded", "Whether the models are in memory.").set_function(lambda: engine.loaded)
@@ -76,6 +76,3 @@ class ModelServiceMetrics(Metrics, CacheObserver):
     def out_of_memory(self) -> None:
         """Counts a task that ran out of the device's memory."""
         self._out_of_memory.inc()
-
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, registry=self.registry)

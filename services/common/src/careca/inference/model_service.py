@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc.aio
 from google.protobuf.message import Message
 
-from careca.cache.redis_cache import create_cache
+from careca.cache.port import NoCache, ResultCache
+from careca.cache.redis_cache import RedisResultCache
 from careca.inference.cached_stage import CachedStage
 from careca.inference.engine import Engine
 from careca.inference.metrics import ModelServiceMetrics
@@ -52,16 +53,18 @@ def create_model_service(
     worker = Worker(max_waiting=settings.max_waiting)
     metrics = ModelServiceMetrics(stage, engine, worker)
     metrics.cache_limited(settings.cache_max_entries if settings.redis_url else 0)
-    cache = create_cache(
-        settings.redis_url,
-        namespace=name,
-        model=engine.model,
-        schema=schema,
-        ttl_seconds=settings.cache_ttl_seconds,
-        max_entries=settings.cache_max_entries,
-        timeout_seconds=settings.cache_timeout_seconds,
-        observer=metrics,
-    )
+    cache: ResultCache = NoCache(metrics)
+    if settings.redis_url:
+        cache = RedisResultCache(
+            settings.redis_url,
+            namespace=name,
+            model=engine.model,
+            schema=schema,
+            ttl_seconds=settings.cache_ttl_seconds,
+            max_entries=settings.cache_max_entries,
+            timeout_seconds=settings.cache_timeout_seconds,
+            observer=metrics,
+        )
     cached_stage = CachedStage(
         stage=stage,
         schema=schema,
@@ -70,7 +73,7 @@ def create_model_service(
         message_type=message_type,
         cache=cache,
         worker=worker,
-        memory=MemoryCleaner(engine, metrics),
+        memory=MemoryCleaner(engine, metrics.memory_cleaned),
         metrics=metrics,
         settings=settings,
     )

@@ -8,6 +8,7 @@ import functools
 import gc
 import logging
 import threading
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import psutil
@@ -15,8 +16,8 @@ import structlog
 
 from careca.types import GpuMemory, MemoryRelease, MemoryUsage
 
-MemoryKind = Literal["ram", "gpu"]
 CleanupLevel = Literal["task", "release"]
+OnCleanup = Callable[[CleanupLevel, MemoryRelease], None]
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -36,16 +37,6 @@ class ModelMemory(Protocol):
 
     def release_gpu_cache(self) -> None:
         """Releases memory that no live data uses: caches on a GPU, and buffers of a runtime on the CPU."""
-
-
-class MemoryObserver(Protocol):
-    """Receives what cleanups released, for metrics. Its methods are quick, never raise, and may run in any thread."""
-
-    def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
-        """Counts released bytes, never negative."""
-
-    def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
-        """Receives the memory before and after a cleanup."""
 
 
 def measure_memory(model: ModelMemory | None = None, *, thorough: bool = True) -> MemoryUsage:
@@ -76,11 +67,16 @@ def freeze_objects() -> None:
 
 
 class MemoryCleaner:
-    """Returns memory to the system and to the GPU. Its methods block and may be called from any thread."""
+    """Returns memory to the system and to the GPU. Its methods block and may be called from any thread.
 
-    def __init__(self, model: ModelMemory | None = None, observer: MemoryObserver | None = None) -> None:
+    Args:
+        model: the model of the process, if it has one.
+        on_cleanup: called after each cleanup, from any thread, for metrics.
+    """
+
+    def __init__(self, model: ModelMemory | None = None, on_cleanup: OnCleanup | None = None) -> None:
         self._model = model
-        self._observer = observer
+        self._on_cleanup = on_cleanup
         # Two cleanups at the same time would each count what the other one released.
         self._lock = threading.Lock()
 
@@ -121,10 +117,8 @@ class MemoryCleaner:
 
     def _report(self, level: CleanupLevel, release: MemoryRelease, context: dict[str, object]) -> None:
         before, after = release.before, release.after
-        if self._observer:
-            self._observer.memory_released("ram", level, max(0, before.rss_bytes - after.rss_bytes))
-            self._observer.memory_released("gpu", level, max(0, before.gpu_reserved_bytes - after.gpu_reserved_bytes))
-            self._observer.memory_cleaned(level, release)
+        if self._on_cleanup:
+            self._on_cleanup(level, release)
         # The log line of a task has these values too.
         _log.log(
             logging.DEBUG if level == "task" else logging.INFO,

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from careca.resources.memory import CleanupLevel, MemoryKind, MemoryObserver, ModelMemory, measure_memory
+from careca.resources.memory import CleanupLevel, ModelMemory, measure_memory
 from careca.resources.memory_limit import memory_limit
 from careca.types import GpuMemory, MemoryRelease, MemoryUsage, Stage
 
@@ -22,7 +22,7 @@ SECONDS_BUCKETS = (
 """Upper bounds for durations, from a cached result to a very long recording on a slow machine."""
 
 
-class Metrics(MemoryObserver):
+class Metrics:
     """The metrics of every service.
 
     Args:
@@ -41,29 +41,29 @@ class Metrics(MemoryObserver):
         )
         self._stage_seconds = Histogram(
             "careca_stage_seconds",
-            "Seconds that successful stages took, waiting included, by whether the result was cached.",
+            "Seconds that successful stages took, including waiting, by whether the result was cached.",
             ("stage", "cached"),
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
         self._audio_seconds = Counter(
-            "careca_audio_seconds", "Seconds of audio that stages worked on.", ("stage",), registry=self.registry
+            "careca_audio_seconds", "Seconds of audio that stages processed.", ("stage",), registry=self.registry
         )
         self._memory_released = Counter(
             "careca_memory_released_bytes",
-            "Bytes of memory that cleanups gave back.",
+            "Bytes of memory that cleanups released.",
             ("kind", "level"),
             registry=self.registry,
         )
         self._memory_cleaned = Gauge(
             "careca_cleanup_memory_bytes",
-            "Memory that was held before and after the last cleanup of each level.",
+            "Memory before and after the last cleanup of each level.",
             ("kind", "level", "moment"),
             registry=self.registry,
         )
         self._certificates = Gauge(
             "careca_tls_certificate_expiry_timestamp_seconds",
-            "When a certificate that is in use ends, in Unix time.",
+            "When a certificate in use expires, in Unix time.",
             ("file",),
             registry=self.registry,
         )
@@ -98,15 +98,18 @@ class Metrics(MemoryObserver):
         """Counts audio that a stage processed, even if the stage failed."""
         self._audio_seconds.labels(stage).inc(seconds)
 
-    def memory_released(self, kind: MemoryKind, level: CleanupLevel, size_bytes: int) -> None:
-        """Counts bytes that a cleanup released."""
-        self._memory_released.labels(kind, level).inc(size_bytes)
-
     def memory_cleaned(self, level: CleanupLevel, release: MemoryRelease) -> None:
-        """Sets the memory before and after the last cleanup of a level."""
-        for moment, usage in (("before", release.before), ("after", release.after)):
-            self._memory_cleaned.labels("ram", level, moment).set(usage.rss_bytes)
-            self._memory_cleaned.labels("gpu", level, moment).set(usage.gpu_reserved_bytes)
+        """Counts the bytes that a cleanup released, and sets the memory before and after it."""
+        for kind, before, after in (
+            ("ram", release.before.rss_bytes, release.after.rss_bytes),
+            ("gpu", release.before.gpu_reserved_bytes, release.after.gpu_reserved_bytes),
+        ):
+            self._memory_released.labels(kind, level).inc(max(0, before - after))
+            self._memory_cleaned.labels(kind, level, "before").set(before)
+            self._memory_cleaned.labels(kind, level, "after").set(after)
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(name, documentation, registry=self.registry)
 
 
 class MemoryCollector(Collector):
@@ -127,14 +130,14 @@ class MemoryCollector(Collector):
         yield GaugeMetricFamily("careca_memory_rss_bytes", "Resident set size.", usage.rss_bytes)
         yield GaugeMetricFamily("careca_memory_uss_bytes", "Unique set size.", usage.uss_bytes)
         yield GaugeMetricFamily(
-            "careca_memory_limit_bytes", "Memory that the container, or else the machine, has.", memory_limit()
+            "careca_memory_limit_bytes", "Memory limit of the container, or else memory of the machine.", memory_limit()
         )
         if self._model is not None:
             for what, documentation, value in (
                 ("allocated", "GPU memory that live data of the process uses.", gpu.allocated_bytes),
                 ("reserved", "GPU memory that the process holds.", gpu.reserved_bytes),
-                ("used", "Memory that is held of the GPU, by whatever process.", gpu.used_bytes),
-                ("total", "Memory that the GPU has; 0 without one or before its use.", gpu.total_bytes),
+                ("used", "GPU memory in use by all processes.", gpu.used_bytes),
+                ("total", "Total GPU memory; 0 without a GPU and before its first use.", gpu.total_bytes),
             ):
                 yield GaugeMetricFamily(f"careca_gpu_memory_{what}_bytes", documentation, value)
 

@@ -2,7 +2,7 @@
 
 Notices about the recording itself, such as damage, come from the decoder. The notices here follow from the request and
 from what the models found. If a model stage failed, the notices that need it are omitted. Sequences have one entry for
-each audio: one, or one for each separate channel in the recording's order.
+each audio: one, or one for each separate channel or audio track in the recording's order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from careca.formatting import format_time
 from careca.languages import name_of
-from careca.types import Diarization, DiarizationOptions, Notice, NoticeCode, Segment, Transcript
+from careca.types import AudioTracks, Diarization, DiarizationOptions, Notice, NoticeCode, Segment, Transcript
 from careca_gateway.pipeline.words import spans
 from careca_gateway.request import Request
 
@@ -41,7 +41,7 @@ class _Place(NamedTuple):
     end: float
     seconds: float
     channel: int
-    """The index of the channel."""
+    """The index of the channel or audio track."""
 
 
 def collect_notices(
@@ -60,7 +60,8 @@ def collect_notices(
     if diarizations is not None:  # a request with separate channels has no speaker bounds
         found += _fewer_speakers(request.diarization, diarizations[0])
     if transcripts is not None and diarizations is not None:
-        found += _speech_without_words(transcripts, diarizations)
+        of_speaker = "audio track" if request.audio_track is AudioTracks.EACH else "channel"
+        found += _speech_without_words(transcripts, diarizations, of_speaker)
     return tuple(sorted(found, key=_sort_key))
 
 
@@ -97,7 +98,10 @@ def _fewer_speakers(options: DiarizationOptions, diarization: Diarization) -> It
     yield Notice(NoticeCode.FEWER_SPEAKERS_THAN_ASKED, f"{asked_for}, but {found or 'none'} could be found: {why}")
 
 
-def _speech_without_words(transcripts: Sequence[Transcript], diarizations: Sequence[Diarization]) -> Iterator[Notice]:
+def _speech_without_words(
+    transcripts: Sequence[Transcript], diarizations: Sequence[Diarization], of_speaker: str
+) -> Iterator[Notice]:
+    """``of_speaker`` is the word for what each audio is if there are several: a channel or an audio track."""
     places = [
         place
         for channel, (transcript, diarization) in enumerate(zip(transcripts, diarizations, strict=True))
@@ -105,7 +109,7 @@ def _speech_without_words(transcripts: Sequence[Transcript], diarizations: Seque
     ]
     longest = sorted(places, key=lambda place: -place.seconds)
     for place in longest[:MAX_PLACES]:
-        where = f" on channel {place.channel + 1}" if len(transcripts) > 1 else ""
+        where = f" on {of_speaker} {place.channel + 1}" if len(transcripts) > 1 else ""
         message = f"speech of {place.seconds:.1f} s is heard{where}, but no words were found in it"
         yield Notice(NoticeCode.SPEECH_WITHOUT_WORDS, message, place.start, place.end)
     if rest := longest[MAX_PLACES:]:

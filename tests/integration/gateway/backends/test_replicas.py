@@ -301,7 +301,7 @@ async def test_an_invalid_request_is_not_sent_to_other_replicas(services: list[M
 async def test_new_addresses_get_calls_and_removed_ones_keep_theirs(
     services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("careca_gateway.backends.replicas.LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr("careca_gateway.backends.replicas.RESOLVE_SECONDS", 0.05)
     known = {f"ipv4:127.0.0.1:{services[0].port}"}
     asked = Counter[tuple[str, int]]()
 
@@ -331,7 +331,7 @@ async def test_new_addresses_get_calls_and_removed_ones_keep_theirs(
 async def test_a_name_that_cannot_be_resolved_keeps_its_addresses(
     services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("careca_gateway.backends.replicas.LOOK_UP_SECONDS", 0.02)
+    monkeypatch.setattr("careca_gateway.backends.replicas.RESOLVE_SECONDS", 0.02)
     answers = iter([{f"ipv4:127.0.0.1:{services[0].port}"}, set[str]()])
     failures = Counter[str]()
 

@@ -187,7 +187,7 @@ def diarizer() -> PyannoteEngine:
 
 def speakers(diarizer: PyannoteEngine, samples: np.ndarray) -> int:
     """Returns the number of speakers that the diarizer finds."""
-    heard = diarizer.diarize(Audio(samples.astype(np.int16)), DiarizationOptions(), CancelToken(), lambda _: None)
+    heard = diarizer.infer(Audio(samples.astype(np.int16)), DiarizationOptions(), CancelToken(), lambda _: None)
     return len({turn.speaker for turn in heard.turns})
 
 

@@ -154,7 +154,7 @@ async def test_no_more_jobs_than_slots_run_at_the_same_time(queue: RedisJobQueue
 async def test_a_store_that_is_full_for_a_while_delays_the_job(
     queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
     script = Script(STORE_FULL, Unavailable("no store", reason="STORE_UNREACHABLE"), STORE_FULL)
     async with working(queue, script):
         done = await ended(queue, await submit(queue))
@@ -163,7 +163,7 @@ async def test_a_store_that_is_full_for_a_while_delays_the_job(
 
 
 async def test_a_store_that_stays_full_fails_the_job(queue: RedisJobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
     async with working(queue, Script(*[STORE_FULL] * 1000), patience_seconds=0.1):
         done = await ended(queue, await submit(queue))
 

@@ -24,6 +24,7 @@ from aiohttp import web
 
 from careca.errors import Unavailable
 from careca.types import Digest, Job, JobPriority, JobState, JobWebhook
+from careca_gateway import background
 from careca_gateway.jobs.metrics import WEBHOOK_OUTCOMES
 from careca_gateway.jobs.queue.port import DueWebhook
 from careca_gateway.jobs.webhooks import delivery, dispatcher
@@ -552,7 +553,7 @@ async def test_without_a_secret_webhooks_wait_until_there_is_one(
 async def test_an_unavailable_queue_is_retried(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.01)
     notices.away = 3
     async with receiver() as there, notifier(notices, counts, secret_file):
         notices.add("7", f"{there.url}/slow")
@@ -568,7 +569,7 @@ async def test_an_unavailable_queue_is_retried(
 async def test_an_unexpected_error_does_not_stop_the_dispatcher(
     notices: Notices, counts: Counts, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.01)
     whole = notices.due_webhooks
     faults = [RuntimeError("a fault"), OSError("another")]
 

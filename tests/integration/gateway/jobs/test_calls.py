@@ -290,6 +290,17 @@ async def test_a_call_to_a_busy_gateway_runs_on_another_with_the_same_events(bus
         assert answer.result == await ana.result(await only_job(ana), OutputFormat.TXT)
 
 
+async def test_a_call_past_its_deadline_in_the_queue_is_a_failed_job(busy: Stack) -> None:
+    deadlines = longer_and_longer(2.0)
+    async with busy.caller() as caller, submitting(busy, "ana") as ana:
+        while not (jobs := (await ana.list())[0]):
+            with pytest.raises(DeadlineExceeded):
+                await caller.transcribe(RECORDING, metadata=ANA, within=next(deadlines))
+
+        failed = await ana.ended(jobs[0])
+        assert (failed.state, failed.error_reason) == (JobState.FAILED, "DEADLINE_EXCEEDED")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -35,7 +35,7 @@ from support.media import encoded, recording
 TIMEOUT_SECONDS = 300.0
 """Time that a decoder gets, on the clock, which a busy machine does not reach: it has ten seconds of a processor."""
 
-_OPTIONS = {"memory_bytes": 1 << 30, "cpu_seconds": 10, "max_samples": 16_000 * 600, "confinement": REQUIRE}
+_OPTIONS = {"memory_bytes": 1 << 30, "cpu_seconds": 10, "max_samples": 16_000 * 600, "sandbox_mode": REQUIRE}
 
 _SHAPES = (
     # container, codec, rate, channels

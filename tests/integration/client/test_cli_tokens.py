@@ -72,7 +72,7 @@ def test_a_file_that_a_gateway_would_refuse_is_not_changed(tokens_file: Path) ->
     result = careca("tokens", "new", "ana", "--file", tokens_file)
 
     assert result.exit_code == ExitCode.FAILED
-    assert "no TOML" in result.stderr
+    assert "not valid TOML" in result.stderr
     assert tokens_file.read_text() == "[[token]"
 
 

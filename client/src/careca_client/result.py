@@ -24,13 +24,14 @@ from careca.types import (
 from careca.v1 import gateway_pb2
 
 _FIELDS = {field.name for field in dataclasses.fields(Result)}
+_SPEECH = {"utterances", "turns", "exclusive_turns", "speakers", "candidates"}
 
 
 class TranscriptionResult:
     """Who said what, and when, and what the call took.
 
-    Has all attributes of ``careca.types.Result``. They are decoded from the message when the first of them is read,
-    because an hour of speech has about ten thousand words.
+    Has all attributes of ``careca.types.Result``. They are decoded from the message when they are read. Words, turns
+    and speakers are decoded apart from the rest, because an hour of speech has about ten thousand words.
     """
 
     recording: Digest
@@ -81,10 +82,10 @@ class TranscriptionResult:
         )
 
     def __getattr__(self, name: str) -> Any:
-        """Returns an attribute of ``values``."""
+        """Returns an attribute of ``Result``."""
         if name not in _FIELDS:
             raise AttributeError(f"{type(self).__name__} has no attribute {name}")
-        return getattr(self.values, name)
+        return getattr(self.values if name in _SPEECH else self._head, name)
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *_FIELDS]
@@ -93,6 +94,12 @@ class TranscriptionResult:
     def values(self) -> Result:
         """The whole result as one frozen value."""
         return codec.decode_result(self.message)
+
+    @cached_property
+    def _head(self) -> Result:
+        """The result without words, turns and speakers: quick to decode."""
+        head = {field.name: value for field, value in self.message.ListFields() if field.name not in _SPEECH}
+        return codec.decode_result(gateway_pb2.TranscribeResult(**head))
 
     @property
     def known(self) -> bool:

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/careca/v1/*.proto)
 GENERATED := services/common/src/careca/v1
-PARTS := services/common services/transcriber services/diarizer services/gateway client
+PARTS := services/common services/transcriber services/diarizer services/gateway client services/web
 PROJECTS := $(PARTS:%=%/pyproject.toml) VERSION
 SERVICE ?= transcriber
 SERVICES_READY := $(VENV)/.services

@@ -12,7 +12,15 @@
 
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, Segment, Speaker, Voice
 from careca_client.access import Access
-from careca_client.admin import Health, ReplicaStats, StageClearance, StageStats, SystemRelease, SystemStats
+from careca_client.admin import (
+    GatewayInfo,
+    Health,
+    ReplicaStats,
+    StageClearance,
+    StageStats,
+    SystemRelease,
+    SystemStats,
+)
 from careca_client.aio.client import AsyncClient
 from careca_client.blocking.client import Client
 from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
@@ -28,6 +36,7 @@ __all__ = [
     "Digest",
     "Event",
     "EventCallback",
+    "GatewayInfo",
     "Hashing",
     "Health",
     "Job",

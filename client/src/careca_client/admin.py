@@ -1,4 +1,4 @@
-"""Values of the gateway's AdminService and health service, and their messages."""
+"""Values about the gateway and its services, and their messages."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from careca import codec
+from careca.auth.caller import Role
 from careca.types import CacheClearance, ClearScope, MemoryRelease, MemoryUsage, ModelServiceStats, Stage
-from careca.v1 import admin_pb2
+from careca.v1 import admin_pb2, gateway_pb2
 
 ADMIN_TIMEOUT_SECONDS = 60.0
 """Default limit of calls that compute nothing."""
@@ -68,6 +69,26 @@ class SystemRelease:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayInfo:
+    """What a gateway serves, and as whom it knows the caller."""
+
+    version: str
+    requires_token: bool
+    caller_name: str
+    """The name in the caller's token; empty if the gateway requires no token."""
+    caller_role: Role
+    """The role of the caller. Without required tokens every caller is an administrator."""
+    max_recording_bytes: int
+    """Greatest size of a recording that the caller may send."""
+    max_audio_seconds: float
+    transcription_model: str
+    """Ids of the transcriber's models; empty if no transcriber can be reached."""
+    diarization_model: str
+    """Ids of the diarizer's models; empty if no diarizer can be reached."""
+    takes_jobs: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """The health of a server, or of one of its services, as in grpc.health.v1.
 
@@ -81,6 +102,22 @@ class Health:
     def serving(self) -> bool:
         """Whether the server accepts calls."""
         return self.status == "SERVING"
+
+
+def decode_info(message: gateway_pb2.GetGatewayInfoResponse) -> GatewayInfo:
+    """Returns the description in ``message``."""
+    is_admin = message.caller_role == gateway_pb2.CallerRole.CALLER_ROLE_ADMIN
+    return GatewayInfo(
+        version=message.version,
+        requires_token=message.requires_token,
+        caller_name=message.caller_name,
+        caller_role=Role.ADMIN if is_admin else Role.USER,
+        max_recording_bytes=message.max_recording_bytes,
+        max_audio_seconds=codec.decode_duration(message.max_audio_duration),
+        transcription_model=message.transcription_model,
+        diarization_model=message.diarization_model,
+        takes_jobs=message.takes_jobs,
+    )
 
 
 def decode_stats(message: admin_pb2.StatsResponse) -> SystemStats:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Self, Unpack
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -13,9 +15,9 @@ from careca.rpc import request_id
 from careca.rpc.channel import create_sync_channel
 from careca.rpc.statuses import translated_errors
 from careca.types import ClearScope, Stage
-from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2_grpc, jobs_pb2_grpc
+from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
 from careca_client import admin
-from careca_client.access import DEFAULT_TARGET, NO_ACCESS_NEEDED, Access
+from careca_client.access import DEFAULT_TARGET, NO_ACCESS_NEEDED, Access, Metadata
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS, HEALTH_TIMEOUT_SECONDS
 from careca_client.blocking.concurrency import serialize
 from careca_client.blocking.jobs import JobCalls
@@ -59,6 +61,7 @@ class Client(JobCalls):
         cannot be used.
         """
         self._target = target
+        self._access = access
         self._metadata = access.metadata(target, submitter)
         self._retries = retries
         self._digests = DigestCache()
@@ -73,6 +76,20 @@ class Client(JobCalls):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def as_caller(self, *, token: str = "", submitter: str = "", metadata: Metadata = ()) -> Self:
+        """Returns a client for another caller, which uses the same connections. Only this client closes them.
+
+        Args:
+            token: Secret of the caller, instead of the token in ``access``.
+            submitter: Name of the owner of the calls and jobs.
+            metadata: More metadata for each call, such as the request id.
+
+        Raises ``InvalidRequest`` as the constructor does.
+        """
+        client = copy.copy(self)
+        client._metadata = (*replace(self._access, token=token).metadata(self._target, submitter), *metadata)
+        return client
 
     def close(self) -> None:
         """Closes the connections and cancels calls in flight."""
@@ -99,13 +116,18 @@ class Client(JobCalls):
             options: See ``TranscribeOptions``.
         """
         attempts, emit = Attempts(retries=self._retries, timeout=timeout), serialize(on_event)
-        metadata = (*self._metadata, (request_id.KEY, request_id.new()))  # the same for all attempts
+        metadata = request_id.with_id(self._metadata)  # the same for all attempts
         config = build_config(options)
         with hashed(recording, options.get("display_name"), self._digests, emit) as source:
             stream = run_stream(
                 self._gateway.Transcribe, lambda: TranscribeStream(config, source), attempts, emit, metadata
             )
             return attempts.conclude(stream.finish(), stream)
+
+    def info(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.GatewayInfo:
+        """Returns what the gateway serves, and as whom it knows the caller."""
+        response = self._call(self._gateway.GetGatewayInfo, gateway_pb2.GetGatewayInfoRequest(), timeout)
+        return admin.decode_info(response)
 
     def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
         """Returns the state of the services behind the gateway, and of each of their replicas."""

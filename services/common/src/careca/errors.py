@@ -135,3 +135,12 @@ class InternalError(CarecaError):
 
     status = "INTERNAL"
     default_reason = "INTERNAL"
+
+
+def cannot_listen(address: str, variable: str) -> PreconditionFailed:
+    """Returns the error for an address that a server cannot listen on. ``variable`` is the setting of its port."""
+    return PreconditionFailed(
+        f"cannot listen on {address}: it is in use or not an address of this machine; choose another with {variable}",
+        reason="CANNOT_LISTEN",
+        metadata={"address": address},
+    )

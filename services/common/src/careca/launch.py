@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from careca.errors import CarecaError, PreconditionFailed
-from careca.resources.memory import freeze_objects
 from careca.resources.processors import disable_openmp_spinning
-from careca.rpc import request_id
-from careca.rpc.server import Service, serve
-from careca.settings import ServiceSettings, load, variable_name
+from careca.rpc import request_id, server
+from careca.settings import ServerSettings, ServiceSettings, load, variable_name
 from careca.telemetry import logs, tracing
 
-S = TypeVar("S", bound=ServiceSettings)
+R = TypeVar("R", bound=ServiceSettings)
+S = TypeVar("S", bound=ServerSettings)
+V = TypeVar("V")
 
 
-def run_service(name: str, settings_class: type[S], wire: Callable[[S], Service]) -> None:
-    """Serves until SIGTERM or SIGINT. Exits with status 1 if the service cannot start.
+def run_service(name: str, settings_class: type[R], wire: Callable[[R], server.Service]) -> None:
+    """Runs a gRPC service until SIGTERM or SIGINT. Exits with status 1 if the service cannot start.
 
     ``wire`` is called in the event loop of the service. It must not import model libraries before that.
+    """
+    run_server(name, settings_class, wire, server.serve)
+
+
+def run_server(
+    name: str, settings_class: type[S], wire: Callable[[S], V], serve: Callable[[S, V], Awaitable[None]]
+) -> None:
+    """Does the same as ``run_service`` for a server of any kind.
+
+    ``serve`` runs what ``wire`` returns, and returns after SIGTERM or SIGINT.
     """
     _parse_arguments(name, settings_class)
     settings = load(settings_class)
     logs.configure(settings.log_level, settings.log_format)
     disable_openmp_spinning()
-    asyncio.run(_serve(name, settings, wire))
+    asyncio.run(_serve(name, settings, wire, serve))
 
 
-async def _serve(name: str, settings: S, wire: Callable[[S], Service]) -> None:
+async def _serve(name: str, settings: S, wire: Callable[[S], V], serve: Callable[[S, V], Awaitable[None]]) -> None:
     try:
         if settings.otlp_endpoint:
             start_tracing(name, settings.otlp_endpoint)
@@ -39,13 +48,8 @@ async def _serve(name: str, settings: S, wire: Callable[[S], Service]) -> None:
     except CarecaError as error:
         logs.get_logger(__name__).error("Service cannot start", reason=error.reason, error=error.message)
         raise SystemExit(1) from None
-
-    async def warm_up() -> None:
-        await service.warm_up()
-        freeze_objects()
-
     try:
-        await serve(settings, replace(service, warm_up=warm_up))
+        await serve(settings, service)
     finally:
         await asyncio.to_thread(tracing.stop)
 
@@ -62,7 +66,7 @@ def start_tracing(service: str, endpoint: str) -> None:
     tracing.start(OtlpTracer(service, endpoint, request_id.current))
 
 
-def _parse_arguments(name: str, settings_class: type[ServiceSettings]) -> None:
+def _parse_arguments(name: str, settings_class: type[ServerSettings]) -> None:
     """Handles ``--help``, the only argument."""
     variables = "\n\n".join(
         f"  {variable_name(field)} ({about.default})\n      {about.description}"

@@ -55,8 +55,8 @@ class ModelStoreSettings(BaseSettings):
     )
 
 
-class ServiceSettings(BaseSettings):
-    """The settings of every service. Each service has its own defaults for ``port`` and ``metrics_port``."""
+class ServerSettings(BaseSettings):
+    """The settings of every server. Each has its own defaults for ``port`` and ``metrics_port``."""
 
     model_config = _CONFIG
 
@@ -77,19 +77,9 @@ class ServiceSettings(BaseSettings):
     drain_seconds: float = Field(
         default=30.0, ge=0, description="Seconds that calls in flight may take to finish after SIGTERM."
     )
-    reflection: bool = Field(
-        default=True, description="Whether the service lists its methods (gRPC reflection), for tools such as grpcurl."
-    )
-    health: bool = Field(default=True, description="Whether the service answers gRPC health checks on its main port.")
     otlp_endpoint: str = Field(
         default="",
         description="Where to send traces (OTLP over gRPC), such as http://collector:4317; empty sends none.",
-    )
-    health_port: int = Field(
-        default=-1,
-        ge=-1,
-        le=65535,
-        description="Extra port for health checks only, without TLS, for probes that do not support TLS; -1 is none.",
     )
     tls_cert_file: ExpandedPath | None = Field(
         default=None,
@@ -136,6 +126,21 @@ class ServiceSettings(BaseSettings):
             f"CARECA_HOST is {self.host!r}, which other machines can reach: {self._HOW_TO_AUTHENTICATE}, or set "
             "CARECA_ALLOW_INSECURE=true if access is restricted in another way"
         )
+
+
+class ServiceSettings(ServerSettings):
+    """The settings of every gRPC service."""
+
+    reflection: bool = Field(
+        default=True, description="Whether the service lists its methods (gRPC reflection), for tools such as grpcurl."
+    )
+    health: bool = Field(default=True, description="Whether the service answers gRPC health checks on its main port.")
+    health_port: int = Field(
+        default=-1,
+        ge=-1,
+        le=65535,
+        description="Extra port for health checks only, without TLS, for probes that do not support TLS; -1 is none.",
+    )
 
 
 class ModelServiceSettings(ServiceSettings, ModelStoreSettings):

@@ -19,6 +19,7 @@ from careca_gateway.api.authorization import Authorizer
 from careca_gateway.api.jobs import JobServicer
 from careca_gateway.api.transcription import GatewayServicer, RunFor
 from careca_gateway.backends import DiarizerClient, Replicas, TranscriberClient
+from careca_gateway.info import InfoService
 from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.ingest.ingest import Ingest
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
@@ -50,10 +51,7 @@ def wire(settings: GatewaySettings) -> Service:
         shared=_shared_store(settings, storage) if storage else None,
     )
     tokens = TokenFile(settings.tokens_file) if settings.tokens_file else None
-    tls = settings.services_tls
-    if tls:
-        metrics.watch_certificate("services", tls.expiry_unix)
-    transcribers, diarizers = Replicas(settings.transcriber_target, tls), Replicas(settings.diarizer_target, tls)
+    transcribers, diarizers = _replicas(settings, metrics)
     transcriber, diarizer = TranscriberClient(transcribers), DiarizerClient(diarizers)
     decoder = Decoder(settings.decode_limits, slots=settings.decoders, sandbox_mode=settings.decode_confined)
     ingest = Ingest(decoder, idle_seconds=settings.upload_idle_seconds)
@@ -97,11 +95,18 @@ def wire(settings: GatewaySettings) -> Service:
             caller_of=tokens.caller_named if tokens else Caller,
         )
         jobs = Jobs(settings, parts)
+    info = InfoService(
+        admin,
+        requires_token=tokens is not None,
+        takes_jobs=jobs is not None,
+        max_recording_bytes=settings.max_recording_bytes,
+        max_audio_seconds=settings.max_audio_seconds,
+    )
     metrics.watch_work(in_flight=lambda: transcription.in_flight, waiting=lambda: decoder.waiting)
 
     def add_services(server: grpc.aio.Server) -> Sequence[str]:
         run_for: RunFor = jobs.calls.run_for if jobs else lambda *_: pipeline.run
-        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(transcription, run_for), server)
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(transcription, run_for, info), server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(admin), server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(
             JobServicer(jobs.service if jobs else None, transcription), server
@@ -137,6 +142,14 @@ def wire(settings: GatewaySettings) -> Service:
         await asyncio.to_thread(store.close)
 
     return Service(add_services, metrics, warm_up, close, drain, Authorizer(tokens) if tokens else allow_anyone)
+
+
+def _replicas(settings: GatewaySettings, metrics: GatewayMetrics) -> tuple[Replicas, Replicas]:
+    """Returns the replicas of the transcriber and of the diarizer."""
+    tls = settings.services_tls
+    if tls:
+        metrics.watch_certificate("services", tls.expiry_unix)
+    return Replicas(settings.transcriber_target, tls), Replicas(settings.diarizer_target, tls)
 
 
 def _shared_store(settings: GatewaySettings, storage: ObjectStorage) -> SharedStore:

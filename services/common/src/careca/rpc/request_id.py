@@ -44,3 +44,8 @@ def current() -> str | None:
 def outgoing(request_id: str | None = None) -> tuple[tuple[str, str], ...]:
     """Returns metadata for a call to another service, with this id, else the current one, else a new one."""
     return ((KEY, request_id or current() or new()),)
+
+
+def with_id(metadata: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Returns ``metadata`` with a request id: its own, or a new one if it has none."""
+    return metadata if any(key == KEY for key, _ in metadata) else (*metadata, (KEY, new()))

@@ -18,7 +18,8 @@ from grpc_reflection.v1alpha import reflection
 
 from careca.auth.caller import Authorize, allow_anyone
 from careca.auth.tls import PemContents, TlsFiles
-from careca.errors import CarecaError, PreconditionFailed
+from careca.errors import CarecaError, cannot_listen
+from careca.resources.memory import freeze_objects
 from careca.rpc.admission import AdmissionControl
 from careca.rpc.channel import KEEPALIVE_OPTIONS, KEEPALIVE_SECONDS, MAX_REQUEST_BYTES, Options
 from careca.rpc.interceptors import CallInterceptor
@@ -160,7 +161,7 @@ class ServiceServer:
         if settings.health_port >= 0:
             self.health_port = self._serve_health(settings.health_port)
         if settings.metrics_port >= 0:
-            self._endpoint = _serve_metrics(metrics, settings.host, settings.metrics_port)
+            self._endpoint = MetricsEndpoint(metrics.registry, settings.host, settings.metrics_port)
         if tls:
             metrics.watch_certificate("server", tls.expiry_unix)
         for each in self._servers:
@@ -191,6 +192,7 @@ async def serve(settings: ServiceSettings, service: Service) -> None:
         loop.add_signal_handler(number, stopping.set)
     try:
         if await _started(server, stopping):
+            freeze_objects()
             await _until(stopping, server)
     except CarecaError as error:
         _log.error("Service cannot start", reason=error.reason, error=error.message)
@@ -238,7 +240,7 @@ def _bind(server: grpc.aio.Server, host: str, port: int, variable: str, tls: Tls
             return server.add_secure_port(address, _server_credentials(tls))
         return server.add_insecure_port(address)
     except RuntimeError as error:
-        raise _port_taken(address, variable) from error
+        raise cannot_listen(address, variable) from error
 
 
 def _server_credentials(tls: TlsFiles) -> grpc.ServerCredentials:
@@ -264,18 +266,3 @@ def _configuration(pem: PemContents) -> grpc.ServerCertificateConfiguration:
     assert pem.key, "the settings name a key with every certificate"  # noqa: S101
     assert pem.certificate, "a server with TLS has a certificate"  # noqa: S101
     return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], root_certificates=pem.authority)
-
-
-def _serve_metrics(metrics: Metrics, host: str, port: int) -> MetricsEndpoint:
-    try:
-        return MetricsEndpoint(metrics.registry, host, port)
-    except OSError as error:
-        raise _port_taken(f"{host}:{port}", "CARECA_METRICS_PORT") from error
-
-
-def _port_taken(address: str, variable: str) -> PreconditionFailed:
-    return PreconditionFailed(
-        f"cannot listen on {address}: it is in use or not an address of this machine; choose another with {variable}",
-        reason="CANNOT_LISTEN",
-        metadata={"address": address},
-    )

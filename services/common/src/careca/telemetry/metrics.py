@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from careca.errors import cannot_listen
 from careca.resources.memory import CleanupLevel, ModelMemory, measure_memory
 from careca.resources.memory_limit import memory_limit
 from careca.types import GpuMemory, MemoryRelease, MemoryUsage, Stage
@@ -146,8 +147,11 @@ class MetricsEndpoint:
     """Serves a registry over HTTP, from a thread of its own, until it is closed."""
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
-        """Starts serving; port 0 takes any free port. Raises ``OSError`` if the port is not available."""
-        self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        """Starts serving; port 0 takes any free port. Raises ``PreconditionFailed`` if the port is not available."""
+        try:
+            self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        except OSError as error:
+            raise cannot_listen(f"{host}:{port}", "CARECA_METRICS_PORT") from error
 
     @property
     def port(self) -> int:

@@ -1,4 +1,4 @@
-"""The gRPC service for transcription calls."""
+"""The gRPC service for transcription calls, and for what the gateway serves."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import grpc.aio
 
 from careca import codec
+from careca.auth.caller import Role
 from careca.rpc.upload_stream import open_upload
 from careca.types import Progress, Segment
 from careca.v1 import gateway_pb2, gateway_pb2_grpc
 from careca_gateway.api.submitter import submitter_of
+from careca_gateway.info import InfoService
 from careca_gateway.pipeline.port import RunPipeline
 from careca_gateway.request import Completed, Deadline, RecordingKnown, RecordingNeeded
 from careca_gateway.request_codec import decode_request
@@ -24,6 +26,11 @@ Response = gateway_pb2.TranscribeResponse
 RunFor = Callable[[str, gateway_pb2.TranscribeRequest.Config], RunPipeline[Response]]
 """Returns what runs the call of a submitter with a config."""
 
+_ROLES = {
+    Role.USER: gateway_pb2.CallerRole.CALLER_ROLE_USER,
+    Role.ADMIN: gateway_pb2.CallerRole.CALLER_ROLE_ADMIN,
+}
+
 Event = RecordingNeeded | RecordingKnown | Progress | Segment | Completed[Response]
 
 
@@ -33,11 +40,13 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     Args:
         service: receives recordings and runs requests.
         run_for: returns what runs each call.
+        info: describes the gateway.
     """
 
-    def __init__(self, service: TranscriptionService, run_for: RunFor) -> None:
+    def __init__(self, service: TranscriptionService, run_for: RunFor, info: InfoService) -> None:
         self._service = service
         self._run_for = run_for
+        self._info = info
 
     async def Transcribe(
         self, request_iterator: AsyncIterator[gateway_pb2.TranscribeRequest], context: Context
@@ -49,6 +58,23 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async with aclosing(self._service.transcribe(decode_request(config), chunks, deadline, run)) as events:
             async for event in events:
                 yield encode_event(event)
+
+    async def GetGatewayInfo(
+        self, request: gateway_pb2.GetGatewayInfoRequest, context: Context
+    ) -> gateway_pb2.GetGatewayInfoResponse:
+        """Describes the gateway."""
+        info = await self._info.info(Deadline.after(context.time_remaining()))
+        return gateway_pb2.GetGatewayInfoResponse(
+            version=info.version,
+            requires_token=info.requires_token,
+            caller_name=info.caller.name,
+            caller_role=_ROLES[info.caller.role],
+            max_recording_bytes=info.max_recording_bytes,
+            max_audio_duration=codec.encode_duration(info.max_audio_seconds),
+            transcription_model=info.transcription_model,
+            diarization_model=info.diarization_model,
+            takes_jobs=info.takes_jobs,
+        )
 
 
 def encode_event(event: Event) -> Response:

@@ -1,0 +1,118 @@
+"""Around every request: request id, log line, metrics, trace, and an orderly end when the service stops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from careca.errors import InternalError
+from careca.rpc import request_id
+from careca.telemetry import tracing
+from careca.telemetry.logs import get_logger
+from careca_web.http.errors import ErrorHandlers, problem_of
+from careca_web.metrics import WebMetrics
+
+QUIET_PATHS = ("/healthz", "/readyz")
+"""Paths that machines request every few seconds."""
+
+_UNMATCHED = "unmatched"
+
+_log = get_logger(__name__)
+
+
+class RequestMiddleware:
+    """Wraps all other middleware.
+
+    Args:
+        app: the rest of the application.
+        metrics: counts requests.
+        errors: answers what no handler has caught.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: WebMetrics, errors: ErrorHandlers) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._errors = errors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        metadata = [(key.decode("latin-1"), value.decode("latin-1")) for key, value in scope["headers"]]
+        call_id = request_id.accepted(metadata)
+        response = _Response(send, call_id)
+        started = time.monotonic()
+        quiet = scope["path"] in QUIET_PATHS
+        with (
+            bound_contextvars(request_id=call_id),
+            tracing.serving(f"{scope['method']} {scope['path']}", metadata, traced=not quiet) as set_attributes,
+            self._metrics.request_in_flight(),
+        ):
+            try:
+                await self._app(scope, receive, response.send)
+            except Exception as error:
+                problem = problem_of(error)
+                if response.status is None:
+                    await self._errors.respond(scope["path"], problem)(scope, receive, response.send)
+                else:  # too late for an answer: only an early end tells the caller
+                    raise InternalError("the response failed after it had begun") from error
+            finally:
+                seconds = time.monotonic() - started
+                status = response.status or 499  # the caller has gone before there was an answer
+                set_attributes(code=status)
+                self._metrics.observe_request(scope["method"], _route_of(scope), status, seconds)
+                log = _log.debug if quiet else _log.info
+                log(
+                    "request served",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    seconds=round(seconds, 3),
+                    peer=(scope.get("client") or ("",))[0],
+                )
+
+
+class _Response:
+    """The response of one request: adds the request id and remembers the status."""
+
+    def __init__(self, send: Send, call_id: str) -> None:
+        self._send = send
+        self._call_id = call_id
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)[request_id.KEY] = self._call_id
+        await self._send(message)
+
+
+def _route_of(scope: Scope) -> str:
+    """Returns the path of the route with its parameters as names, so that the values of a label stay bounded."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else _UNMATCHED
+
+
+class Draining:
+    """Tells responses without an end, such as event streams, that the service stops."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def begin(self) -> None:
+        """Lets all such responses end."""
+        self._event.set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the service stops."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Returns when the service stops."""
+        await self._event.wait()

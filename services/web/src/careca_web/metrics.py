@@ -1,0 +1,55 @@
+"""The metrics of the web service."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from careca.telemetry.metrics import SECONDS_BUCKETS, Metrics
+
+
+class WebMetrics(Metrics):
+    """The metrics of every service, and those of HTTP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._http_seconds = Histogram(
+            "careca_http_seconds",
+            "Seconds that HTTP requests took, by method, route and status.",
+            ("method", "route", "status"),
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self._in_flight = self._gauge("careca_http_requests_in_flight", "HTTP requests that are being served.")
+        self._event_streams = self._gauge("careca_http_event_streams", "Event streams that browsers have open.")
+        self._upload_bytes = Counter(
+            "careca_http_upload_bytes", "Bytes of recordings received over HTTP.", registry=self.registry
+        )
+        self._unfinished_uploads: Gauge = self._gauge(
+            "careca_http_unfinished_uploads_bytes", "Bytes of uploads that are not finished."
+        )
+
+    def request_in_flight(self) -> AbstractContextManager[None]:
+        """Counts a request as in flight as long as the context lasts."""
+        return self._in_flight.track_inprogress()
+
+    def event_stream_open(self) -> AbstractContextManager[None]:
+        """Counts an event stream as open as long as the context lasts."""
+        return self._event_streams.track_inprogress()
+
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts a request that has ended. ``route`` must be a path of the application with names for parameters."""
+        known = method if method in _METHODS else "other"
+        self._http_seconds.labels(known, route, str(status)).observe(seconds)
+
+    def count_upload(self, size_bytes: int) -> None:
+        """Counts bytes of a recording that was received."""
+        self._upload_bytes.inc(size_bytes)
+
+    def set_unfinished_uploads(self, size_bytes: int) -> None:
+        """Sets the size of all unfinished uploads."""
+        self._unfinished_uploads.set(size_bytes)
+
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

@@ -1,0 +1,89 @@
+"""Creates and connects all parts of the web service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from careca_web import operations
+from careca_web.console import routes as console
+from careca_web.gateway import Gateway
+from careca_web.http.errors import ErrorHandlers
+from careca_web.http.limits import BodyLimitMiddleware
+from careca_web.http.requests import Draining, RequestMiddleware
+from careca_web.http.security import SecurityMiddleware
+from careca_web.metrics import WebMetrics
+from careca_web.sessions import routes as sessions
+from careca_web.sessions.callers import Callers
+from careca_web.sessions.cookie import SessionCookies, read_key
+from careca_web.settings import WebSettings, comma_separated
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+_DESCRIPTION = "Transcribes recordings: who said what, and when."
+
+
+@dataclass(frozen=True, slots=True)
+class WebService:
+    """The application and what the server needs to run it."""
+
+    app: FastAPI
+    gateway: Gateway
+    metrics: WebMetrics
+    draining: Draining
+
+
+def wire(settings: WebSettings) -> WebService:
+    """Creates the web service for ``settings``. Must be called in the event loop that the service runs in.
+
+    Raises ``PreconditionFailed`` if a file of the settings cannot be used.
+    """
+    secure = settings.tls_cert_file is not None
+    metrics, draining, gateway = WebMetrics(), Draining(), Gateway(settings)
+    cookies = SessionCookies(read_key(settings.session_key_file), seconds=settings.session_seconds, secure=secure)
+    errors = ErrorHandlers({})
+    app = FastAPI(
+        title="Careca",
+        description=_DESCRIPTION,
+        version=version("careca-web"),
+        docs_url=None,  # its page loads scripts from another origin
+        redoc_url=None,
+        middleware=[
+            Middleware(RequestMiddleware, metrics=metrics, errors=errors),
+            Middleware(SecurityMiddleware, allowed_hosts=_allowed_hosts(settings), secure=secure),
+            *_cors(settings),
+            Middleware(BodyLimitMiddleware, idle_seconds=settings.body_idle_seconds),
+        ],
+    )
+    errors.install(app)
+    app.state.callers = Callers(gateway, cookies)
+    app.include_router(operations.routes(gateway, draining))
+    app.include_router(sessions.routes(gateway, cookies))
+    app.mount("/assets", console.assets(console.STATIC))
+    app.include_router(console.routes(console.STATIC))
+    return WebService(app, gateway, metrics, draining)
+
+
+def _allowed_hosts(settings: WebSettings) -> list[str]:
+    if settings.allowed_hosts or settings.is_remote:
+        return comma_separated(settings.allowed_hosts)
+    return [*_LOOPBACK_NAMES, settings.host]
+
+
+def _cors(settings: WebSettings) -> list[Middleware]:
+    origins = comma_separated(settings.cors_origins)
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["ETag", "Location", "X-Request-Id", "Retry-After", "Upload-Offset", "Upload-Expires"],
+        )
+    ]

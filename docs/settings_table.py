@@ -7,17 +7,19 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from careca.settings import ServiceSettings, variable_name
+from careca.settings import ServerSettings, variable_name
 from careca_diarizer.settings import DiarizerSettings
 from careca_gateway.settings import GatewaySettings
 from careca_transcriber.settings import TranscriberSettings
+from careca_web.settings import WebSettings
 
 PAGE = Path(__file__).parent / "settings.md"
 BEGIN, END = "<!-- settings:begin -->\n", "<!-- settings:end -->"
-SERVICES: dict[str, type[ServiceSettings]] = {
+SERVICES: dict[str, type[ServerSettings]] = {
     "gateway": GatewaySettings,
     "transcriber": TranscriberSettings,
     "diarizer": DiarizerSettings,
+    "web": WebSettings,
 }
 
 

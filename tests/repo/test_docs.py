@@ -75,7 +75,15 @@ def test_the_printed_tree_has_every_package_with_a_line() -> None:
     assert described.keys() == packages
     assert re.findall(r"^(\S+)", tree, flags=re.MULTILINE) == [
         *("protos/careca/v1", "services/common/src", "services/transcriber/src", "services/diarizer/src"),
-        *("services/gateway/src", "client/src", "deploy/local", "deploy/images", "deploy/k8s", "deploy/release"),
+        *(
+            "services/gateway/src",
+            "services/web/src",
+            "client/src",
+            "deploy/local",
+            "deploy/images",
+            "deploy/k8s",
+            "deploy/release",
+        ),
         *("bench", "docs", "tests"),
     ]
 

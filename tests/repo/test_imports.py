@@ -23,7 +23,7 @@ IMPORTERS = {
         )
     },
     "openvino": {"careca_diarizer.runtime"},
-    "cryptography": {"auth.tls"},
+    "cryptography": {"auth.tls", "sessions.cookie"},
     "redis": {"cache.circuit_breaker", "queue.notifications", "queue.redis_script"},
     "av": {
         f"decoding.{name}"

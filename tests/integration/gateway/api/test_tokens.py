@@ -134,7 +134,7 @@ async def test_without_a_valid_token_every_method_is_refused(metadata: Any, reas
     async with create_channel(stack.target) as channel:
         reasons = await every_method(channel, metadata)
 
-    assert len(reasons) == 1 + 3 + 10
+    assert len(reasons) == 2 + 3 + 10
     assert set(reasons) == {reason}
 
 
@@ -359,3 +359,36 @@ async def test_a_token_limits_how_many_jobs_wait(stack: Stack, tokens: Tokens) -
     resume_models(stack)
 
     assert caught.value.reason == "TOO_MANY_JOBS"
+
+
+async def test_the_gateway_says_what_it_serves_and_as_whom_it_knows_the_caller(stack: Stack, tokens: Tokens) -> None:
+    tokens.add("small", recording_bytes=1000, recording_seconds=60.0)
+    async with client(stack, "") as base:
+        ana = await base.as_caller(token=tokens.of["ana"]).info()
+        ops = await base.as_caller(token=tokens.of["ops"]).info()
+        small = await base.as_caller(token=tokens.of["small"]).info()
+        with pytest.raises(Unauthenticated) as caught:
+            await base.info()
+
+    assert (ana.caller_name, ana.caller_role) == ("ana", Role.USER)
+    assert (ops.caller_name, ops.caller_role) == ("ops", Role.ADMIN)
+    assert ana.requires_token
+    assert ana.takes_jobs
+    assert ana.transcription_model.startswith("fake")
+    assert ana.diarization_model.startswith("fake")
+    assert (small.max_recording_bytes, small.max_audio_seconds) == (1000, 60.0)
+    assert ana.max_recording_bytes > 1000
+    assert caught.value.reason == "NO_TOKEN"
+
+
+async def test_a_client_for_another_caller_passes_its_metadata_and_leaves_the_connections_open(
+    stack: Stack, tokens: Tokens
+) -> None:
+    async with client(stack, tokens.of["ana"]) as ana:
+        with capture_logs() as lines:
+            await ana.as_caller(token=tokens.of["bo"], metadata=(("x-request-id", "r-1"),)).info()
+        info = await ana.info()
+
+    assert info.caller_name == "ana"
+    methods = {line["request_id"]: line["method"] for line in lines if line["event"] == "call served"}
+    assert methods.get("r-1") == "/careca.v1.GatewayService/GetGatewayInfo"

@@ -385,10 +385,10 @@ async def test_a_client_for_another_caller_passes_its_metadata_and_leaves_the_co
     stack: Stack, tokens: Tokens
 ) -> None:
     async with client(stack, tokens.of["ana"]) as ana:
-        with capture_logs() as lines:
-            await ana.as_caller(token=tokens.of["bo"], metadata=(("x-request-id", "r-1"),)).info()
+        bo = ana.as_caller(token=tokens.of["bo"], metadata=(("x-careca-submitter", "ana"),))
+        with pytest.raises(PermissionDenied) as caught:
+            [job async for job in bo.jobs()]
         info = await ana.info()
 
+    assert caught.value.reason == "NOT_YOUR_NAME"
     assert info.caller_name == "ana"
-    methods = {line["request_id"]: line["method"] for line in lines if line["event"] == "call served"}
-    assert methods.get("r-1") == "/careca.v1.GatewayService/GetGatewayInfo"

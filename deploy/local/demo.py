@@ -26,9 +26,10 @@ def main() -> int:
         recording = sample()
         with (
             tempfile.TemporaryDirectory(prefix="careca-demo-") as root,
-            LocalStack(Path(root), announce=lambda text: console.print(f"  {text}", style="dim")) as stack,
+            LocalStack(Path(root), web=True, announce=lambda text: console.print(f"  {text}", style="dim")) as stack,
             Client(stack.gateway_target) as client,
         ):
+            console.print(f"\nIn a browser, until the demo ends: {stack.web_url} (`make up` keeps it running)")
             console.print(f"\n[bold]First request[/]: {recording.name}, a phone call between two people")
             first, first_seconds = timed(lambda: transcribe_with_progress(client, recording))
             show(first)

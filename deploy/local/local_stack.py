@@ -1,4 +1,4 @@
-"""All of Careca on one machine: two embedded Redis and the three services as processes of their own.
+"""All of Careca on one machine: two embedded Redis and the services as processes of their own.
 
     with LocalStack(Path("/tmp/careca")) as stack:
         Client(stack.gateway_target).transcribe("call.wav")
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,16 +68,18 @@ class Ports:
     gateway_metrics: int
     transcriber_metrics: int
     diarizer_metrics: int
+    web: int
+    web_metrics: int
 
     @classmethod
     def default(cls) -> Ports:
         """The ports that the documentation names."""
-        return cls(50051, 50052, 50053, 50054, 50055, 9101, 9102, 9103)
+        return cls(50051, 50052, 50053, 50054, 50055, 9101, 9102, 9103, 8080, 9104)
 
     @classmethod
     def free(cls) -> Ports:
-        """Eight ports that are free now."""
-        return cls(*free_ports(8))
+        """Ten ports that are free now."""
+        return cls(*free_ports(10))
 
 
 def free_ports(count: int) -> list[int]:
@@ -130,13 +134,13 @@ class Part:
     command: Sequence[str]
     environment: Mapping[str, str]
     is_service: bool = True
-    """Whether its gRPC health says when it is ready; a Redis is ready when it listens."""
+    """Whether its health says when it is ready; a Redis is ready when it listens."""
     host: str = HOST
 
 
 @dataclass
 class LocalStack:
-    """Two Redis, transcriber, diarizer and gateway under one root folder for data and logs.
+    """Two Redis, transcriber, diarizer, gateway and, if wanted, ``web`` under one root folder for data and logs.
 
     ``environment`` adds settings (``CARECA_...``) for all services. With ``logs_to_terminal`` the services write to the
     terminal instead of ``root/logs``. Raises ``StackError`` from ``__enter__``.
@@ -145,6 +149,7 @@ class LocalStack:
     root: Path
     ports: Ports = field(default_factory=Ports.free)
     environment: Mapping[str, str] = field(default_factory=dict)
+    web: bool = False
     logs_to_terminal: bool = False
     announce: Callable[[str], None] = lambda _text: None
     exit_codes: dict[str, int] = field(default_factory=dict, init=False)
@@ -154,6 +159,11 @@ class LocalStack:
     def gateway_target(self) -> str:
         """Where clients call."""
         return f"{HOST}:{self.ports.gateway}"
+
+    @property
+    def web_url(self) -> str:
+        """Where browsers and HTTP clients call, with ``web``."""
+        return f"http://{HOST}:{self.ports.web}"
 
     @property
     def redis_url(self) -> str:
@@ -167,7 +177,7 @@ class LocalStack:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process id of each part: redis, jobs_redis, transcriber, diarizer, gateway."""
+        """Process id of each part: redis, jobs_redis, transcriber, diarizer, gateway, and web if wanted."""
         return {name: process.pid for name, process in self._processes.items()}
 
     def __enter__(self) -> Self:
@@ -185,7 +195,7 @@ class LocalStack:
 
     def parts(self) -> list[Part]:
         """All parts, each after those that it needs."""
-        services = ("transcriber", "diarizer", "gateway")
+        services = ("transcriber", "diarizer", "gateway", *(("web",) if self.web else ()))
         return [
             # Without eviction of its own: the caches bound themselves, and what they count must not vanish meanwhile.
             self._redis("redis", self.ports.redis, "--save", "60 1"),
@@ -235,7 +245,9 @@ class LocalStack:
 
     def wait_until_ready(self, part: Part) -> None:
         """Returns when the part can be used. Raises ``StackError``."""
-        if part.is_service:
+        if part.name == "web":
+            self._wait_for(part.name, lambda: _answers(f"http://{part.host}:{part.port}/readyz"))
+        elif part.is_service:
             with grpc.insecure_channel(f"{part.host}:{part.port}") as channel:
                 stub = health_pb2_grpc.HealthStub(channel)
                 self._wait_for(part.name, lambda: _serves(stub))
@@ -261,14 +273,16 @@ class LocalStack:
             time.sleep(0.5)
 
     def service_environment(self, name: str) -> dict[str, str]:
-        """The environment of one of the three services: this process's own, with the stack's settings."""
+        """The environment of one of the services: this process's own, with the stack's settings."""
         return {
             **os.environ,
             "CARECA_REDIS_URL": self.redis_url,
             "CARECA_JOBS_REDIS_URL": self.jobs_redis_url,
             "CARECA_TRANSCRIBER_TARGET": f"{HOST}:{self.ports.transcriber}",
             "CARECA_DIARIZER_TARGET": f"{HOST}:{self.ports.diarizer}",
+            "CARECA_GATEWAY_TARGET": self.gateway_target,
             "CARECA_STORE_DIR": str(self.root / "store"),
+            "CARECA_UPLOADS_DIR": str(self.root / "uploads"),
             **self.environment,
             "CARECA_HOST": HOST,
             "CARECA_PORT": str(getattr(self.ports, name)),
@@ -276,7 +290,7 @@ class LocalStack:
         }
 
     def service(self, name: str, service: str, port: int, **settings: str) -> Part:
-        """The part that runs one of the three services, with ``settings`` beside those of the stack."""
+        """The part that runs one of the services, with ``settings`` beside those of the stack."""
         environment = {**self.service_environment(service), **settings}
         return Part(name, port, [sys.executable, "-m", f"careca_{service}"], environment)
 
@@ -317,6 +331,14 @@ def _listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == http.HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def _serves(stub: health_pb2_grpc.HealthStub) -> bool:

@@ -12,7 +12,7 @@ from types import FrameType
 from local_stack import LocalStack, Ports, StackError
 
 CALL_IT = """
-Careca is up. From another terminal:
+Careca is up. In a browser: http://localhost:{web}. From another terminal:
 
     .venv/bin/careca transcribe RECORDING          who said what, and when
     .venv/bin/careca submit RECORDING ...          the same as jobs, which outlive everything
@@ -20,7 +20,8 @@ Careca is up. From another terminal:
     .venv/bin/careca stats                         caches and memory
     curl -s localhost:{gateway_metrics}/metrics            the gateway's metrics
 
-The transcriber's metrics are on port {transcriber_metrics}, the diarizer's on {diarizer_metrics}.
+The transcriber's metrics are on port {transcriber_metrics}, the diarizer's on {diarizer_metrics}, and the web service's
+on {web_metrics}.
 
 Data and the logs of both Redis are in {root}.
 Stop with Ctrl-C, or `make down` from elsewhere.
@@ -33,7 +34,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path(".careca"), help="folder for data and logs")
     root = parser.parse_args().root.resolve()
     signal.signal(signal.SIGTERM, _interrupt)
-    stack = LocalStack(root, ports=Ports.default(), logs_to_terminal=True, announce=_announce)
+    stack = LocalStack(root, ports=Ports.default(), web=True, logs_to_terminal=True, announce=_announce)
     try:
         with stack:
             (root / "up.pid").write_text(str(os.getpid()))

@@ -1,4 +1,4 @@
-"""The real stack, started once: a real Redis, three real processes, real models."""
+"""The real stack, started once: a real Redis, real processes, real models."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ def recording() -> Path:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    with LocalStack(tmp_path_factory.mktemp("stack"), environment=PATIENT) as running:
+    with LocalStack(tmp_path_factory.mktemp("stack"), environment=PATIENT, web=True) as running:
         yield running
 
 

@@ -12,10 +12,11 @@ pytestmark = pytest.mark.models
 
 
 def test_every_part_ends_when_the_stack_is_left(tmp_path: Path) -> None:
-    with LocalStack(tmp_path) as stack:
+    with LocalStack(tmp_path, web=True) as stack:
         processes = [psutil.Process(pid) for pid in stack.pids.values()]
 
-    assert stack.exit_codes == {"redis": 0, "jobs_redis": 0, "transcriber": 0, "diarizer": 0, "gateway": 0}
+    parts = ("redis", "jobs_redis", "transcriber", "diarizer", "gateway", "web")
+    assert stack.exit_codes == dict.fromkeys(parts, 0)
     assert not any(process.is_running() for process in processes)
 
 

@@ -97,7 +97,8 @@ def lay_out(service: str, built: Path, folder: Path) -> Path:
                 (site / part).symlink_to(Path(str(distribution.locate_file(part))))
     (folder / "careca").mkdir()
     for name in ("careca", f"careca_{service}"):
-        (folder / "careca" / name).symlink_to(built / name)
+        for part in (built / name, *built.glob(f"{name}-*.dist-info")):
+            (folder / "careca" / part.name).symlink_to(part)
     (site / "careca.pth").write_text(f"{folder / 'careca'}\n")
     return python
 

@@ -784,7 +784,7 @@ async def test_existing_ids_are_found_among_thousands(queue: RedisJobQueue) -> N
     assert await queue.exist([]) == frozenset()
 
 
-@pytest.mark.parametrize("name", ["get", "result_key", "cancel", "delete", "retry", "watch"])
+@pytest.mark.parametrize("name", ["get", "result_key", "spec", "cancel", "delete", "retry", "watch"])
 async def test_a_missing_job_is_not_found(queue: RedisJobQueue, name: str) -> None:
     job = await ended(queue)
     await queue.delete(job.id)

@@ -12,11 +12,21 @@ from careca.auth.tokens import TokenFile
 from careca.resources.memory import MemoryCleaner
 from careca.rpc.server import Service
 from careca.types import Stage
-from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2, jobs_pb2_grpc
+from careca.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    gateway_pb2,
+    gateway_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    recordings_pb2,
+    recordings_pb2_grpc,
+)
 from careca_gateway.admin import AdminService
 from careca_gateway.api.admin import AdminServicer
 from careca_gateway.api.authorization import Authorizer
 from careca_gateway.api.jobs import JobServicer
+from careca_gateway.api.recordings import RecordingServicer
 from careca_gateway.api.transcription import GatewayServicer, RunFor
 from careca_gateway.backends import DiarizerClient, Replicas, TranscriberClient
 from careca_gateway.info import InfoService
@@ -26,6 +36,7 @@ from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.wiring import Jobs, Parts
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline.pipeline import Pipeline
+from careca_gateway.playback.service import RecordingService
 from careca_gateway.settings import GatewaySettings
 from careca_gateway.stages.result_builder import ResultBuilder
 from careca_gateway.stages.speaker_recognition import SpeakerRecognitionStage
@@ -102,19 +113,17 @@ def wire(settings: GatewaySettings) -> Service:
         max_recording_bytes=settings.max_recording_bytes,
         max_audio_seconds=settings.max_audio_seconds,
     )
+    recordings = RecordingService(jobs.service, store, ingest, retention.request_ended) if jobs else None
     metrics.watch_work(in_flight=lambda: transcription.in_flight, waiting=lambda: decoder.waiting)
 
     def add_services(server: grpc.aio.Server) -> Sequence[str]:
         run_for: RunFor = jobs.calls.run_for if jobs else lambda *_: pipeline.run
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(transcription, run_for, info), server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(admin), server)
-        jobs_pb2_grpc.add_JobServiceServicer_to_server(
-            JobServicer(jobs.service if jobs else None, transcription), server
-        )
         return (
             gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
-            jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+            *_add_job_services(server, jobs, transcription, recordings),
         )
 
     async def warm_up() -> None:
@@ -154,3 +163,18 @@ def _replicas(settings: GatewaySettings, metrics: GatewayMetrics) -> tuple[Repli
 
 def _shared_store(settings: GatewaySettings, storage: ObjectStorage) -> SharedStore:
     return SharedStore(storage, max_bytes=settings.store_max_bytes, retention_seconds=settings.store_retention_seconds)
+
+
+def _add_job_services(
+    server: grpc.aio.Server,
+    jobs: Jobs | None,
+    transcription: TranscriptionService,
+    recordings: RecordingService | None,
+) -> Sequence[str]:
+    """Adds the services for jobs. Without jobs, they answer that this gateway takes none."""
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs.service if jobs else None, transcription), server)
+    recordings_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingServicer(recordings), server)
+    return (
+        jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+        recordings_pb2.DESCRIPTOR.services_by_name["RecordingService"].full_name,
+    )

@@ -13,11 +13,12 @@ from careca.types import (
     JobPriority,
     JobState,
     OutputFormat,
+    RecordingForm,
     Stage,
     StageState,
     WebhookState,
 )
-from careca.v1 import admin_pb2, audio_pb2, gateway_pb2, jobs_pb2
+from careca.v1 import admin_pb2, audio_pb2, gateway_pb2, jobs_pb2, recordings_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -68,6 +69,7 @@ CLEAR_SCOPES = EnumCodec(ClearScope, admin_pb2.ClearScope, "CLEAR_SCOPE", field=
 FORMATS = EnumCodec(OutputFormat, gateway_pb2.OutputFormat, "OUTPUT_FORMAT", field="config.formats")
 JOB_PRIORITIES = EnumCodec(JobPriority, jobs_pb2.JobPriority, "JOB_PRIORITY", default=JobPriority.BATCH)
 JOB_STATES = EnumCodec(JobState, jobs_pb2.JobState, "JOB_STATE")
+RECORDING_FORMS = EnumCodec(RecordingForm, recordings_pb2.RecordingForm, "RECORDING_FORM", field="form")
 STAGES = EnumCodec(Stage, audio_pb2.Stage, "STAGE", field="stage")
 STAGE_STATES = EnumCodec(StageState, gateway_pb2.StageState, "STAGE_STATE")
 WEBHOOK_STATES = EnumCodec(WebhookState, jobs_pb2.WebhookState, "WEBHOOK_STATE")
@@ -77,4 +79,5 @@ encode_clear_scope, decode_clear_scope = CLEAR_SCOPES.encode, CLEAR_SCOPES.decod
 encode_format, decode_format = FORMATS.encode, FORMATS.decode
 encode_job_priority, decode_job_priority = JOB_PRIORITIES.encode, JOB_PRIORITIES.decode
 encode_job_state, decode_job_state = JOB_STATES.encode, JOB_STATES.decode
+encode_recording_form, decode_recording_form = RECORDING_FORMS.encode, RECORDING_FORMS.decode
 encode_stage, decode_stage = STAGES.encode, STAGES.decode

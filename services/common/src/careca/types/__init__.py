@@ -14,6 +14,7 @@ from careca.types.diarization import (
     Voice,
 )
 from careca.types.jobs import Job, JobAttempt, JobPriority, JobStage, JobState, JobWebhook, WebhookState
+from careca.types.recordings import Peaks, RecordingForm, RecordingInfo, Waveform
 from careca.types.result import Notice, NoticeCode, OutputFormat, Result, Utterance
 from careca.types.stages import Progress, Stage, StageReport, StageState
 from careca.types.statistics import (
@@ -54,7 +55,10 @@ __all__ = [
     "Notice",
     "NoticeCode",
     "OutputFormat",
+    "Peaks",
     "Progress",
+    "RecordingForm",
+    "RecordingInfo",
     "Result",
     "Segment",
     "Speaker",
@@ -67,6 +71,7 @@ __all__ = [
     "Turn",
     "Utterance",
     "Voice",
+    "Waveform",
     "WebhookState",
     "Word",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 
@@ -27,6 +27,8 @@ from careca_gateway.transcription import TranscriptionService
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+S = TypeVar("S")
+
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     """Jobs outlive the connection of their caller: see jobs.proto.
@@ -42,12 +44,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     @property
     def _jobs(self) -> JobService:
-        """Raises ``PreconditionFailed`` (JOBS_OFF) if this gateway takes no jobs."""
-        if self._job_service is None:
-            raise PreconditionFailed(
-                "this gateway takes no jobs: give it a Redis for them with CARECA_JOBS_REDIS_URL", reason="JOBS_OFF"
-            )
-        return self._job_service
+        return require_jobs(self._job_service)
 
     async def UploadRecording(
         self, request_iterator: AsyncIterator[jobs_pb2.UploadRecordingRequest], context: Context
@@ -114,6 +111,15 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         deadline = Deadline.after(context.time_remaining())
         submitter = _submitter_or_all(context, request.all_submitters)
         return encode_cleared(await self._jobs.clear(submitter, deadline))
+
+
+def require_jobs(service: S | None) -> S:
+    """Returns the service. Raises ``PreconditionFailed`` (JOBS_OFF) if there is none: this gateway takes no jobs."""
+    if service is None:
+        raise PreconditionFailed(
+            "this gateway takes no jobs: give it a Redis for them with CARECA_JOBS_REDIS_URL", reason="JOBS_OFF"
+        )
+    return service
 
 
 def _submitter(context: Context) -> str:

@@ -19,7 +19,7 @@ from careca_gateway.jobs.queue.port import JobEvent, JobQueue, Limits, Query, Su
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.retention import JobRetention
 from careca_gateway.jobs.specs import JobSpecs
-from careca_gateway.request import Deadline
+from careca_gateway.request import Deadline, Request
 from careca_gateway.request_codec import decode_request
 from careca_gateway.storage.store import Store
 
@@ -131,6 +131,11 @@ class JobService:
         if job is None or not (job.submitter == submitter or current_caller().sees_all_jobs):
             raise NotFound("there is no such job", reason="JOB_NOT_FOUND", metadata={"job_id": job_id[:_MAX_ID_SHOWN]})
         return job
+
+    async def get_with_request(self, submitter: str, job_id: str) -> tuple[Job, Request]:
+        """Returns the job and what was requested. Raises ``PreconditionFailed`` (SPEC_MISSING)."""
+        job = await self.get(submitter, job_id)
+        return job, await self._specs.unpack(await self._queue.spec(job_id))
 
     async def list(self, query: Query) -> Sequence[Job]:
         """Returns a page of jobs, newest first."""

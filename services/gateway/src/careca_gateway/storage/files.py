@@ -4,6 +4,7 @@
     audio/<sha256>.s16          decoded audio: 16 kHz mono signed 16-bit little-endian PCM
     decoded/<sha256>.mix.json   which audio a recording decodes to, with the decoder's notices (``decoded_record.py``);
                                 .separate.json: each channel by itself; .mix.2.json: only track 2
+    waveforms/<sha256>.i8       peaks of the decoded audio (``careca_gateway.playback.waveform``)
     drafts/                     files that are being written; moved when they are complete, removed at the next start
 
 All functions block and are called from threads. One process uses a folder at a time.
@@ -36,6 +37,7 @@ class StoreFiles:
         self.recordings = root / "recordings"
         self.audio = root / "audio"
         self.decoded = root / "decoded"
+        self.waveforms = root / "waveforms"
         self.drafts = root / "drafts"
         self._pins: Counter[Path] = Counter()
         self._unpinned: set[Path] | None = None
@@ -49,7 +51,7 @@ class StoreFiles:
         Raises ``PreconditionFailed`` if another process has locked it, or it cannot be written.
         """
         try:
-            for folder in (self.recordings, self.audio, self.decoded, self.drafts):
+            for folder in (self.recordings, self.audio, self.decoded, self.waveforms, self.drafts):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._owner = (self.root / "owner.lock").open("wb")
             fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,6 +84,10 @@ class StoreFiles:
     def record_path(self, recording: Digest, selection: AudioSelection) -> Path:
         """Returns the path for the record of what the recording decodes to, whether it exists or not."""
         return self.decoded / f"{recording.sha256}.{selection}.json"
+
+    def waveform_path(self, audio: Digest) -> Path:
+        """Returns the path for the waveform of the decoded audio, whether it exists or not."""
+        return self.waveforms / f"{audio.sha256}.i8"
 
     def free_bytes(self) -> int:
         """Returns the number of free bytes on the disk."""
@@ -137,6 +143,17 @@ class StoreFiles:
         with self._lock:
             if self._pins[path] <= 1:
                 path.unlink(missing_ok=True)
+
+
+def touch(path: Path, size_bytes: int) -> bool:
+    """Marks the file as used now. Returns whether it exists with that size."""
+    try:
+        if path.stat().st_size != size_bytes:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def list_files(folder: Path) -> list[tuple[Path, os.stat_result]]:

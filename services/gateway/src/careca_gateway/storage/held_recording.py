@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,8 +13,9 @@ from careca.errors import PreconditionFailed
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest, Notice
 from careca_gateway.request import AudioSelection
 from careca_gateway.storage.decoded_record import DecodedRecord
-from careca_gateway.storage.files import StoreFiles, read_record
+from careca_gateway.storage.files import StoreFiles, read_record, touch
 from careca_gateway.storage.shared_store import SharedStore
+from careca_gateway.storage.stored_bytes import StoredBytes, open_file
 from careca_gateway.storage.upload import Upload, disk_space
 
 
@@ -84,7 +84,7 @@ class HeldRecording:
 
         If gateways share recordings, any gateway can then process it.
         """
-        is_local = _touch(self.path, self.digest.size_bytes)
+        is_local = touch(self.path, self.digest.size_bytes)
         if not self._shared:
             return bool(self.stored_audio(selection)) or is_local
         if is_local:
@@ -129,11 +129,32 @@ class HeldRecording:
             audio = self._pin_audio(record)
             if not all(self._fetch_audio(each) for each in audio):
                 return None
-        present = [_touch(each.path, each.digest.size_bytes) for each in audio]
+        present = [touch(each.path, each.digest.size_bytes) for each in audio]
         if not record or not all(present):
             return None
-        _touch(self.path, self.digest.size_bytes)
+        touch(self.path, self.digest.size_bytes)
         return DecodedAudio(audio, record.notices)
+
+    def open_recording(self) -> StoredBytes | None:
+        """Returns the recording, to be read in parts. Does not fetch it. Marks it as used now.
+
+        ``None`` if the store does not have it.
+        """
+        if touch(self.path, self.digest.size_bytes):
+            return open_file(self.digest, self.path)
+        return self._shared.open_recording(self.digest) if self._shared else None
+
+    def open_audio(self, selection: AudioSelection) -> tuple[StoredBytes, ...]:
+        """Returns the audio that the selection was decoded to before, as ``open_recording`` does.
+
+        Empty if the store does not have all of it.
+        """
+        record = read_record(self._files.record_path(self.digest, selection))
+        if record is None and self._shared:
+            record = self._shared.record(self.digest, selection)
+        opened = [self._open_audio(each) for each in self._pin_audio(record)]
+        present = tuple(each for each in opened if each)
+        return present if len(present) == len(opened) else ()
 
     @contextmanager
     def upload(self) -> Iterator[Upload]:
@@ -197,6 +218,11 @@ class HeldRecording:
     def _fetch_audio(self, audio: StoredAudio) -> bool:
         return self._fetch_file(audio.path, lambda shared, draft: shared.fetch_audio(audio.digest, draft))
 
+    def _open_audio(self, audio: StoredAudio) -> StoredBytes | None:
+        if touch(audio.path, audio.digest.size_bytes):
+            return open_file(audio.digest, audio.path)
+        return self._shared.open_audio(audio.digest) if self._shared else None
+
     def _pin_audio(self, record: DecodedRecord | None) -> tuple[StoredAudio, ...]:
         """Returns the audio that ``record`` lists, pinned from now on."""
         digests = record.audio if record else ()
@@ -204,17 +230,6 @@ class HeldRecording:
         for each in audio:
             self.pin(each.path)
         return audio
-
-
-def _touch(path: Path, size_bytes: int) -> bool:
-    """Marks the file as used now. Returns whether it exists with that size."""
-    try:
-        if path.stat().st_size != size_bytes:
-            return False
-        os.utime(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _digest_of(path: Path) -> Digest:

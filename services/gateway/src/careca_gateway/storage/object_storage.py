@@ -72,6 +72,11 @@ class ObjectStorage:
         with _own_errors():
             return bytes(obstore.get(self._store, key).bytes())
 
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Returns ``length`` bytes of the object from ``offset``. All must exist. Raises ``NotFound``."""
+        with _own_errors():
+            return bytes(obstore.get_range(self._store, key, start=offset, length=length))
+
     def get_file(self, key: str, path: Path) -> None:
         """Writes the object to the file at ``path``. Raises ``NotFound``."""
         with _own_errors(), path.open("wb") as file:

@@ -2,6 +2,7 @@
 
     recordings/<sha256>                     recordings as they were uploaded
     audio/<sha256>                          decoded audio
+    waveforms/<sha256>                      peaks of decoded audio (``careca_gateway.playback.waveform``)
     decoded/<sha256>.<selection>.json       which audio a recording decodes to, for each audio selection
     used/<key of a file>                    empty; written whenever the file is used
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from careca.errors import NotFound
@@ -21,9 +23,13 @@ from careca.types import Digest
 from careca_gateway.request import AudioSelection
 from careca_gateway.storage.decoded_record import DecodedRecord
 from careca_gateway.storage.object_storage import ObjectStorage, StoredObject
+from careca_gateway.storage.stored_bytes import StoredBytes
 
 RECORDINGS, AUDIO, DECODED, USED = "recordings/", "audio/", "decoded/", "used/"
 """Key prefixes: of recordings, of audio, of records of what a recording decodes to, and of marks of use."""
+
+WAVEFORMS = "waveforms/"
+"""The key prefix of waveforms."""
 
 YOUNG_SECONDS = 600.0
 """Files that were used within this time stay even if the store is full: a client may be about to submit a job."""
@@ -79,6 +85,25 @@ class SharedStore:
         """Writes the audio to ``path``. Returns whether it exists."""
         return self._fetch(AUDIO + digest.sha256, path)
 
+    def open_recording(self, digest: Digest) -> StoredBytes | None:
+        """Returns the recording, to be read in parts, or ``None`` if it does not exist. Marks it as used now."""
+        return self._open(RECORDINGS, digest)
+
+    def open_audio(self, digest: Digest) -> StoredBytes | None:
+        """Returns the audio, as ``open_recording`` does."""
+        return self._open(AUDIO, digest)
+
+    def waveform(self, audio: Digest, offset: int, length: int) -> bytes | None:
+        """Returns a part of the waveform of the audio, or ``None`` if it is not stored."""
+        try:
+            return self._storage.get_range(WAVEFORMS + audio.sha256, offset, length)
+        except NotFound:
+            return None
+
+    def put_waveform(self, audio: Digest, waveform: bytes) -> None:
+        """Stores the waveform of the audio. It is removed with the audio."""
+        self._storage.put(WAVEFORMS + audio.sha256, waveform)
+
     def discard(self, recording: Digest) -> None:
         """Removes a recording that is unusable."""
         self._storage.delete([RECORDINGS + recording.sha256])
@@ -107,6 +132,7 @@ class SharedStore:
         oldest = time.time() - self._retention_seconds
         kept = {file.key for file in files}.difference(removed)
         stale = [record.key for record in records if record.modified_unix < oldest and record.key not in needed_records]
+        stale += [each.key for each in self._storage.list(WAVEFORMS) if AUDIO + _name(each.key) not in kept]
         stale += [USED + key for key, when in marks.items() if key not in kept and when < oldest]
         if removed or stale:
             self._storage.delete([*removed, *stale])
@@ -123,6 +149,11 @@ class SharedStore:
             if _name(file.key) not in needed and age > YOUNG_SECONDS and (excess > 0 or age > self._retention_seconds):
                 yield file.key
                 excess -= file.size_bytes
+
+    def _open(self, prefix: str, digest: Digest) -> StoredBytes | None:
+        if not self._touch(prefix, digest):
+            return None
+        return StoredBytes(digest, partial(self._storage.get_range, prefix + digest.sha256))
 
     def _touch(self, prefix: str, digest: Digest) -> bool:
         """Marks a file as used. Returns whether it is complete, also after the mark: a sweep may remove it before."""

@@ -22,7 +22,8 @@ from careca_gateway.storage import caller_limits
 from careca_gateway.storage.files import StoreFiles, list_files, read_record
 from careca_gateway.storage.held_recording import HeldRecording
 from careca_gateway.storage.shared_store import SharedStore
-from careca_gateway.storage.upload import store_full
+from careca_gateway.storage.stored_bytes import open_file
+from careca_gateway.storage.upload import disk_space, store_full
 
 FREE_BYTES = 64 * 1024 * 1024
 """The space that an upload must leave on the disk, for decoding and for other programs."""
@@ -139,6 +140,28 @@ class Store:
             record = read_record(path)
             if not record or not all(self.files.audio_path(digest).exists() for digest in record.audio):
                 path.unlink(missing_ok=True)
+        audio = {path.stem for path, _ in list_files(self.files.audio)}
+        for path, _ in list_files(self.files.waveforms):
+            if path.stem not in audio:
+                path.unlink(missing_ok=True)
+
+    def waveform(self, audio: Digest, offset: int, length: int) -> bytes | None:
+        """Returns a part of the waveform of the audio, or ``None`` if it is not stored."""
+        if self.shared:
+            return self.shared.waveform(audio, offset, length)
+        try:
+            return open_file(audio, self.files.waveform_path(audio)).read(offset, length)
+        except FileNotFoundError:
+            return None
+
+    def put_waveform(self, audio: Digest, waveform: bytes) -> None:
+        """Stores the waveform of the audio, which a request holds. It is removed with the audio."""
+        if self.shared:
+            self.shared.put_waveform(audio, waveform)
+            return
+        with disk_space(), self.files.draft() as draft:
+            draft.write_bytes(waveform)
+            draft.replace(self.files.waveform_path(audio))
 
     def _audio_of_missing(self, recordings: frozenset[str]) -> frozenset[str]:
         """Returns the names of the audio files of recordings that are missing: jobs can use only the audio then."""

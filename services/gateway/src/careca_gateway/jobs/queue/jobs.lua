@@ -350,6 +350,12 @@ function operations.result_key(id)
   return {redis.call('HGET', key_of(id), 'result_key') or ''}
 end
 
+-- Returns {spec of the job}; nothing if there is no such job.
+function operations.spec(id)
+  local spec = redis.call('HGET', key_of(id), 'spec')
+  return spec and {spec} or nil
+end
+
 -- Returns {complete error or '', reason, message} of a job that failed; nothing if there is no such job.
 function operations.error(id)
   if redis.call('EXISTS', key_of(id)) == 0 then return nil end

@@ -170,6 +170,9 @@ class JobQueue(Protocol):
     async def result_key(self, job_id: str) -> str:
         """Returns the key of the job's stored result, empty if there is none. Raises ``NotFound``."""
 
+    async def spec(self, job_id: str) -> bytes:
+        """Returns the job's configuration as it was submitted. Raises ``NotFound``."""
+
     async def error(self, job_id: str) -> CarecaError:
         """Returns the error of a job that failed, with all its details. Raises ``NotFound``."""
 

@@ -112,6 +112,11 @@ class RedisJobQueue(JobQueue):
         key: bytes = _found(await self._script.run("result_key", job_id), job_id)[0]
         return key.decode()
 
+    async def spec(self, job_id: str) -> bytes:
+        """Returns the job's configuration as it was submitted."""
+        spec: bytes = _found(await self._script.run("spec", job_id), job_id)[0]
+        return spec
+
     async def error(self, job_id: str) -> CarecaError:
         """Returns the error of a job that failed."""
         content, reason, message = _found(await self._script.run("error", job_id), job_id)

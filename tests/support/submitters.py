@@ -9,8 +9,19 @@ from typing import Any
 
 from careca import codec
 from careca.rpc.statuses import responses_of, translated_errors
-from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Result, Segment
-from careca.v1 import jobs_pb2
+from careca.types import (
+    Digest,
+    Job,
+    JobPriority,
+    JobState,
+    OutputFormat,
+    RecordingForm,
+    RecordingInfo,
+    Result,
+    Segment,
+    Waveform,
+)
+from careca.v1 import jobs_pb2, recordings_pb2
 from support.fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from support.media import tone, wav
 from support.stack import Caller, Config, Stack
@@ -25,6 +36,7 @@ class Submitter:
 
     def __init__(self, caller: Caller, name: str = "") -> None:
         self.jobs = caller.jobs
+        self.recordings = caller.recordings
         self.terms: dict[str, Any] = {"timeout": HANG_SECONDS}
         if name:
             self.terms["metadata"] = (("x-careca-submitter", name),)
@@ -100,6 +112,23 @@ class Submitter:
         request = jobs_pb2.GetJobResultRequest(job_id=job.id, formats=[codec.encode_format(each) for each in formats])
         with translated_errors():
             return codec.decode_result((await self.jobs.GetJobResult(request, **self.terms)).result)
+
+    async def read(
+        self, job: Job, form: RecordingForm, *, offset: int = 0, length: int = 0
+    ) -> tuple[RecordingInfo, bytes]:
+        """Returns the info and the bytes of a part of the job's recording."""
+        request = recordings_pb2.ReadRecordingRequest(
+            job_id=job.id, form=codec.encode_recording_form(form), offset=offset, length=length
+        )
+        responses = [each async for each in responses_of(self.recordings.ReadRecording(request, **self.terms))]
+        assert [each.WhichOneof("message") for each in responses[1:]] == ["chunk"] * (len(responses) - 1)
+        info = codec.decode_recording_info(responses[0].info)
+        return info, b"".join(each.chunk for each in responses[1:])
+
+    async def waveform(self, job: Job, **fields: Any) -> Waveform:
+        request = recordings_pb2.GetWaveformRequest(job_id=job.id, **fields)
+        with translated_errors():
+            return codec.decode_waveform(await self.recordings.GetWaveform(request, **self.terms))
 
     async def cancel(self, job: Job) -> Job:
         with translated_errors():

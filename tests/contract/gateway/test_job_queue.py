@@ -794,8 +794,9 @@ async def test_a_missing_job_is_not_found(queue: RedisJobQueue, name: str) -> No
         call = anext(queue.watch(job.id))
     else:
         call = getattr(queue, name)(job.id)
-    with pytest.raises(NotFound, match=job.id):
+    with pytest.raises(NotFound) as missing:
         await call
+    assert (missing.value.reason, missing.value.metadata) == ("JOB_NOT_FOUND", {"job_id": job.id})
 
 
 async def test_a_recording_is_in_use_until_its_jobs_have_ended(queue: RedisJobQueue) -> None:

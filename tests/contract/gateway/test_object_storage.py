@@ -60,6 +60,16 @@ def test_a_file_can_be_read_back(blobs: ObjectStorage, tmp_path: Path, content: 
     assert (tmp_path / "sent").read_bytes() == content
 
 
+def test_parts_of_an_object_can_be_read(blobs: ObjectStorage) -> None:
+    blobs.put("recordings/a", LARGE)
+
+    assert blobs.get_range("recordings/a", 0, 5) == LARGE[:5]
+    assert blobs.get_range("recordings/a", 5_000_000, 1 << 20) == LARGE[5_000_000 : 5_000_000 + (1 << 20)]
+    assert blobs.get_range("recordings/a", len(LARGE) - 1, 1) == LARGE[-1:]
+    with pytest.raises(NotFound):
+        blobs.get_range("recordings/b", 0, 1)
+
+
 def test_a_file_replaces_an_object(blobs: ObjectStorage, file: Path, tmp_path: Path) -> None:
     blobs.put("recordings/a", b"older")
     blobs.put_file("recordings/a", file)

@@ -295,6 +295,7 @@ def test_the_audio_of_a_job_stays_if_its_recording_is_missing(
     with one.hold(DIGEST) as held, held.drafts(1) as drafts:
         drafts[0].write_bytes(bytes(1000))
         held.store_audio(AudioSelection(), drafts, DecodedRecord((audio,), (QUIET,)))
+    one.put_waveform(audio, b"\1\2\3\4")
     shared.open().delete([RECORDINGS + DIGEST.sha256])
     with two.hold(DIGEST) as held:
         assert held.known(AudioSelection())
@@ -308,8 +309,11 @@ def test_the_audio_of_a_job_stays_if_its_recording_is_missing(
         assert decoded is not None
         assert ([each.digest for each in decoded.audio], decoded.notices) == ([audio], (QUIET,))
 
+    assert two.waveform(audio, 1, 2) == b"\2\3"
+
     two.sweep()
     assert not list(shared.open().list(""))
+    assert two.waveform(audio, 1, 2) is None
 
 
 def test_corrupt_shared_bytes_are_refused_before_they_are_stored(tmp_path: Path, shared: Shared) -> None:

@@ -124,12 +124,28 @@ def test_a_recording_survives_a_restart(tmp_path: Path) -> None:
     ]
 
 
+def test_a_waveform_is_removed_with_its_audio(store: Store) -> None:
+    digest = put(store, DATA)
+    (path,) = put_audio(store, digest, AUDIO)
+    audio = digest_of(AUDIO)
+
+    assert store.waveform(audio, 0, 2) is None
+    store.put_waveform(audio, b"\1\2\3\4")
+    store.sweep()
+    assert store.waveform(audio, 1, 2) == b"\2\3"
+
+    path.unlink()
+    store.sweep()
+    assert store.waveform(audio, 1, 2) is None
+    assert list(store.files.waveforms.iterdir()) == []
+
+
 def test_only_this_user_can_read_what_is_stored(store: Store) -> None:
     put(store, DATA)
 
     assert [oct(folder.stat().st_mode & 0o077) for folder in store.files.root.iterdir() if folder.is_dir()] == [
         "0o0"
-    ] * 4
+    ] * 5
 
 
 def test_bytes_that_differ_from_the_announced_digest_are_not_kept(store: Store) -> None:

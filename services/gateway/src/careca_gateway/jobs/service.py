@@ -10,12 +10,20 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from careca.auth.caller import current_caller
-from careca.errors import NotFound, PreconditionFailed, Unavailable
+from careca.errors import PreconditionFailed, Unavailable
 from careca.types import Job, JobPriority, JobState, MemoryRelease, OutputFormat, Stage
 from careca.v1 import gateway_pb2
 from careca_gateway.admin import AdminService
 from careca_gateway.jobs.progress import first_stages, stages_to_repeat
-from careca_gateway.jobs.queue.port import JobEvent, JobQueue, Limits, Query, Submission
+from careca_gateway.jobs.queue.port import (
+    MAX_ID_CHARACTERS,
+    JobEvent,
+    JobQueue,
+    Limits,
+    Query,
+    Submission,
+    job_not_found,
+)
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.retention import JobRetention
 from careca_gateway.jobs.specs import JobSpecs
@@ -23,8 +31,7 @@ from careca_gateway.request import Deadline, Request
 from careca_gateway.request_codec import decode_request
 from careca_gateway.storage.store import Store
 
-_ID = re.compile(r"[0-9a-f]{1,64}")
-_MAX_ID_SHOWN = 64
+_ID = re.compile(rf"[0-9a-f]{{1,{MAX_ID_CHARACTERS}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,7 @@ class JobService:
         """Returns the job. Raises ``NotFound``, as do all methods that take an id."""
         job = await self._queue.get(job_id) if is_job_id(job_id) else None
         if job is None or not (job.submitter == submitter or current_caller().sees_all_jobs):
-            raise NotFound("there is no such job", reason="JOB_NOT_FOUND", metadata={"job_id": job_id[:_MAX_ID_SHOWN]})
+            raise job_not_found(job_id)
         return job
 
     async def get_with_request(self, submitter: str, job_id: str) -> tuple[Job, Request]:

@@ -12,8 +12,11 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from careca.errors import CarecaError
+from careca.errors import CarecaError, NotFound
 from careca.types import Digest, Job, JobPriority, JobStage, JobState, JobWebhook, Segment
+
+MAX_ID_CHARACTERS = 64
+"""The maximum length of a job id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,11 @@ class QueueStats:
     oldest_waiting_seconds: float = 0.0
     """The age of the job that has waited longest."""
     pending_webhooks: int = 0
+
+
+def job_not_found(job_id: str) -> NotFound:
+    """Returns the error for a job that does not exist, and for one that the caller may not see: they look the same."""
+    return NotFound("there is no such job", reason="JOB_NOT_FOUND", metadata={"job_id": job_id[:MAX_ID_CHARACTERS]})
 
 
 class JobQueue(Protocol):

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from careca.codec import decode_segment
-from careca.errors import CarecaError, InternalError, InvalidRequest, NotFound, Overloaded, PreconditionFailed
+from careca.errors import CarecaError, InternalError, InvalidRequest, Overloaded, PreconditionFailed
 from careca.types import Job, JobPriority, JobStage, JobState
 from careca.v1 import audio_pb2
 from careca_gateway.jobs.queue.error_records import decode_error
@@ -28,6 +28,7 @@ from careca_gateway.jobs.queue.port import (
     QueueStats,
     Submission,
     Update,
+    job_not_found,
 )
 from careca_gateway.jobs.queue.records import (
     id_range,
@@ -298,7 +299,7 @@ def _queued(outcome: bytes, details: Any, limits: Limits) -> Job:
 def _found(reply: Any, job_id: str) -> Any:
     """Returns the reply. Raises ``NotFound`` if it is empty."""
     if not reply:
-        raise NotFound(f"There is no job {job_id!r}.", metadata={"job_id": job_id})
+        raise job_not_found(job_id)
     return reply
 
 

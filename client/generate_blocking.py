@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent / "src" / "careca_client"
-MODULES = ("client.py", "jobs.py", "streams.py")
+MODULES = ("calls.py", "client.py", "jobs.py", "recordings.py", "streams.py")
 
 RULES = (
     (r"\basync (def|for|with)\b", r"\1"),
@@ -24,11 +24,12 @@ RULES = (
     (r"\bAsyncGenerator\[(.+?), None\]", r"Generator[\1, None, None]"),
     (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"\bAwaitable, ", ""),
-    (r"\bAsync(Client|Generator|Iterator|JobCalls)\b", r"\1"),
-    (r"\bJobServiceAsyncStub\b", "JobServiceStub"),
+    (r"\bAsync(Client|Generator|Iterator|RecordingReader|\w*Calls)\b", r"\1"),
+    (r"\b(\w+Service)AsyncStub\b", r"\1Stub"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"\baclosing\b", "closing"),
     (r"\basynccontextmanager\b", "contextmanager"),
+    (r"\banext\b", "next"),
     (r"\bcreate_channel\b", "create_sync_channel"),
     (r"\bcareca_client\.aio\b", "careca_client.blocking"),
     # Sentences of docstrings.

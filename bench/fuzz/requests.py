@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from bench.fuzz.mutations import mutated
 from careca.errors import CarecaError
 from careca.rpc.statuses import responses_of
-from careca.v1 import admin_pb2, audio_pb2, diarizer_pb2, gateway_pb2, jobs_pb2, transcriber_pb2
+from careca.v1 import admin_pb2, audio_pb2, diarizer_pb2, gateway_pb2, jobs_pb2, recordings_pb2, transcriber_pb2
 
 AT_ONCE = 24
 """Calls in flight: more than the services take at once."""
@@ -116,8 +116,24 @@ def gateway_calls(recording: bytes, job_ids: Sequence[str]) -> list[Call]:
         Call(jobs + "RetryJob", (jobs_pb2.RetryJobRequest(job_id=other),)),
         Call(jobs + "DeleteJob", (jobs_pb2.DeleteJobRequest(job_id=third),)),
         Call(jobs + "ClearJobs", (jobs_pb2.ClearJobsRequest(),), 1),
+        *_recording_calls("/careca.v1.RecordingService/", job_id),
         *_admin_calls(admin, admin_pb2.StatsRequest(), admin_pb2.ClearCacheRequest()),
         Call(admin + "ReleaseMemory", (_read(admin_pb2.ReleaseMemoryRequest(), stages=[2, 3]),), 1),
+    ]
+
+
+def _recording_calls(recordings: str, job_id: str) -> list[Call]:
+    forms = (recordings_pb2.RECORDING_FORM_ORIGINAL, recordings_pb2.RECORDING_FORM_PLAYABLE)
+    drawn = _read(recordings_pb2.GetWaveformRequest(), job_id=job_id, start_offset="0.1s", end_offset="1s")
+    return [
+        *(
+            Call(
+                recordings + "ReadRecording",
+                (recordings_pb2.ReadRecordingRequest(job_id=job_id, form=form, offset=10, length=1000),),
+            )
+            for form in forms
+        ),
+        Call(recordings + "GetWaveform", (drawn,)),
     ]
 
 

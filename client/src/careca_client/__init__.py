@@ -10,7 +10,20 @@
 ``AsyncClient`` has the same methods for asyncio. Both raise the errors of ``careca.errors``.
 """
 
-from careca.types import Digest, Job, JobPriority, JobStage, JobState, Segment, Speaker, Voice
+from careca.types import (
+    Digest,
+    Job,
+    JobPriority,
+    JobStage,
+    JobState,
+    Peaks,
+    RecordingForm,
+    RecordingInfo,
+    Segment,
+    Speaker,
+    Voice,
+    Waveform,
+)
 from careca_client.access import Access
 from careca_client.admin import (
     GatewayInfo,
@@ -22,7 +35,9 @@ from careca_client.admin import (
     SystemStats,
 )
 from careca_client.aio.client import AsyncClient
+from careca_client.aio.recordings import AsyncRecordingReader
 from careca_client.blocking.client import Client
+from careca_client.blocking.recordings import RecordingReader
 from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
 from careca_client.protocol.jobs import JobsClearance
 from careca_client.protocol.options import TranscribeOptions
@@ -32,6 +47,7 @@ from careca_client.speakers import KnownSpeaker, read_voice, voice_json
 __all__ = [
     "Access",
     "AsyncClient",
+    "AsyncRecordingReader",
     "Client",
     "Digest",
     "Event",
@@ -45,7 +61,11 @@ __all__ = [
     "JobState",
     "JobsClearance",
     "KnownSpeaker",
+    "Peaks",
+    "RecordingForm",
+    "RecordingInfo",
     "RecordingKnown",
+    "RecordingReader",
     "ReplicaStats",
     "Retrying",
     "Segment",
@@ -58,6 +78,7 @@ __all__ = [
     "TranscriptionResult",
     "Uploading",
     "Voice",
+    "Waveform",
     "read_voice",
     "voice_json",
 ]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from typing import TypeVar, Unpack
-
-from google.protobuf.message import Message
+from typing import Unpack
 
 from careca import codec
 from careca.errors import CarecaError
 from careca.rpc.statuses import translated_errors
 from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Segment
 from careca.v1 import jobs_pb2, jobs_pb2_grpc
-from careca_client.access import Metadata
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS
+from careca_client.aio.calls import AsyncCalls
 from careca_client.aio.concurrency import serialize
 from careca_client.aio.streams import hashed, run_stream, wait_for_retry
 from careca_client.digests import DigestCache
@@ -36,23 +34,16 @@ from careca_client.protocol.streams import UploadStream
 from careca_client.recording import Recording, Source
 from careca_client.result import TranscriptionResult
 
-T = TypeVar("T")
 
-
-class AsyncJobCalls:
+class AsyncJobCalls(AsyncCalls):
     """A job runs even if no caller waits for it. The gateway keeps it until it is deleted or its retention ends.
 
     ``jobs`` and ``clear_jobs`` concern only the jobs of the client's submitter, unless ``all_submitters`` is true.
     """
 
     _retries: int
-    _metadata: Metadata
     _digests: DigestCache
     _jobs: jobs_pb2_grpc.JobServiceAsyncStub
-
-    async def _call(self, method: Callable[..., Awaitable[T]], request: Message, timeout: float | None) -> T:
-        with translated_errors():
-            return await method(request, timeout=timeout, metadata=self._metadata)
 
     async def upload(
         self, recording: Source, *, timeout: float | None = None, on_event: EventCallback | None = None

@@ -26,8 +26,9 @@ from careca.errors import CarecaError, InvalidRequest
 from careca.rpc.statuses import responses_of
 from careca.telemetry import logs
 from careca.telemetry.logs import get_logger
-from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Result, Turn, Utterance, Word
-from careca.v1 import gateway_pb2, jobs_pb2
+from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, RecordingForm, Result, Turn, Utterance, Word
+from careca.v1 import gateway_pb2, jobs_pb2, recordings_pb2
+from careca_client.cli.commands import recording as recording_command
 from careca_client.cli.commands import result as result_command
 from careca_client.cli.output import files as output_files
 from careca_client.cli.output import terminal
@@ -84,6 +85,7 @@ def transcribing(**changes: Any) -> gateway_pb2.TranscribeRequest:
 
 
 JOBS = "/careca.v1.JobService/"
+RECORDINGS = "/careca.v1.RecordingService/"
 TRANSCRIBE = "/careca.v1.GatewayService/Transcribe"
 FIELDS: dict[str, tuple[str, Any]] = {
     "sha256": (
@@ -112,11 +114,13 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "cancelled job": (JOBS + "CancelJob", lambda text: jobs_pb2.CancelJobRequest(job_id=text)),
     "retried job": (JOBS + "RetryJob", lambda text: jobs_pb2.RetryJobRequest(job_id=text)),
     "deleted job": (JOBS + "DeleteJob", lambda text: jobs_pb2.DeleteJobRequest(job_id=text)),
+    "read job": (RECORDINGS + "ReadRecording", lambda text: recordings_pb2.ReadRecordingRequest(job_id=text, form=1)),
+    "drawn job": (RECORDINGS + "GetWaveform", lambda text: recordings_pb2.GetWaveformRequest(job_id=text)),
     "page": (JOBS + "ListJobs", lambda text: jobs_pb2.ListJobsRequest(page_token=text)),
 }
 
 ALLOWED_FILE = re.compile(
-    r"owner\.lock|(recordings|audio|decoded)/[0-9a-f]{64}(\.s16|\.(mix|separate)(\.[0-9]+|\.all|\.each)?\.json)?"
+    r"owner\.lock|waveforms/[0-9a-f]{64}\.i8|(recordings|audio|decoded)/[0-9a-f]{64}(\.s16|\.(mix|separate)(\.[0-9]+|\.all|\.each)?\.json)?"
     r"|jobs/(results|stages|specs)/[0-9a-f]{1,64}(/[0-9a-z._-]{1,100})?"
 )
 
@@ -291,7 +295,10 @@ def job_called(name: str) -> Job:
     )
 
 
-@pytest.mark.parametrize("name", [*HOSTILE.values(), ".", "/", "", "a/..", "\u00e9" * 255, "a" * 255, "." * 255])
+JOB_NAMES = [*HOSTILE.values(), ".", "/", "", "a/..", "\u00e9" * 255, "a" * 255, "." * 255]
+
+
+@pytest.mark.parametrize("name", JOB_NAMES)
 def test_the_name_of_a_job_does_not_choose_the_folder_of_its_result(name: str, tmp_path: Path) -> None:
     if not accepted_as_display_name(name):
         return
@@ -304,6 +311,17 @@ def test_the_name_of_a_job_does_not_choose_the_folder_of_its_result(name: str, t
         output_files.write_file(path, "text", overwrite=False)
     assert len(list(folder.iterdir())) == len(OutputFormat)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("name", JOB_NAMES)
+def test_the_name_of_a_job_does_not_choose_the_folder_of_its_recording(name: str, tmp_path: Path) -> None:
+    if not accepted_as_display_name(name):
+        return
+    folder = tmp_path / "recordings"
+
+    for form in RecordingForm:
+        path = recording_command._plan_file(job_called(name), f"{folder}/", form)
+        assert path.resolve().parent == folder.resolve()
 
 
 def accepted_as_display_name(name: str) -> bool:

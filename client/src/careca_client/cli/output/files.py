@@ -7,7 +7,9 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 import typer
 
@@ -23,7 +25,7 @@ def plan_names(recordings: Sequence[str], formats: Collection[OutputFormat], tak
     The name is the recording's stem, or its whole name if several recordings have the same stem or an output file would
     replace a recording (``taken``). A number is added if this is not enough.
     """
-    names = [_shorten(PurePath(recording).name) for recording in recordings]
+    names = [name_of(recording) for recording in recordings]
     stems = Counter(_normalize(PurePath(name).stem) for name in names)
     used = {_normalize(path.name) for path in taken}
     planned = []
@@ -36,8 +38,12 @@ def plan_names(recordings: Sequence[str], formats: Collection[OutputFormat], tak
     return planned
 
 
-def _shorten(name: str) -> str:
-    """Shortens ``name`` to what file systems allow. Names of dots only would be folders and are replaced."""
+def name_of(recording: str) -> str:
+    """Returns a file name for the recording: the last part of its name, shortened to what file systems allow.
+
+    Names of dots only would be folders and are replaced.
+    """
+    name = PurePath(recording).name
     encoded = name.encode("utf-8", "surrogateescape")[:MAX_NAME_BYTES]
     short = encoded.decode("utf-8", "ignore") if len(encoded) == MAX_NAME_BYTES else name
     return short if short.strip(".") else "recording"
@@ -62,12 +68,22 @@ def _normalize(name: str) -> str:
 
 
 def write_file(path: Path, text: str, *, overwrite: bool) -> None:
-    """Writes ``text`` atomically. Raises ``FileExistsError`` if the file exists and ``overwrite`` is false."""
+    """Writes ``text`` as ``new_file`` does."""
+    with new_file(path, overwrite=overwrite) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """Yields a file to write to. It is at ``path`` after the context, and nowhere if the context raised an error.
+
+    Raises ``FileExistsError`` if the file exists and ``overwrite`` is false.
+    """
     check_overwrite(path, overwrite=overwrite)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with part.open("xb") as file:
+            yield file
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

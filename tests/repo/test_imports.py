@@ -56,7 +56,8 @@ IMPORTERS = {
                 *("server", "statuses"),
             )
         ),
-        *("api.admin", "api.transcription", "api.jobs", "backends.calls", "backends.replicas", "careca_gateway.wiring"),
+        *("api.admin", "api.transcription", "api.jobs", "api.recordings"),
+        *("backends.calls", "backends.replicas", "careca_gateway.wiring"),
         *("careca_transcriber.service", "careca_transcriber.wiring"),
         *("careca_diarizer.service", "careca_diarizer.wiring"),
     },

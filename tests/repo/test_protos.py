@@ -25,7 +25,15 @@ def text_of(name: str) -> str:
 
 
 def test_the_protos_are_found() -> None:
-    assert {path.stem for path in PROTOS} == {"admin", "audio", "diarizer", "gateway", "jobs", "transcriber"}
+    assert {path.stem for path in PROTOS} == {
+        "admin",
+        "audio",
+        "diarizer",
+        "gateway",
+        "jobs",
+        "recordings",
+        "transcriber",
+    }
 
 
 @pytest.mark.parametrize("path", PROTOS, ids=lambda path: path.stem)

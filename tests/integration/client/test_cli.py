@@ -948,9 +948,10 @@ def test_the_version_is_printed(careca: Careca) -> None:
     assert careca("--version").stdout.startswith("careca 0.")
 
 
-@pytest.mark.parametrize(
-    "command", ["transcribe", "recording", "stats", "clear-cache", "release-memory", "health", "models"]
-)
+COMMANDS = ["transcribe", "recording", "stats", "clear-cache", "release-memory", "health", "models"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_help_page_with_examples(careca: Careca, command: str) -> None:
     page = careca(command, "--help")
 

@@ -26,7 +26,7 @@ from careca.errors import (
 from careca.rpc.channel import create_channel
 from careca.rpc.statuses import responses_of, translated_errors
 from careca.types import ClearScope, JobState, Stage
-from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2
+from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2, recordings_pb2
 from careca_client import Access, AsyncClient
 from support.media import tone, wav
 from support.stack import Stack
@@ -93,6 +93,7 @@ async def every_method(channel: grpc.aio.Channel, metadata: Any) -> list[str]:
         *gateway_pb2.DESCRIPTOR.services_by_name.values(),
         *admin_pb2.DESCRIPTOR.services_by_name.values(),
         *jobs_pb2.DESCRIPTOR.services_by_name.values(),
+        *recordings_pb2.DESCRIPTOR.services_by_name.values(),
     ]
     reasons = []
     for method in (method for service in services for method in service.methods):
@@ -134,7 +135,7 @@ async def test_without_a_valid_token_every_method_is_refused(metadata: Any, reas
     async with create_channel(stack.target) as channel:
         reasons = await every_method(channel, metadata)
 
-    assert len(reasons) == 2 + 3 + 10
+    assert len(reasons) == 2 + 3 + 10 + 2
     assert set(reasons) == {reason}
 
 
@@ -160,6 +161,12 @@ async def test_users_can_only_use_their_own_jobs(stack: Stack, tokens: Tokens) -
             await bo.delete_job(job.id)
         with pytest.raises(NotFound):
             await anext(bo.watch(job.id))
+        with pytest.raises(NotFound):
+            await bo.waveform(job.id)
+        with pytest.raises(NotFound):
+            async with bo.read_recording(job.id):
+                pass
+        assert (await ana.waveform(job.id)).audio_seconds == 2.0
         assert (await bo.clear_jobs()).removed_jobs == 0
         assert (await ana.job(job.id)).state is JobState.SUCCEEDED
 
@@ -172,6 +179,9 @@ async def test_an_administrator_sees_the_jobs_of_all_and_clears_the_whole_histor
         assert [each.submitter async for each in ops.jobs(all_submitters=True)] == ["ana"]
         assert [each async for each in ops.jobs()] == []
         assert (await ops.job_result(job.id)).utterances
+        assert (await ops.waveform(job.id)).audio_seconds == 2.0
+        async with ops.read_recording(job.id) as reader:
+            assert b"".join([chunk async for chunk in reader.chunks]) == RECORDING
         assert (await ops.clear_jobs()).removed_jobs == 0
 
         for refused in (ana.clear_jobs(all_submitters=True), anext(ana.jobs(all_submitters=True))):

@@ -22,17 +22,22 @@ variable "PYTHON_IMAGE" {
   default = "docker.io/library/python:3.11.14-slim-bookworm"
 }
 
+# Builds the console. May carry a digest.
+variable "NODE_IMAGE" {
+  default = "docker.io/library/node:22-bookworm-slim"
+}
+
 # Where builds of torch without CUDA are; empty takes torch from where everything else comes from.
 variable "TORCH_CPU_INDEX" {
   default = "https://download.pytorch.org/whl/cpu"
 }
 
 group "default" {
-  targets = ["gateway", "transcriber-cpu", "transcriber-cuda", "diarizer-cpu", "diarizer-cuda"]
+  targets = ["gateway", "web", "transcriber-cpu", "transcriber-cuda", "diarizer-cpu", "diarizer-cuda"]
 }
 
 group "cpu" {
-  targets = ["gateway", "transcriber-cpu", "diarizer-cpu"]
+  targets = ["gateway", "web", "transcriber-cpu", "diarizer-cpu"]
 }
 
 target "common" {
@@ -50,6 +55,13 @@ target "gateway" {
   inherits   = ["common"]
   dockerfile = "services/gateway/Dockerfile"
   tags       = ["${REGISTRY}/gateway:${VERSION}"]
+}
+
+target "web" {
+  inherits   = ["common"]
+  dockerfile = "services/web/Dockerfile"
+  args       = { NODE_IMAGE = NODE_IMAGE }
+  tags       = ["${REGISTRY}/web:${VERSION}"]
 }
 
 target "transcriber-cpu" {

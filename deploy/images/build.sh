@@ -2,7 +2,8 @@
 # The steps of the services' Dockerfiles, as a script so that they can be run and tested without Docker.
 #
 #   build.sh dependencies SERVICE VARIANT    others' packages into $PREFIX/venv, which also looks into $PREFIX/careca
-#   build.sh own SERVICE...                  Careca's own, stubs and licence included, into $PREFIX/careca
+#   build.sh own PACKAGE...                  Careca's own, stubs and licence included, into $PREFIX/careca. A package is a
+#                                            folder: services/gateway, client
 #
 # Run in the repository's root. PREFIX is /opt by default. TORCH_CPU_INDEX is where builds of torch without CUDA are, for
 # the variant cpu; where it is empty, torch comes from where everything else does.
@@ -33,9 +34,9 @@ dependencies() {
 }
 
 own() {
-  for service in "$@"; do
+  for folder in "$@"; do
     shift
-    set -- "$@" "services/$service"
+    set -- "$@" "./$folder"  # pip would take "client" for the name of a package
   done
   python -m venv "$prefix/tools"
   "$prefix/tools/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
@@ -46,7 +47,7 @@ own() {
     --grpc_python_out=services/common/src protos/careca/v1/*.proto
   touch "$stubs/__init__.py"
   "$prefix/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-    --target "$prefix/careca" services/common "$@"
+    --target "$prefix/careca" ./services/common "$@"
   cp LICENSE NOTICE "$prefix/careca/"
 }
 

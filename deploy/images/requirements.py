@@ -11,34 +11,31 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-_COMMON = re.compile(r"careca-common(?:\[([\w,-]+)\])?")
+_OWN = re.compile(r"(careca-\w+)(?:\[([\w,-]+)\])?")
+_FOLDERS = {"careca-common": "services/common", "careca-client": "client"}
 
 
 def requirements(service: str, variant: str, root: Path = Path()) -> list[str]:
-    """Requirements of ``services/SERVICE`` and of what it uses of ``services/common``, sorted."""
-    project = _project(root, service)
-    common = _project(root, "common")
-    found = {
-        *common["dependencies"],
-        *common["optional-dependencies"]["tracing"],
-        *project.get("optional-dependencies", {}).get(variant, ()),
-    }
-    for requirement in project["dependencies"]:
-        if own := _COMMON.fullmatch(requirement):
-            for extra in filter(None, (own[1] or "").split(",")):
-                found.update(common["optional-dependencies"][extra])
+    """Requirements of ``services/SERVICE`` and of the packages of Careca's that it uses, sorted."""
+    found = _requirements(root, "services/common", ["tracing"])
+    return sorted(found | _requirements(root, f"services/{service}", [variant]))
+
+
+def _requirements(root: Path, folder: str, extras: Iterable[str]) -> set[str]:
+    """Requirements of one package with those of ``extras`` that it has."""
+    project: dict[str, Any] = tomllib.loads((root / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = project.get("optional-dependencies", {})
+    found: set[str] = set()
+    for requirement in [*project["dependencies"], *(each for extra in extras for each in optional.get(extra, ()))]:
+        if own := _OWN.fullmatch(requirement):
+            found |= _requirements(root, _FOLDERS[own[1]], filter(None, (own[2] or "").split(",")))
         else:
             found.add(requirement)
-    return sorted(found)
-
-
-def _project(root: Path, part: str) -> dict[str, Any]:
-    text = (root / "services" / part / "pyproject.toml").read_text(encoding="utf-8")
-    project: dict[str, Any] = tomllib.loads(text)["project"]
-    return project
+    return found
 
 
 if __name__ == "__main__":

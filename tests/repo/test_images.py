@@ -17,9 +17,15 @@ from careca.rpc.server import LIVENESS, READINESS
 from careca_diarizer.settings import DiarizerSettings
 from careca_gateway.settings import GatewaySettings
 from careca_transcriber.settings import TranscriberSettings
+from careca_web.settings import WebSettings
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {"gateway": GatewaySettings, "transcriber": TranscriberSettings, "diarizer": DiarizerSettings}
+SETTINGS = {
+    "gateway": GatewaySettings,
+    "transcriber": TranscriberSettings,
+    "diarizer": DiarizerSettings,
+    "web": WebSettings,
+}
 SERVICES = sorted(SETTINGS)
 HEALTH_PORT = "50060"
 
@@ -92,12 +98,13 @@ def test_every_image_is_built_on_one_release_of_python_that_may_carry_a_digest(d
     bases = {value.split(" AS ")[0] for value in dockerfile.all("FROM")} - stages
     arguments = dict(value.split("=", 1) for value in dockerfile.all("ARG"))
 
-    assert bases == {"${PYTHON_IMAGE}"}
+    console = {"${NODE_IMAGE}"} if "NODE_IMAGE" in arguments else set()
+    assert bases == {"${PYTHON_IMAGE}"} | console
     assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-bookworm", arguments["PYTHON_IMAGE"])
 
 
 def test_an_image_is_made_in_several_stages_and_ends_with_what_runs(dockerfile: Dockerfile) -> None:
-    assert len(dockerfile.all("FROM")) == 4
+    assert len(dockerfile.all("FROM")) == 4 + ("NODE_IMAGE" in str(dockerfile.all("ARG")))
     assert [value.split()[0] for name, value in dockerfile.last_stage if name == "COPY"] == [
         "--from=dependencies",
         "--from=own",
@@ -114,10 +121,13 @@ def test_the_service_runs_as_a_user_with_a_number_and_without_a_shell(service: s
     assert json.loads(command) == ["python", "-m", f"careca_{service}"]
 
 
-def test_the_health_check_asks_the_port_that_has_health_alone(dockerfile: Dockerfile) -> None:
+def test_the_health_check_asks_the_port_that_has_health_alone(service: str, dockerfile: Dockerfile) -> None:
     (check,) = dockerfile.all("HEALTHCHECK")
     command = json.loads(check[check.index("CMD") + len("CMD") :])
 
+    if service == "web":
+        assert command == ["python", "-m", "careca_web.probe"]
+        return
     assert command == ["python", "-m", "careca.rpc.probe", f"127.0.0.1:{HEALTH_PORT}"]
     assert dockerfile.environment["CARECA_HEALTH_PORT"] == HEALTH_PORT
     assert "readiness" in READINESS, "the probe's default"
@@ -127,7 +137,9 @@ def test_the_health_check_asks_the_port_that_has_health_alone(dockerfile: Docker
 def test_the_ports_are_those_of_the_settings(service: str, dockerfile: Dockerfile) -> None:
     fields = SETTINGS[service].model_fields
 
-    assert dockerfile.all("EXPOSE") == [f"{fields['port'].default} {fields['metrics_port'].default} {HEALTH_PORT}"]
+    health = [HEALTH_PORT] if "health_port" in fields else []
+    (ports,) = dockerfile.all("EXPOSE")
+    assert ports.split() == [str(fields["port"].default), str(fields["metrics_port"].default), *health]
 
 
 def test_nothing_is_added_from_elsewhere_and_no_secret_or_weight_is_copied(dockerfile: Dockerfile) -> None:
@@ -213,7 +225,7 @@ def test_an_image_installs_what_the_service_and_the_common_part_list(service: st
     found = set(requirements.requirements(service, variant, ROOT))
 
     assert {"grpcio", "numpy", "structlog", "opentelemetry-sdk"} <= found
-    assert ("huggingface-hub" in found) == (service != "gateway"), "only model services pull models"
+    assert ("huggingface-hub" in found) == (service != "gateway"), "model services and the client pull models"
     assert ("nvidia-cublas-cu12" in found) == (service == "transcriber" and variant == "cuda")
     assert not [each for each in found if each.startswith("careca")]
 

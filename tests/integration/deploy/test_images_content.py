@@ -22,12 +22,24 @@ from support.redis_server import free_port
 from support.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[3]
-SERVICES = ("gateway", "transcriber", "diarizer")
+SERVICES = ("gateway", "transcriber", "diarizer", "web")
 ABSENT = {
     "gateway": ("torch", "ctranslate2", "faster_whisper", "pyannote.audio", "onnxruntime", "openvino", "sklearn"),
     "transcriber": ("torch", "torchaudio", "pyannote.audio", "openvino", "sklearn", "obstore"),
     "diarizer": ("faster_whisper", "ctranslate2", "obstore"),
+    "web": (
+        "torch",
+        "ctranslate2",
+        "faster_whisper",
+        "pyannote.audio",
+        "onnxruntime",
+        "openvino",
+        "sklearn",
+        "obstore",
+    ),
 }
+OWN = {"web": ("careca", "careca_client", "careca_web")}
+"""Packages of Careca's in an image, where they are not the common one and the service's."""
 
 WALK = """
 import importlib, importlib.util, pkgutil, sys
@@ -50,12 +62,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for file in ("constraints.txt", "VERSION", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / file, source)
-    unwanted = shutil.ignore_patterns("v1", "__pycache__", "*.egg-info", "build")
-    for folder in ("deploy/images", "services"):
+    unwanted = shutil.ignore_patterns("v1", "__pycache__", "*.egg-info", "build", "node_modules")
+    for folder in ("deploy/images", "services", "client"):
         shutil.copytree(ROOT / folder, source / folder, ignore=unwanted)
     shutil.copytree(ROOT / "protos", source / "protos")
     prefix = tmp_path_factory.mktemp("opt")
-    command = ["sh", "deploy/images/build.sh", "own", *SERVICES]
+    command = ["sh", "deploy/images/build.sh", "own", *(f"services/{name}" for name in SERVICES), "client"]
     subprocess.run(command, cwd=source, env={**os.environ, "PREFIX": str(prefix)}, check=True)
     return prefix / "careca"
 
@@ -96,7 +108,7 @@ def lay_out(service: str, built: Path, folder: Path) -> Path:
                 (site / part).parent.mkdir(parents=True, exist_ok=True)
                 (site / part).symlink_to(Path(str(distribution.locate_file(part))))
     (folder / "careca").mkdir()
-    for name in ("careca", f"careca_{service}"):
+    for name in OWN.get(service, ("careca", f"careca_{service}")):
         for part in (built / name, *built.glob(f"{name}-*.dist-info")):
             (folder / "careca" / part.name).symlink_to(part)
     (site / "careca.pth").write_text(f"{folder / 'careca'}\n")

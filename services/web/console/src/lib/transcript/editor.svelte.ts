@@ -69,10 +69,13 @@ export class Editor {
     if (this.pending.length && !this.kept.length) this.saveSoon(0);
   }
 
-  /** Makes edits, each of the document that the ones before leave. */
+  /** Makes edits, each of the document that the ones before leave. While a conflict is open they are set aside. */
   apply(edits: Edit[]): void {
-    if (this.state === 'conflict' || !edits.length) return;
-    this.history = this.history.push(this.enqueue(edits));
+    if (!edits.length) return;
+    if (this.state === 'conflict') {
+      const aside = edits.map((edit) => ({ edit: { id: this.nextId(), edit, before: [] }, message: '' }));
+      this.refused = [...this.refused, ...aside];
+    } else this.history = this.history.push(this.enqueue(edits));
   }
 
   async undo(): Promise<void> {

@@ -10,7 +10,7 @@ export default defineConfig({
   build: {
     outDir: '../src/careca_web/console/static',
     emptyOutDir: true,
-    target: 'es2023',
+    target: 'es2024',
     // The Content-Security-Policy allows no data: URLs for scripts and styles, so nothing is inlined.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

@@ -1,22 +1,12 @@
 /** The language of the console: the browser's, or the one that was chosen. */
 import { en, type Messages } from './en';
+import { LANGUAGES, preferredLanguage, type Language } from './languages';
 import { ptBR } from './pt-BR';
 
-export const LANGUAGES = { en: 'English', 'pt-BR': 'Português (Brasil)' } as const;
-export type Language = keyof typeof LANGUAGES;
+export { LANGUAGES, type Language };
 
 const CATALOGUES: Record<Language, Messages> = { en, 'pt-BR': ptBR };
 const STORAGE_KEY = 'careca.language';
-
-/** The best language for what the browser prefers. */
-export function preferredLanguage(preferences: readonly string[]): Language {
-  for (const preference of preferences) {
-    const base = preference.toLowerCase().split('-')[0];
-    if (base === 'pt') return 'pt-BR';
-    if (base === 'en') return 'en';
-  }
-  return 'en';
-}
 
 class I18n {
   language = $state<Language>(stored() ?? preferredLanguage(navigator.languages));

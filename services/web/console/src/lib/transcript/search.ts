@@ -10,11 +10,23 @@ export interface Match {
 
 /** Text without case and accents, with the same length: a character that would become longer or shorter is kept. */
 export function fold(text: string): string {
+  if (/^[\x20-\x7e]*$/.test(text)) return text.toLowerCase();
   let folded = '';
   for (const character of text.normalize('NFC')) {
     const plain = character.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase();
     folded += plain.length === character.length ? plain : character;
   }
+  return folded;
+}
+
+/** Folded texts of utterances: a search while a person types folds each text only once. */
+const foldedTexts = new WeakMap<Utterance, string>();
+
+function foldedText(utterance: Utterance): string {
+  const known = foldedTexts.get(utterance);
+  if (known !== undefined) return known;
+  const folded = fold(utterance.text);
+  foldedTexts.set(utterance, folded);
   return folded;
 }
 
@@ -24,7 +36,7 @@ export function search(utterances: readonly Utterance[], wanted: string): Match[
   if (!needle) return [];
   const matches: Match[] = [];
   utterances.forEach((utterance, index) => {
-    const text = fold(utterance.text);
+    const text = foldedText(utterance);
     for (let from = text.indexOf(needle); from >= 0; from = text.indexOf(needle, from + needle.length)) {
       matches.push({ utterance: index, from, to: from + needle.length });
     }

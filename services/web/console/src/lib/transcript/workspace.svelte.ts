@@ -38,6 +38,8 @@ export class Workspace {
   readonly readOnly = $derived.by(() => this.older !== null || this.editor.state === 'conflict');
   readonly names = $derived.by(() => this.document.speakers.map(displayName));
   readonly matches = $derived.by(() => search(this.document.utterances, this.wanted));
+  /** The matches of each utterance that has some, by its index. */
+  readonly matchesOf = $derived.by(() => Map.groupBy(this.matches, (match) => match.utterance));
 
   utterance(index: number): KeyedUtterance | undefined {
     return this.document.utterances[index];

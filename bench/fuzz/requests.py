@@ -21,7 +21,16 @@ from google.protobuf.message import Message
 from bench.fuzz.mutations import mutated
 from careca.errors import CarecaError
 from careca.rpc.statuses import responses_of
-from careca.v1 import admin_pb2, audio_pb2, diarizer_pb2, gateway_pb2, jobs_pb2, recordings_pb2, transcriber_pb2
+from careca.v1 import (
+    admin_pb2,
+    audio_pb2,
+    diarizer_pb2,
+    gateway_pb2,
+    jobs_pb2,
+    recordings_pb2,
+    transcriber_pb2,
+    voices_pb2,
+)
 
 AT_ONCE = 24
 """Calls in flight: more than the services take at once."""
@@ -81,6 +90,7 @@ def gateway_calls(recording: bytes, job_ids: Sequence[str]) -> list[Call]:
         "/careca.v1.AdminService/",
     )
     jobs, job_id, other, third = "/careca.v1.JobService/", *job_ids
+    voices = "/careca.v1.VoiceService/"
     submission = jobs_pb2.SubmitJobRequest(request_id="one", config=config, priority=jobs_pb2.JOB_PRIORITY_BATCH)
     return [
         Call(
@@ -106,6 +116,7 @@ def gateway_calls(recording: bytes, job_ids: Sequence[str]) -> list[Call]:
                     page_size=5,
                     page_token=job_id,
                     states=[1, 4],
+                    query="one two",
                     created_from="1970-01-01T00:00:01Z",
                 ),
             ),
@@ -117,6 +128,13 @@ def gateway_calls(recording: bytes, job_ids: Sequence[str]) -> list[Call]:
         Call(jobs + "DeleteJob", (jobs_pb2.DeleteJobRequest(job_id=third),)),
         Call(jobs + "ClearJobs", (jobs_pb2.ClearJobsRequest(),), 1),
         *_recording_calls("/careca.v1.RecordingService/", job_id),
+        Call(voices + "SaveVoice", (voices_pb2.SaveVoiceRequest(name="Ana", voice=config.known_speakers[0].voice),)),
+        Call(
+            voices + "SaveVoice",
+            (_read(voices_pb2.SaveVoiceRequest(name="Bob"), job_speaker={"job_id": job_id, "speaker_label": "A"}),),
+        ),
+        Call(voices + "ListVoices", (voices_pb2.ListVoicesRequest(),)),
+        Call(voices + "DeleteVoice", (voices_pb2.DeleteVoiceRequest(name="Ana"),)),
         *_admin_calls(admin, admin_pb2.StatsRequest(), admin_pb2.ClearCacheRequest()),
         Call(admin + "ReleaseMemory", (_read(admin_pb2.ReleaseMemoryRequest(), stages=[2, 3]),), 1),
     ]
@@ -203,6 +221,7 @@ def _config(recording: bytes) -> gateway_pb2.TranscribeRequest.Config:
         formats=list(range(1, 8)),
         channel_mode=1,
         audio_track=1,
+        use_saved_voices=True,
         known_speakers=[{"name": "Bob", "voice": {"embedding": [0.6, 0.8], "embedding_model": "timed@000000000000"}}],
     )
 

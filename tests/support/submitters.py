@@ -18,10 +18,11 @@ from careca.types import (
     RecordingForm,
     RecordingInfo,
     Result,
+    SavedVoice,
     Segment,
     Waveform,
 )
-from careca.v1 import jobs_pb2, recordings_pb2
+from careca.v1 import jobs_pb2, recordings_pb2, voices_pb2
 from support.fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from support.media import tone, wav
 from support.stack import Caller, Config, Stack
@@ -37,6 +38,7 @@ class Submitter:
     def __init__(self, caller: Caller, name: str = "") -> None:
         self.jobs = caller.jobs
         self.recordings = caller.recordings
+        self.voices = caller.voices
         self.terms: dict[str, Any] = {"timeout": HANG_SECONDS}
         if name:
             self.terms["metadata"] = (("x-careca-submitter", name),)
@@ -148,6 +150,23 @@ class Submitter:
         with translated_errors():
             response: jobs_pb2.ClearJobsResponse = await self.jobs.ClearJobs(jobs_pb2.ClearJobsRequest(), **self.terms)
         return response
+
+    async def save_voice(self, name: str, **source: Any) -> SavedVoice:
+        request = voices_pb2.SaveVoiceRequest(name=name, **source)
+        with translated_errors():
+            return codec.decode_saved_voice((await self.voices.SaveVoice(request, **self.terms)).voice)
+
+    async def save_speaker(self, name: str, job: Job, speaker: str = "SPEAKER_00") -> SavedVoice:
+        return await self.save_voice(name, job_speaker=voices_pb2.JobSpeaker(job_id=job.id, speaker_label=speaker))
+
+    async def list_voices(self) -> list[SavedVoice]:
+        with translated_errors():
+            response = await self.voices.ListVoices(voices_pb2.ListVoicesRequest(), **self.terms)
+        return [codec.decode_saved_voice(voice) for voice in response.voices]
+
+    async def delete_voice(self, name: str) -> None:
+        with translated_errors():
+            await self.voices.DeleteVoice(voices_pb2.DeleteVoiceRequest(name=name), **self.terms)
 
 
 @asynccontextmanager

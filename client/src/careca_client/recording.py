@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias, cast
 
-from careca.codec import is_nameable
 from careca.errors import InvalidRecording
+from careca.names import is_nameable
 from careca.types import Digest
 
 CHUNK_BYTES = 1 << 20

@@ -27,6 +27,7 @@ from careca.types import (
     OutputFormat,
     Progress,
     Result,
+    SavedVoice,
     Segment,
     Speaker,
     SpeakerCountCandidate,
@@ -337,6 +338,7 @@ def test_known_speakers_come_back_as_they_were():
     people = (
         KnownSpeaker("Ana", b"RIFF"),
         KnownSpeaker("Bob B. O'Brien", Voice((0.0, 1.0), "voices@1")),
+        KnownSpeaker("Eve", Voice((1.0, 0.0), "voices@1"), skip_if_incomparable=True),
         KnownSpeaker("علی\u200cرضا", b"OggS"),  # noqa: RUF001
     )
 
@@ -347,6 +349,13 @@ def test_an_embedding_is_scaled_to_unit_length():
     (speaker,) = codec.decode_known_speakers([known(voice=voice(3.0, 0.0, -4.0))])
 
     assert speaker.reference == Voice((0.6, 0.0, -0.8), "voices@1")
+
+
+@pytest.mark.parametrize("job_id", ["", "0123abc"])
+def test_a_saved_voice_comes_back_as_it_was(job_id):
+    voice_ = SavedVoice("Ana de Sá", "voices@1", 1_700_000_000.25, job_id)
+
+    assert codec.decode_saved_voice(codec.encode_saved_voice(voice_)) == voice_
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from careca import codec
+from careca.names import check_name
 from careca.v1 import gateway_pb2
 from careca_gateway.request import Request
 
@@ -12,7 +13,7 @@ MAX_NAME_CHARACTERS = 255
 
 def decode_request(config: gateway_pb2.TranscribeRequest.Config) -> Request:
     """Returns the request. Raises ``InvalidRequest`` with the path of the invalid field."""
-    codec.check_name(config.display_name, MAX_NAME_CHARACTERS, "config.display_name")
+    check_name(config.display_name, MAX_NAME_CHARACTERS, "config.display_name")
     formats = (codec.decode_format(number, f"config.formats[{index}]") for index, number in enumerate(config.formats))
     return Request(
         recording=codec.decode_digest(config.recording, "config.recording"),

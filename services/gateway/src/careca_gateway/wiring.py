@@ -21,6 +21,8 @@ from careca.v1 import (
     jobs_pb2_grpc,
     recordings_pb2,
     recordings_pb2_grpc,
+    voices_pb2,
+    voices_pb2_grpc,
 )
 from careca_gateway.admin import AdminService
 from careca_gateway.api.admin import AdminServicer
@@ -28,6 +30,7 @@ from careca_gateway.api.authorization import Authorizer
 from careca_gateway.api.jobs import JobServicer
 from careca_gateway.api.recordings import RecordingServicer
 from careca_gateway.api.transcription import GatewayServicer, RunFor
+from careca_gateway.api.voices import VoiceServicer
 from careca_gateway.backends import DiarizerClient, Replicas, TranscriberClient
 from careca_gateway.info import InfoService
 from careca_gateway.ingest.decoder import Decoder
@@ -45,6 +48,7 @@ from careca_gateway.storage.retention import StoreRetention
 from careca_gateway.storage.shared_store import SharedStore
 from careca_gateway.storage.store import Store
 from careca_gateway.transcription import TranscriptionService
+from careca_gateway.voices.wiring import Voices
 
 
 def wire(settings: GatewaySettings) -> Service:
@@ -79,6 +83,7 @@ def wire(settings: GatewaySettings) -> Service:
         if settings.jobs_redis_url
         else None
     )
+    voices = Voices(settings)
     retention = StoreRetention(store, memory, metrics.set_store_usage, queue.recordings_in_use if queue else None)
     transcription = TranscriptionService(
         store=store, ingest=ingest, max_requests=settings.max_requests, request_ended=retention.request_ended
@@ -102,6 +107,7 @@ def wire(settings: GatewaySettings) -> Service:
             admin=admin,
             metrics=metrics,
             run_directly=pipeline.run,
+            add_voices=voices.add_to,
             job_ended=retention.request_ended,
             caller_of=tokens.caller_named if tokens else Caller,
         )
@@ -118,12 +124,14 @@ def wire(settings: GatewaySettings) -> Service:
 
     def add_services(server: grpc.aio.Server) -> Sequence[str]:
         run_for: RunFor = jobs.calls.run_for if jobs else lambda *_: pipeline.run
-        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(transcription, run_for, info), server)
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
+            GatewayServicer(transcription, run_for, voices.add_to, info), server
+        )
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(admin), server)
         return (
             gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
-            *_add_job_services(server, jobs, transcription, recordings),
+            *_add_job_services(server, jobs, transcription, recordings, voices),
         )
 
     async def warm_up() -> None:
@@ -146,6 +154,7 @@ def wire(settings: GatewaySettings) -> Service:
         await retention.close()
         if queue:
             await queue.close()
+        await voices.close()
         await transcribers.close()
         await diarizers.close()
         await asyncio.to_thread(store.close)
@@ -170,11 +179,15 @@ def _add_job_services(
     jobs: Jobs | None,
     transcription: TranscriptionService,
     recordings: RecordingService | None,
+    voices: Voices,
 ) -> Sequence[str]:
     """Adds the services for jobs. Without jobs, they answer that this gateway takes none."""
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs.service if jobs else None, transcription), server)
     recordings_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingServicer(recordings), server)
+    voice_service = voices.service(jobs.service.speakers) if jobs else None
+    voices_pb2_grpc.add_VoiceServiceServicer_to_server(VoiceServicer(voice_service), server)
     return (
         jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
         recordings_pb2.DESCRIPTOR.services_by_name["RecordingService"].full_name,
+        voices_pb2.DESCRIPTOR.services_by_name["VoiceService"].full_name,
     )

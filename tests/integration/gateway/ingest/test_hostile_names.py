@@ -23,6 +23,7 @@ from structlog.contextvars import bound_contextvars
 
 from careca import codec
 from careca.errors import CarecaError, InvalidRequest
+from careca.names import check_name
 from careca.rpc.statuses import responses_of
 from careca.telemetry import logs
 from careca.telemetry.logs import get_logger
@@ -326,7 +327,7 @@ def test_the_name_of_a_job_does_not_choose_the_folder_of_its_recording(name: str
 
 def accepted_as_display_name(name: str) -> bool:
     try:
-        codec.check_name(name, 255, "name")
+        check_name(name, 255, "name")
     except InvalidRequest:
         return False
     return True
@@ -338,7 +339,7 @@ def test_a_file_with_any_name_can_be_sent_and_shown(name: bytes, tmp_path: Path)
     path.write_bytes(RECORDING)
 
     with open_recording(path) as recording:
-        codec.check_name(recording.name, 255, "display_name")
+        check_name(recording.name, 255, "display_name")
 
     (planned,) = output_files.plan_names([path.name], [OutputFormat.TXT], [])
     output_files.write_file(tmp_path / f"{planned}.txt", "text", overwrite=False)
@@ -347,4 +348,4 @@ def test_a_file_with_any_name_can_be_sent_and_shown(name: bytes, tmp_path: Path)
 
 def test_joining_characters_are_allowed_in_names() -> None:
     for name in ("\u200f\u05d0\u05d1", "\U0001f469\u200d\U0001f52c", "e\u0301", "\u0646\u200c\u0645"):
-        codec.check_name(name, 255, "name")
+        check_name(name, 255, "name")

@@ -37,6 +37,7 @@ from careca_gateway.request import Deadline, PipelineEvent
 from careca_gateway.storage.held_recording import StoredAudio
 from careca_gateway.storage.object_storage import LocalObjectStorage
 from careca_gateway.storage.store import Store
+from careca_gateway.voices.requests import SavedVoices
 from support.fakes import digest_of
 from support.redis_server import RedisServer
 
@@ -258,6 +259,7 @@ async def test_a_recording_is_held_until_its_job_is_queued(
         retention=unused,
         admin=unused,
         limits=Limits(10, 10),
+        add_voices=SavedVoices(None).add_to,
         check_webhook=unused,
     )
     content = b"a recording"

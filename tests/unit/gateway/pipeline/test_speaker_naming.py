@@ -17,6 +17,7 @@ from careca_gateway.pipeline.speaker_naming import (
     best_similarity,
     check_comparable,
     cosine_similarity,
+    incomparable,
     recognize_speakers,
 )
 
@@ -109,7 +110,7 @@ def test_names_are_unique_and_similar_for_any_voices(speaking: list[int], known:
 
     given_names = [name for name in names(speakers) if name]
     assert len(given_names) == len(set(given_names))
-    voices = dict(whom)
+    voices = {each.name: each.voice for each in whom}
     for speaker in speakers:
         if speaker.name:
             assert speaker.similarity == cosine_similarity(speaker.embedding, voices[speaker.name].embedding) >= least
@@ -150,6 +151,23 @@ def test_embeddings_of_another_size_are_refused_by_field() -> None:
 
 def test_without_voices_any_model_is_accepted() -> None:
     check_comparable((Speaker("SPEAKER_00"),), [KnownVoice("ana", Voice(voice(0), "voices@2"))])
+
+
+OTHER_MODEL = KnownVoice("old", Voice(voice(0), "voices@0"), skip_if_incomparable=True)
+OTHER_SIZE = KnownVoice("long", Voice((1.0, 0.0, 0.0), MODEL), skip_if_incomparable=True)
+SAME = KnownVoice("ana", Voice(voice(0), MODEL), skip_if_incomparable=True)
+
+
+def test_voices_that_may_be_skipped_are_skipped_if_they_cannot_be_compared() -> None:
+    known = [OTHER_MODEL, SAME, *people(bob=0), OTHER_SIZE]
+
+    check_comparable(heard(0), known)
+    assert incomparable(heard(0), known) == {"old", "long"}
+
+
+def test_without_voices_in_the_recording_all_that_may_be_are_skipped() -> None:
+    assert incomparable((Speaker("SPEAKER_00"),), [SAME, *people(bob=0)]) == {"ana"}
+    assert incomparable((), [SAME, OTHER_MODEL]) == set()
 
 
 def test_the_best_similarity_is_that_of_the_most_similar_voice() -> None:

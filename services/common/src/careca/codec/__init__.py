@@ -35,7 +35,12 @@ from careca.codec.jobs import (
     decode_job,
     encode_job,
 )
-from careca.codec.known_speakers import decode_known_speakers, encode_known_speaker
+from careca.codec.known_speakers import (
+    decode_known_speakers,
+    decode_voice,
+    encode_known_speaker,
+    encode_voice,
+)
 from careca.codec.options import (
     decode_audio_track,
     decode_channel_mode,
@@ -52,15 +57,14 @@ from careca.codec.recordings import (
     encode_waveform,
 )
 from careca.codec.result import decode_result, encode_result
+from careca.codec.saved_voices import decode_saved_voice, encode_saved_voice
 from careca.codec.scalars import (
-    check_name,
     decode_digest,
     decode_duration,
     decode_time,
     encode_digest,
     encode_duration,
     encode_time,
-    is_nameable,
 )
 from careca.codec.speech import (
     decode_diarization,
@@ -76,7 +80,6 @@ from careca.codec.speech import (
 )
 
 __all__ = [
-    "check_name",
     "decode_audio_track",
     "decode_cache_stats",
     "decode_channel_mode",
@@ -98,11 +101,13 @@ __all__ = [
     "decode_recording_form",
     "decode_recording_info",
     "decode_result",
+    "decode_saved_voice",
     "decode_segment",
     "decode_stage",
     "decode_time",
     "decode_transcript",
     "decode_transcription_options",
+    "decode_voice",
     "decode_waveform",
     "encode_cache_stats",
     "encode_channel_mode",
@@ -124,13 +129,14 @@ __all__ = [
     "encode_recording_form",
     "encode_recording_info",
     "encode_result",
+    "encode_saved_voice",
     "encode_segment",
     "encode_stage",
     "encode_time",
     "encode_transcript",
     "encode_transcription_options",
+    "encode_voice",
     "encode_waveform",
-    "is_nameable",
     "read_speakers",
     "set_audio_track",
     "write_speakers",

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 
-from careca.codec.scalars import check_name
 from careca.errors import InvalidRequest
+from careca.names import as_field, check_name, check_speaker_name
 from careca.types import KnownSpeaker, Voice
 from careca.v1 import gateway_pb2
 
 MAX_KNOWN_SPEAKERS = 50
 """Largest number of known speakers in one request."""
-
-MAX_KNOWN_NAME_CHARACTERS = 100
-"""Largest length of a known speaker's name."""
 
 MAX_REFERENCE_BYTES = 8 * 1024 * 1024
 """Largest total size of the recordings of all known speakers: they are sent in one message."""
@@ -25,8 +21,6 @@ MAX_EMBEDDING_VALUES = 4096
 
 MAX_MODEL_CHARACTERS = 255
 """Largest length of the id of an embedding model."""
-
-_LABEL = re.compile(r"SPEAKER_\d+")
 
 
 def decode_known_speakers(
@@ -54,26 +48,21 @@ def decode_known_speakers(
 
 def encode_known_speaker(speaker: KnownSpeaker) -> gateway_pb2.KnownSpeaker:
     """Returns the message of the known speaker."""
+    message = gateway_pb2.KnownSpeaker(name=speaker.name, skip_if_incomparable=speaker.skip_if_incomparable)
     if isinstance(speaker.reference, Voice):
-        voice = gateway_pb2.Voice(
-            embedding=speaker.reference.embedding, embedding_model=speaker.reference.embedding_model
-        )
-        return gateway_pb2.KnownSpeaker(name=speaker.name, voice=voice)
-    return gateway_pb2.KnownSpeaker(name=speaker.name, recording=speaker.reference)
+        message.voice.CopyFrom(encode_voice(speaker.reference))
+    else:
+        message.recording = speaker.reference
+    return message
 
 
-def _decode(message: gateway_pb2.KnownSpeaker, field: str) -> KnownSpeaker:
-    if message.WhichOneof("reference") == "voice":
-        return KnownSpeaker(message.name, _decode_voice(message.voice, f"{field}.voice"))
-    if not message.recording:
-        raise InvalidRequest(
-            f"{field} must have a voice or a recording that is not empty, to recognise {message.name}",
-            field=f"{field}.recording",
-        )
-    return KnownSpeaker(message.name, message.recording)
+def encode_voice(voice: Voice) -> gateway_pb2.Voice:
+    """Returns the message of the voice."""
+    return gateway_pb2.Voice(embedding=voice.embedding, embedding_model=voice.embedding_model)
 
 
-def _decode_voice(message: gateway_pb2.Voice, field: str) -> Voice:
+def decode_voice(message: gateway_pb2.Voice, field: str) -> Voice:
+    """Returns the voice in ``message``, scaled to unit length. Raises ``InvalidRequest``."""
     if not 1 <= len(message.embedding_model) <= MAX_MODEL_CHARACTERS:
         raise InvalidRequest(
             f"{field}.embedding_model must be the id of the embedding's model, as in results",
@@ -93,19 +82,25 @@ def _decode_voice(message: gateway_pb2.Voice, field: str) -> Voice:
     return Voice(tuple(value / length for value in message.embedding), message.embedding_model)
 
 
+def _decode(message: gateway_pb2.KnownSpeaker, field: str) -> KnownSpeaker:
+    if message.WhichOneof("reference") == "voice":
+        return KnownSpeaker(message.name, decode_voice(message.voice, f"{field}.voice"), message.skip_if_incomparable)
+    if not message.recording:
+        raise InvalidRequest(
+            f"{field} must have a voice or a recording that is not empty, to recognise {message.name}",
+            field=f"{field}.recording",
+        )
+    return KnownSpeaker(message.name, message.recording)
+
+
 def _check_names(names: Iterable[str], field: str) -> None:
     """Rejects names that are ambiguous in an output format: NIST's formats replace spaces with ``_``."""
     written: set[str] = set()
     for index, name in enumerate(names):
         path = f"{field}[{index}].name"
-        check_name(name, MAX_KNOWN_NAME_CHARACTERS, path)
-        if not name or name != name.strip():
-            raise InvalidRequest(f"{path} must not be empty and must not start or end with a space", field=path)
-        if _LABEL.fullmatch(name):
-            raise InvalidRequest(f"{path} is {name}, which is reserved for unknown speakers", field=path)
-        as_field = "_".join(name.split())
-        if as_field in written:
+        check_speaker_name(name, path)
+        if as_field(name) in written:
             raise InvalidRequest(
                 f"{path} is {name}, like the name of another known speaker: names must differ", field=path
             )
-        written.add(as_field)
+        written.add(as_field(name))

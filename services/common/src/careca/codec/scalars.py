@@ -1,9 +1,8 @@
-"""Conversion of times and digests, and the check of names."""
+"""Conversion of times and digests."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,12 +19,6 @@ _MICROS = 1_000_000
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories that names must not contain: controls, surrogates, line and paragraph separators."""
-
-_DIRECTION_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that change the direction of the following text, even after the name. Direction marks are allowed."""
 
 
 def set_duration(duration: Duration, seconds: float) -> None:
@@ -82,16 +75,3 @@ def decode_digest(message: audio_pb2.Digest, field: str) -> Digest:
             metadata={"size_bytes": str(message.size_bytes)},
         )
     return Digest(message.sha256, message.size_bytes)
-
-
-def is_nameable(character: str) -> bool:
-    """Whether a name may contain this character: it cannot break lines where the name is displayed."""
-    return unicodedata.category(character) not in _FORBIDDEN_CATEGORIES and character not in _DIRECTION_CONTROLS
-
-
-def check_name(name: str, most_characters: int, field: str) -> None:
-    """Raises ``InvalidRequest`` if ``name`` is too long or has characters that could break its display."""
-    if len(name) > most_characters:
-        raise InvalidRequest(f"{field} has {len(name)} characters; at most {most_characters} are accepted", field=field)
-    if not all(map(is_nameable, name)):
-        raise InvalidRequest(f"{field} must not contain control characters or line breaks", field=field)

@@ -64,6 +64,21 @@ class KnownSpeaker:
 
     name: str
     reference: bytes | Voice = field(repr=False)
+    skip_if_incomparable: bool = False
+    """Whether a voice that cannot be compared with those in the recording is skipped instead of refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedVoice:
+    """A voice that the gateway keeps for its submitter, without the embedding."""
+
+    name: str
+    embedding_model: str
+    """Id of the model that computed the embedding."""
+    create_unix: float
+    """When it was saved, in seconds since 1970."""
+    job_id: str = ""
+    """The job that it came from; empty if the submitter sent it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class NoticeCode(enum.StrEnum):
     """Fewer speakers were found than the exact or minimum number in the request."""
     SEVERAL_LANGUAGES = "SEVERAL_LANGUAGES"
     """The recording has more than one language."""
+    VOICES_SKIPPED = "VOICES_SKIPPED"
+    """Saved voices could not be compared with those in the recording."""
 
 
 @dataclass(frozen=True, slots=True)

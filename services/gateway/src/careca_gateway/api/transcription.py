@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -34,18 +34,26 @@ _ROLES = {
 Event = RecordingNeeded | RecordingKnown | Progress | Segment | Completed[Response]
 
 
+AddVoices = Callable[[str, gateway_pb2.TranscribeRequest.Config], Awaitable[gateway_pb2.TranscribeRequest.Config]]
+"""Adds the saved voices of a submitter to a config that asks for them."""
+
+
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Takes a recording and answers who said what, and when: see gateway.proto.
 
     Args:
         service: receives recordings and runs requests.
         run_for: returns what runs each call.
+        add_voices: adds the saved voices of the caller.
         info: describes the gateway.
     """
 
-    def __init__(self, service: TranscriptionService, run_for: RunFor, info: InfoService) -> None:
+    def __init__(
+        self, service: TranscriptionService, run_for: RunFor, add_voices: AddVoices, info: InfoService
+    ) -> None:
         self._service = service
         self._run_for = run_for
+        self._add_voices = add_voices
         self._info = info
 
     async def Transcribe(
@@ -54,7 +62,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """Answers one call."""
         deadline = Deadline.after(context.time_remaining())
         config, chunks = await open_upload(request_iterator, "recording_chunk")
-        run = self._run_for(submitter_of(context.invocation_metadata()), config)
+        submitter = submitter_of(context.invocation_metadata())
+        config = await self._add_voices(submitter, config)
+        run = self._run_for(submitter, config)
         async with aclosing(self._service.transcribe(decode_request(config), chunks, deadline, run)) as events:
             async for event in events:
                 yield encode_event(event)

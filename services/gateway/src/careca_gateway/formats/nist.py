@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from careca.names import as_field
 from careca.types import Result
 from careca_gateway.formats.header import header
 
@@ -20,7 +21,7 @@ def rttm(result: Result, name: str) -> str:
     recording = file_id(name)
     return "".join(
         f"SPEAKER {recording} {_CHANNEL} {turn.start:.3f} {turn.end - turn.start:.3f} "
-        f"<NA> <NA> {_as_field(turn.speaker)} <NA> <NA>\n"
+        f"<NA> <NA> {as_field(turn.speaker)} <NA> <NA>\n"
         for turn in result.turns
         if round(turn.end - turn.start, 3) > 0
     )
@@ -31,15 +32,10 @@ def stm(result: Result, name: str) -> str:
     recording = file_id(name)
     lines = [f";; {line}" for line in header(result)]
     for utterance in result.utterances:
-        speaker = _as_field(utterance.speaker or _UNKNOWN_SPEAKER)
+        speaker = as_field(utterance.speaker or _UNKNOWN_SPEAKER)
         times = f"{utterance.start:.3f} {utterance.end:.3f}"
         lines.append(f"{recording} {_CHANNEL} {speaker} {times} {' '.join(utterance.text.split())}")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _as_field(speaker: str) -> str:
-    """Returns a speaker's name without white space, which would end the field."""
-    return "_".join(speaker.split())
 
 
 def file_id(name: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from careca import codec
 from careca.auth.caller import current_caller
 from careca.errors import PreconditionFailed, Unavailable
-from careca.types import Job, JobPriority, JobState, MemoryRelease, OutputFormat, Stage
+from careca.types import Job, JobPriority, JobState, MemoryRelease, OutputFormat, Speaker, Stage
 from careca.v1 import gateway_pb2
 from careca_gateway.admin import AdminService
 from careca_gateway.jobs.progress import first_stages, stages_to_repeat
@@ -31,6 +33,8 @@ from careca_gateway.request import Deadline, Request
 from careca_gateway.request_codec import decode_request
 from careca_gateway.storage.store import Store
 
+Config = gateway_pb2.TranscribeRequest.Config
+
 _ID = re.compile(rf"[0-9a-f]{{1,{MAX_ID_CHARACTERS}}}")
 
 
@@ -38,7 +42,7 @@ _ID = re.compile(rf"[0-9a-f]{{1,{MAX_ID_CHARACTERS}}}")
 class JobRequest:
     """A request for a job."""
 
-    config: gateway_pb2.TranscribeRequest.Config
+    config: Config
     request_id: str = ""
     priority: JobPriority = JobPriority.BATCH
     webhook_url: str = ""
@@ -66,6 +70,7 @@ class JobService:
         retention: removes what is stored for deleted jobs.
         admin: releases memory when the history is cleared.
         limits: how many jobs may wait.
+        add_voices: adds the saved voices of a submitter to a config that asks for them.
         check_webhook: raises an error for webhook addresses that are not allowed.
     """
 
@@ -79,6 +84,7 @@ class JobService:
         retention: JobRetention,
         admin: AdminService,
         limits: Limits,
+        add_voices: Callable[[str, Config], Awaitable[Config]],
         check_webhook: Callable[[str], None],
     ) -> None:
         self._queue = queue
@@ -88,6 +94,7 @@ class JobService:
         self._retention = retention
         self._admin = admin
         self._limits = limits
+        self._add_voices = add_voices
         self._check_webhook = check_webhook
         self._draining = asyncio.Event()
 
@@ -104,6 +111,7 @@ class JobService:
         request = decode_request(submitted.config)
         if submitted.webhook_url:
             self._check_webhook(submitted.webhook_url)
+        config = await self._add_voices(submitter, submitted.config)
         with self._store.hold(request.recording) as recording:
             if not await asyncio.to_thread(recording.known, request.selection):
                 raise PreconditionFailed(
@@ -118,7 +126,8 @@ class JobService:
                     submitter=submitter,
                     request_id=submitted.request_id or str(uuid.uuid4()),
                     recording=request.recording,
-                    spec=await self._specs.pack(submitted.config),
+                    spec=await self._specs.pack(config),
+                    content=b"" if config is submitted.config else _digest_of(submitted.config),
                     display_name=request.display_name,
                     priority=submitted.priority,
                     webhook_url=submitted.webhook_url,
@@ -169,6 +178,10 @@ class JobService:
             )
         return await self._results.get(await self._queue.result_key(job_id), formats, job.display_name)
 
+    async def speakers(self, submitter: str, job_id: str) -> tuple[Speaker, ...]:
+        """Returns the speakers in the job's result. Raises as ``result`` does."""
+        return codec.read_speakers((await self.result(submitter, job_id, ())).speakers)
+
     async def cancel(self, submitter: str, job_id: str) -> Job:
         """Cancels the job unless it has ended. Returns the job afterwards."""
         await self.get(submitter, job_id)
@@ -198,6 +211,10 @@ class JobService:
             return ClearedJobs(removed, {}, None)
         releases, own = await self._admin.release_reachable(deadline)
         return ClearedJobs(removed, releases, own)
+
+
+def _digest_of(config: Config) -> bytes:
+    return hashlib.sha256(config.SerializeToString(deterministic=True)).digest()
 
 
 def is_job_id(text: str) -> bool:

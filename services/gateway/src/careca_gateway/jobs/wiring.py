@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,6 +53,8 @@ class Parts:
     metrics: GatewayMetrics
     run_directly: RunPipeline[gateway_pb2.TranscribeResponse]
     """Runs a call without a job."""
+    add_voices: Callable[[str, gateway_pb2.TranscribeRequest.Config], Awaitable[gateway_pb2.TranscribeRequest.Config]]
+    """Adds the saved voices of a submitter to a config that asks for them."""
     job_ended: Callable[[], None]
     caller_of: Callable[[str], Caller]
 
@@ -109,6 +111,7 @@ class Jobs:
             retention=self._retention,
             admin=parts.admin,
             limits=limits,
+            add_voices=parts.add_voices,
             check_webhook=partial(
                 check_webhook,
                 secret_file=settings.webhook_secret_file,

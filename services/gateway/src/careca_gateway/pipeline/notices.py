@@ -7,7 +7,7 @@ each audio: one, or one for each separate channel or audio track in the recordin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import inf
 from typing import NamedTuple
@@ -49,10 +49,13 @@ def collect_notices(
     transcripts: Sequence[Transcript] | None,
     diarizations: Sequence[Diarization] | None,
     of_audio: Iterable[Notice] = (),
+    *,
+    skipped_voices: Collection[str] = (),
 ) -> tuple[Notice, ...]:
     """Returns all notices in the order to show them: those about the whole recording first, then by time.
 
     ``transcripts`` and ``diarizations`` are ``None`` if their stage failed. ``of_audio`` are the decoder's notices.
+    ``skipped_voices`` are the names of the known speakers who could not be compared with those in the recording.
     """
     found = list(of_audio)
     if transcripts is not None:
@@ -62,6 +65,10 @@ def collect_notices(
     if transcripts is not None and diarizations is not None:
         of_speaker = "audio track" if request.audio_track is AudioTracks.EACH else "channel"
         found += _speech_without_words(transcripts, diarizations, of_speaker)
+    if skipped_voices:
+        names = ", ".join(sorted(skipped_voices))
+        message = f"these saved voices could not be compared with those in the recording: {names}"
+        found.append(Notice(NoticeCode.VOICES_SKIPPED, message))
     return tuple(sorted(found, key=_sort_key))
 
 

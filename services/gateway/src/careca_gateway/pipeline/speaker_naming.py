@@ -15,6 +15,8 @@ class KnownVoice(NamedTuple):
 
     name: str
     voice: Voice
+    skip_if_incomparable: bool = False
+    """Whether it is left out, instead of refused, if it cannot be compared with the voices in the recording."""
 
 
 def recognize_speakers(
@@ -34,9 +36,9 @@ def recognize_speakers(
     pairs = sorted(
         (-similarity, speaker, name)
         for speaker, candidate in enumerate(speakers)
-        for name, (_, voice) in enumerate(known)
+        for name, each in enumerate(known)
         if candidate.embedding
-        and (similarity := cosine_similarity(candidate.embedding, voice.embedding)) >= least_similarity
+        and (similarity := cosine_similarity(candidate.embedding, each.voice.embedding)) >= least_similarity
     )
     named = list(speakers)
     free = set(range(len(known)))
@@ -48,11 +50,16 @@ def recognize_speakers(
 
 
 def check_comparable(speakers: Sequence[Speaker], known: Sequence[KnownVoice]) -> None:
-    """Raises ``InvalidRequest`` for the first known voice that cannot be compared with the voices of ``speakers``."""
-    found = next((speaker.voice for speaker in speakers if speaker.voice), None)
+    """Raises ``InvalidRequest`` for the first known voice that cannot be compared with the voices of ``speakers``.
+
+    Voices that may be skipped are ignored.
+    """
+    found = _first_voice(speakers)
     if found is None:
         return
-    for index, (name, voice) in enumerate(known):
+    for index, (name, voice, skip) in enumerate(known):
+        if skip:
+            continue
         path = f"config.known_speakers[{index}].voice"
         if voice.embedding_model != found.embedding_model:
             raise InvalidRequest(
@@ -71,6 +78,27 @@ def check_comparable(speakers: Sequence[Speaker], known: Sequence[KnownVoice]) -
             )
 
 
+def incomparable(speakers: Sequence[Speaker], known: Sequence[KnownVoice]) -> frozenset[str]:
+    """Returns the names of the known voices to skip: they cannot be compared with the voices of ``speakers``.
+
+    These are all that may be skipped if there are speakers and none of them has a voice.
+    """
+    found = _first_voice(speakers)
+    return frozenset(
+        each.name
+        for each in known
+        if each.skip_if_incomparable and speakers and not (found and _are_comparable(each.voice, found))
+    )
+
+
+def _first_voice(speakers: Sequence[Speaker]) -> Voice | None:
+    return next((speaker.voice for speaker in speakers if speaker.voice), None)
+
+
+def _are_comparable(one: Voice, other: Voice) -> bool:
+    return one.embedding_model == other.embedding_model and len(one.embedding) == len(other.embedding)
+
+
 def apply_names(diarization: Diarization) -> Diarization:
     """Returns ``diarization`` with the speakers' names in its turns."""
     names = {speaker.label: speaker.display_name for speaker in diarization.speakers}
@@ -83,7 +111,7 @@ def apply_names(diarization: Diarization) -> Diarization:
 
 def best_similarity(speaker: Speaker, known: Sequence[KnownVoice]) -> float:
     """Returns the similarity of the speaker's voice to the most similar of ``known``, which must not be empty."""
-    return max(cosine_similarity(speaker.embedding, voice.embedding) for _, voice in known)
+    return max(cosine_similarity(speaker.embedding, each.voice.embedding) for each in known)
 
 
 def cosine_similarity(one: Sequence[float], other: Sequence[float]) -> float:

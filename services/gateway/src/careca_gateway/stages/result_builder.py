@@ -22,7 +22,13 @@ from careca_gateway.pipeline.channels import combine_diarizations, label_channel
 from careca_gateway.pipeline.merge import merge, merge_channels
 from careca_gateway.pipeline.notices import collect_notices
 from careca_gateway.pipeline.port import Found, StageResult
-from careca_gateway.pipeline.speaker_naming import KnownVoice, apply_names, best_similarity, recognize_speakers
+from careca_gateway.pipeline.speaker_naming import (
+    KnownVoice,
+    apply_names,
+    best_similarity,
+    incomparable,
+    recognize_speakers,
+)
 from careca_gateway.request import Request
 from careca_gateway.stages.speaker_recognition import DiarizedAudio
 from careca_gateway.storage.held_recording import DecodedAudio, StoredAudio
@@ -102,7 +108,9 @@ class ResultBuilder:
             None if diarized is None else tuple(codec.decode_diarization(each.diarization) for each in diarized)
         )
         known = diarized[0].known_voices if diarized else ()
-        notices = collect_notices(request, transcripts, diarizations, decoded.notices)
+        skipped = incomparable([speaker for each in diarizations or () for speaker in each.speakers], known)
+        known = tuple(each for each in known if each.name not in skipped)
+        notices = collect_notices(request, transcripts, diarizations, decoded.notices, skipped_voices=skipped)
         result = replace(_outline(request, decoded.audio), stages=reports, notices=notices)
         if request.selection.separates_speakers:
             result = self._add_channels(result, decoded.audio, transcripts, diarizations, known)

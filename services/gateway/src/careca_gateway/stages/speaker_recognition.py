@@ -80,7 +80,7 @@ class SpeakerRecognitionStage:
         self, speaker: KnownSpeaker, field: str, skip_cache: bool, deadline: Deadline
     ) -> StageResult[KnownVoice]:
         if isinstance(speaker.reference, Voice):
-            return StageResult(KnownVoice(speaker.name, speaker.reference), cached=True)
+            return StageResult(KnownVoice(speaker.name, speaker.reference, speaker.skip_if_incomparable), cached=True)
         with _errors_of(speaker.name, field):
             found = await self._find_speaker(speaker.reference, skip_cache, deadline)
             if found.message is None:
@@ -117,8 +117,9 @@ def _store_recording(held: HeldRecording, recording: bytes) -> None:
 
 
 def _check_voices(diarization: audio_pb2.Diarization, known: Sequence[KnownVoice]) -> None:
-    """Raises ``CarecaError`` if the voices that were found cannot be compared with the known voices."""
-    speakers = codec.read_speakers(diarization.speakers) if known else ()
+    """Raises ``CarecaError`` if the voices that were found cannot be compared with known voices that are needed."""
+    needed = any(not each.skip_if_incomparable for each in known)
+    speakers = codec.read_speakers(diarization.speakers) if needed else ()
     if speakers and not any(speaker.voice for speaker in speakers):
         raise _no_embeddings()
     check_comparable(speakers, known)

@@ -21,6 +21,7 @@
 --   PREFIX:recordings                hash    SHA-256 to the number of its jobs that have not ended
 --   PREFIX:notices                   zset    ids by the time when their webhook is due, in milliseconds
 --   PREFIX:counters                  hash    time and number of the newest id, and the last turn
+--   PREFIX:voices:SUBMITTER          hash    saved voices: see voices.lua
 --   PREFIX:news                      channel q: a job waits; an id: that job has changed
 --
 -- The time of the Redis server is stored, but never decides who holds a job.

@@ -29,6 +29,8 @@ class Submission:
     recording: Digest
     spec: bytes
     """The job's configuration. The queue does not read it."""
+    content: bytes = b""
+    """What the submitter sent, if the spec has more than that. Empty: the spec."""
     display_name: str = ""
     priority: JobPriority = JobPriority.BATCH
     webhook_url: str = ""

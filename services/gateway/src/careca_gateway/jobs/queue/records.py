@@ -66,7 +66,7 @@ def _fingerprint(submission: Submission) -> str:
         f"{recording.sha256}:{recording.size_bytes}:{submission.priority}".encode(),
         submission.display_name.encode(),
         submission.webhook_url.encode(),
-        submission.spec,
+        submission.content or submission.spec,
     ):
         content.update(len(part).to_bytes(8, "big") + part)
     return content.hexdigest()

@@ -65,7 +65,9 @@ class RedisJobQueue(JobQueue):
             timeout_seconds: the timeout of each operation. A Redis that writes everything to disk may be slow.
             clock: a monotonic clock, in seconds, that measures how long a lease has not been renewed.
         """
-        self._script = JobScript(redis_url, timeout_seconds=timeout_seconds)
+        self._script = JobScript(
+            redis_url, timeout_seconds=timeout_seconds, package="careca_gateway.jobs.queue", name="jobs.lua"
+        )
         self._notifications = Notifications(self._script.client, f"{PREFIX}:news")
         self._leases = LivenessTracker(clock)
         self._failures = 0

@@ -1,4 +1,4 @@
-"""Runs the queue's Lua script in Redis, and converts Redis errors to ``CarecaError``."""
+"""Runs a Lua script in the jobs' Redis, and converts Redis errors to ``CarecaError``."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ _log = get_logger(__name__)
 
 
 class JobScript:
-    """``jobs.lua`` in a Redis that may be unavailable.
+    """A Lua script in the jobs' Redis, which may be unavailable. Its first argument is the name of an operation.
 
     Each operation is tried once. There is no circuit breaker: nothing could be done instead, a Redis that is gone
     refuses connections at once, and callers have time to wait for one that hangs.
     """
 
-    def __init__(self, redis_url: str, *, timeout_seconds: float) -> None:
+    def __init__(self, redis_url: str, *, timeout_seconds: float, package: str, name: str) -> None:
+        """Does not connect yet. The script is the file ``name`` in ``package``."""
         self.client = Redis.from_url(
             redis_url,
             socket_timeout=timeout_seconds,
@@ -56,7 +57,7 @@ class JobScript:
         """How often Redis could not be reached."""
         self._timeout_seconds = timeout_seconds
         self._available = True
-        source = resources.files("careca_gateway.jobs.queue").joinpath("jobs.lua").read_text(encoding="utf-8")
+        source = resources.files(package).joinpath(name).read_text(encoding="utf-8")
         self._script = self.client.register_script(source)
 
     async def run(self, operation: str, *arguments: bytes | str | int) -> Any:

@@ -1,0 +1,1 @@
+"""Saved voices: kept in the jobs' Redis, and added to requests. Voices are compared in the pipeline."""

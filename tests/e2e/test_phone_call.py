@@ -151,6 +151,24 @@ def test_a_voice_that_the_command_saves_is_recognised(stack: LocalStack, recordi
     assert [each["name"] for each in json.loads(done.stdout)["speakers"]].count("Caller") == 1
 
 
+def test_a_person_of_one_job_is_saved_recognised_and_found(
+    client: Client, stack: LocalStack, first: TranscriptionResult, recording: Path
+) -> None:
+    diane = next(each.label for each in first.speakers if each.label == speakers_of(first, "Diane")[0])
+    job = run_careca(stack, "submit", recording, "--wait").stdout.strip()
+
+    saved = run_careca(stack, "voices", "save", "Diane", "--job", job, "--speaker", diane)
+    answer = client.transcribe(recording, use_saved_voices=True)
+    found = run_careca(stack, "jobs", "list", "--search", "CHICAGO jérsey", "--json")
+    deleted = run_careca(stack, "voices", "delete", "Diane")
+
+    assert saved.returncode == deleted.returncode == 0, saved.stderr + deleted.stderr
+    assert cached_stages(answer) == MODEL_STAGES
+    assert [(each.label, each.name) for each in answer.speakers if each.name] == [(diane, "Diane")]
+    assert job in [each["id"] for each in json.loads(found.stdout)]
+    assert client.voices() == ()
+
+
 def test_another_number_of_speakers_does_not_transcribe_again(
     client: Client, first: TranscriptionResult, recording: Path
 ) -> None:

@@ -17,7 +17,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PAGES = (README, CONTRIBUTING, *((ROOT / "docs" / f"{name}.md").read_text() for name in NAMES))
 BLOCKS = [block for page in PAGES for block in re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)]
 EXAMPLES = [block for language, block in BLOCKS if language == "python"]
-GROUPS = {"jobs", "models", "tokens"}
+GROUPS = {"jobs", "voices", "models", "tokens"}
 COMMAND_NAMES = GROUPS | {"transcribe", "submit", "result", "voice", "stats", "clear-cache", "release-memory", "health"}
 COMMANDS = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines() if line.strip()]
 

@@ -36,9 +36,10 @@ from careca.types import (
     Utterance,
     Word,
 )
-from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc
+from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc, voices_pb2_grpc
 from support.redis_server import free_port
 from support.scripted_jobs import RELEASE, JobScript, ScriptedJobs
+from support.scripted_voices import ScriptedVoices
 
 Config = gateway_pb2.TranscribeRequest.Config
 ReplicaStats = admin_pb2.StatsResponse.ReplicaStats
@@ -238,11 +239,17 @@ class GatewayFixture:
     """The running gateway."""
 
     def __init__(
-        self, script: Script, health: Any, jobs: ScriptedJobs, serve: Callable[[int], tuple[grpc.Server, int]]
+        self,
+        script: Script,
+        health: Any,
+        jobs: ScriptedJobs,
+        voices: ScriptedVoices,
+        serve: Callable[[int], tuple[grpc.Server, int]],
     ) -> None:
         self.script = script
         self.health = health
         self.jobs = jobs
+        self.voices = voices
         self._serve = serve
         self._server, self._port = serve(free_port())
         self.target = f"127.0.0.1:{self._port}"
@@ -268,18 +275,20 @@ def run_gateway() -> Iterator[GatewayFixture]:
     script, servicer = Script(), health.HealthServicer()
     gateway = ScriptedGateway(script)
     jobs = ScriptedJobs(JobScript(gateway.raise_failure, script.recordings, script.uploads), abort, result_for)
+    voices = ScriptedVoices(gateway.raise_failure, abort)
 
     def serve(port: int) -> tuple[grpc.Server, int]:
         server = grpc.server(futures.ThreadPoolExecutor(max_workers=24))
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server(gateway, server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(gateway, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
+        voices_pb2_grpc.add_VoiceServiceServicer_to_server(voices, server)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         port = server.add_insecure_port(f"127.0.0.1:{port}")
         server.start()
         return server, port
 
-    fixture = GatewayFixture(script, servicer, jobs, serve)
+    fixture = GatewayFixture(script, servicer, jobs, voices, serve)
     fixture.serve("", True)
     yield fixture
     if script.hold is not None:

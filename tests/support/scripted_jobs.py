@@ -58,6 +58,8 @@ class JobScript:
     """For each coming call, the number of messages after which its connection breaks."""
     submissions: list[jobs_pb2.SubmitJobRequest] = field(default_factory=list)
     listings: list[jobs_pb2.ListJobsRequest] = field(default_factory=list)
+    pages: list[jobs_pb2.ListJobsResponse] = field(default_factory=list)
+    """The responses to the next lists, instead of the jobs that there are."""
     cursors: list[str] = field(default_factory=list)
     submitters: list[str] = field(default_factory=list)
     """The submitter of each call."""
@@ -151,6 +153,8 @@ class ScriptedJobs(jobs_pb2_grpc.JobServiceServicer):
     def ListJobs(self, request: Any, context: Any) -> jobs_pb2.ListJobsResponse:
         submitter = self._begin_call(context)
         self.script.listings.append(request)
+        if self.script.pages:
+            return self.script.pages.pop(0)
         found = [
             record.job
             for _, record in sorted(self.records.items(), reverse=True)

@@ -12,7 +12,7 @@ from careca import codec, types
 from careca.codec.known_speakers import MAX_REFERENCE_BYTES
 from careca.errors import InvalidRequest
 from careca.types import Voice
-from careca.v1 import gateway_pb2
+from careca.v1 import gateway_pb2, voices_pb2
 from careca_client.recording import Source
 
 
@@ -35,6 +35,19 @@ def encode_known_speakers(speakers: Iterable[KnownSpeaker]) -> list[gateway_pb2.
     Raises ``OSError`` if a file cannot be read, ``InvalidRequest`` if a file is too large.
     """
     return [_encode(speaker) for speaker in speakers]
+
+
+def encode_save_voice(
+    name: str, voice: Voice | None, job_id: str | None, speaker: str | None
+) -> voices_pb2.SaveVoiceRequest:
+    """Returns the request that saves a voice. Raises ``InvalidRequest`` unless there is exactly one."""
+    if (voice is None) == (job_id is None) or (job_id is None) != (speaker is None):
+        raise InvalidRequest("save_voice takes either voice, or job_id and speaker", field="source")
+    if voice is not None:
+        return voices_pb2.SaveVoiceRequest(name=name, voice=codec.encode_voice(voice))
+    return voices_pb2.SaveVoiceRequest(
+        name=name, job_speaker=voices_pb2.JobSpeaker(job_id=job_id or "", speaker_label=speaker or "")
+    )
 
 
 def voice_json(voice: Voice) -> str:

@@ -311,6 +311,13 @@ def test_jobs_are_listed_by_state_time_and_submitter(careca: Careca, gateway: Ga
     assert listed(submitter="ana") == listed("--submitter", "ana") == [hers]
 
 
+def test_a_search_reaches_the_gateway(careca: Careca, gateway: GatewayFixture) -> None:
+    for options in ((), ("--search", "budget 2026")):
+        assert careca("jobs", "list", *options).exit_code == ExitCode.OK
+
+    assert [request.query for request in gateway.jobs.script.listings] == ["", "budget 2026"]
+
+
 @pytest.mark.parametrize("text", ["yesterday", "24", "h", "-1h", "24 h", ""])
 def test_an_invalid_time_is_refused(careca: Careca, gateway: GatewayFixture, text: str) -> None:
     assert careca("jobs", "list", f"--since={text}").exit_code == ExitCode.USAGE

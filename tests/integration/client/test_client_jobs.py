@@ -226,6 +226,18 @@ async def test_all_jobs_are_listed_over_several_pages(client: EitherClient, gate
     assert len(gateway.jobs.script.listings) == 3
 
 
+async def test_a_search_goes_on_after_short_and_empty_pages(client: EitherClient, gateway: GatewayFixture) -> None:
+    job = codec.encode_job(await client.submit(DATA))
+    pages = [([], "1"), ([job], "2"), ([], "3"), ([job], "")] * 2
+    gateway.jobs.script.pages = [jobs_pb2.ListJobsResponse(jobs=jobs, next_page_token=token) for jobs, token in pages]
+
+    assert len(await client.all("jobs", query="budget 2026", limit=5)) == 2
+    assert [request.page_token for request in gateway.jobs.script.listings] == ["", "1", "2", "3"]
+    assert len(await client.all("jobs", query="budget 2026", limit=1)) == 1
+    assert len(gateway.jobs.script.listings) == 6
+    assert {request.query for request in gateway.jobs.script.listings} == {"budget 2026"}
+
+
 async def test_jobs_are_listed_by_state_and_time(client: EitherClient, gateway: GatewayFixture) -> None:
     done = await client.submit(DATA)
     gateway.jobs.script.at_once = False

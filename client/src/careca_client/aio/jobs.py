@@ -123,6 +123,7 @@ class AsyncJobCalls(AsyncCalls):
         states: Iterable[JobState | str] = (),
         created_from: float | None = None,
         created_before: float | None = None,
+        query: str = "",
         limit: int | None = None,
         all_submitters: bool = False,
         timeout: float = ADMIN_TIMEOUT_SECONDS,
@@ -133,11 +134,13 @@ class AsyncJobCalls(AsyncCalls):
             states: Only jobs in one of these states. Default: all.
             created_from: Only jobs created at this time or later, in seconds since 1970.
             created_before: Only jobs created before this time, in seconds since 1970.
+            query: Only jobs that have each of these words in their name or in what was said: at most 200 characters.
+                Case and accents make no difference, and a word also matches a part of a longer word.
             limit: Yields no more jobs than this.
             all_submitters: Whether to list the jobs of all submitters. Needs an administrator's token.
             timeout: Limit for each page in seconds.
         """
-        listing = Listing(states, created_from, created_before, limit, all_submitters=all_submitters)
+        listing = Listing(states, created_from, created_before, limit, query=query, all_submitters=all_submitters)
         while (request := listing.request) is not None:
             page = await self._call(self._jobs.ListJobs, request, timeout)
             for job in listing.receive(page):

@@ -15,7 +15,15 @@ from careca.rpc import request_id
 from careca.rpc.channel import create_sync_channel
 from careca.rpc.statuses import translated_errors
 from careca.types import ClearScope, Stage
-from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc, recordings_pb2_grpc
+from careca.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    gateway_pb2,
+    gateway_pb2_grpc,
+    jobs_pb2_grpc,
+    recordings_pb2_grpc,
+    voices_pb2_grpc,
+)
 from careca_client import admin
 from careca_client.access import DEFAULT_TARGET, NO_ACCESS_NEEDED, Access, Metadata
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS, HEALTH_TIMEOUT_SECONDS
@@ -23,6 +31,7 @@ from careca_client.blocking.concurrency import serialize
 from careca_client.blocking.jobs import JobCalls
 from careca_client.blocking.recordings import RecordingCalls
 from careca_client.blocking.streams import hashed, run_stream
+from careca_client.blocking.voices import VoiceCalls
 from careca_client.digests import DigestCache
 from careca_client.events import EventCallback
 from careca_client.protocol.attempts import Attempts
@@ -32,7 +41,7 @@ from careca_client.recording import Source
 from careca_client.result import TranscriptionResult
 
 
-class Client(JobCalls, RecordingCalls):
+class Client(JobCalls, RecordingCalls, VoiceCalls):
     """Calls one gateway. Threads may share it.
 
         with Client("localhost:50051") as client:
@@ -71,6 +80,7 @@ class Client(JobCalls, RecordingCalls):
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
         self._recordings = recordings_pb2_grpc.RecordingServiceStub(self._channel)
+        self._voices = voices_pb2_grpc.VoiceServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     def __enter__(self) -> Self:

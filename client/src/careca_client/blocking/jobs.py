@@ -119,6 +119,7 @@ class JobCalls(Calls):
         states: Iterable[JobState | str] = (),
         created_from: float | None = None,
         created_before: float | None = None,
+        query: str = "",
         limit: int | None = None,
         all_submitters: bool = False,
         timeout: float = ADMIN_TIMEOUT_SECONDS,
@@ -129,11 +130,13 @@ class JobCalls(Calls):
             states: Only jobs in one of these states. Default: all.
             created_from: Only jobs created at this time or later, in seconds since 1970.
             created_before: Only jobs created before this time, in seconds since 1970.
+            query: Only jobs that have each of these words in their name or in what was said: at most 200 characters.
+                Case and accents make no difference, and a word also matches a part of a longer word.
             limit: Yields no more jobs than this.
             all_submitters: Whether to list the jobs of all submitters. Needs an administrator's token.
             timeout: Limit for each page in seconds.
         """
-        listing = Listing(states, created_from, created_before, limit, all_submitters=all_submitters)
+        listing = Listing(states, created_from, created_before, limit, query=query, all_submitters=all_submitters)
         while (request := listing.request) is not None:
             page = self._call(self._jobs.ListJobs, request, timeout)
             yield from listing.receive(page)

@@ -9,7 +9,7 @@ import typer
 
 from careca_client.access import Access
 from careca_client.cli import connection
-from careca_client.cli.commands import admin, jobs, models, recording, result, submit, tokens, transcribe, voice
+from careca_client.cli.commands import admin, jobs, models, recording, result, submit, tokens, transcribe, voice, voices
 from careca_client.cli.errors import reporting
 from careca_client.cli.help import EXIT_CODES
 
@@ -49,6 +49,7 @@ def build_app() -> typer.Typer:
     app.command("result", epilog=result.EPILOG)(result.result)
     app.command("recording", epilog=recording.EPILOG)(recording.recording)
     app.command("voice", epilog=voice.EPILOG)(voice.voice)
+    app.add_typer(voices.build_app(), name="voices")
     app.command("stats", epilog=admin.STATS_EPILOG)(admin.stats)
     app.command("clear-cache", epilog=admin.CLEAR_CACHE_EPILOG)(admin.clear_cache)
     app.command("release-memory", epilog=admin.RELEASE_MEMORY_EPILOG)(admin.release_memory)

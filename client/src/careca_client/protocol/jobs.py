@@ -101,6 +101,7 @@ class Listing:
         created_before: float | None,
         limit: int | None,
         *,
+        query: str = "",
         all_submitters: bool = False,
     ) -> None:
         """Raises ``InvalidRequest`` if a state is unknown or the limit is negative."""
@@ -112,6 +113,7 @@ class Listing:
             created_from=codec.encode_time(created_from),
             created_before=codec.encode_time(created_before),
             all_submitters=all_submitters,
+            query=query,
         )
         """The next request; ``None`` after the last page."""
         self._left = limit

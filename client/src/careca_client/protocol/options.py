@@ -40,6 +40,8 @@ class TranscribeOptions(TypedDict, total=False):
     unless it is silent."""
     known_speakers: Sequence[KnownSpeaker]
     """People whose voices are to be recognised and shown by name."""
+    use_saved_voices: bool
+    """Whether to recognise the submitter's saved voices too: see ``save_voice``."""
     formats: Iterable[OutputFormat | str]
     """The text formats to make of the result."""
     skip_cache: bool
@@ -72,6 +74,7 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
         formats=encode_formats(options.get("formats", ())),
         channel_mode=_encode_channel_mode(options.get("channel_mode", ChannelMode.MIX)),
         known_speakers=encode_known_speakers(options.get("known_speakers", ())),
+        use_saved_voices=options.get("use_saved_voices", False),
     )
     _set_audio_track(config, options.get("audio_track", AudioTracks.AUTO))
     checked = codec.decode_transcription_options(config.transcription, field="config.transcription")

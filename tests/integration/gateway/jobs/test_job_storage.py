@@ -60,7 +60,7 @@ async def queue(redis_server: RedisServer) -> AsyncIterator[RedisJobQueue]:
 
 
 def keys(blobs: LocalObjectStorage) -> list[str]:
-    return sorted(blob.key for folder in ("results/", "stages/", "specs/") for blob in blobs.list(folder))
+    return sorted(blob.key for folder in ("results/", "stages/", "specs/", "texts/") for blob in blobs.list(folder))
 
 
 def age(tmp_path: Path, seconds: float) -> None:
@@ -210,11 +210,11 @@ async def test_expired_jobs_are_removed_with_their_objects(
     blobs: LocalObjectStorage, queue: RedisJobQueue, tmp_path: Path
 ) -> None:
     job = await finished_job(queue)
-    for key in (f"results/{job.id}/1", f"stages/{job.id}/transcribe", "specs/old"):
+    for key in (f"results/{job.id}/1", f"stages/{job.id}/transcribe", f"texts/{job.id}/newest", "specs/old"):
         blobs.put(key, b"x")
 
     await JobRetention(queue, blobs, retention_seconds=3600.0).sweep()
-    assert len(keys(blobs)) == 3
+    assert len(keys(blobs)) == 4
 
     age(tmp_path, 8000.0)
     await JobRetention(queue, blobs, retention_seconds=0.0).sweep()
@@ -230,6 +230,7 @@ async def test_orphans_are_removed_except_young_and_foreign_objects(
     blobs.put(f"results/{job.id}/1", b"x")
     blobs.put("results/ffff/1", b"x")
     blobs.put("stages/ffff/diarize", b"x")
+    blobs.put("texts/ffff/newest", b"x")
     age(tmp_path, 7200.0)
     blobs.put("results/eeee/1", b"x")
 
@@ -256,6 +257,7 @@ async def test_a_recording_is_held_until_its_job_is_queued(
         store=store,
         specs=JobSpecs(blobs),
         results=unused,
+        search=unused,
         retention=unused,
         admin=unused,
         limits=Limits(10, 10),

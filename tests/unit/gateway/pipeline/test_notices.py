@@ -265,3 +265,10 @@ def test_any_two_seconds_of_speech_have_words_or_a_notice(turns: list[Times], wo
     for start, end in told:
         assert end - start >= LEAST_SPEECH_SECONDS
         assert not any(start < (word.start or 0) and (word.end or 0) < end for word in said.words)
+
+
+def test_voices_that_were_skipped_are_named_in_one_notice_about_the_whole_recording() -> None:
+    found = collect_notices(REQUEST, [transcript()], [heard((0.0, 5.0))], skipped_voices={"Zoe", "Ana"})
+
+    assert [notice.code for notice in found] == [NoticeCode.VOICES_SKIPPED, NoticeCode.SPEECH_WITHOUT_WORDS]
+    assert (found[0].start, found[0].message.endswith(": Ana, Zoe")) == (None, True)

@@ -47,7 +47,7 @@ def build_app() -> typer.Typer:
     """Returns the command with its subcommands."""
     app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
     failed = "list --state failed --since 24h --json | jq -r '.[].id' | xargs careca jobs retry"
-    app.command("list", epilog=_epilog("list --since 24h", failed))(list_jobs)
+    app.command("list", epilog=_epilog("list --since 24h", 'list --search "budget 2026"', failed))(list_jobs)
     app.command("show", epilog=_epilog("show JOB", "show JOB --json | jq .attempts"))(show)
     app.command("watch", epilog=_epilog("watch JOB && careca result JOB", "watch JOB --segments"))(watch)
     app.command("cancel", epilog=_epilog("cancel JOB"))(cancel)
@@ -90,6 +90,15 @@ def list_jobs(
             help="Only jobs submitted since: 90m, 24h or 7d ago, or a date.",
         ),
     ] = None,
+    search: Annotated[
+        str,
+        typer.Option(
+            "--search",
+            metavar="TEXT",
+            help="Only jobs that have each of these words in the name of the recording or in what was said. Case and"
+            " accents make no difference.",
+        ),
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Greatest number of jobs.")] = 50,
     all_submitters: AllSubmitters = False,
     gateway: Gateway = DEFAULT_TARGET,
@@ -99,7 +108,9 @@ def list_jobs(
 ) -> None:
     """Lists the submitter's jobs, newest first. With --all, the jobs of all submitters."""
     with connected(gateway, submitter, debug=debug) as client:
-        found = list(client.jobs(states=states, created_from=since, limit=limit, all_submitters=all_submitters))
+        found = list(
+            client.jobs(states=states, created_from=since, query=search, limit=limit, all_submitters=all_submitters)
+        )
         document = [dataclasses.asdict(job) for job in found]
         terminal.print_document(document, job_tables.list_table(found), as_json=as_json)
 

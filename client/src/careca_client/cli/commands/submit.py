@@ -28,6 +28,7 @@ from careca_client.cli.options.recording import (
     MaxSpeakers,
     MinSpeakers,
     Prompt,
+    SavedVoices,
     SkipCache,
     Speakers,
     Track,
@@ -145,6 +146,7 @@ def submit(
     channels: Channels = ChannelMode.MIX,
     audio_track: Track = AudioTracks.AUTO,
     known: Known = [],  # noqa: B006 -- typer copies it
+    saved_voices: SavedVoices = False,
     language: Language = None,
     translate: Translate = False,
     prompt: Prompt = "",
@@ -175,6 +177,7 @@ def submit(
             channels=channels,
             audio_track=audio_track,
             known=known,
+            saved_voices=saved_voices,
             language=language,
             translate=translate,
             prompt=prompt,

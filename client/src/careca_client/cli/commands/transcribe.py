@@ -30,6 +30,7 @@ from careca_client.cli.options.recording import (
     MaxSpeakers,
     MinSpeakers,
     Prompt,
+    SavedVoices,
     SkipCache,
     Speakers,
     Track,
@@ -181,6 +182,7 @@ def transcribe(
     channels: Channels = ChannelMode.MIX,
     audio_track: Track = AudioTracks.AUTO,
     known: Known = [],  # noqa: B006
+    saved_voices: SavedVoices = False,
     language: Language = None,
     translate: Translate = False,
     prompt: Prompt = "",
@@ -211,6 +213,7 @@ def transcribe(
             channels=channels,
             audio_track=audio_track,
             known=known,
+            saved_voices=saved_voices,
             language=language,
             translate=translate,
             prompt=prompt,

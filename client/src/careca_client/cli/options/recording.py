@@ -69,6 +69,11 @@ Known = Annotated[
     ),
 ]
 
+SavedVoices = Annotated[
+    bool,
+    typer.Option("--saved-voices", help="Recognise the people whose voices were saved with `careca voices save`."),
+]
+
 Language = Annotated[
     str | None,
     typer.Option(
@@ -104,6 +109,7 @@ def recording_options(
     channels: ChannelMode,
     audio_track: str,
     known: Sequence[str],
+    saved_voices: bool,
     language: str | None,
     translate: bool,
     prompt: str,
@@ -130,6 +136,7 @@ def recording_options(
         channel_mode=channels,
         audio_track=track,
         known_speakers=[_parse_known_speaker(each) for each in known],
+        use_saved_voices=saved_voices,
         skip_cache=skip_cache,
     )
     build_config(options)

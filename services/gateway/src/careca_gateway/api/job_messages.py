@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from careca import codec
 from careca.errors import InvalidRequest
 from careca.rpc import request_id
@@ -11,6 +9,7 @@ from careca.types import Job
 from careca.v1 import jobs_pb2
 from careca_gateway.api.admin_messages import encode_releases
 from careca_gateway.jobs.queue.port import JobEvent, Query
+from careca_gateway.jobs.search import JobPage, words_of
 from careca_gateway.jobs.service import ClearedJobs, JobRequest, is_job_id
 
 DEFAULT_PAGE_SIZE = 50
@@ -18,6 +17,9 @@ DEFAULT_PAGE_SIZE = 50
 
 MAX_PAGE_SIZE = 500
 """The maximum number of jobs in a page."""
+
+MAX_QUERY_CHARACTERS = 200
+"""The maximum length of a query."""
 
 
 def decode_submission(message: jobs_pb2.SubmitJobRequest) -> JobRequest:
@@ -51,10 +53,18 @@ def decode_query(message: jobs_pb2.ListJobsRequest, submitter: str | None) -> Qu
     )
 
 
-def encode_page(jobs: Sequence[Job], query: Query) -> jobs_pb2.ListJobsResponse:
-    """Returns the message of a page. The page after a full page may be empty."""
-    token = jobs[-1].id if len(jobs) == query.limit else ""
-    return jobs_pb2.ListJobsResponse(jobs=[codec.encode_job(job) for job in jobs], next_page_token=token)
+def decode_words(query: str) -> tuple[str, ...]:
+    """Returns the words that a list must have. Raises ``InvalidRequest``."""
+    if len(query) > MAX_QUERY_CHARACTERS:
+        raise InvalidRequest(
+            f"query has {len(query)} characters; at most {MAX_QUERY_CHARACTERS} are accepted", field="query"
+        )
+    return words_of(query)
+
+
+def encode_page(page: JobPage) -> jobs_pb2.ListJobsResponse:
+    """Returns the message of a page."""
+    return jobs_pb2.ListJobsResponse(jobs=[codec.encode_job(job) for job in page.jobs], next_page_token=page.next_token)
 
 
 def encode_job_event(event: JobEvent) -> jobs_pb2.WatchJobResponse:

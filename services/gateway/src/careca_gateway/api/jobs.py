@@ -16,6 +16,7 @@ from careca.v1 import gateway_pb2, jobs_pb2, jobs_pb2_grpc
 from careca_gateway.api.job_messages import (
     decode_query,
     decode_submission,
+    decode_words,
     encode_cleared,
     encode_job_event,
     encode_page,
@@ -73,7 +74,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
         """Returns a page of jobs."""
         query = decode_query(request, _submitter_or_all(context, request.all_submitters))
-        return encode_page(await self._jobs.list(query), query)
+        return encode_page(await self._jobs.list(query, decode_words(request.query)))
 
     async def WatchJob(
         self, request: jobs_pb2.WatchJobRequest, context: Context

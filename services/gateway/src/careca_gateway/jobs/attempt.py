@@ -14,6 +14,7 @@ from careca_gateway.jobs.queue.port import Lease, Outcome
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.jobs.stage_results import StageResults
+from careca_gateway.jobs.texts import JobTexts
 from careca_gateway.pipeline.port import RunPipeline, completed
 from careca_gateway.request import Completed, Deadline, Request
 from careca_gateway.storage.object_storage import ObjectStorage
@@ -31,6 +32,7 @@ class PipelineAttempt:
         storage: keeps the stage results of attempts that do not succeed as a whole.
         specs: reads the specs of jobs.
         results: stores the results.
+        texts: stores what was said, for searches.
         pipelines: creates a pipeline for each job.
         caller_of: returns the caller, with its limits, for the name of a submitter.
     """
@@ -42,6 +44,7 @@ class PipelineAttempt:
         storage: ObjectStorage,
         specs: JobSpecs,
         results: JobResults,
+        texts: JobTexts,
         pipelines: PipelineFactory,
         caller_of: Callable[[str], Caller],
     ) -> None:
@@ -49,6 +52,7 @@ class PipelineAttempt:
         self._storage = storage
         self._specs = specs
         self._results = results
+        self._texts = texts
         self._pipelines = pipelines
         self._caller_of = caller_of
 
@@ -65,7 +69,9 @@ class PipelineAttempt:
         try:
             done = await self._run_in_time(lease, request, stage_results, progress)
             await progress.complete(done)
-            key = await self._results.put(lease.job.id, lease.fence, done.result.result)
+            result = done.result.result
+            key = await self._results.put(lease.job.id, lease.fence, result)
+            await self._texts.put(lease.job.id, key, [each.text for each in result.utterances])
             whole = not failed_stages(progress.stages)
         finally:
             # Also if the attempt is cancelled: this gateway may be handing the job back.

@@ -9,7 +9,7 @@ from itertools import islice
 
 from careca.telemetry.logs import get_logger
 from careca_gateway.background import cancel_and_wait, repeat
-from careca_gateway.jobs import results, specs, stage_results
+from careca_gateway.jobs import results, specs, stage_results, texts
 from careca_gateway.jobs.queue.port import JobQueue
 from careca_gateway.storage.object_storage import ObjectStorage
 
@@ -18,6 +18,9 @@ SWEEP_SECONDS = 300.0
 
 YOUNG_SECONDS = 3600.0
 """Younger objects stay: the queue may not know yet that they belong to a job."""
+
+_PREFIXES = (results.PREFIX, stage_results.PREFIX, texts.PREFIX)
+"""The key prefixes of objects that belong to one job."""
 
 _BATCH = 500
 
@@ -56,7 +59,7 @@ class JobRetention:
         while job_ids := await self._queue.expire(self._retention_seconds):
             await self.remove(job_ids)
             _log.info("jobs past their retention removed", jobs=len(job_ids))
-        for prefix in (results.PREFIX, stage_results.PREFIX):
+        for prefix in _PREFIXES:
             await self._remove_orphans(prefix)
         await asyncio.to_thread(self._remove_old_specs)
 
@@ -72,7 +75,7 @@ class JobRetention:
 
     def _remove(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
-            for prefix in (results.PREFIX, stage_results.PREFIX):
+            for prefix in _PREFIXES:
                 self._storage.delete_prefix(results.prefix_of(job_id, prefix))
 
     def _remove_old_specs(self) -> None:

@@ -28,6 +28,7 @@ from careca_gateway.jobs.queue.port import (
 )
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.retention import JobRetention
+from careca_gateway.jobs.search import JobPage, JobSearch
 from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.request import Deadline, Request
 from careca_gateway.request_codec import decode_request
@@ -67,6 +68,7 @@ class JobService:
         store: the recordings.
         specs: writes the specs of jobs.
         results: reads the results of jobs.
+        search: lists jobs.
         retention: removes what is stored for deleted jobs.
         admin: releases memory when the history is cleared.
         limits: how many jobs may wait.
@@ -81,6 +83,7 @@ class JobService:
         store: Store,
         specs: JobSpecs,
         results: JobResults,
+        search: JobSearch,
         retention: JobRetention,
         admin: AdminService,
         limits: Limits,
@@ -91,6 +94,7 @@ class JobService:
         self._store = store
         self._specs = specs
         self._results = results
+        self._search = search
         self._retention = retention
         self._admin = admin
         self._limits = limits
@@ -153,9 +157,9 @@ class JobService:
         job = await self.get(submitter, job_id)
         return job, await self._specs.unpack(await self._queue.spec(job_id))
 
-    async def list(self, query: Query) -> Sequence[Job]:
-        """Returns a page of jobs, newest first."""
-        return await self._queue.list(query)
+    async def list(self, query: Query, words: Sequence[str] = ()) -> JobPage:
+        """Returns a page of jobs, newest first. With ``words`` as ``JobSearch.page`` says."""
+        return await self._search.page(query, words)
 
     async def watch(self, submitter: str, job_id: str, cursor: str) -> AsyncGenerator[JobEvent, None]:
         """Yields the job as it is, and then its events. Raises ``Unavailable`` when this gateway stops."""

@@ -20,9 +20,11 @@ from careca_gateway.jobs.queue.port import Lease, Limits
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.retention import JobRetention
+from careca_gateway.jobs.search import JobSearch
 from careca_gateway.jobs.service import JobService
 from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.jobs.stage_results import ResumingStage, StageResults
+from careca_gateway.jobs.texts import JobTexts
 from careca_gateway.jobs.webhooks.addresses import CheckedResolver
 from careca_gateway.jobs.webhooks.delivery import WebhookSender
 from careca_gateway.jobs.webhooks.dispatcher import WebhookDispatcher, check_webhook
@@ -71,12 +73,14 @@ class Jobs:
         self._diarizer = RetryingStage(parts.diarizer, patience_seconds=patience)
         queue = parts.queue
         specs, results = JobSpecs(parts.storage), JobResults(parts.storage)
+        texts = JobTexts(queue, results, parts.storage)
         self._retention = JobRetention(queue, parts.storage, retention_seconds=settings.job_retention_seconds)
         attempt = PipelineAttempt(
             store=parts.store,
             storage=parts.storage,
             specs=specs,
             results=results,
+            texts=texts,
             pipelines=self._pipeline,
             caller_of=parts.caller_of,
         )
@@ -108,6 +112,7 @@ class Jobs:
             store=parts.store,
             specs=specs,
             results=results,
+            search=JobSearch(queue, texts),
             retention=self._retention,
             admin=parts.admin,
             limits=limits,

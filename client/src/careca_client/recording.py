@@ -159,7 +159,7 @@ def open_recording(source: Source, display_name: str | None = None) -> Recording
         return Recording(io.BytesIO(source), display_name or "recording", close=True)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        return _from_file(path.open("rb"), display_name or _displayable(path.name), close=True)
+        return _from_file(path.open("rb"), display_name or displayable(path.name), close=True)
     if isinstance(source, io.TextIOBase):
         raise TypeError("the recording is a text file object: open it in binary mode ('rb')")
     return _from_file(source, display_name or _name_of(source), close=False)
@@ -191,9 +191,9 @@ def _from_file(file: IO[bytes], name: str, *, close: bool) -> Recording:
 def _name_of(file: IO[bytes]) -> str:
     """The name of a file object. Objects that have a number or nothing as their name get a default one."""
     name = getattr(file, "name", None)
-    return _displayable(Path(name).name) if isinstance(name, str) else "recording"
+    return displayable(Path(name).name) if isinstance(name, str) else "recording"
 
 
-def _displayable(name: str) -> str:
-    """Returns ``name`` as the gateway accepts it: file names may have line breaks and invalid Unicode."""
+def displayable(name: str) -> str:
+    """Returns ``name`` as the gateway accepts it: file names may be long, and have line breaks and invalid Unicode."""
     return "".join(each if is_nameable(each) else "?" for each in name)[:MAX_NAME_CHARACTERS]

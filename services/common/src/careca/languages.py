@@ -25,6 +25,8 @@ _NEAREST = 3
 # A language tag of RFC 5646 without its rare parts, or a POSIX locale, which may have an encoding and a modifier.
 _TAG = re.compile(r"([a-z]{2,3}(?:[-_][a-z0-9]{1,8})*)(?:\.[a-z0-9-]+)?(?:@[a-z]+)?", re.IGNORECASE | re.ASCII)
 
+_UNSPACED = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
+
 COUNTRY = re.compile(r"\s*[(（].*")  # noqa: RUF001 -- the full-width bracket is meant
 """A suffix of a language's name in brackets, such as a country or a script."""
 
@@ -59,6 +61,14 @@ def code_of(text: str) -> str | None:
 def name_of(code: str) -> str:
     """Returns the English name of the language; the code itself if it is unknown."""
     return _known().english.get(code, code)
+
+
+def is_unspaced(text: str, code: str) -> bool:
+    """Returns whether ``text`` is written without spaces between words, and so between segments.
+
+    ``code`` is the language spoken. Translations have spaces: they are in English.
+    """
+    return code in _UNSPACED and not text.isascii()
 
 
 def unknown(text: str) -> str:

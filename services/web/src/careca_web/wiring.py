@@ -17,6 +17,8 @@ from careca_web.http.limits import BodyLimitMiddleware
 from careca_web.http.requests import Draining, RequestMiddleware
 from careca_web.http.security import SecurityMiddleware
 from careca_web.metrics import WebMetrics
+from careca_web.openai import routes as openai
+from careca_web.openai.errors import error_body
 from careca_web.sessions import routes as sessions
 from careca_web.sessions.callers import Callers
 from careca_web.sessions.cookie import SessionCookies, read_key
@@ -45,7 +47,7 @@ def wire(settings: WebSettings) -> WebService:
     secure = settings.tls_cert_file is not None
     metrics, draining, gateway = WebMetrics(), Draining(), Gateway(settings)
     cookies = SessionCookies(read_key(settings.session_key_file), seconds=settings.session_seconds, secure=secure)
-    errors = ErrorHandlers({})
+    errors = ErrorHandlers({"/v1/": error_body})
     app = FastAPI(
         title="Careca",
         description=_DESCRIPTION,
@@ -63,6 +65,7 @@ def wire(settings: WebSettings) -> WebService:
     app.state.callers = Callers(gateway, cookies)
     app.include_router(operations.routes(gateway, draining))
     app.include_router(sessions.routes(gateway, cookies))
+    app.include_router(openai.routes(metrics))
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
     return WebService(app, gateway, metrics, draining)

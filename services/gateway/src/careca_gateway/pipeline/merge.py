@@ -15,6 +15,7 @@ from itertools import chain, groupby
 from operator import attrgetter
 from typing import NamedTuple
 
+from careca.languages import is_unspaced
 from careca.types import Diarization, Segment, Transcript, Turn, Utterance, Word
 from careca_gateway.pipeline.words import ends_sentence, gaps, spans
 
@@ -38,9 +39,6 @@ UTTERANCE_PAUSE_SECONDS = 2.0
 
 LONG_UTTERANCE_SECONDS = 30.0
 """A longer utterance ends at the end of its sentence, so that a monologue has paragraphs."""
-
-_UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
-"""Languages that are written without spaces between words, and so between segments."""
 
 
 class _TimedWord(NamedTuple):
@@ -145,18 +143,13 @@ def _timed_words(transcript: Transcript) -> list[_TimedWord]:
     placed: list[_TimedWord] = []
     for segment in transcript.segments:
         language = segment.language or transcript.language
-        between = "" if _is_unspaced(segment.text, language) else " "
+        between = "" if is_unspaced(segment.text, language) else " "
         words = segment.words or _untimed_words(segment)
         start = max(segment.start, placed[-1].start if placed else 0.0)
         times = spans(words, start, max(segment.end, start))
         spaces = [between, *gaps(segment.text.strip(), words)[1:]][: len(words)]
         placed += [_TimedWord(word, *span, gap, language) for word, span, gap in zip(words, times, spaces, strict=True)]
     return placed
-
-
-def _is_unspaced(text: str, language: str) -> bool:
-    """Returns whether ``text`` is written without spaces. Translations are not: they are in English."""
-    return language in _UNSPACED_LANGUAGES and not text.isascii()
 
 
 def _untimed_words(segment: Segment) -> tuple[Word, ...]:

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
@@ -55,6 +56,8 @@ class RequestMiddleware:
         ):
             try:
                 await self._app(scope, receive, response.send)
+            except ClientDisconnect:
+                _log.debug("the caller disconnected")
             except Exception as error:
                 problem = problem_of(error)
                 if response.status is None:

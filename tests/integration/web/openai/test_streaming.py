@@ -15,7 +15,7 @@ from openai.types.audio import (
     TranscriptionTextSegmentEvent,
 )
 
-from careca.errors import InvalidRequest
+from careca.errors import OutOfMemory
 from careca.types import JobState, Segment, Word
 from careca_client import AsyncClient
 from careca_web.openai import streaming
@@ -151,7 +151,7 @@ async def test_an_error_while_the_work_goes_on_is_an_event(
 ) -> None:
     engine = stack.transcriber.engine
     engine.may_go_on.clear()
-    engine.failures = [InvalidRequest("this language is not known", reason="LANGUAGE_NOT_SUPPORTED")]
+    engine.failures = [OutOfMemory("the recording is too long for the device")]
     events = await stream(client, recording)
     engine.may_go_on.set()
 
@@ -159,8 +159,8 @@ async def test_an_error_while_the_work_goes_on_is_an_event(
         async for _ in events:
             pass
 
-    assert raised.value.code == "language_not_supported"
-    assert raised.value.message == "this language is not known"
+    assert raised.value.code == "out_of_memory"
+    assert "too long for the device" in raised.value.message
 
 
 async def test_the_job_is_cancelled_if_the_caller_leaves(

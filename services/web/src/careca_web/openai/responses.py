@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from careca import languages
-from careca.errors import CarecaError, OutOfMemory, Unavailable
+from careca.errors import CarecaError, InternalError, OutOfMemory, Unavailable
 from careca.types import OutputFormat, Segment, Stage, StageState, Utterance, Word
 from careca_client import TranscriptionResult
 from careca_web.openai.request import AudioRequest, ResponseFormat
@@ -156,5 +156,5 @@ def _usage(result: TranscriptionResult) -> dict[str, Any]:
 
 
 def _error_of(reason: str, message: str) -> CarecaError:
-    error_class = OutOfMemory if reason == OutOfMemory.default_reason else Unavailable
+    error_class = next((each for each in (OutOfMemory, InternalError) if each.default_reason == reason), Unavailable)
     return error_class(message, reason=reason)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from openai import AsyncOpenAI
 
+from careca_web.openai.fields import FIELDS
 from support.media import tone, wav
 from support.stack import Stack
 from support.web import Web
@@ -63,6 +66,19 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"known_speaker_names": ["Ana"] * 2, "known_speaker_references": [WAV] * 2},
         "known_speaker_names[1]",
+        "invalid_request",
+    ),
+    (
+        {"known_speaker_names": [f"Ana {each}" for each in range(51)], "known_speaker_references": [WAV] * 51},
+        "known_speaker_references",
+        "invalid_request",
+    ),
+    (
+        {
+            "known_speaker_names": ["Ana"],
+            "known_speaker_references": [f"data:audio/wav;base64,{base64.b64encode(bytes(9 << 20)).decode()}"],
+        },
+        "known_speaker_references",
         "invalid_request",
     ),
     ({"extra_body": {"speaker_count": "two"}}, "speaker_count", "invalid_value"),
@@ -185,3 +201,14 @@ async def test_a_data_url_may_be_written_in_percent(client: AsyncOpenAI, recordi
     )
 
     assert answer.text
+
+
+async def test_all_fields_are_described(web: Web) -> None:
+    """Both by the OpenAPI document and by the page."""
+    page = (Path(__file__).parents[4] / "docs" / "openai.md").read_text()
+    document = (await web.http.get("/openapi.json")).json()
+    body = document["paths"]["/v1/audio/transcriptions"]["post"]["requestBody"]
+    described = body["content"]["multipart/form-data"]["schema"]["properties"]
+
+    assert {name.removesuffix("[]") for name in described} == set(FIELDS)
+    assert [name for name in FIELDS if f"`{name}`" not in page] == []

@@ -1,4 +1,7 @@
-"""A phone call through OpenAI's own client: the real stack with real models, and a web service in front of it."""
+"""A phone call through OpenAI's own client: the real stack with real models, and a web service in front of it.
+
+Each test may take more than ten seconds, because the models run.
+"""
 
 from __future__ import annotations
 

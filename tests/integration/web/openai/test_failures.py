@@ -18,7 +18,7 @@ from careca_client import AsyncClient
 from support.openai_client import openai_client
 from support.redis_server import RedisServer
 from support.stack import Stack
-from support.waiting import eventually, happens, until
+from support.waiting import eventually, happens, longer_and_longer, until
 from support.web import Web, web_service
 
 Recording = tuple[str, bytes]
@@ -29,14 +29,17 @@ async def states_of_jobs(stack: Stack) -> list[JobState]:
         return [job.state async for job in careca.jobs()]
 
 
+async def until_all_are_cancelled(stack: Stack) -> None:
+    async def cancelled() -> bool:
+        return set(await states_of_jobs(stack)) == {JobState.CANCELLED}
+
+    await eventually(cancelled)
+    await until(lambda: not stack.transcriber.engine.running)
+
+
 def hold(stack: Stack) -> None:
     for service in stack.model_services:
         service.engine.may_go_on.clear()
-
-
-def resume(stack: Stack) -> None:
-    for service in stack.model_services:
-        service.engine.may_go_on.set()
 
 
 async def test_a_token_is_needed_where_the_gateway_asks_for_one(
@@ -152,24 +155,19 @@ async def test_the_job_is_cancelled_if_the_client_gives_up(
     with pytest.raises(asyncio.CancelledError):
         await call
 
-    async def cancelled() -> bool:
-        return await states_of_jobs(stack) == [JobState.CANCELLED]
-
-    await eventually(cancelled)
-    await until(lambda: not stack.transcriber.engine.running)
+    await until_all_are_cancelled(stack)
 
 
 async def test_the_job_is_cancelled_if_the_client_times_out(web: Web, stack: Stack, recording: Recording) -> None:
     hold(stack)
-    async with openai_client(web.url, timeout=1.0) as client:
-        with pytest.raises(openai.APITimeoutError):
-            await client.audio.transcriptions.create(file=recording, model="whisper-1")
+    for seconds in longer_and_longer(0.5):
+        async with openai_client(web.url, timeout=seconds) as client:
+            with pytest.raises(openai.APITimeoutError):
+                await client.audio.transcriptions.create(file=recording, model="whisper-1")
+        if stack.transcriber.engine.started.is_set():
+            break
 
-    async def cancelled() -> bool:
-        return set(await states_of_jobs(stack)) <= {JobState.CANCELLED}
-
-    await eventually(cancelled)
-    await until(lambda: not stack.transcriber.engine.running)
+    await until_all_are_cancelled(stack)
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(web: Web, stack: Stack) -> None:

@@ -1,4 +1,7 @@
-"""OpenAI's JavaScript client, in Node, against real services with scripted engines."""
+"""OpenAI's JavaScript client, in Node, against real services with scripted engines.
+
+Installing the client takes more than ten seconds on a busy machine, because it has thousands of files.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
@@ -166,6 +167,22 @@ async def test_known_speakers_are_shown_by_name(client: AsyncOpenAI, recording: 
     )
 
     assert [segment.speaker for segment in answer.segments] == ["Ana", "SPEAKER_01"]
+
+
+async def test_saved_voices_are_recognised_if_asked_to(client: AsyncOpenAI, recording: Recording, stack: Stack) -> None:
+    async def speakers(**options: Any) -> list[str]:
+        answer = await client.audio.transcriptions.create(
+            file=recording, model="whisper-1", response_format="diarized_json", extra_body=options
+        )
+        return [segment.speaker for segment in answer.segments]
+
+    unknown = await speakers()
+    async with AsyncClient(stack.target) as careca:
+        job = await anext(careca.jobs())
+        await careca.save_voice("Ana", job_id=job.id, speaker="SPEAKER_00")
+
+    assert unknown == await speakers() == ["SPEAKER_00", "SPEAKER_01"]
+    assert await speakers(use_saved_voices=True) == ["Ana", "SPEAKER_01"]
 
 
 async def test_log_probabilities_of_words(client: AsyncOpenAI, recording: Recording) -> None:

@@ -76,6 +76,7 @@ FIELDS: Mapping[str, Field] = {
     "channel_mode": Field(
         "Beyond OpenAI: mix, or separate if each channel is one speaker.", _TEXT | {"enum": ["mix", "separate"]}
     ),
+    "use_saved_voices": Field("Beyond OpenAI: whether to recognise the caller's saved voices.", {"type": "boolean"}),
     "audio_track": Field("Beyond OpenAI: auto, all, each, or the number of an audio track from 1.", _TEXT),
 }
 

@@ -107,6 +107,7 @@ def _options(fields: Fields, file: UploadFile, *, translate: bool) -> Transcribe
         "min_speaker_count": fields.integer("min_speaker_count"),
         "max_speaker_count": fields.integer("max_speaker_count"),
         "known_speakers": _known_speakers(fields),
+        "use_saved_voices": fields.flag("use_saved_voices"),
         "display_name": displayable(PurePath((file.filename or "").replace("\\", "/")).name) or None,
     }
     if mode := fields.text("channel_mode"):

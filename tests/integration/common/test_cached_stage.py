@@ -29,9 +29,9 @@ DEFAULTS = TranscriptionOptions()
 class Service:
     """One model service with all its parts."""
 
-    def __init__(self, engine=None, *, slots=1, max_waiting=8, cleaner=MemoryCleaner, **settings):
+    def __init__(self, engine=None, *, max_waiting=8, cleaner=MemoryCleaner, **settings):
         self.engine = engine or FakeTranscriberEngine()
-        self.worker = Worker(slots=slots, max_waiting=max_waiting)
+        self.worker = Worker(max_waiting=max_waiting)
         self.metrics = ModelServiceMetrics(Stage.TRANSCRIBE, self.engine, self.worker)
         self.cache = FakeCache(self.metrics)
         self.memory = cleaner(self.engine, self.metrics.memory_cleaned)
@@ -276,7 +276,7 @@ async def test_missing_weights_reach_the_caller(service):
 
 
 async def test_calls_without_a_free_place_are_refused_before_audio_is_requested():
-    service = Service(slots=1, max_waiting=1)
+    service = Service(max_waiting=1)
     service.engine.may_go_on.clear()
     calls = [service.start(pcm(seed=seed)) for seed in range(2)]
     await service.has_begun()
@@ -291,7 +291,7 @@ async def test_calls_without_a_free_place_are_refused_before_audio_is_requested(
 
 
 async def test_a_hit_is_answered_however_many_wait():
-    service = Service(slots=1, max_waiting=0)
+    service = Service(max_waiting=0)
     await service.events()
     service.engine.started.clear()
     service.engine.may_go_on.clear()

@@ -16,10 +16,9 @@ from support.waiting import HANG_SECONDS, happens
 
 @pytest.fixture
 async def worker():
-    worker = Worker(slots=1, max_waiting=1)
+    worker = Worker(max_waiting=1)
     yield worker
-    await worker.drain()
-    worker.close()
+    await worker.close()
 
 
 def progress(fraction):
@@ -211,21 +210,20 @@ async def test_work_that_cancels_itself_raises_cancelled(worker):
         await collect(worker.stream(work))
 
 
-async def test_only_as_many_run_at_once_as_there_are_slots():
-    worker = Worker(slots=2)
+async def test_one_task_runs_at_a_time(worker):
     works = [Held() for _ in range(3)]
     tasks = [asyncio.create_task(collect(worker.stream(work))) for work in works]
     await happens(works[0].started)
-    await happens(works[1].started)
 
-    assert worker.in_flight == 2
-    assert not works[2].started.is_set()
+    assert worker.in_flight == 1
+    assert not works[1].started.is_set()
     works[0].may_end.set()
-    await happens(works[2].started)
+    await happens(works[1].started)
+    assert works[0].ended
+    assert not works[2].started.is_set()
     for work in works:
         work.may_end.set()
     assert await asyncio.gather(*tasks) == [[Done("result")]] * 3
-    worker.close()
 
 
 async def test_callers_without_a_free_place_are_refused_with_a_retry_delay(worker):
@@ -250,49 +248,50 @@ async def test_a_task_that_computes_does_not_count_as_waiting(worker):
     assert (worker.in_flight, worker.waiting) == (0, 0)
 
 
-async def test_exclusive_work_waits_for_running_work_and_delays_later_work():
-    worker = Worker(slots=2)
+async def test_a_function_waits_for_running_work_and_later_work_for_the_function(worker):
     running = Held()
     order = []
     first = asyncio.create_task(collect(worker.stream(running)))
     await happens(running.started)
-    exclusive = asyncio.create_task(worker.exclusive(lambda: order.append(("exclusive", running.ended))))
+    function = asyncio.create_task(worker.run(lambda: order.append(("function", running.ended))))
     await asyncio.sleep(0.01)
-    later = asyncio.create_task(worker.run(lambda: order.append(("later", running.ended))))
+    later = asyncio.create_task(collect(worker.stream(lambda cancel, emit: order.append(("later", running.ended)))))
     await asyncio.sleep(0.01)
     assert order == []
 
     running.may_end.set()
-    await asyncio.gather(first, exclusive, later)
+    await asyncio.gather(first, function, later)
 
-    assert order == [("exclusive", True), ("later", True)]
-    worker.close()
-
-
-async def test_exclusive_work_of_several_callers_does_not_deadlock():
-    worker = Worker(slots=3)
-
-    assert await asyncio.gather(*(worker.exclusive(lambda n=number: n) for number in range(5))) == [*range(5)]
-
-    assert await asyncio.gather(*(worker.run(lambda n=number: n) for number in range(5))) == [*range(5)]
-    worker.close()
+    assert order == [("function", True), ("later", True)]
 
 
-async def test_exclusive_work_that_is_cancelled_while_it_waits_frees_its_slots():
-    worker = Worker(slots=2)
-    running = Held()
+async def test_a_function_that_is_cancelled_while_it_waits_never_runs_and_frees_its_place(worker):
+    running, ran = Held(), []
     first = asyncio.create_task(collect(worker.stream(running)))
     await happens(running.started)
-    exclusive = asyncio.create_task(worker.exclusive(lambda: None))
+    function = asyncio.create_task(worker.run(lambda: ran.append("function")))
     await asyncio.sleep(0.01)
 
-    exclusive.cancel()
+    function.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await exclusive
-    assert await worker.run(lambda: "ran beside") == "ran beside"
+        await function
     running.may_end.set()
     await first
-    worker.close()
+    assert await worker.run(lambda: "next") == "next"
+    assert ran == []
+
+
+async def test_closing_waits_for_running_work():
+    worker, running = Worker(), Held()
+    first = asyncio.create_task(collect(worker.stream(running)))
+    await happens(running.started)
+    closing = asyncio.create_task(worker.close())
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+
+    running.may_end.set()
+    await closing
+    assert await first == [Done("result")]
 
 
 async def test_a_running_function_finishes_even_if_its_caller_is_cancelled(worker):

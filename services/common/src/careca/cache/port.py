@@ -44,8 +44,8 @@ class Removal(enum.StrEnum):
     CLEARED = "cleared"
 
 
-class CacheObserver(Protocol):
-    """Receives the events of a cache, for metrics. Its methods are quick and never raise."""
+class CacheObserver:
+    """Receives the events of a cache, for metrics, and ignores them here. Its methods are quick and never raise."""
 
     def cache_requested(self, outcome: CacheOutcome) -> None:
         """Counts one request with this outcome."""
@@ -58,22 +58,6 @@ class CacheObserver(Protocol):
 
     def cache_available(self, available: bool) -> None:
         """Receives whether the store answers: once at the start, and after each change."""
-
-
-class NullObserver(CacheObserver):
-    """Ignores all events."""
-
-    def cache_requested(self, outcome: CacheOutcome) -> None:
-        """Does nothing."""
-
-    def cache_removed(self, reason: Removal, entries: int) -> None:
-        """Does nothing."""
-
-    def cache_sized(self, entries: int, size_bytes: int) -> None:
-        """Does nothing."""
-
-    def cache_available(self, available: bool) -> None:
-        """Does nothing."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,7 +130,7 @@ class NoCache(ResultCache):
     """Stores nothing, so every lookup is a miss. Callers in this process still share computations in flight."""
 
     def __init__(self, observer: CacheObserver | None = None) -> None:
-        self._observer = observer or NullObserver()
+        self._observer = observer or CacheObserver()
         self._flights = SingleFlight()
         self._observer.cache_available(False)
 

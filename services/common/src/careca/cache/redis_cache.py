@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from careca.cache.circuit_breaker import CircuitBreaker, RedisUnavailableError
 from careca.cache.envelope import Envelope, wrap
-from careca.cache.port import CacheObserver, CacheOutcome, Flight, NullObserver, Removal, ResultCache
+from careca.cache.port import CacheObserver, CacheOutcome, Flight, Removal, ResultCache
 from careca.cache.single_flight import SingleFlight
 from careca.errors import Unavailable
 from careca.telemetry.logs import get_logger
@@ -82,7 +82,7 @@ class RedisResultCache(ResultCache):
         self._max_entries = max_entries
         self._max_entry_bytes = max_entry_bytes
         self._lease_seconds = lease_seconds
-        self._observer = observer or NullObserver()
+        self._observer = observer or CacheObserver()
         self._flights = SingleFlight()
         self._uncounted_hits = 0
         self._uncounted_misses = 0

@@ -4,7 +4,7 @@
               hit: result
                        shared: result
 
-A flight makes all callers with the same key wait for the first one. A place bounds how many tasks may wait. A slot
+A flight makes all callers with the same key wait for the first one. A place bounds how many tasks may wait. The slot
 allows a task to use the device. A caller that waits for the result of another has neither place nor slot and sends no
 audio.
 """
@@ -86,7 +86,7 @@ class CachedStage(Generic[O, R, M]):
     """The class of the message, to parse a cached result."""
     cache: ResultCache
     worker: Worker
-    """The threads that run all work on the engine."""
+    """The thread that runs all work on the engine."""
     memory: MemoryCleaner
     metrics: ModelServiceMetrics
     settings: ModelServiceSettings
@@ -152,7 +152,7 @@ class CachedStage(Generic[O, R, M]):
 
     async def release_memory(self) -> MemoryRelease:
         """Waits until no task computes, unloads the models and releases memory. The next task loads them again."""
-        return await self.worker.exclusive(self.memory.release)
+        return await self.worker.run(self.memory.release)
 
     async def warm_up(self) -> None:
         """Loads the models. Raises ``PreconditionFailed`` if weights are missing or damaged."""
@@ -166,13 +166,12 @@ class CachedStage(Generic[O, R, M]):
             self._idle_release = asyncio.create_task(self._release_when_idle(self.settings.idle_release_seconds))
 
     async def close(self) -> None:
-        """Waits for the threads and releases everything. No call may be in flight."""
+        """Waits for the thread and releases everything. No call may be in flight."""
         if self._idle_release:
             self._idle_release.cancel()
             with suppress(asyncio.CancelledError):
                 await self._idle_release
-        await self.worker.drain()
-        self.worker.close()
+        await self.worker.close()
         await asyncio.to_thread(self.engine.unload)
         await self.cache.close()
 

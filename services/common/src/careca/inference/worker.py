@@ -1,7 +1,7 @@
-"""Runs blocking inference in threads, with a bounded number of running and waiting tasks and cooperative cancellation.
+"""Runs blocking inference in a thread, one task at a time, with a bounded number of waiting tasks.
 
-``admit`` reserves a place for a task before its audio is requested. A slot is needed only to compute. A slot is free
-again when its thread has ended, not when its caller has gone, because a thread cannot be stopped from outside.
+``admit`` reserves a place for a task before its audio is requested. The slot is needed only to compute. It is free
+again when the work has ended, not when its caller has gone, because a thread cannot be stopped from outside.
 """
 
 from __future__ import annotations
@@ -39,34 +39,31 @@ class Done(Generic[R]):
 
 
 class Worker:
-    """The threads of one model service. Call all methods from the event loop."""
+    """The thread of one model service. Call all methods from the event loop."""
 
-    def __init__(self, *, slots: int = 1, max_waiting: int = 8) -> None:
-        self._slots = slots
-        self._places = slots + max_waiting
+    def __init__(self, *, max_waiting: int = 8) -> None:
+        self._places = 1 + max_waiting
         self._admitted = 0
-        self._in_flight = 0
-        self._free_slots = asyncio.Semaphore(slots)
-        self._taking_all_slots = asyncio.Lock()
-        self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="careca-worker")
+        self._slot = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="careca-worker")
         self._mean_seconds = 5.0
 
     @property
     def in_flight(self) -> int:
-        """Slots in use."""
-        return self._in_flight
+        """Tasks that compute: 0 or 1."""
+        return int(self._slot.locked())
 
     @property
     def waiting(self) -> int:
-        """Admitted tasks that do not compute: they receive audio or wait for a slot."""
-        return max(0, self._admitted - self._in_flight)
+        """Admitted tasks that do not compute: they receive audio or wait for the slot."""
+        return max(0, self._admitted - self.in_flight)
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Reserves a place for one task. Raises ``Overloaded`` if all slots and waiting places are taken."""
+        """Reserves a place for one task. Raises ``Overloaded`` if all places are taken."""
         if self._admitted >= self._places:
             raise Overloaded(
-                f"{self._in_flight} tasks are computing and {self.waiting} are waiting: try again later",
+                f"{self.in_flight} tasks are computing and {self.waiting} are waiting: try again later",
                 retry_after_seconds=self._expected_wait_seconds(),
             )
         self._admitted += 1
@@ -76,7 +73,7 @@ class Worker:
             self._admitted -= 1
 
     async def stream(self, work: Callable[[CancelToken, Callable[[E], None]], R]) -> AsyncGenerator[E | Done[R], None]:
-        """Waits for a slot, runs ``work`` in a thread and yields what it emits, then ``Done`` with its result.
+        """Waits for the slot, runs ``work`` in a thread and yields what it emits, then ``Done`` with its result.
 
         ``work`` may call its second argument from its thread at any time. If the consumer is slow, only the latest
         progress is kept. Closing the generator or cancelling its consumer cancels the token and then waits until the
@@ -84,7 +81,7 @@ class Worker:
         """
         cancel = CancelToken()
         events = _Events[E](asyncio.get_running_loop())
-        await self._free_slots.acquire()
+        await self._slot.acquire()
         thread = self._start(lambda: work(cancel, events.emit))
         thread.add_done_callback(events.wake)
         try:
@@ -104,49 +101,31 @@ class Worker:
             raise
 
     async def run(self, function: Callable[[], R]) -> R:
-        """Waits for a slot and runs ``function`` in it, to its end even if the caller is cancelled."""
-        await self._free_slots.acquire()
+        """Waits for the slot and runs ``function`` in it, to its end even if the caller is cancelled."""
+        await self._slot.acquire()
         thread = self._start(function)
         await _until_done(thread)
         return thread.result()
 
-    async def exclusive(self, function: Callable[[], R]) -> R:
-        """Waits until no slot is in use and runs ``function`` alone; later work waits for it."""
-        async with self._taking_all_slots:
-            taken = 0
-            try:
-                while taken < self._slots - 1:
-                    await self._free_slots.acquire()
-                    taken += 1
-                return await self.run(function)
-            finally:
-                for _ in range(taken):
-                    self._free_slots.release()
-
-    async def drain(self) -> None:
-        """Waits until no slot is in use."""
-        await self.exclusive(lambda: None)
-
-    def close(self) -> None:
-        """Shuts the threads down when they have ended. Nothing may be run afterwards."""
-        self._threads.shutdown(wait=False)
+    async def close(self) -> None:
+        """Waits until nothing is in flight and ends the thread. Nothing may be run afterwards."""
+        await self.run(lambda: None)
+        self._thread.shutdown(wait=False)
 
     def _start(self, function: Callable[[], R]) -> asyncio.Future[R]:
-        """Runs ``function`` in a thread with the caller's context variables. The slot must be taken already."""
+        """Runs ``function`` in the thread with the caller's context variables. The slot must be taken already."""
         context = contextvars.copy_context()
         started = time.monotonic()
-        self._in_flight += 1
-        thread = asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(function))
+        thread = asyncio.get_running_loop().run_in_executor(self._thread, lambda: context.run(function))
         thread.add_done_callback(lambda _: self._free_slot(time.monotonic() - started))
         return thread
 
     def _free_slot(self, seconds: float) -> None:
-        self._in_flight -= 1
         self._mean_seconds = _MEAN_DECAY * self._mean_seconds + (1 - _MEAN_DECAY) * seconds
-        self._free_slots.release()
+        self._slot.release()
 
     def _expected_wait_seconds(self) -> float:
-        seconds = self._mean_seconds * (self.waiting + 1) / self._slots
+        seconds = self._mean_seconds * (self.waiting + 1)
         return min(max(seconds, _LEAST_RETRY_SECONDS), _GREATEST_RETRY_SECONDS)
 
 

@@ -5,12 +5,10 @@ enums) and raises ``InvalidRequest`` with the dotted path of the wrong field.
 """
 
 from careca.codec.admin import (
-    decode_cache_stats,
     decode_clearance,
     decode_memory_release,
     decode_memory_usage,
     decode_model_service_stats,
-    encode_cache_stats,
     encode_clearance,
     encode_memory_release,
     encode_memory_usage,
@@ -31,10 +29,7 @@ from careca.codec.enums import (
     encode_recording_form,
     encode_stage,
 )
-from careca.codec.jobs import (
-    decode_job,
-    encode_job,
-)
+from careca.codec.jobs import decode_job, encode_job
 from careca.codec.known_speakers import (
     decode_known_speakers,
     decode_voice,
@@ -76,12 +71,10 @@ from careca.codec.speech import (
     encode_segment,
     encode_transcript,
     read_speakers,
-    write_speakers,
 )
 
 __all__ = [
     "decode_audio_track",
-    "decode_cache_stats",
     "decode_channel_mode",
     "decode_clear_scope",
     "decode_clearance",
@@ -109,7 +102,6 @@ __all__ = [
     "decode_transcription_options",
     "decode_voice",
     "decode_waveform",
-    "encode_cache_stats",
     "encode_channel_mode",
     "encode_clear_scope",
     "encode_clearance",
@@ -139,5 +131,4 @@ __all__ = [
     "encode_waveform",
     "read_speakers",
     "set_audio_track",
-    "write_speakers",
 ]

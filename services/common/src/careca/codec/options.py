@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from careca import languages
 from careca.codec.enums import AUDIO_TRACK_MODES, CHANNEL_MODES
+from careca.codec.messages import Field, MessageCodec
 from careca.errors import InvalidRequest
 from careca.types import AudioTrack, AudioTracks, ChannelMode, DiarizationOptions, TranscriptionOptions
 from careca.v1 import audio_pb2, gateway_pb2
@@ -25,6 +26,15 @@ MAX_SPEAKERS = 50
 
 MAX_AUDIO_TRACK = 999
 """Largest number of an audio track in a request: recordings do not have more tracks."""
+
+_TRANSCRIPTION_OPTIONS = MessageCodec(
+    TranscriptionOptions, audio_pb2.TranscriptionOptions, language=Field("language_code")
+)
+_DIARIZATION_OPTIONS = MessageCodec(DiarizationOptions, audio_pb2.DiarizationOptions)
+
+# The other direction is below, because it checks what callers send.
+encode_transcription_options = _TRANSCRIPTION_OPTIONS.encode
+encode_diarization_options = _DIARIZATION_OPTIONS.encode
 
 
 def decode_transcription_options(
@@ -51,17 +61,6 @@ def decode_transcription_options(
     )
 
 
-def encode_transcription_options(options: TranscriptionOptions) -> audio_pb2.TranscriptionOptions:
-    """Returns the message of the options."""
-    return audio_pb2.TranscriptionOptions(
-        language_code=options.language or "",
-        translate=options.translate,
-        initial_prompt=options.initial_prompt,
-        hotwords=options.hotwords,
-        beam_size=options.beam_size,
-    )
-
-
 def decode_diarization_options(
     message: audio_pb2.DiarizationOptions, field: str = "config.options"
 ) -> DiarizationOptions:
@@ -84,15 +83,6 @@ def decode_diarization_options(
             metadata={"min_speaker_count": str(least), "max_speaker_count": str(most)},
         )
     return DiarizationOptions(exact, least, most)
-
-
-def encode_diarization_options(options: DiarizationOptions) -> audio_pb2.DiarizationOptions:
-    """Returns the message of the options."""
-    return audio_pb2.DiarizationOptions(
-        speaker_count=options.speaker_count,
-        min_speaker_count=options.min_speaker_count,
-        max_speaker_count=options.max_speaker_count,
-    )
 
 
 def decode_channel_mode(

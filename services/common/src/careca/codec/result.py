@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from careca.codec.enums import FORMATS, STAGE_STATES, STAGES
-from careca.codec.scalars import (
-    decode_digest,
-    decode_duration,
-    encode_digest,
-    set_duration,
-)
-from careca.codec.speech import (
-    read_candidates,
-    read_speakers,
-    read_turns,
-    read_words,
-    write_candidates,
-    write_speakers,
-    write_turns,
-    write_words,
-)
+from careca.codec.messages import Field, MessageCodec, duration_field, field_of, none_if_empty
+from careca.codec.scalars import decode_digest, decode_duration, encode_digest, set_duration
+from careca.codec.speech import CANDIDATE, SPEAKER, read_speakers, read_turns, read_words, write_turns, write_words
 from careca.types import Channel, Notice, Result, StageReport, Utterance
 from careca.v1 import gateway_pb2
+
+_REPORT = MessageCodec(
+    StageReport,
+    gateway_pb2.StageReport,
+    stage=field_of(STAGES),
+    state=field_of(STAGE_STATES),
+    seconds=duration_field("elapsed"),
+)
+
+_NOTICE = MessageCodec(
+    Notice,
+    gateway_pb2.Notice,
+    start=duration_field("start_offset", optional=True),
+    end=duration_field("end_offset", optional=True),
+)
+
+_CHANNEL = MessageCodec(
+    Channel,
+    gateway_pb2.Channel,
+    audio=Field(encode=encode_digest, decode=partial(decode_digest, field="result.channels")),
+    speaker=Field("speaker_label", decode=none_if_empty),
+)
 
 
 def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
@@ -30,26 +41,22 @@ def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
         audio=encode_digest(result.audio),
         language_code=result.language,
         language_probability=result.language_probability,
-        stages=[_encode_report(report) for report in result.stages],
+        stages=map(_REPORT.encode, result.stages),
         partial=result.partial,
         transcription_model=result.transcription_model,
         diarization_model=result.diarization_model,
-        channels=[
-            gateway_pb2.Channel(audio=encode_digest(channel.audio), speaker_label=channel.speaker or "")
-            for channel in result.channels
-        ],
+        notices=map(_NOTICE.encode, result.notices),
+        channels=map(_CHANNEL.encode, result.channels),
+        speakers=map(SPEAKER.encode, result.speakers),
+        candidates=map(CANDIDATE.encode, result.candidates),
     )
     set_duration(message.duration, result.duration)
     for utterance in result.utterances:
         _write_utterance(message.utterances.add(), utterance)
     write_turns(message.turns, result.turns)
     write_turns(message.exclusive_turns, result.exclusive_turns)
-    write_speakers(message.speakers, result.speakers)
-    write_candidates(message.candidates, result.candidates)
     for output_format, text in result.formats.items():
         message.formats.add(format=FORMATS.encode(output_format), text=text)
-    for notice in result.notices:
-        _write_notice(message.notices.add(), notice)
     return message
 
 
@@ -59,22 +66,19 @@ def decode_result(message: gateway_pb2.TranscribeResult) -> Result:
         recording=decode_digest(message.recording, "result.recording"),
         audio=decode_digest(message.audio, "result.audio"),
         duration=decode_duration(message.duration),
-        stages=tuple(_decode_report(report) for report in message.stages),
-        channels=tuple(
-            Channel(decode_digest(channel.audio, "result.channels"), channel.speaker_label or None)
-            for channel in message.channels
-        ),
+        stages=tuple(map(_REPORT.decode, message.stages)),
+        channels=tuple(map(_CHANNEL.decode, message.channels)),
         language=message.language_code,
         language_probability=message.language_probability,
         utterances=tuple(_decode_utterance(utterance) for utterance in message.utterances),
         turns=read_turns(message.turns),
         exclusive_turns=read_turns(message.exclusive_turns),
         speakers=read_speakers(message.speakers),
-        candidates=read_candidates(message.candidates),
+        candidates=tuple(map(CANDIDATE.decode, message.candidates)),
         transcription_model=message.transcription_model,
         diarization_model=message.diarization_model,
         formats={FORMATS.decode(form.format, "result.formats"): form.text for form in message.formats},
-        notices=tuple(_decode_notice(notice) for notice in message.notices),
+        notices=tuple(map(_NOTICE.decode, message.notices)),
     )
 
 
@@ -95,44 +99,4 @@ def _decode_utterance(message: gateway_pb2.Utterance) -> Utterance:
         speaker=message.speaker_label or None,
         words=read_words(message.words),
         language=message.language_code,
-    )
-
-
-def _write_notice(message: gateway_pb2.Notice, notice: Notice) -> None:
-    message.code, message.message = notice.code, notice.message
-    if notice.start is not None:
-        set_duration(message.start_offset, notice.start)
-    if notice.end is not None:
-        set_duration(message.end_offset, notice.end)
-
-
-def _decode_notice(message: gateway_pb2.Notice) -> Notice:
-    return Notice(
-        code=message.code,
-        message=message.message,
-        start=decode_duration(message.start_offset) if message.HasField("start_offset") else None,
-        end=decode_duration(message.end_offset) if message.HasField("end_offset") else None,
-    )
-
-
-def _encode_report(report: StageReport) -> gateway_pb2.StageReport:
-    message = gateway_pb2.StageReport(
-        stage=STAGES.encode(report.stage),
-        state=STAGE_STATES.encode(report.state),
-        cached=report.cached,
-        error_reason=report.error_reason,
-        error_message=report.error_message,
-    )
-    set_duration(message.elapsed, report.seconds)
-    return message
-
-
-def _decode_report(message: gateway_pb2.StageReport) -> StageReport:
-    return StageReport(
-        stage=STAGES.decode(message.stage),
-        state=STAGE_STATES.decode(message.state),
-        seconds=decode_duration(message.elapsed),
-        cached=message.cached,
-        error_reason=message.error_reason,
-        error_message=message.error_message,
     )

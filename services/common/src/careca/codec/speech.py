@@ -11,9 +11,22 @@ from collections.abc import Iterable
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer as Repeated
 
 from careca.codec.enums import STAGES
+from careca.codec.messages import Field, MessageCodec, field_of, none_if_empty
 from careca.codec.scalars import NANOS, decode_duration, set_duration
 from careca.types import Diarization, Progress, Segment, Speaker, SpeakerCountCandidate, Transcript, Turn, Word
 from careca.v1 import audio_pb2
+
+CANDIDATE = MessageCodec(SpeakerCountCandidate, audio_pb2.SpeakerCountCandidate, silhouette_score=Field(optional=True))
+SPEAKER = MessageCodec(
+    Speaker,
+    audio_pb2.Speaker,
+    embedding=Field(decode=tuple),
+    name=Field(decode=none_if_empty),
+    similarity=Field(optional=True),
+)
+PROGRESS = MessageCodec(Progress, audio_pb2.Progress, stage=field_of(STAGES))
+
+encode_progress, decode_progress = PROGRESS.encode, PROGRESS.decode
 
 
 def write_words(messages: Repeated[audio_pb2.Word], words: Iterable[Word]) -> None:
@@ -115,58 +128,21 @@ def read_turns(messages: Iterable[audio_pb2.Turn]) -> tuple[Turn, ...]:
     )
 
 
-def write_candidates(
-    messages: Repeated[audio_pb2.SpeakerCountCandidate], candidates: Iterable[SpeakerCountCandidate]
-) -> None:
-    """Appends ``candidates`` to ``messages``."""
-    for candidate in candidates:
-        messages.add(speaker_count=candidate.speaker_count, silhouette_score=candidate.silhouette_score)
-
-
-def read_candidates(messages: Iterable[audio_pb2.SpeakerCountCandidate]) -> tuple[SpeakerCountCandidate, ...]:
-    """Returns the candidates in ``messages``."""
-    return tuple(
-        SpeakerCountCandidate(
-            message.speaker_count, message.silhouette_score if message.HasField("silhouette_score") else None
-        )
-        for message in messages
-    )
-
-
-def write_speakers(messages: Repeated[audio_pb2.Speaker], speakers: Iterable[Speaker]) -> None:
-    """Appends ``speakers`` to ``messages``."""
-    for speaker in speakers:
-        messages.add(
-            label=speaker.label,
-            embedding=speaker.embedding,
-            embedding_model=speaker.embedding_model,
-            name=speaker.name or "",
-            similarity=speaker.similarity,
-        )
-
-
 def read_speakers(messages: Iterable[audio_pb2.Speaker]) -> tuple[Speaker, ...]:
     """Returns the speakers in ``messages``."""
-    return tuple(
-        Speaker(
-            label=message.label,
-            embedding=tuple(message.embedding),
-            embedding_model=message.embedding_model,
-            name=message.name or None,
-            similarity=message.similarity if message.HasField("similarity") else None,
-        )
-        for message in messages
-    )
+    return tuple(map(SPEAKER.decode, messages))
 
 
 def encode_diarization(diarization: Diarization) -> audio_pb2.Diarization:
     """Returns the message of the diarization."""
-    message = audio_pb2.Diarization(model=diarization.model)
+    message = audio_pb2.Diarization(
+        model=diarization.model,
+        candidates=map(CANDIDATE.encode, diarization.candidates),
+        speakers=map(SPEAKER.encode, diarization.speakers),
+    )
     set_duration(message.duration, diarization.duration)
     write_turns(message.turns, diarization.turns)
     write_turns(message.exclusive_turns, diarization.exclusive_turns)
-    write_candidates(message.candidates, diarization.candidates)
-    write_speakers(message.speakers, diarization.speakers)
     return message
 
 
@@ -177,16 +153,6 @@ def decode_diarization(message: audio_pb2.Diarization) -> Diarization:
         exclusive_turns=read_turns(message.exclusive_turns),
         duration=decode_duration(message.duration),
         model=message.model,
-        candidates=read_candidates(message.candidates),
+        candidates=tuple(map(CANDIDATE.decode, message.candidates)),
         speakers=read_speakers(message.speakers),
     )
-
-
-def encode_progress(progress: Progress) -> audio_pb2.Progress:
-    """Returns the message of the progress."""
-    return audio_pb2.Progress(stage=STAGES.encode(progress.stage), fraction=progress.fraction)
-
-
-def decode_progress(message: audio_pb2.Progress) -> Progress:
-    """Returns the progress in ``message``."""
-    return Progress(STAGES.decode(message.stage), message.fraction)

@@ -19,7 +19,7 @@ IMPORTERS = {
         f"careca_diarizer.{name}"
         for name in (
             *("campplus", "conversion", "embedding", "fbank", "networks", "segmentation", "pretrained_engine"),
-            *("pyannote_setup", "runtime", "torch_device", "torchaudio_cpu"),
+            *("pyannote_setup", "runtime", "torch_device"),
         )
     },
     "openvino": {"careca_diarizer.runtime"},

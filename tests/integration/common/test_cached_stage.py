@@ -316,9 +316,9 @@ class WatchedEngine(FakeTranscriberEngine):
 class WatchingCleaner(MemoryCleaner):
     """Records which parts of the audio still exist at the cleanup."""
 
-    def clean_up(self, **context):
+    def clean_up(self):
         self.left = (self._model.audio(), self._model.samples())
-        return super().clean_up(**context)
+        return super().clean_up()
 
 
 @pytest.mark.parametrize("failures", [[], [OutOfMemory("too much")]], ids=["after success", "after failure"])

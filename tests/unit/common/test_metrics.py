@@ -1,6 +1,7 @@
 """The exported metrics."""
 
 import urllib.request
+from contextlib import closing
 
 import pytest
 from prometheus_client import generate_latest
@@ -125,7 +126,7 @@ def test_promtool_accepts_the_metrics(metrics):
 
 
 def test_the_endpoint_serves_on_a_free_port_and_frees_it(metrics):
-    with MetricsEndpoint(metrics.registry, "127.0.0.1", 0) as endpoint:
+    with closing(MetricsEndpoint(metrics.registry, "127.0.0.1", 0)) as endpoint:
         port = endpoint.port
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
             assert b"careca_model_loaded 0.0" in response.read()

@@ -13,9 +13,9 @@ from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, CAMPPlus, load_ca
 from careca_diarizer.conversion import convert
 from careca_diarizer.embedding import Embedder
 from careca_diarizer.fbank import FilterBank, count_frames
+from careca_diarizer.pyannote_setup import hide_cuda_extension
 from careca_diarizer.runtime import OpenVINONetwork
 from careca_diarizer.stitching import Piece
-from careca_diarizer.torchaudio_cpu import hide_cuda_extension
 from careca_diarizer.windows import FRAMES_PER_SECOND
 from support.calls import phone_call, phone_call_turns
 from support.weights import model_folder

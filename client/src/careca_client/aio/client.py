@@ -145,24 +145,21 @@ class AsyncClient(AsyncJobCalls, AsyncRecordingCalls, AsyncVoiceCalls):
 
     async def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
         """Returns the state of the services behind the gateway, and of each of their replicas."""
-        request = admin_pb2.StatsRequest()
-        response = await self._call(self._admin.Stats, request, timeout)
+        response = await self._call(self._admin.Stats, admin_pb2.StatsRequest(), timeout)
         return admin.decode_stats(response)
 
     async def clear_cache(
         self, scope: ClearScope, stages: Iterable[Stage] = (), *, timeout: float = ADMIN_TIMEOUT_SECONDS
     ) -> tuple[admin.StageClearance, ...]:
         """Clears the result caches of ``stages``, by default of all stages. ``ALL`` also unloads the models."""
-        request = admin.encode_clear_cache(scope, stages)
-        response = await self._call(self._admin.ClearCache, request, timeout)
+        response = await self._call(self._admin.ClearCache, admin.encode_clear_cache(scope, stages), timeout)
         return admin.decode_clearances(response)
 
     async def release_memory(
         self, stages: Iterable[Stage] = (), *, timeout: float = ADMIN_TIMEOUT_SECONDS
     ) -> admin.SystemRelease:
         """Unloads the models of ``stages``, by default of all stages, and releases memory there and in the gateway."""
-        request = admin.encode_release_memory(stages)
-        response = await self._call(self._admin.ReleaseMemory, request, timeout)
+        response = await self._call(self._admin.ReleaseMemory, admin.encode_release_memory(stages), timeout)
         return admin.decode_release(response)
 
     async def health(self, service: str = "", *, timeout: float = HEALTH_TIMEOUT_SECONDS) -> admin.Health:

@@ -113,8 +113,7 @@ class AsyncJobCalls(AsyncCalls):
 
     async def job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Returns the job as it is now. Raises ``NotFound`` if it does not exist, as all calls do that name a job."""
-        request = jobs_pb2.GetJobRequest(job_id=job_id)
-        response = await self._call(self._jobs.GetJob, request, timeout)
+        response = await self._call(self._jobs.GetJob, jobs_pb2.GetJobRequest(job_id=job_id), timeout)
         return codec.decode_job(response.job)
 
     async def jobs(
@@ -196,8 +195,7 @@ class AsyncJobCalls(AsyncCalls):
 
     async def cancel_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Cancels the job and returns it. A job that has ended stays as it is."""
-        request = jobs_pb2.CancelJobRequest(job_id=job_id)
-        response = await self._call(self._jobs.CancelJob, request, timeout)
+        response = await self._call(self._jobs.CancelJob, jobs_pb2.CancelJobRequest(job_id=job_id), timeout)
         return codec.decode_job(response.job)
 
     async def retry_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
@@ -205,14 +203,12 @@ class AsyncJobCalls(AsyncCalls):
 
         Raises ``PreconditionFailed`` (``NOTHING_TO_RETRY``) if there is nothing to repeat.
         """
-        request = jobs_pb2.RetryJobRequest(job_id=job_id)
-        response = await self._call(self._jobs.RetryJob, request, timeout)
+        response = await self._call(self._jobs.RetryJob, jobs_pb2.RetryJobRequest(job_id=job_id), timeout)
         return codec.decode_job(response.job)
 
     async def delete_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> None:
         """Removes the job and its result. Cancels the job first if it has not ended."""
-        request = jobs_pb2.DeleteJobRequest(job_id=job_id)
-        await self._call(self._jobs.DeleteJob, request, timeout)
+        await self._call(self._jobs.DeleteJob, jobs_pb2.DeleteJobRequest(job_id=job_id), timeout)
 
     async def clear_jobs(
         self, *, all_submitters: bool = False, timeout: float = ADMIN_TIMEOUT_SECONDS

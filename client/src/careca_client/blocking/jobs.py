@@ -109,8 +109,7 @@ class JobCalls(Calls):
 
     def job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Returns the job as it is now. Raises ``NotFound`` if it does not exist, as all calls do that name a job."""
-        request = jobs_pb2.GetJobRequest(job_id=job_id)
-        response = self._call(self._jobs.GetJob, request, timeout)
+        response = self._call(self._jobs.GetJob, jobs_pb2.GetJobRequest(job_id=job_id), timeout)
         return codec.decode_job(response.job)
 
     def jobs(
@@ -191,8 +190,7 @@ class JobCalls(Calls):
 
     def cancel_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Cancels the job and returns it. A job that has ended stays as it is."""
-        request = jobs_pb2.CancelJobRequest(job_id=job_id)
-        response = self._call(self._jobs.CancelJob, request, timeout)
+        response = self._call(self._jobs.CancelJob, jobs_pb2.CancelJobRequest(job_id=job_id), timeout)
         return codec.decode_job(response.job)
 
     def retry_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
@@ -200,14 +198,12 @@ class JobCalls(Calls):
 
         Raises ``PreconditionFailed`` (``NOTHING_TO_RETRY``) if there is nothing to repeat.
         """
-        request = jobs_pb2.RetryJobRequest(job_id=job_id)
-        response = self._call(self._jobs.RetryJob, request, timeout)
+        response = self._call(self._jobs.RetryJob, jobs_pb2.RetryJobRequest(job_id=job_id), timeout)
         return codec.decode_job(response.job)
 
     def delete_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> None:
         """Removes the job and its result. Cancels the job first if it has not ended."""
-        request = jobs_pb2.DeleteJobRequest(job_id=job_id)
-        self._call(self._jobs.DeleteJob, request, timeout)
+        self._call(self._jobs.DeleteJob, jobs_pb2.DeleteJobRequest(job_id=job_id), timeout)
 
     def clear_jobs(self, *, all_submitters: bool = False, timeout: float = ADMIN_TIMEOUT_SECONDS) -> JobsClearance:
         """Removes the submitter's jobs that have ended, and makes all services release memory.

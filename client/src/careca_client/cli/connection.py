@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,43 +18,27 @@ from careca_client.cli.errors import ExitCode, reporting
 # Hidden: other users of the machine can read a token on the command line. The variable is the safe way.
 Token = Annotated[str, typer.Option("--token", envvar="CARECA_TOKEN", hidden=True)]
 
+
+def _file_option(variable: str, text: str) -> Any:
+    """An option for an existing file."""
+    return typer.Option(envvar=variable, exists=True, dir_okay=False, metavar="FILE", help=text)
+
+
 TokenFile = Annotated[
     Path | None,
-    typer.Option(
-        envvar="CARECA_TOKEN_FILE",
-        exists=True,
-        dir_okay=False,
-        metavar="FILE",
-        help="File with your token. The variable CARECA_TOKEN may hold the token itself.",
-    ),
+    _file_option("CARECA_TOKEN_FILE", "File with your token. The variable CARECA_TOKEN may hold the token itself."),
 ]
 
 Tls = Annotated[bool, typer.Option("--tls", envvar="CARECA_TLS", help="Use TLS: the gateway must prove its name.")]
 
 CaFile = Annotated[
     Path | None,
-    typer.Option(
-        envvar="CARECA_CA_FILE",
-        exists=True,
-        dir_okay=False,
-        metavar="FILE",
-        help="Authority of the gateway's certificate, in PEM format. Turns --tls on.",
-    ),
+    _file_option("CARECA_CA_FILE", "Authority of the gateway's certificate, in PEM format. Turns --tls on."),
 ]
 
-CertFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="CARECA_CERT_FILE", exists=True, dir_okay=False, metavar="FILE", help="Your certificate. Turns --tls on."
-    ),
-]
+CertFile = Annotated[Path | None, _file_option("CARECA_CERT_FILE", "Your certificate. Turns --tls on.")]
 
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="CARECA_KEY_FILE", exists=True, dir_okay=False, metavar="FILE", help="The key of your certificate."
-    ),
-]
+KeyFile = Annotated[Path | None, _file_option("CARECA_KEY_FILE", "The key of your certificate.")]
 
 Insecure = Annotated[
     bool, typer.Option("--insecure", envvar="CARECA_INSECURE", help="Send the token even without TLS.")

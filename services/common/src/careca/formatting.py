@@ -21,3 +21,8 @@ def format_notice(notice: Notice) -> str:
     times = " - ".join(format_time(time) for time in (notice.start, notice.end) if time is not None)
     place = f" [{times}]" if times else ""
     return " ".join(f"notice {notice.code}{place}: {notice.message}".split())
+
+
+def printable(text: str) -> str:
+    """Escapes what a terminal would act on, such as escape sequences and line breaks, in a name from a stranger."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

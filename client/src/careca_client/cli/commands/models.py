@@ -86,7 +86,7 @@ def pull(names: Names = [], *, folder: Folder = None, debug: Debug = False) -> N
             _pull_with_bars(store, names, console)
         else:
             store.pull(*names, on_progress=_line_printer(console))
-        for name in names or _defaults(store):
+        for name in names or store.default_names:
             typer.echo(store.path(name))
 
 
@@ -97,17 +97,13 @@ def verify(names: Names = [], *, folder: Folder = None, debug: Debug = False) ->
     """
     with reporting(debug=debug, failure=ExitCode.FAILED):
         store = _open_store(folder)
-        verified = [_verify(store, name) for name in names or _defaults(store)]
+        verified = [_verify(store, name) for name in names or store.default_names]
         if not all(verified):
             raise typer.Exit(ExitCode.FAILED)
 
 
 def _open_store(folder: Path | None) -> ModelStore:
     return ModelStore(folder or ModelStoreSettings().models_dir)
-
-
-def _defaults(store: ModelStore) -> list[str]:
-    return [status.model.name for status in store.list() if status.model.default]
 
 
 def _verify(store: ModelStore, name: str) -> bool:

@@ -17,24 +17,10 @@ from careca_client.cli.connection import async_client
 from careca_client.cli.errors import ExitCode, report_error, reporting, worst
 from careca_client.cli.help import epilog
 from careca_client.cli.job_watcher import JobWatcher
+from careca_client.cli.options import recording as option
 from careca_client.cli.options.common import Debug, Files, Gateway, Quiet, Submitter
 from careca_client.cli.options.inputs import STDIN, check_readable, check_stdin, expand, open_stdin, shown_name
-from careca_client.cli.options.recording import (
-    BeamSize,
-    Channels,
-    Hotwords,
-    Known,
-    Language,
-    MaxSpeakers,
-    MinSpeakers,
-    Prompt,
-    SavedVoices,
-    SkipCache,
-    Speakers,
-    Track,
-    Translate,
-    recording_options,
-)
+from careca_client.cli.options.recording import recording_options
 from careca_client.cli.output import terminal
 from careca_client.cli.output.display import Display, open_display
 from careca_client.protocol.options import TranscribeOptions
@@ -140,19 +126,19 @@ def submit(
     again: Annotated[
         bool, typer.Option("--again", help="Create new jobs even if the same was submitted before.")
     ] = False,
-    speakers: Speakers = None,
-    min_speakers: MinSpeakers = None,
-    max_speakers: MaxSpeakers = None,
-    channels: Channels = ChannelMode.MIX,
-    audio_track: Track = AudioTracks.AUTO,
-    known: Known = [],  # noqa: B006 -- typer copies it
-    saved_voices: SavedVoices = False,
-    language: Language = None,
-    translate: Translate = False,
-    prompt: Prompt = "",
-    hotwords: Hotwords = [],  # noqa: B006
-    beam_size: BeamSize = None,
-    skip_cache: SkipCache = False,
+    speakers: option.Speakers = None,
+    min_speakers: option.MinSpeakers = None,
+    max_speakers: option.MaxSpeakers = None,
+    channels: option.Channels = ChannelMode.MIX,
+    audio_track: option.Track = AudioTracks.AUTO,
+    known: option.Known = [],  # noqa: B006 -- typer copies it
+    saved_voices: option.SavedVoices = False,
+    language: option.Language = None,
+    translate: option.Translate = False,
+    prompt: option.Prompt = "",
+    hotwords: option.Hotwords = [],  # noqa: B006
+    beam_size: option.BeamSize = None,
+    skip_cache: option.SkipCache = False,
     parallel: Annotated[int, typer.Option("--concurrency", "-j", min=1, help="Number of uploads at once.")] = 4,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of the ids: the jobs, each with its file.")

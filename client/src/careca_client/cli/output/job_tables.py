@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from careca.formatting import format_time
+from careca.formatting import format_time, printable
 from careca.types import Job, JobState, Notice, Stage, StageState
 from careca_client.cli.output.tables import NONE, create_table, format_unix
-from careca_client.cli.output.terminal import printable
 
 
 def list_table(jobs: Iterable[Job]) -> Table:

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from careca.formatting import format_time
+from careca.formatting import format_time, printable
 from careca.types import OutputFormat, Segment
 from careca_client.cli.output.files import write_file
-from careca_client.cli.output.terminal import printable, stdout
+from careca_client.cli.output.terminal import stdout
 from careca_client.result import TranscriptionResult
 
 JOINABLE = frozenset({OutputFormat.JSON, OutputFormat.TXT, OutputFormat.RTTM, OutputFormat.STM})

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from careca.formatting import printable
+
 PROGRAM = "careca"
 """Every line on stderr starts with this."""
 
@@ -62,11 +64,6 @@ def print_warning(message: str, subject: str, console: Console | None = None) ->
 def line(message: str, subject: str = "") -> str:
     """Returns ``careca: SUBJECT: MESSAGE``."""
     return ": ".join(part for part in (PROGRAM, printable(subject), message) if part)
-
-
-def printable(name: str) -> str:
-    """Escapes control characters in the name of a file or track, which a terminal would act on."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
 
 
 def confirm(question: str, alternative: str) -> None:

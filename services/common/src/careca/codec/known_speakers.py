@@ -23,13 +23,12 @@ MAX_MODEL_CHARACTERS = 255
 """Largest length of the id of an embedding model."""
 
 
-def decode_known_speakers(
-    messages: Sequence[gateway_pb2.KnownSpeaker], field: str = "config.known_speakers"
-) -> tuple[KnownSpeaker, ...]:
+def decode_known_speakers(messages: Sequence[gateway_pb2.KnownSpeaker]) -> tuple[KnownSpeaker, ...]:
     """Returns the known speakers in ``messages``, with embeddings scaled to unit length.
 
     Raises ``InvalidRequest`` with the path of the wrong field.
     """
+    field = "config.known_speakers"
     if len(messages) > MAX_KNOWN_SPEAKERS:
         raise InvalidRequest(
             f"{field} has {len(messages)} entries; at most {MAX_KNOWN_SPEAKERS} are accepted", field=field

@@ -86,16 +86,16 @@ def decode_diarization_options(
 
 
 def decode_channel_mode(
-    number: gateway_pb2.ChannelMode.ValueType, options: audio_pb2.DiarizationOptions, field: str = "config"
+    number: gateway_pb2.ChannelMode.ValueType, options: audio_pb2.DiarizationOptions
 ) -> ChannelMode:
     """Returns the mode; ``MIX`` if it is unspecified.
 
     Raises ``InvalidRequest`` if it is unknown, or if the channels are separate, so that each is one speaker, and
-    ``options`` have a number of speakers. ``field`` is the path of the message that contains both.
+    ``options`` have a number of speakers.
     """
-    mode = CHANNEL_MODES.decode(number, f"{field}.channel_mode")
+    mode = CHANNEL_MODES.decode(number, "config.channel_mode")
     if mode is ChannelMode.SEPARATE:
-        _refuse_speaker_counts(options, field, "separate channels", "mix the channels")
+        _refuse_speaker_counts(options, "separate channels", "mix the channels")
     return mode
 
 
@@ -107,34 +107,34 @@ def set_audio_track(config: gateway_pb2.TranscribeRequest.Config, track: AudioTr
         config.audio_track = track
 
 
-def decode_audio_track(config: gateway_pb2.TranscribeRequest.Config, field: str = "config") -> AudioTrack:
+def decode_audio_track(config: gateway_pb2.TranscribeRequest.Config) -> AudioTrack:
     """Returns the audio track or tracks in ``config``.
 
     Raises ``InvalidRequest`` if the track is out of range or conflicts with other options.
     """
     if config.HasField("audio_track"):
-        _check_range(config.audio_track, MAX_AUDIO_TRACK, f"{field}.audio_track")
+        _check_range(config.audio_track, MAX_AUDIO_TRACK, "config.audio_track")
         return config.audio_track
-    mode = AUDIO_TRACK_MODES.decode(config.audio_track_mode, f"{field}.audio_track_mode")
+    mode = AUDIO_TRACK_MODES.decode(config.audio_track_mode, "config.audio_track_mode")
     if mode is not AudioTracks.AUTO and config.channel_mode == gateway_pb2.CHANNEL_MODE_SEPARATE:
         raise InvalidRequest(
-            f"{field}.audio_track_mode {mode} cannot be combined with separate channels: select one track by its "
+            f"config.audio_track_mode {mode} cannot be combined with separate channels: select one track by its "
             "number, or mix the channels",
-            field=f"{field}.audio_track_mode",
+            field="config.audio_track_mode",
             metadata={"value": mode},
         )
     if mode is AudioTracks.EACH:
-        _refuse_speaker_counts(config.diarization, field, "separate tracks", "use one track")
+        _refuse_speaker_counts(config.diarization, "separate tracks", "use one track")
     return mode
 
 
-def _refuse_speaker_counts(options: audio_pb2.DiarizationOptions, field: str, what: str, instead: str) -> None:
+def _refuse_speaker_counts(options: audio_pb2.DiarizationOptions, what: str, instead: str) -> None:
     for name in ("speaker_count", "min_speaker_count", "max_speaker_count"):
         if options.HasField(name):
             raise InvalidRequest(
-                f"{field}.diarization.{name} cannot be combined with {what}, because each is one speaker: "
+                f"config.diarization.{name} cannot be combined with {what}, because each is one speaker: "
                 f"leave it out, or {instead}",
-                field=f"{field}.diarization.{name}",
+                field=f"config.diarization.{name}",
             )
 
 

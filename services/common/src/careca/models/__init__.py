@@ -6,7 +6,7 @@ while it serves, and checks them before it loads them.
 
 from careca.models.catalogue import Model, ModelFile, load_catalogue
 from careca.models.sources import Downloads, PullProgress
-from careca.models.store import ModelStatus, ModelStore, ResolvedModel
+from careca.models.store import ModelStatus, ModelStore
 
 __all__ = [
     "Downloads",
@@ -15,6 +15,5 @@ __all__ = [
     "ModelStatus",
     "ModelStore",
     "PullProgress",
-    "ResolvedModel",
     "load_catalogue",
 ]

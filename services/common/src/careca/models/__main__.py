@@ -58,7 +58,7 @@ def _pull(store: ModelStore, names: Sequence[str]) -> None:
 
 
 def _verify(store: ModelStore, names: Sequence[str]) -> None:
-    for name in names or [name for name, model in store.catalogue.items() if model.default]:
+    for name in names or store.default_names:
         _print(f"{name}: {store.verify(name)} is verified")
 
 

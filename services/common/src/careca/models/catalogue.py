@@ -71,11 +71,9 @@ class Model:
         return sum(file.size_bytes for file in self.files)
 
 
-def load_catalogue(text: str | None = None) -> Mapping[str, Model]:
-    """Returns all known models by name, from ``text`` in the format of ``models.toml``, by default from that file."""
-    if text is None:
-        text = resources.files("careca.models").joinpath("models.toml").read_text(encoding="utf-8")
-    document = tomllib.loads(text)
+def load_catalogue() -> Mapping[str, Model]:
+    """Returns all known models by name."""
+    document = tomllib.loads(resources.files("careca.models").joinpath("models.toml").read_text(encoding="utf-8"))
     wheels = document.get("wheels", {})
     return {name: _model(name, entry, wheels) for name, entry in document["models"].items()}
 

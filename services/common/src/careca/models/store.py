@@ -55,6 +55,11 @@ class ModelStore:
         self.catalogue = load_catalogue() if catalogue is None else catalogue
         self._downloads = downloads or IndexAndHub()
 
+    @property
+    def default_names(self) -> tuple[str, ...]:
+        """The names of Careca's default models."""
+        return tuple(name for name, model in self.catalogue.items() if model.default)
+
     def list(self) -> tuple[ModelStatus, ...]:
         """Returns all known models."""
         return tuple(
@@ -71,7 +76,9 @@ class ModelStore:
 
         Raises ``NotFound`` for an unknown name.
         """
-        return self._known(name).id
+        if name not in self.catalogue:
+            raise self._not_found(name)
+        return self.catalogue[name].id
 
     def path(self, name: str) -> Path:
         """Returns the model's folder; for a known model even if it is not present.
@@ -133,18 +140,12 @@ class ModelStore:
         for name, snapshot in snapshots.items():
             if snapshot is None:
                 raise self._not_found(name)
-        wanted = names or tuple(name for name, model in self.catalogue.items() if model.default)
         with pulling(self.root, self._downloads, on_progress or (lambda _: None)) as pull:
-            for name in wanted:
+            for name in names or self.default_names:
                 if snapshot := snapshots.get(name):
                     pull.snapshot(snapshot)
                 else:
                     pull.known(self.catalogue[name])
-
-    def _known(self, name: str) -> Model:
-        if name not in self.catalogue:
-            raise self._not_found(name)
-        return self.catalogue[name]
 
     def _not_found(self, name: str) -> NotFound:
         return NotFound(

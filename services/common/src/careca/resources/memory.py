@@ -80,22 +80,22 @@ class MemoryCleaner:
         # Two cleanups at the same time would each count what the other one released.
         self._lock = threading.Lock()
 
-    def clean_up(self, **context: object) -> MemoryRelease:
-        """Releases what a finished task left behind; the model stays loaded. ``context`` is added to the log line."""
-        return self._clean("task", context)
+    def clean_up(self) -> MemoryRelease:
+        """Releases what a finished task left behind; the model stays loaded."""
+        return self._clean("task")
 
-    def release(self, **context: object) -> MemoryRelease:
+    def release(self) -> MemoryRelease:
         """Releases as much as possible and unloads the model. Call it only while no inference runs."""
-        return self._clean("release", context)
+        return self._clean("release")
 
-    def _clean(self, level: CleanupLevel, context: dict[str, object]) -> MemoryRelease:
+    def _clean(self, level: CleanupLevel) -> MemoryRelease:
         with self._lock:
             thorough = level == "release"  # after a task it must be quick, because the next task waits
             before = measure_memory(self._model, thorough=thorough)
             unloaded = self._free(thorough=thorough)
             after = measure_memory(self._model, thorough=thorough)
             release = MemoryRelease(before=before, after=after, models_unloaded=unloaded)
-        self._report(level, release, context)
+        self._report(level, release)
         return release
 
     def _free(self, *, thorough: bool) -> bool:
@@ -115,7 +115,7 @@ class MemoryCleaner:
         trim_heap()
         return unload
 
-    def _report(self, level: CleanupLevel, release: MemoryRelease, context: dict[str, object]) -> None:
+    def _report(self, level: CleanupLevel, release: MemoryRelease) -> None:
         before, after = release.before, release.after
         if self._on_cleanup:
             self._on_cleanup(level, release)
@@ -129,7 +129,6 @@ class MemoryCleaner:
             ram_after_mb=_megabytes(after.rss_bytes),
             gpu_before_mb=_megabytes(before.gpu_reserved_bytes),
             gpu_after_mb=_megabytes(after.gpu_reserved_bytes),
-            **context,
         )
 
 

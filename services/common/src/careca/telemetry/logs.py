@@ -13,6 +13,8 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, Processor
 
+from careca.formatting import printable
+
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
 
@@ -60,11 +62,7 @@ def _is_relevant(record: logging.LogRecord) -> bool:
 
 def _escape(_: object, __: str, entry: EventDict) -> EventDict:
     """Escapes what a terminal would interpret, such as escape sequences and line breaks. JSON does this by itself."""
-    return {name: _printable(value) if isinstance(value, str) else value for name, value in entry.items()}
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return {name: printable(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 
 def _formatter(*, console: bool) -> logging.Formatter:

@@ -163,9 +163,3 @@ class MetricsEndpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-    def __enter__(self) -> MetricsEndpoint:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

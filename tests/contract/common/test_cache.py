@@ -64,9 +64,9 @@ class Computation:
         """The result for one request, computed or not, as a stage gets it."""
         if not recompute and (value := await cache.get(key)) is not None:
             return value
-        async with cache.flight(key, recompute=recompute) as flight:
-            if flight.value is not None:
-                return flight.value
+        async with cache.flight(key, recompute=recompute) as value:
+            if value is not None:
+                return value
             self.started += 1
             self.leading.set()
             await self.may_finish.wait()
@@ -149,8 +149,8 @@ async def test_callers_of_one_process_compute_once_and_all_get_the_result(any_ca
 
 async def test_callers_for_different_keys_do_not_wait_for_each_other(any_cache: ResultCache) -> None:
     async with any_cache.flight("one") as one, any_cache.flight("other") as other:
-        assert one.leader
-        assert other.leader
+        assert one is None
+        assert other is None
 
 
 async def test_when_the_leader_fails_exactly_one_follower_takes_over(any_cache: ResultCache) -> None:
@@ -319,8 +319,8 @@ async def test_a_damaged_entry_is_not_passed_to_a_follower(make_cache: MakeCache
     with redis_server.client() as client:
         client.hset("careca:{transcriber}:entry:key", "checksum", b"00000000")
 
-    async with cache.flight("key") as flight:
-        assert flight.leader
+    async with cache.flight("key") as value:
+        assert value is None
 
 
 async def test_an_entry_of_another_schema_is_a_miss(make_cache: MakeCache) -> None:
@@ -568,11 +568,11 @@ async def test_clearing_expired_removes_locks_of_dead_holders_and_keeps_the_othe
 async def test_clearing_while_a_result_is_computed_does_not_lose_it(make_cache: MakeCache) -> None:
     cache = make_cache()
 
-    async with cache.flight("key") as flight:
+    async with cache.flight("key") as value:
         await cache.clear(ClearScope.ALL)
         await cache.put("key", b"result")
 
-    assert flight.leader
+    assert value is None
     assert await cache.get("key") == b"result"
 
 
@@ -606,9 +606,8 @@ async def test_a_result_stored_between_lookup_and_flight_is_not_computed_again(m
 
     await other.put("key", b"result")
 
-    async with one.flight("key") as flight:
-        assert not flight.leader
-        assert flight.value == b"result"
+    async with one.flight("key") as value:
+        assert value == b"result"
 
 
 async def polls(redis_server: RedisServer) -> None:
@@ -750,8 +749,8 @@ async def test_without_redis_every_operation_is_a_quick_miss_and_no_error(
             for _ in range(200):
                 assert await cache.get("key") is None
                 await cache.put("key", b"result")
-                async with cache.flight("key") as flight:
-                    assert flight.leader
+                async with cache.flight("key") as value:
+                    assert value is None
             stats = await cache.stats()
         await cache.close()
 

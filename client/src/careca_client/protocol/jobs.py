@@ -17,7 +17,7 @@ from careca.errors import CarecaError, InvalidRequest, PreconditionFailed
 from careca.types import Job, JobPriority, JobState, OutputFormat, Segment
 from careca.v1 import admin_pb2, jobs_pb2
 from careca_client.admin import SystemRelease, decode_release
-from careca_client.protocol.options import TranscribeOptions, build_config, encode_formats
+from careca_client.protocol.options import TranscribeOptions, build_config, choice, encode_formats
 from careca_client.protocol.streams import protocol_error
 from careca_client.recording import Recording
 
@@ -60,7 +60,7 @@ class Submission:
         self.request = jobs_pb2.SubmitJobRequest(
             request_id=request_id or "",
             config=build_config(options),
-            priority=_encode_priority(priority),
+            priority=codec.encode_job_priority(choice(JobPriority, priority, "priority", "priorities", "priority")),
             webhook_url=webhook_url or "",
         )
         """The request. Complete after ``set_recording``."""
@@ -109,7 +109,7 @@ class Listing:
             raise InvalidRequest(f"limit must not be negative, but is {limit}", field="limit")
         names = dict.fromkeys([states] if isinstance(states, str) else states)
         self.request: jobs_pb2.ListJobsRequest | None = jobs_pb2.ListJobsRequest(
-            states=[codec.encode_job_state(_state(state)) for state in names],
+            states=[codec.encode_job_state(choice(JobState, name, "state", "states", "states")) for name in names],
             created_from=codec.encode_time(created_from),
             created_before=codec.encode_time(created_before),
             all_submitters=all_submitters,
@@ -171,17 +171,3 @@ def decode_jobs_clearance(message: jobs_pb2.ClearJobsResponse) -> JobsClearance:
         return JobsClearance(message.removed_jobs, None)
     release = admin_pb2.ReleaseMemoryResponse(stages=message.stages, gateway=message.gateway)
     return JobsClearance(message.removed_jobs, decode_release(release))
-
-
-def _encode_priority(priority: JobPriority | str) -> jobs_pb2.JobPriority.ValueType:
-    if priority not in set(JobPriority):
-        raise InvalidRequest(
-            f"there is no priority {priority}; the priorities are {', '.join(JobPriority)}", field="priority"
-        )
-    return codec.encode_job_priority(JobPriority(priority))
-
-
-def _state(state: JobState | str) -> JobState:
-    if state not in set(JobState):
-        raise InvalidRequest(f"there is no state {state}; the states are {', '.join(JobState)}", field="states")
-    return JobState(state)

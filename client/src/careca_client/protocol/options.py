@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypedDict
+from enum import StrEnum
+from typing import TypedDict, TypeVar
 
 from careca import codec
 from careca.errors import InvalidRequest
 from careca.types import AudioTracks, ChannelMode, OutputFormat
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_client.speakers import KnownSpeaker, encode_known_speakers
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class TranscribeOptions(TypedDict, total=False):
@@ -57,6 +60,8 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
     ``OSError`` if a known speaker's recording cannot be read.
     """
     hotwords = options.get("hotwords", ())
+    mode = options.get("channel_mode", ChannelMode.MIX)
+    mode = choice(ChannelMode, mode, "channel mode", "modes", "config.channel_mode")
     config = gateway_pb2.TranscribeRequest.Config(
         transcription=audio_pb2.TranscriptionOptions(
             language_code=options.get("language") or "",
@@ -72,7 +77,7 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
         ),
         cache_control=audio_pb2.CacheControl(skip_cache=options.get("skip_cache", False)),
         formats=encode_formats(options.get("formats", ())),
-        channel_mode=_encode_channel_mode(options.get("channel_mode", ChannelMode.MIX)),
+        channel_mode=codec.encode_channel_mode(mode),
         known_speakers=encode_known_speakers(options.get("known_speakers", ())),
         use_saved_voices=options.get("use_saved_voices", False),
     )
@@ -91,18 +96,14 @@ def encode_formats(
 ) -> list[gateway_pb2.OutputFormat.ValueType]:
     """Returns each format once, as on the wire. Raises ``InvalidRequest`` if a format is unknown."""
     names = dict.fromkeys([formats] if isinstance(formats, str) else formats)
-    for name in names:
-        if name not in set(OutputFormat):
-            raise InvalidRequest(f"there is no format {name}; the formats are {', '.join(OutputFormat)}", field=field)
-    return [codec.encode_format(OutputFormat(name)) for name in names]
+    return [codec.encode_format(choice(OutputFormat, name, "format", "formats", field)) for name in names]
 
 
-def _encode_channel_mode(mode: ChannelMode | str) -> gateway_pb2.ChannelMode.ValueType:
-    if mode not in set(ChannelMode):
-        raise InvalidRequest(
-            f"there is no channel mode {mode}; the modes are {', '.join(ChannelMode)}", field="config.channel_mode"
-        )
-    return codec.encode_channel_mode(ChannelMode(mode))
+def choice(choices: type[E], name: str, kind: str, kinds: str, field: str) -> E:
+    """Returns the member of ``choices`` with this name. Raises ``InvalidRequest`` that lists all if there is none."""
+    if name not in set(choices):
+        raise InvalidRequest(f"there is no {kind} {name}; the {kinds} are {', '.join(choices)}", field=field)
+    return choices(name)
 
 
 def _set_audio_track(config: gateway_pb2.TranscribeRequest.Config, track: AudioTracks | str | int) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from prometheus_client import Gauge
-
 from careca.telemetry.metrics import Metrics
 from careca.types import Stage
 from careca_gateway.decoding.sandbox import LAYERS
@@ -23,11 +21,8 @@ class GatewayMetrics(Metrics):
         self._store_size = self._gauge("careca_store_size_bytes", "Bytes in the store, including decoded audio.")
         self._store_max = self._gauge("careca_store_max_bytes", "Bytes that the store may hold.")
         self._store_free = self._gauge("careca_store_free_bytes", "Bytes that are free on the disk of the store.")
-        self._sandbox = Gauge(
-            "careca_decode_confined",
-            "Whether this layer of the decoders' sandbox is active.",
-            ("layer",),
-            registry=self.registry,
+        self._sandbox = self._gauge(
+            "careca_decode_confined", "Whether this layer of the decoders' sandbox is active.", ("layer",)
         )
 
     def watch_work(self, *, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:

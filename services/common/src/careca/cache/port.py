@@ -60,18 +60,6 @@ class CacheObserver:
         """Receives whether the store answers: once at the start, and after each change."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Flight:
-    """A caller's part in the computation of one result.
-
-    The leader computes and calls ``put`` before it leaves the flight. All other callers get the leader's result in
-    ``value``.
-    """
-
-    leader: bool
-    value: bytes | None = None
-
-
 class ResultCache(Protocol):
     """The results of one stage by key. Entries expire after a fixed time; the least recently used are evicted first."""
 
@@ -95,12 +83,13 @@ class ResultCache(Protocol):
         Raises ``Unavailable`` if the store does not answer.
         """
 
-    def flight(self, key: str, *, recompute: bool = False) -> AbstractAsyncContextManager[Flight]:
+    def flight(self, key: str, *, recompute: bool = False) -> AbstractAsyncContextManager[bytes | None]:
         """One computation for all callers that need the same key at the same time, in all replicas.
 
-        Enter it after a miss. The first caller enters at once as the leader. The others wait until the result is
-        stored, and enter with it. If the leader leaves without a result, exactly one of them takes over. ``recompute``
-        is for callers that made no lookup and do not accept a result that was stored before they came.
+        Enter it after a miss. The first caller is the leader: it enters at once and gets ``None``, computes, and calls
+        ``put`` before it leaves. The others wait until the result is stored, and get it. If the leader leaves without a
+        result, exactly one of them takes over. ``recompute`` is for callers that made no lookup and do not accept a
+        result that was stored before they came.
         """
 
     async def close(self) -> None:
@@ -152,12 +141,12 @@ class NoCache(ResultCache):
         return CacheClearance(removed_entries=0, removed_bytes=0)
 
     @asynccontextmanager
-    async def flight(self, key: str, *, recompute: bool = False) -> AsyncIterator[Flight]:
+    async def flight(self, key: str, *, recompute: bool = False) -> AsyncIterator[bytes | None]:
         """One computation for all callers of this process."""
         async with self._flights.join(key) as value:
             if value is not None:
                 self._observer.cache_requested(CacheOutcome.COALESCED)
-            yield Flight(leader=value is None, value=value)
+            yield value
 
     async def close(self) -> None:
         """Does nothing."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from careca.cache.circuit_breaker import CircuitBreaker, RedisUnavailableError
 from careca.cache.envelope import Envelope, wrap
-from careca.cache.port import CacheObserver, CacheOutcome, Flight, Removal, ResultCache
+from careca.cache.port import CacheObserver, CacheOutcome, Removal, ResultCache
 from careca.cache.single_flight import SingleFlight
 from careca.errors import Unavailable
 from careca.telemetry.logs import get_logger
@@ -161,12 +161,12 @@ class RedisResultCache(ResultCache):
         return CacheClearance(removed_entries=entries, removed_bytes=size, removed_locks=locks)
 
     @asynccontextmanager
-    async def flight(self, key: str, *, recompute: bool = False) -> AsyncIterator[Flight]:
+    async def flight(self, key: str, *, recompute: bool = False) -> AsyncIterator[bytes | None]:
         """One computation for all callers in this process, and in all replicas while Redis answers."""
         async with self._flights.join(key) as local, self._lead(key, local, recompute=recompute) as value:
             if value is not None:
                 await self._count_coalesced(looked=not recompute)
-            yield Flight(leader=value is None, value=value)
+            yield value
 
     async def close(self) -> None:
         """Closes all connections and stops background tasks."""

@@ -112,9 +112,9 @@ class CachedStage(Generic[O, R, M]):
                 yield self._finished(task, value, CacheOutcome.HIT)
                 return
             task.cache = CacheOutcome.BYPASS if skip_cache else CacheOutcome.MISS
-            async with self.cache.flight(key, recompute=skip_cache) as flight:
-                if flight.value is not None:
-                    yield self._finished(task, flight.value, CacheOutcome.COALESCED)
+            async with self.cache.flight(key, recompute=skip_cache) as value:
+                if value is not None:
+                    yield self._finished(task, value, CacheOutcome.COALESCED)
                     return
                 with self.worker.admit():
                     async with aclosing(self._compute(audio, options, chunks, task)) as events:

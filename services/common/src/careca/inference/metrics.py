@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import Counter
-
 from careca.cache.port import CacheObserver, CacheOutcome, Removal
 from careca.inference.engine import Engine
 from careca.inference.worker import Worker
@@ -18,26 +16,18 @@ class ModelServiceMetrics(Metrics, CacheObserver):
 
     def __init__(self, stage: Stage, engine: Engine[Any, Any], worker: Worker) -> None:
         super().__init__((stage,), engine)
-        self._cache_requests = Counter(
-            "careca_cache_requests", "Lookups and bypasses of the cache.", ("result",), registry=self.registry
-        )
-        self._cache_evictions = Counter(
-            "careca_cache_evictions", "Entries removed from the cache.", ("reason",), registry=self.registry
-        )
+        self._cache_requests = self._counter("careca_cache_requests", "Lookups and bypasses of the cache.", ("result",))
+        self._cache_evictions = self._counter("careca_cache_evictions", "Entries removed from the cache.", ("reason",))
         self._cache_entries = self._gauge("careca_cache_entries", "Entries in the cache, for all replicas together.")
         self._cache_size = self._gauge("careca_cache_size_bytes", "Compressed bytes in the cache, for all replicas.")
         self._cache_max_entries = self._gauge(
             "careca_cache_max_entries", "Most entries that the cache may hold; 0 without a cache."
         )
         self._cache_available = self._gauge("careca_cache_available", "Whether the cache's store answers.")
-        self._cache_saved = Counter(
-            "careca_cache_saved_seconds",
-            "Compute time in seconds that cached results saved.",
-            registry=self.registry,
+        self._cache_saved = self._counter(
+            "careca_cache_saved_seconds", "Compute time in seconds that cached results saved."
         )
-        self._out_of_memory = Counter(
-            "careca_out_of_memory", "Tasks that ran out of the device's memory.", registry=self.registry
-        )
+        self._out_of_memory = self._counter("careca_out_of_memory", "Tasks that ran out of the device's memory.")
         self._gauge("careca_work_in_flight", "Tasks that compute.").set_function(lambda: worker.in_flight)
         self._gauge("careca_work_waiting", "Admitted tasks that do not compute yet.").set_function(
             lambda: worker.waiting

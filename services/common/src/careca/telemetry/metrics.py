@@ -33,40 +33,29 @@ class Metrics:
 
     def __init__(self, stages: Sequence[Stage] = (), model: ModelMemory | None = None) -> None:
         self.registry = CollectorRegistry()
-        self._rpc_seconds = Histogram(
-            "careca_rpc_seconds",
-            "Seconds that calls took, by method and status code.",
-            ("method", "code"),
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
+        self._rpc_seconds = self._histogram(
+            "careca_rpc_seconds", "Seconds that calls took, by method and status code.", ("method", "code")
         )
-        self._stage_seconds = Histogram(
+        self._stage_seconds = self._histogram(
             "careca_stage_seconds",
             "Seconds that successful stages took, including waiting, by whether the result was cached.",
             ("stage", "cached"),
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
         )
-        self._audio_seconds = Counter(
-            "careca_audio_seconds", "Seconds of audio that stages processed.", ("stage",), registry=self.registry
+        self._audio_seconds = self._counter(
+            "careca_audio_seconds", "Seconds of audio that stages processed.", ("stage",)
         )
-        self._memory_released = Counter(
-            "careca_memory_released_bytes",
-            "Bytes of memory that cleanups released.",
-            ("kind", "level"),
-            registry=self.registry,
+        self._memory_released = self._counter(
+            "careca_memory_released_bytes", "Bytes of memory that cleanups released.", ("kind", "level")
         )
-        self._memory_cleaned = Gauge(
+        self._memory_cleaned = self._gauge(
             "careca_cleanup_memory_bytes",
             "Memory before and after the last cleanup of each level.",
             ("kind", "level", "moment"),
-            registry=self.registry,
         )
-        self._certificates = Gauge(
+        self._certificates = self._gauge(
             "careca_tls_certificate_expiry_timestamp_seconds",
             "When a certificate in use expires, in Unix time.",
             ("file",),
-            registry=self.registry,
         )
         for stage in stages:
             self._audio_seconds.labels(stage)
@@ -109,8 +98,14 @@ class Metrics:
             self._memory_cleaned.labels(kind, level, "before").set(before)
             self._memory_cleaned.labels(kind, level, "after").set(after)
 
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, registry=self.registry)
+    def _counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(name, documentation, labels, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=SECONDS_BUCKETS, registry=self.registry)
 
 
 class MemoryCollector(Collector):

@@ -57,10 +57,6 @@ class Embedder:
         """Runs the network once, because the first run on a device is slow."""
         self._embed([torch.zeros(SAMPLE_RATE, device=self._device)], _LENGTH_STEP_FRAMES)
 
-    def release(self) -> None:
-        """Releases memory that only makes the next audio faster."""
-        self._network.release()
-
     @torch.inference_mode()
     def _embed(self, cuts: Sequence[Tensor], length: int) -> Floats:
         """Returns unit-length embeddings of cuts of about ``length`` frames, each of shape (samples,): (cuts, 192)."""

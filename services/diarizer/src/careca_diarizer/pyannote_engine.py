@@ -17,6 +17,7 @@ from careca_diarizer.declipping import declipped
 from careca_diarizer.embedding import Embedder
 from careca_diarizer.networks import load_networks
 from careca_diarizer.reconstruction import reconstruct
+from careca_diarizer.runtime import Network
 from careca_diarizer.segmentation import Segmenter
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import Piece, Run, cut_pieces, stitch
@@ -45,6 +46,7 @@ class _Models:
 
     segment: Segmenter
     embed: Embedder
+    networks: tuple[Network, Network]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +101,17 @@ class PyannoteEngine:
         device, settings = self._device.torch, self._settings
         batch = _GPU_BATCH if self._device.is_gpu else _CPU_BATCH
         with self._device.translated_errors():
-            segmentation_network, embedding_network = load_networks(
-                segmentation, embedding, device, threads=self._device.threads
-            )
+            networks = load_networks(segmentation, embedding, device, threads=self._device.threads)
             segment = Segmenter(
-                segmentation_network,
+                networks[0],
                 device,
                 step_seconds=settings.segmentation_step_seconds,
                 batch_size=settings.segmentation_batch_size or batch,
             )
-            embed = Embedder(embedding_network, device, batch_size=settings.embedding_batch_size or batch)
+            embed = Embedder(networks[1], device, batch_size=settings.embedding_batch_size or batch)
             segment.warm_up()
             embed.warm_up()
-        self._models = _Models(segment, embed)
+        self._models = _Models(segment, embed, networks)
 
     def unload(self) -> None:
         """Drops the weights."""
@@ -124,8 +124,8 @@ class PyannoteEngine:
     def release_gpu_cache(self) -> None:
         """Releases memory that only makes the next audio faster, on any device."""
         if self._models:
-            self._models.segment.release()
-            self._models.embed.release()
+            for network in self._models.networks:
+                network.release()
         self._device.release_cache()
 
     def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:

@@ -60,10 +60,6 @@ class Segmenter:
         """Runs the network once, because the first run on a device is slow."""
         self._classes(np.zeros((1, WINDOW_SAMPLES), dtype=np.float32))
 
-    def release(self) -> None:
-        """Releases memory that only makes the next audio faster."""
-        self._network.release()
-
     @torch.inference_mode()
     def _classes(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """Returns the most probable class of each frame: (windows, samples) -> (windows, frames)."""

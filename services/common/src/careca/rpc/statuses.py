@@ -131,7 +131,7 @@ async def responses_of(call: grpc.aio.StreamStreamCall[Any, S]) -> AsyncIterator
 
     def note_status(_: Any) -> None:
         status = grpc.aio.AioRpcError(
-            _at_once(call.code()), grpc.aio.Metadata(), _at_once(call.trailing_metadata()), _at_once(call.details())
+            at_once(call.code()), grpc.aio.Metadata(), at_once(call.trailing_metadata()), at_once(call.details())
         )
         if status.details() != _UNSENT and not ended.done():
             ended.set_result(status)
@@ -147,7 +147,7 @@ async def responses_of(call: grpc.aio.StreamStreamCall[Any, S]) -> AsyncIterator
             raise from_rpc_error(status) from error
 
 
-def _at_once(ready: Coroutine[Any, Any, S]) -> S:
+def at_once(ready: Coroutine[Any, Any, S]) -> S:
     """Returns the result of a coroutine that does not wait."""
     try:
         ready.send(None)

@@ -27,6 +27,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from careca.auth.tls import TlsFiles
 from careca.rpc.channel import Options, create_channel
 from careca.rpc.deferred_channel import DeferredChannel, Make
+from careca.rpc.statuses import at_once
 from careca.telemetry.logs import get_logger
 from careca_gateway.backends.addresses import Resolve, parse_target, resolve
 
@@ -115,7 +116,7 @@ class Replica(DeferredChannel):
         self.calls -= 1
         if not self.calls:
             self._idle.set()
-        code = _code_of(call)
+        code = at_once(call.code())  # a call that has ended has its status
         if code is grpc.StatusCode.UNAVAILABLE:
             self._set_state(State.UNAVAILABLE)
         elif code is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -236,16 +237,6 @@ class Replicas:
         self._health_tasks[replica.address] = asyncio.create_task(
             replica.watch_health(), name=f"watch {replica.address}"
         )
-
-
-def _code_of(call: Any) -> grpc.StatusCode | None:
-    """Returns the status of a call that has ended. Its coroutine has nothing to wait for, so one step is enough."""
-    try:
-        call.code().send(None)
-    except StopIteration as done:
-        code: grpc.StatusCode = done.value
-        return code
-    return None
 
 
 async def _check_health(stub: health_pb2_grpc.HealthStub) -> State:

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from careca.cache.port import CacheOutcome, Removal
+from careca.errors import PreconditionFailed
 from careca.inference.metrics import ModelServiceMetrics
 from careca.inference.worker import Worker
 from careca.telemetry.metrics import Metrics, MetricsEndpoint
@@ -130,7 +131,7 @@ def test_the_endpoint_serves_on_a_free_port_and_frees_it(metrics):
         port = endpoint.port
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
             assert b"careca_model_loaded 0.0" in response.read()
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(PreconditionFailed, match="in use"):
             MetricsEndpoint(metrics.registry, "127.0.0.1", port)
 
     MetricsEndpoint(metrics.registry, "127.0.0.1", port).close()

@@ -6,6 +6,7 @@ from careca import codec
 from careca.errors import InvalidRequest
 from careca.types import RecordingForm, RecordingInfo
 from careca.v1 import recordings_pb2
+from careca_client.protocol.options import choice
 from careca_client.protocol.streams import protocol_error
 
 RECORDING_TIMEOUT_SECONDS = 600.0
@@ -19,13 +20,11 @@ def encode_read_request(
     job_id: str, form: RecordingForm | str, offset: int, length: int | None
 ) -> recordings_pb2.ReadRecordingRequest:
     """Returns the request for a part of a recording. Raises ``InvalidRequest`` if an argument is invalid."""
-    if form not in set(RecordingForm):
-        raise InvalidRequest(f"there is no form {form}; the forms are {', '.join(RecordingForm)}", field="form")
+    number = codec.encode_recording_form(choice(RecordingForm, form, "form", "forms", "form"))
     if offset < 0:
         raise InvalidRequest(f"offset must not be negative, but is {offset}", field="offset")
     if length is not None and length < 1:
         raise InvalidRequest(f"length must be at least 1, but is {length}", field="length")
-    number = codec.encode_recording_form(RecordingForm(form))
     return recordings_pb2.ReadRecordingRequest(job_id=job_id, form=number, offset=offset, length=length or 0)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from careca.formatting import printable
 from careca.types import Voice
 from careca_client.access import DEFAULT_TARGET
 from careca_client.cli.connection import connected
@@ -60,7 +61,7 @@ def save(
     with connected(gateway, submitter, debug=debug) as client:
         voice: Voice | None = read_voice(file) if file else None
         saved = client.save_voice(name, job_id=job, speaker=speaker, voice=voice)
-        typer.echo(f"{terminal.printable(saved.name)} saved")
+        typer.echo(f"{printable(saved.name)} saved")
 
 
 def list_voices(
@@ -77,4 +78,4 @@ def delete(*, name: Name, gateway: Gateway = DEFAULT_TARGET, submitter: Submitte
     """Deletes a saved voice."""
     with connected(gateway, submitter, debug=debug) as client:
         client.delete_voice(name)
-        typer.echo(f"{terminal.printable(name)} deleted")
+        typer.echo(f"{printable(name)} deleted")

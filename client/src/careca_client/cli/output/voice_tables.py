@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
+from careca.formatting import printable
 from careca.types import SavedVoice
 from careca_client.cli.output.tables import NONE, create_table, format_unix
-from careca_client.cli.output.terminal import printable
 
 
 def voice_table(voices: Iterable[SavedVoice]) -> Table:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from careca.codec.scalars import decode_time, encode_time
+from careca.codec.messages import MessageCodec, time_field
 from careca.types import SavedVoice
 from careca.v1 import voices_pb2
 
+_SAVED_VOICE = MessageCodec(SavedVoice, voices_pb2.SavedVoice, create_unix=time_field("create_time"))
 
-def encode_saved_voice(voice: SavedVoice) -> voices_pb2.SavedVoice:
-    """Returns the message of the saved voice."""
-    return voices_pb2.SavedVoice(
-        name=voice.name,
-        embedding_model=voice.embedding_model,
-        create_time=encode_time(voice.create_unix),
-        job_id=voice.job_id,
-    )
-
-
-def decode_saved_voice(message: voices_pb2.SavedVoice) -> SavedVoice:
-    """Returns the saved voice in ``message``."""
-    return SavedVoice(message.name, message.embedding_model, decode_time(message.create_time), message.job_id)
+encode_saved_voice, decode_saved_voice = _SAVED_VOICE.encode, _SAVED_VOICE.decode

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from prometheus_client import Counter, Gauge, Histogram
-
-from careca.telemetry.metrics import SECONDS_BUCKETS, Metrics
+from careca.telemetry.metrics import Metrics
 
 
 class WebMetrics(Metrics):
@@ -14,19 +12,15 @@ class WebMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self._http_seconds = Histogram(
+        self._http_seconds = self._histogram(
             "careca_http_seconds",
             "Seconds that HTTP requests took, by method, route and status.",
             ("method", "route", "status"),
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
         )
         self._in_flight = self._gauge("careca_http_requests_in_flight", "HTTP requests that are being served.")
         self._event_streams = self._gauge("careca_http_event_streams", "Event streams that browsers have open.")
-        self._upload_bytes = Counter(
-            "careca_http_upload_bytes", "Bytes of recordings received over HTTP.", registry=self.registry
-        )
-        self._unfinished_uploads: Gauge = self._gauge(
+        self._upload_bytes = self._counter("careca_http_upload_bytes", "Bytes of recordings received over HTTP.")
+        self._unfinished_uploads = self._gauge(
             "careca_http_unfinished_uploads_bytes", "Bytes of uploads that are not finished."
         )
 

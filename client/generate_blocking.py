@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent / "src" / "careca_client"
-MODULES = ("calls.py", "client.py", "jobs.py", "recordings.py", "streams.py", "voices.py")
+MODULES = ("calls.py", "client.py", "jobs.py", "recordings.py", "streams.py", "transcripts.py", "voices.py")
 
 RULES = (
     (r"\basync (def|for|with)\b", r"\1"),

@@ -29,6 +29,7 @@ from careca.v1 import (
     jobs_pb2,
     recordings_pb2,
     transcriber_pb2,
+    transcripts_pb2,
     voices_pb2,
 )
 
@@ -123,6 +124,7 @@ def gateway_calls(recording: bytes, job_ids: Sequence[str]) -> list[Call]:
         ),
         Call(jobs + "WatchJob", (jobs_pb2.WatchJobRequest(job_id=job_id, cursor="0"),)),
         Call(jobs + "GetJobResult", (_read(jobs_pb2.GetJobResultRequest(), job_id=job_id, formats=list(range(1, 8))),)),
+        *_transcript_calls(job_id),
         Call(jobs + "CancelJob", (jobs_pb2.CancelJobRequest(job_id=other),)),
         Call(jobs + "RetryJob", (jobs_pb2.RetryJobRequest(job_id=other),)),
         Call(jobs + "DeleteJob", (jobs_pb2.DeleteJobRequest(job_id=third),)),
@@ -187,6 +189,35 @@ def diarizer_calls(audio: bytes) -> list[Call]:
             service, diarizer_pb2.DiarizerServiceStatsRequest(), diarizer_pb2.DiarizerServiceClearCacheRequest()
         ),
         Call(service + "ReleaseMemory", (diarizer_pb2.DiarizerServiceReleaseMemoryRequest(),), 1),
+    ]
+
+
+def _transcript_calls(job_id: str) -> list[Call]:
+    """Every method that corrects the transcript of that job."""
+    service = "/careca.v1.TranscriptService/"
+    utterance = {
+        "start_offset": "0.1s",
+        "end_offset": "0.5s",
+        "speaker_label": "Ana",
+        "text": "one two",
+        "language_code": "en",
+        "words": [{"text": "one", "start_offset": "0.1s", "end_offset": "0.2s", "probability": 0.5}],
+    }
+    edits = [
+        {"replace_utterances": {"index": 0, "count": 1, "utterances": [utterance]}},
+        {"rename_speaker": {"speaker_label": "Ana", "new_name": "Bea", "merge": True}},
+    ]
+    return [
+        Call(
+            service + "SaveTranscript",
+            (_read(transcripts_pb2.SaveTranscriptRequest(), job_id=job_id, base_revision=0, edits=edits),),
+            30,
+        ),
+        Call(service + "ListRevisions", (transcripts_pb2.ListRevisionsRequest(job_id=job_id),)),
+        Call(
+            service + "RestoreRevision",
+            (transcripts_pb2.RestoreRevisionRequest(job_id=job_id, base_revision=1, revision=0),),
+        ),
     ]
 
 

@@ -56,7 +56,7 @@ IMPORTERS = {
                 *("server", "statuses"),
             )
         ),
-        *("api.admin", "api.transcription", "api.jobs", "api.recordings", "api.voices"),
+        *("api.admin", "api.transcription", "api.transcripts", "api.jobs", "api.recordings", "api.voices"),
         *("backends.calls", "backends.replicas", "careca_gateway.wiring"),
         *("careca_transcriber.service", "careca_transcriber.wiring"),
         *("careca_diarizer.service", "careca_diarizer.wiring"),

@@ -33,6 +33,7 @@ def test_the_protos_are_found() -> None:
         "jobs",
         "recordings",
         "transcriber",
+        "transcripts",
         "voices",
     }
 

@@ -20,7 +20,15 @@ from careca.rpc.channel import create_channel
 from careca.rpc.server import ServiceServer
 from careca.rpc.statuses import responses_of
 from careca.types import Digest, Result, Segment, Stage
-from careca.v1 import admin_pb2_grpc, gateway_pb2, gateway_pb2_grpc, jobs_pb2_grpc, recordings_pb2_grpc, voices_pb2_grpc
+from careca.v1 import (
+    admin_pb2_grpc,
+    gateway_pb2,
+    gateway_pb2_grpc,
+    jobs_pb2_grpc,
+    recordings_pb2_grpc,
+    transcripts_pb2_grpc,
+    voices_pb2_grpc,
+)
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.wiring import wire as wire_diarizer
 from careca_gateway.settings import GatewaySettings
@@ -178,6 +186,7 @@ class Caller:
         self.admin = admin_pb2_grpc.AdminServiceStub(channel)
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
         self.recordings = recordings_pb2_grpc.RecordingServiceStub(channel)
+        self.transcripts = transcripts_pb2_grpc.TranscriptServiceStub(channel)
         self.voices = voices_pb2_grpc.VoiceServiceStub(channel)
 
     async def transcribe(

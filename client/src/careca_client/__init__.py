@@ -19,11 +19,18 @@ from careca.types import (
     Peaks,
     RecordingForm,
     RecordingInfo,
+    RenameSpeaker,
+    ReplaceUtterances,
+    Revision,
+    SavedTranscript,
     SavedVoice,
     Segment,
     Speaker,
+    Splice,
+    Utterance,
     Voice,
     Waveform,
+    Word,
 )
 from careca_client.access import Access
 from careca_client.admin import (
@@ -44,6 +51,7 @@ from careca_client.protocol.jobs import JobsClearance
 from careca_client.protocol.options import TranscribeOptions
 from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, read_voice, voice_json
+from careca_client.transcripts import EditedTranscript, read_transcript
 
 __all__ = [
     "Access",
@@ -51,6 +59,7 @@ __all__ = [
     "AsyncRecordingReader",
     "Client",
     "Digest",
+    "EditedTranscript",
     "Event",
     "EventCallback",
     "GatewayInfo",
@@ -67,11 +76,16 @@ __all__ = [
     "RecordingInfo",
     "RecordingKnown",
     "RecordingReader",
+    "RenameSpeaker",
+    "ReplaceUtterances",
     "ReplicaStats",
     "Retrying",
+    "Revision",
+    "SavedTranscript",
     "SavedVoice",
     "Segment",
     "Speaker",
+    "Splice",
     "StageClearance",
     "StageStats",
     "SystemRelease",
@@ -79,8 +93,11 @@ __all__ = [
     "TranscribeOptions",
     "TranscriptionResult",
     "Uploading",
+    "Utterance",
     "Voice",
     "Waveform",
+    "Word",
+    "read_transcript",
     "read_voice",
     "voice_json",
 ]

@@ -66,6 +66,8 @@ class TranscriptionResult:
     """The text formats that were requested, ready to be written to files."""
     notices: tuple[Notice, ...]
     """Notices about the recording, in order of time. Notices about the whole recording come first."""
+    revision: int
+    """The revision of a job's transcript. 0: what was recognised."""
 
     def __init__(self, message: gateway_pb2.TranscribeResult, *, uploaded_bytes: int, seconds: float) -> None:
         self.message = message

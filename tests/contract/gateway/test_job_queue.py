@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from careca.types import (
     JobStage,
     JobState,
     JobWebhook,
+    Revision,
     Segment,
     Stage,
     StageState,
@@ -34,7 +36,18 @@ from careca.types import (
     Word,
 )
 from careca_gateway.jobs.queue.liveness import LivenessTracker
-from careca_gateway.jobs.queue.port import JobEvent, Lease, Limits, Outcome, Query, Submission, Update
+from careca_gateway.jobs.queue.port import (
+    JobEvent,
+    Lease,
+    Limits,
+    NewRevision,
+    Outcome,
+    Query,
+    StoredRevision,
+    StoredTranscript,
+    Submission,
+    Update,
+)
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from support.redis_server import RedisServer
 from support.waiting import HANG_SECONDS, Clock, until
@@ -148,6 +161,7 @@ def everything(client: redis.Redis) -> dict[bytes, object]:
 
     read: dict[bytes, Callable[[bytes], object]] = {
         b"hash": client.hgetall,
+        b"list": lambda key: client.lrange(key, 0, -1),
         b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         b"stream": lambda key: (
             client.xrange(key),
@@ -717,6 +731,107 @@ async def test_a_retried_job_counts_against_the_limits_and_comes_last(queue: Red
     assert [(await take(queue)).job.id for _ in range(2)] == [other.id, failed.id]
 
 
+# Revisions
+
+
+async def add(queue: RedisJobQueue, job: Job, base: int, key: str = "", *, most: int = 10) -> int | None:
+    """Adds a revision. Returns its number, ``None`` if the base is not the newest."""
+    revision = NewRevision("ann", f"after {base}", key or f"revisions/{base + 1}")
+    added = await queue.add_revision(job.id, "results/1", base, revision, most=most)
+    return added[0].revision.number if added else None
+
+
+async def test_a_transcript_has_its_result_and_its_revisions(queue: RedisJobQueue) -> None:
+    job = await ended(queue)
+    assert await queue.transcript(job.id) == StoredTranscript("results/1")
+    before = time.time()
+
+    new = NewRevision("ann", "renamed A to Ü", "revisions/x", restored_from=0)
+    added = await queue.add_revision(job.id, "results/1", 0, new, most=10)
+
+    assert added
+    stored, removed = added
+    assert stored == StoredRevision(
+        Revision(1, "ann", stored.revision.create_unix, "renamed A to Ü", restored_from=0), "revisions/x"
+    )
+    assert stored.revision.create_unix >= before - 60  # another clock
+    assert removed == ()
+    assert await queue.transcript(job.id) == StoredTranscript("results/1", (stored,))
+
+
+async def test_a_revision_needs_the_newest_one_as_its_base(queue: RedisJobQueue, client: redis.Redis) -> None:
+    job = await ended(queue)
+    assert await add(queue, job, 0) == 1
+    assert await add(queue, job, 1) == 2
+    before = everything(client)
+    for base in (-1, 0, 1, 3):
+        assert await add(queue, job, base) is None
+    assert everything(client) == before
+    assert (await queue.transcript(job.id)).newest == 2
+
+
+async def test_of_revisions_with_the_same_base_exactly_one_is_added(make_queue: MakeQueue) -> None:
+    queues = [await make_queue(listen=False) for _ in range(4)]
+    job = await ended(queues[0])
+    for base in range(5):
+        numbers = await asyncio.gather(*(add(queue, job, base, f"by {n}") for n, queue in enumerate(queues)))
+        assert sorted(numbers, key=str) == [base + 1, None, None, None]
+    assert [stored.revision.number for stored in (await queues[0].transcript(job.id)).revisions] == [1, 2, 3, 4, 5]
+
+
+async def test_a_revision_of_another_result_is_not_added(queue: RedisJobQueue) -> None:
+    job = await ended(queue, replace(SUCCESS, result_key="results/2"))
+    assert await add(queue, job, 0) is None
+    failed = await ended(queue, FAILURE)
+    assert await add(queue, failed, 0) is None
+
+
+async def test_the_oldest_revisions_above_the_limit_are_removed_and_numbers_go_on(queue: RedisJobQueue) -> None:
+    job = await ended(queue)
+    for base in range(4):
+        await add(queue, job, base)
+    added = await queue.add_revision(job.id, "results/1", 4, NewRevision("ann", "", "revisions/5"), most=3)
+    assert added
+    assert [stored.key for stored in added[1]] == ["revisions/1", "revisions/2"]
+    assert [stored.revision.number for stored in (await queue.transcript(job.id)).revisions] == [3, 4, 5]
+    assert await add(queue, job, 5) == 6
+
+
+async def test_a_corrected_job_cannot_be_retried(queue: RedisJobQueue, client: redis.Redis) -> None:
+    job = await ended(queue, replace(SUCCESS, partial=True))
+    await add(queue, job, 0)
+    before = everything(client)
+    with pytest.raises(PreconditionFailed) as caught:
+        await queue.retry(job.id, STAGES, PLENTY)
+    assert caught.value.reason == "TRANSCRIPT_CORRECTED"
+    assert everything(client) == before
+
+
+@pytest.mark.parametrize("name", ["delete", "clear", "expire"])
+async def test_revisions_are_removed_with_their_job(queue: RedisJobQueue, client: redis.Redis, name: str) -> None:
+    job = await ended(queue)
+    await add(queue, job, 0)
+    await {
+        "delete": lambda: queue.delete(job.id),
+        "clear": lambda: queue.clear(None),
+        "expire": lambda: queue.expire(0),
+    }[name]()
+    assert client.keys() == [b"careca:{jobs}:counters"]
+
+
+async def test_a_full_redis_refuses_a_revision_and_nothing_has_changed(
+    queue: RedisJobQueue, client: redis.Redis, full_memory: Callable[[], None]
+) -> None:
+    job = await ended(queue)
+    await add(queue, job, 0)
+    full_memory()
+    before = everything(client)
+    with pytest.raises(Overloaded) as caught:
+        await add(queue, job, 1)
+    assert caught.value.reason == "JOBS_FULL"
+    assert everything(client) == before
+
+
 # Forgetting
 
 
@@ -784,7 +899,9 @@ async def test_existing_ids_are_found_among_thousands(queue: RedisJobQueue) -> N
     assert await queue.exist([]) == frozenset()
 
 
-@pytest.mark.parametrize("name", ["get", "result_key", "spec", "cancel", "delete", "retry", "watch"])
+@pytest.mark.parametrize(
+    "name", ["get", "result_key", "spec", "cancel", "delete", "retry", "watch", "transcript", "add_revision"]
+)
 async def test_a_missing_job_is_not_found(queue: RedisJobQueue, name: str) -> None:
     job = await ended(queue)
     await queue.delete(job.id)
@@ -792,6 +909,8 @@ async def test_a_missing_job_is_not_found(queue: RedisJobQueue, name: str) -> No
         call = queue.retry(job.id, STAGES, PLENTY)
     elif name == "watch":
         call = anext(queue.watch(job.id))
+    elif name == "add_revision":
+        call = add(queue, job, 0)
     else:
         call = getattr(queue, name)(job.id)
     with pytest.raises(NotFound) as missing:

@@ -22,6 +22,7 @@ from careca.v1 import (
     gateway_pb2_grpc,
     jobs_pb2_grpc,
     recordings_pb2_grpc,
+    transcripts_pb2_grpc,
     voices_pb2_grpc,
 )
 from careca_client import admin
@@ -31,6 +32,7 @@ from careca_client.aio.concurrency import serialize
 from careca_client.aio.jobs import AsyncJobCalls
 from careca_client.aio.recordings import AsyncRecordingCalls
 from careca_client.aio.streams import hashed, run_stream
+from careca_client.aio.transcripts import AsyncTranscriptCalls
 from careca_client.aio.voices import AsyncVoiceCalls
 from careca_client.digests import DigestCache
 from careca_client.events import EventCallback
@@ -41,7 +43,7 @@ from careca_client.recording import Source
 from careca_client.result import TranscriptionResult
 
 
-class AsyncClient(AsyncJobCalls, AsyncRecordingCalls, AsyncVoiceCalls):
+class AsyncClient(AsyncJobCalls, AsyncRecordingCalls, AsyncTranscriptCalls, AsyncVoiceCalls):
     """Calls one gateway. Use it in the event loop that created it. Tasks may share it.
 
         async with AsyncClient("localhost:50051") as client:
@@ -83,6 +85,7 @@ class AsyncClient(AsyncJobCalls, AsyncRecordingCalls, AsyncVoiceCalls):
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
         self._recordings = recordings_pb2_grpc.RecordingServiceStub(self._channel)
+        self._transcripts = transcripts_pb2_grpc.TranscriptServiceStub(self._channel)
         self._voices = voices_pb2_grpc.VoiceServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 

@@ -22,6 +22,7 @@ from careca.v1 import (
     gateway_pb2_grpc,
     jobs_pb2_grpc,
     recordings_pb2_grpc,
+    transcripts_pb2_grpc,
     voices_pb2_grpc,
 )
 from careca_client import admin
@@ -31,6 +32,7 @@ from careca_client.blocking.concurrency import serialize
 from careca_client.blocking.jobs import JobCalls
 from careca_client.blocking.recordings import RecordingCalls
 from careca_client.blocking.streams import hashed, run_stream
+from careca_client.blocking.transcripts import TranscriptCalls
 from careca_client.blocking.voices import VoiceCalls
 from careca_client.digests import DigestCache
 from careca_client.events import EventCallback
@@ -41,7 +43,7 @@ from careca_client.recording import Source
 from careca_client.result import TranscriptionResult
 
 
-class Client(JobCalls, RecordingCalls, VoiceCalls):
+class Client(JobCalls, RecordingCalls, TranscriptCalls, VoiceCalls):
     """Calls one gateway. Threads may share it.
 
         with Client("localhost:50051") as client:
@@ -80,6 +82,7 @@ class Client(JobCalls, RecordingCalls, VoiceCalls):
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
         self._recordings = recordings_pb2_grpc.RecordingServiceStub(self._channel)
+        self._transcripts = transcripts_pb2_grpc.TranscriptServiceStub(self._channel)
         self._voices = voices_pb2_grpc.VoiceServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 

@@ -177,14 +177,25 @@ class JobCalls(Calls):
             call.cancel()
 
     def job_result(
-        self, job_id: str, *, formats: Iterable[OutputFormat | str] = (), timeout: float = ADMIN_TIMEOUT_SECONDS
+        self,
+        job_id: str,
+        *,
+        formats: Iterable[OutputFormat | str] = (),
+        revision: int | None = None,
+        timeout: float = ADMIN_TIMEOUT_SECONDS,
     ) -> TranscriptionResult:
         """Returns the result of a job that has succeeded, with the text ``formats``.
 
-        Raises ``PreconditionFailed`` (``NO_RESULT``) if the job has no result, ``NotFound`` (``RESULT_MISSING``) if the
-        result is no longer kept.
+        Args:
+            job_id: The job.
+            formats: The text formats to make of the result.
+            revision: Which revision of the transcript. 0: what was recognised. Default: the newest.
+            timeout: Limit in seconds.
+
+        Raises ``PreconditionFailed`` (``NO_RESULT``) if the job has no result, ``NotFound`` (``RESULT_MISSING``,
+        ``REVISION_NOT_FOUND``) if the result or the revision is not kept.
         """
-        request, begin = encode_result_request(job_id, formats), time.monotonic()
+        request, begin = encode_result_request(job_id, formats, revision), time.monotonic()
         response = self._call(self._jobs.GetJobResult, request, timeout)
         return TranscriptionResult(response.result, uploaded_bytes=0, seconds=time.monotonic() - begin)
 

@@ -9,7 +9,19 @@ import typer
 
 from careca_client.access import Access
 from careca_client.cli import connection
-from careca_client.cli.commands import admin, jobs, models, recording, result, submit, tokens, transcribe, voice, voices
+from careca_client.cli.commands import (
+    admin,
+    edit,
+    jobs,
+    models,
+    recording,
+    result,
+    submit,
+    tokens,
+    transcribe,
+    voice,
+    voices,
+)
 from careca_client.cli.errors import reporting
 from careca_client.cli.help import EXIT_CODES
 
@@ -48,6 +60,8 @@ def build_app() -> typer.Typer:
     app.add_typer(jobs.build_app(), name="jobs")
     app.command("result", epilog=result.EPILOG)(result.result)
     app.command("recording", epilog=recording.EPILOG)(recording.recording)
+    app.command("edit", epilog=edit.EDIT_EPILOG)(edit.edit)
+    app.command("revisions", epilog=edit.REVISIONS_EPILOG)(edit.revisions)
     app.command("voice", epilog=voice.EPILOG)(voice.voice)
     app.add_typer(voices.build_app(), name="voices")
     app.command("stats", epilog=admin.STATS_EPILOG)(admin.stats)

@@ -160,9 +160,13 @@ class Watch:
             raise protocol_error("the end of the stream before the job had ended")
 
 
-def encode_result_request(job_id: str, formats: Iterable[OutputFormat | str]) -> jobs_pb2.GetJobResultRequest:
+def encode_result_request(
+    job_id: str, formats: Iterable[OutputFormat | str], revision: int | None = None
+) -> jobs_pb2.GetJobResultRequest:
     """Returns the request for a result. Raises ``InvalidRequest`` if a format is unknown."""
-    return jobs_pb2.GetJobResultRequest(job_id=job_id, formats=encode_formats(formats, field="formats"))
+    return jobs_pb2.GetJobResultRequest(
+        job_id=job_id, formats=encode_formats(formats, field="formats"), revision=revision
+    )
 
 
 def decode_jobs_clearance(message: jobs_pb2.ClearJobsResponse) -> JobsClearance:

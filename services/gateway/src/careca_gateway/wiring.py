@@ -21,6 +21,8 @@ from careca.v1 import (
     jobs_pb2_grpc,
     recordings_pb2,
     recordings_pb2_grpc,
+    transcripts_pb2,
+    transcripts_pb2_grpc,
     voices_pb2,
     voices_pb2_grpc,
 )
@@ -30,8 +32,10 @@ from careca_gateway.api.authorization import Authorizer
 from careca_gateway.api.jobs import JobServicer
 from careca_gateway.api.recordings import RecordingServicer
 from careca_gateway.api.transcription import GatewayServicer, RunFor
+from careca_gateway.api.transcripts import TranscriptServicer
 from careca_gateway.api.voices import VoiceServicer
 from careca_gateway.backends import DiarizerClient, Replicas, TranscriberClient
+from careca_gateway.corrections.service import TranscriptService
 from careca_gateway.info import InfoService
 from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.ingest.ingest import Ingest
@@ -184,10 +188,13 @@ def _add_job_services(
     """Adds the services for jobs. Without jobs, they answer that this gateway takes none."""
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs.service if jobs else None, transcription), server)
     recordings_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingServicer(recordings), server)
+    transcripts = TranscriptService(jobs.service, jobs.queue, jobs.results, jobs.texts) if jobs else None
+    transcripts_pb2_grpc.add_TranscriptServiceServicer_to_server(TranscriptServicer(transcripts), server)
     voice_service = voices.service(jobs.service.speakers) if jobs else None
     voices_pb2_grpc.add_VoiceServiceServicer_to_server(VoiceServicer(voice_service), server)
     return (
         jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
         recordings_pb2.DESCRIPTOR.services_by_name["RecordingService"].full_name,
+        transcripts_pb2.DESCRIPTOR.services_by_name["TranscriptService"].full_name,
         voices_pb2.DESCRIPTOR.services_by_name["VoiceService"].full_name,
     )

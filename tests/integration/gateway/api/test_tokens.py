@@ -26,7 +26,7 @@ from careca.errors import (
 from careca.rpc.channel import create_channel
 from careca.rpc.statuses import responses_of, translated_errors
 from careca.types import ClearScope, JobState, Stage
-from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2, recordings_pb2, voices_pb2
+from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2, recordings_pb2, transcripts_pb2, voices_pb2
 from careca_client import Access, AsyncClient
 from support.media import tone, wav
 from support.stack import Stack
@@ -94,6 +94,7 @@ async def every_method(channel: grpc.aio.Channel, metadata: Any) -> list[str]:
         *admin_pb2.DESCRIPTOR.services_by_name.values(),
         *jobs_pb2.DESCRIPTOR.services_by_name.values(),
         *recordings_pb2.DESCRIPTOR.services_by_name.values(),
+        *transcripts_pb2.DESCRIPTOR.services_by_name.values(),
         *voices_pb2.DESCRIPTOR.services_by_name.values(),
     ]
     reasons = []
@@ -136,7 +137,7 @@ async def test_without_a_valid_token_every_method_is_refused(metadata: Any, reas
     async with create_channel(stack.target) as channel:
         reasons = await every_method(channel, metadata)
 
-    assert len(reasons) == 2 + 3 + 10 + 2 + 3
+    assert len(reasons) == 2 + 3 + 10 + 2 + 3 + 3
     assert set(reasons) == {reason}
 
 

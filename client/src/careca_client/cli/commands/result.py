@@ -16,6 +16,7 @@ from careca_client.cli.connection import connected
 from careca_client.cli.errors import ExitCode, code_of_job, describe_failures, describe_job
 from careca_client.cli.help import epilog
 from careca_client.cli.options.common import Debug, Formats, Gateway, JobId, Overwrite, Submitter
+from careca_client.cli.options.revision import Revision
 from careca_client.cli.output import files as output_files
 from careca_client.cli.output.results import write_result
 from careca_client.cli.output.terminal import print_error, print_warning
@@ -43,13 +44,15 @@ def result(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    revision: Revision = None,
     gateway: Gateway = DEFAULT_TARGET,
     submitter: Submitter = "",
     debug: Debug = False,
 ) -> None:
     """Prints who said what, and when, in the recording of a job that has succeeded.
 
-    Without --format, prints one line for each utterance. Notices about the recording go to stderr. If the job has no
+    Without --format, prints one line for each utterance. If the transcript was corrected with `careca edit`, it is the
+    newest revision. Notices about the recording go to stderr. If the job has no
     result, the exit code says why: that of the failure, 1 if the job was cancelled, 6 if it has not ended.
     """
     chosen = _choose_formats(formats, output)
@@ -61,7 +64,7 @@ def result(
         files = _plan_files(job, chosen, output)
         for path in files.values():
             output_files.check_overwrite(path, overwrite=overwrite)
-        found = client.job_result(job_id, formats=chosen)
+        found = client.job_result(job_id, formats=chosen, revision=revision)
         write_result(found, chosen, files, overwrite=overwrite)
         for failure in describe_failures(found.stages):
             print_error(failure, job_id)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from careca.formatting import format_time, printable
-from careca.types import Job, JobState, Notice, Stage, StageState
+from careca.types import Job, JobState, Notice, Revision, Stage, StageState
 from careca_client.cli.output.tables import NONE, create_table, format_unix
 
 
@@ -68,6 +68,15 @@ def notice_table(notices: Iterable[Notice]) -> Table:
     for notice in notices:
         start, end = (NONE if time is None else format_time(time) for time in (notice.start, notice.end))
         table.add_row(notice.code, start, end, Text(printable(notice.message)))
+    return table
+
+
+def revision_table(revisions: Iterable[Revision]) -> Table:
+    """Returns one row for each revision of a transcript."""
+    table = create_table("revision", "saved", "by", "what")
+    for revision in revisions:
+        what = Text(printable(revision.summary))
+        table.add_row(str(revision.number), format_unix(revision.create_unix), revision.author, what)
     return table
 
 

@@ -14,6 +14,14 @@ from careca.codec.admin import (
     encode_memory_usage,
     encode_model_service_stats,
 )
+from careca.codec.corrections import (
+    decode_edit,
+    decode_revision,
+    decode_saved,
+    encode_edit,
+    encode_revision,
+    encode_saved,
+)
 from careca.codec.enums import (
     decode_clear_scope,
     decode_format,
@@ -82,6 +90,7 @@ __all__ = [
     "decode_diarization_options",
     "decode_digest",
     "decode_duration",
+    "decode_edit",
     "decode_format",
     "decode_job",
     "decode_job_priority",
@@ -94,6 +103,8 @@ __all__ = [
     "decode_recording_form",
     "decode_recording_info",
     "decode_result",
+    "decode_revision",
+    "decode_saved",
     "decode_saved_voice",
     "decode_segment",
     "decode_stage",
@@ -109,6 +120,7 @@ __all__ = [
     "encode_diarization_options",
     "encode_digest",
     "encode_duration",
+    "encode_edit",
     "encode_format",
     "encode_job",
     "encode_job_priority",
@@ -121,6 +133,8 @@ __all__ = [
     "encode_recording_form",
     "encode_recording_info",
     "encode_result",
+    "encode_revision",
+    "encode_saved",
     "encode_saved_voice",
     "encode_segment",
     "encode_stage",

@@ -49,10 +49,11 @@ def encode_result(result: Result) -> gateway_pb2.TranscribeResult:
         channels=map(_CHANNEL.encode, result.channels),
         speakers=map(SPEAKER.encode, result.speakers),
         candidates=map(CANDIDATE.encode, result.candidates),
+        revision=result.revision,
     )
     set_duration(message.duration, result.duration)
     for utterance in result.utterances:
-        _write_utterance(message.utterances.add(), utterance)
+        write_utterance(message.utterances.add(), utterance)
     write_turns(message.turns, result.turns)
     write_turns(message.exclusive_turns, result.exclusive_turns)
     for output_format, text in result.formats.items():
@@ -70,7 +71,7 @@ def decode_result(message: gateway_pb2.TranscribeResult) -> Result:
         channels=tuple(map(_CHANNEL.decode, message.channels)),
         language=message.language_code,
         language_probability=message.language_probability,
-        utterances=tuple(_decode_utterance(utterance) for utterance in message.utterances),
+        utterances=tuple(decode_utterance(utterance) for utterance in message.utterances),
         turns=read_turns(message.turns),
         exclusive_turns=read_turns(message.exclusive_turns),
         speakers=read_speakers(message.speakers),
@@ -79,10 +80,12 @@ def decode_result(message: gateway_pb2.TranscribeResult) -> Result:
         diarization_model=message.diarization_model,
         formats={FORMATS.decode(form.format, "result.formats"): form.text for form in message.formats},
         notices=tuple(map(_NOTICE.decode, message.notices)),
+        revision=message.revision,
     )
 
 
-def _write_utterance(message: gateway_pb2.Utterance, utterance: Utterance) -> None:
+def write_utterance(message: gateway_pb2.Utterance, utterance: Utterance) -> None:
+    """Writes ``utterance`` into ``message``."""
     set_duration(message.start_offset, utterance.start)
     set_duration(message.end_offset, utterance.end)
     message.speaker_label = utterance.speaker or ""
@@ -91,7 +94,8 @@ def _write_utterance(message: gateway_pb2.Utterance, utterance: Utterance) -> No
     write_words(message.words, utterance.words)
 
 
-def _decode_utterance(message: gateway_pb2.Utterance) -> Utterance:
+def decode_utterance(message: gateway_pb2.Utterance) -> Utterance:
+    """Returns the utterance in ``message``."""
     return Utterance(
         start=decode_duration(message.start_offset),
         end=decode_duration(message.end_offset),

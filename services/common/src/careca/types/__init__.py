@@ -4,6 +4,7 @@ Times are seconds from the start of the recording, as ``float``. Import everythi
 """
 
 from careca.types.audio import SAMPLE_BYTES, SAMPLE_RATE, AudioTrack, AudioTracks, Channel, ChannelMode, Digest
+from careca.types.corrections import Edit, RenameSpeaker, ReplaceUtterances, Revision, SavedTranscript, Splice
 from careca.types.diarization import (
     Diarization,
     DiarizationOptions,
@@ -42,6 +43,7 @@ __all__ = [
     "Diarization",
     "DiarizationOptions",
     "Digest",
+    "Edit",
     "GpuMemory",
     "Job",
     "JobAttempt",
@@ -60,11 +62,16 @@ __all__ = [
     "Progress",
     "RecordingForm",
     "RecordingInfo",
+    "RenameSpeaker",
+    "ReplaceUtterances",
     "Result",
+    "Revision",
+    "SavedTranscript",
     "SavedVoice",
     "Segment",
     "Speaker",
     "SpeakerCountCandidate",
+    "Splice",
     "Stage",
     "StageReport",
     "StageState",

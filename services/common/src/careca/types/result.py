@@ -103,6 +103,8 @@ class Result:
     formats: Mapping[OutputFormat, str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     """Notices by time; those about the whole recording come first."""
+    revision: int = 0
+    """The revision of a job's transcript; 0: what was recognised."""
 
     @property
     def partial(self) -> bool:

@@ -89,7 +89,8 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     ) -> jobs_pb2.GetJobResultResponse:
         """Returns the job's result."""
         formats = [codec.decode_format(number, f"formats[{index}]") for index, number in enumerate(request.formats)]
-        result = await self._jobs.result(_submitter(context), request.job_id, dict.fromkeys(formats))
+        revision = request.revision if request.HasField("revision") else None
+        result = await self._jobs.result(_submitter(context), request.job_id, dict.fromkeys(formats), revision)
         return jobs_pb2.GetJobResultResponse(result=result)
 
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.CancelJobResponse:

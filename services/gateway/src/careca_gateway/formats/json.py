@@ -19,6 +19,7 @@ def json_text(result: Result, name: str) -> str:
 def _document(result: Result, name: str) -> dict[str, Any]:
     return {
         "name": name,
+        "revision": result.revision,
         "recording": _digest(result.recording),
         "audio": _digest(result.audio),
         "duration": _time(result.duration),

@@ -1,8 +1,9 @@
-"""Stores the results of jobs, compressed, one for each attempt that ended with a result."""
+"""Stores the results of jobs, compressed: one for each attempt that ended with a result, and the revisions of it."""
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from careca_gateway.storage.object_storage import ObjectStorage
 
 PREFIX = "results/"
 """The key prefix of all results."""
+
+REVISIONS_PREFIX = "revisions/"
+"""The key prefix of the revisions of results."""
 
 _COMPRESSION_LEVEL = 6
 
@@ -36,14 +40,26 @@ class JobResults:
         await asyncio.to_thread(self._put, key, result)
         return key
 
-    async def get(self, key: str, formats: Iterable[OutputFormat], name: str) -> gateway_pb2.TranscribeResult:
-        """Returns the result with these formats. Raises ``NotFound`` (RESULT_MISSING) if it was removed."""
-        return await asyncio.to_thread(self._get, key, tuple(formats), name)
+    async def put_revision(self, job_id: str, result: gateway_pb2.TranscribeResult) -> str:
+        """Stores a revision of a result. Returns its key, which is new: the queue decides which revision it becomes."""
+        key = f"{prefix_of(job_id, REVISIONS_PREFIX)}{uuid.uuid4().hex}"
+        await asyncio.to_thread(self._put, key, result)
+        return key
 
-    async def delete(self, key: str) -> None:
-        """Removes a result. If the storage is unavailable, the result is removed later, together with its job."""
-        with errors_logged():
-            await asyncio.to_thread(self._storage.delete, [key])
+    async def get(
+        self, key: str, formats: Iterable[OutputFormat] = (), name: str = "", *, revision: int = 0
+    ) -> gateway_pb2.TranscribeResult:
+        """Returns the result with these formats, marked as this revision.
+
+        Raises ``NotFound`` (RESULT_MISSING) if it was removed.
+        """
+        return await asyncio.to_thread(self._get, key, tuple(formats), name, revision)
+
+    async def delete(self, *keys: str) -> None:
+        """Removes results. If the storage is unavailable, they are removed later, together with their job."""
+        if keys:
+            with errors_logged():
+                await asyncio.to_thread(self._storage.delete, keys)
 
     async def keep_only(self, job_id: str, key: str) -> None:
         """Removes all results of the job except one. If the storage is unavailable, they are removed with the job."""
@@ -57,11 +73,15 @@ class JobResults:
             result.ClearField("formats")
         self._storage.put(key, zlib.compress(result.SerializeToString(), _COMPRESSION_LEVEL))
 
-    def _get(self, key: str, formats: Iterable[OutputFormat], name: str) -> gateway_pb2.TranscribeResult:
+    def _get(self, key: str, formats: Iterable[OutputFormat], name: str, revision: int) -> gateway_pb2.TranscribeResult:
         try:
             message = gateway_pb2.TranscribeResult.FromString(zlib.decompress(self._storage.get(key)))
         except NotFound:
-            raise NotFound("the job's result was removed", reason="RESULT_MISSING") from None
+            raise NotFound(
+                f"revision {revision} of the job's result was lost" if revision else "the job's result was removed",
+                reason="RESULT_MISSING",
+            ) from None
+        message.revision = revision
         if formats:
             result = codec.decode_result(message)
             texts = {form: render(result, form, name) for form in formats}
@@ -85,5 +105,5 @@ def prefix_of(job_id: str, prefix: str = PREFIX) -> str:
 
 
 def job_of(key: str) -> str:
-    """Returns the id of the job to which the key of a result or of a stage result belongs."""
+    """Returns the id of the job to which the key of a result, a revision or a stage result belongs."""
     return key.split("/")[1]

@@ -19,7 +19,7 @@ SWEEP_SECONDS = 300.0
 YOUNG_SECONDS = 3600.0
 """Younger objects stay: the queue may not know yet that they belong to a job."""
 
-_PREFIXES = (results.PREFIX, stage_results.PREFIX, texts.PREFIX)
+_PREFIXES = (results.PREFIX, results.REVISIONS_PREFIX, stage_results.PREFIX, texts.PREFIX)
 """The key prefixes of objects that belong to one job."""
 
 _BATCH = 500

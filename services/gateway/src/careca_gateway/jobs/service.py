@@ -23,6 +23,7 @@ from careca_gateway.jobs.queue.port import (
     JobQueue,
     Limits,
     Query,
+    StoredTranscript,
     Submission,
     job_not_found,
 )
@@ -171,16 +172,25 @@ class JobService:
             async for event in watched:
                 yield event
 
-    async def result(
-        self, submitter: str, job_id: str, formats: Iterable[OutputFormat]
-    ) -> gateway_pb2.TranscribeResult:
-        """Returns the job's result. Raises ``PreconditionFailed`` (NO_RESULT), ``NotFound`` (RESULT_MISSING)."""
+    async def transcript(self, submitter: str, job_id: str) -> tuple[Job, StoredTranscript]:
+        """Returns the job, and what is stored of its transcript. Raises ``PreconditionFailed`` (NO_RESULT)."""
         job = await self.get(submitter, job_id)
         if job.state is not JobState.SUCCEEDED:
             raise PreconditionFailed(
                 f"the job {job_id} has no result: it is {job.state}", reason="NO_RESULT", metadata={"state": job.state}
             )
-        return await self._results.get(await self._queue.result_key(job_id), formats, job.display_name)
+        return job, await self._queue.transcript(job_id)
+
+    async def result(
+        self, submitter: str, job_id: str, formats: Iterable[OutputFormat], revision: int | None = None
+    ) -> gateway_pb2.TranscribeResult:
+        """Returns a revision of the job's result: with ``None`` the newest, with 0 what was recognised.
+
+        Raises ``PreconditionFailed`` (NO_RESULT), ``NotFound`` (RESULT_MISSING, REVISION_NOT_FOUND).
+        """
+        job, transcript = await self.transcript(submitter, job_id)
+        number = transcript.newest if revision is None else revision
+        return await self._results.get(transcript.key_of(number), formats, job.display_name, revision=number)
 
     async def speakers(self, submitter: str, job_id: str) -> tuple[Speaker, ...]:
         """Returns the speakers in the job's result. Raises as ``result`` does."""

@@ -37,11 +37,12 @@ class JobTexts:
             await asyncio.to_thread(self._put, job_id, transcript_key, lines)
 
     async def of(self, job: Job) -> str:
-        """Returns the normalized text of the job's transcript; empty if it has none, or it is no longer kept."""
+        """Returns the normalized text of the newest revision; empty if there is no transcript, or it is not kept."""
         if job.state is not JobState.SUCCEEDED:
             return ""
         try:
-            key = await self._queue.result_key(job.id)
+            transcript = await self._queue.transcript(job.id)
+            key = transcript.key_of(transcript.newest)
             text = await asyncio.to_thread(self._get, job.id, key)
             if text is None:
                 result = await self._results.get(key, (), job.display_name)

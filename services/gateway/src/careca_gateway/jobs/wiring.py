@@ -71,9 +71,10 @@ class Jobs:
         patience = settings.job_patience_seconds
         self._transcriber = RetryingStage(parts.transcriber, patience_seconds=patience)
         self._diarizer = RetryingStage(parts.diarizer, patience_seconds=patience)
-        queue = parts.queue
+        self.queue = queue = parts.queue
         specs, results = JobSpecs(parts.storage), JobResults(parts.storage)
         texts = JobTexts(queue, results, parts.storage)
+        self.results, self.texts = results, texts
         self._retention = JobRetention(queue, parts.storage, retention_seconds=settings.job_retention_seconds)
         attempt = PipelineAttempt(
             store=parts.store,

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from careca.formatting import format_time
 from careca.languages import name_of
 from careca.types import AudioTracks, Diarization, DiarizationOptions, Notice, NoticeCode, Segment, Transcript
+from careca_gateway.pipeline.intervals import Span, union
 from careca_gateway.pipeline.words import spans
 from careca_gateway.request import Request
 
@@ -27,11 +28,6 @@ BRIDGED_PAUSE_SECONDS = 1.0
 MAX_PLACES = 10
 """The number of places of speech without words that have their own notice, the longest first. One notice has the
 rest."""
-
-
-class _Span(NamedTuple):
-    start: float
-    end: float
 
 
 class _Place(NamedTuple):
@@ -128,44 +124,33 @@ def _speech_without_words(
 
 def _places(diarization: Diarization, transcript: Transcript, channel: int) -> Iterator[_Place]:
     """Yields the periods in which somebody speaks for long enough and there is no word, by start."""
-    speech = _union(_Span(turn.start, turn.end) for turn in diarization.turns)
+    speech = union(Span(turn.start, turn.end) for turn in diarization.turns)
     spoken = (segment for segment in transcript.segments if segment.text.strip())
-    words = _union(span for segment in spoken for span in _word_spans(segment))
+    words = union(span for segment in spoken for span in _word_spans(segment))
     for pieces in _speech_between(speech, words):
         seconds = round(sum(piece.end - piece.start for piece in pieces), 3)
         if seconds >= LEAST_SPEECH_SECONDS:
             yield _Place(pieces[0].start, pieces[-1].end, seconds, channel)
 
 
-def _word_spans(segment: Segment) -> Iterable[_Span]:
+def _word_spans(segment: Segment) -> Iterable[Span]:
     """Returns the times of the words of ``segment``; its whole time if its words have no times."""
     end = max(segment.start, segment.end)
     if not segment.words:
-        return (_Span(segment.start, end),)
-    return (_Span(*span) for span in spans(segment.words, segment.start, end))
+        return (Span(segment.start, end),)
+    return (Span(*span) for span in spans(segment.words, segment.start, end))
 
 
-def _union(several: Iterable[_Span]) -> list[_Span]:
-    """Returns spans that cover the same time and neither overlap nor touch, by start."""
-    joined: list[_Span] = []
-    for span in sorted(several):
-        if joined and span.start <= joined[-1].end:
-            joined[-1] = _Span(joined[-1].start, max(joined[-1].end, span.end))
-        else:
-            joined.append(span)
-    return joined
-
-
-def _speech_between(speech: Sequence[_Span], words: Sequence[_Span]) -> Iterator[list[_Span]]:
+def _speech_between(speech: Sequence[Span], words: Sequence[Span]) -> Iterator[list[Span]]:
     """Yields the parts of ``speech`` between each two ``words``, split at pauses that are too long to bridge."""
     first = 0
-    for before, after in pairwise((_Span(-inf, -inf), *words, _Span(inf, inf))):
+    for before, after in pairwise((Span(-inf, -inf), *words, Span(inf, inf))):
         while first < len(speech) and speech[first].end <= before.end:
             first += 1
-        pieces: list[_Span] = []
+        pieces: list[Span] = []
         index = first
         while index < len(speech) and speech[index].start < after.start:
-            piece = _Span(max(speech[index].start, before.end), min(speech[index].end, after.start))
+            piece = Span(max(speech[index].start, before.end), min(speech[index].end, after.start))
             if pieces and piece.start - pieces[-1].end > BRIDGED_PAUSE_SECONDS:
                 yield pieces
                 pieces = []

@@ -18,6 +18,7 @@
 --   PREFIX:since                     zset    ids by the time since when they wait, in milliseconds
 --   PREFIX:leases                    hash    id to FENCE:RENEWALS
 --   PREFIX:events:ID                 stream  finished segments; an entry's id is the segment's number
+--   PREFIX:revisions:ID              list    revisions of the transcript, oldest first (JSON with number, time, key, ...)
 --   PREFIX:recordings                hash    SHA-256 to the number of its jobs that have not ended
 --   PREFIX:notices                   zset    ids by the time when their webhook is due, in milliseconds
 --   PREFIX:counters                  hash    time and number of the newest id, and the last turn
@@ -27,7 +28,7 @@
 -- The time of the Redis server is stored, but never decides who holds a job.
 --
 -- If memory is full, Redis refuses the first write of a script, and never a later one: no operation is done in part.
--- Operations that need memory (submit, retry) begin with a write that needs memory. All others begin with a write that
+-- Operations that need memory (submit, retry, add_revision) begin with a write that needs memory. All others begin with a write that
 -- needs none, and Redis lets them pass.
 
 local prefix = KEYS[1]
@@ -46,6 +47,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function key_of(id) return prefix .. ':job:' .. id end
 local function events_of(id) return prefix .. ':events:' .. id end
+local function revisions_of(id) return prefix .. ':revisions:' .. id end
 local function in_state(state) return prefix .. ':state:' .. state end
 local function of(state, submitter) return prefix .. ':of:' .. state .. ':' .. submitter end
 local function turns_of(priority) return prefix .. ':turns:' .. priority end
@@ -290,7 +292,7 @@ local function forget(job)
   redis.call('ZREM', ended, job.id)
   redis.call('ZREM', notices, job.id)
   redis.call('HDEL', prefix .. ':requests:' .. job.submitter, job.request_id)
-  redis.call('UNLINK', key_of(job.id), events_of(job.id))
+  redis.call('UNLINK', key_of(job.id), events_of(job.id), revisions_of(job.id))
   publish(job.id)
 end
 
@@ -355,6 +357,31 @@ end
 function operations.spec(id)
   local spec = redis.call('HGET', key_of(id), 'spec')
   return spec and {spec} or nil
+end
+
+-- Returns {key of the job's result, or '', revisions, oldest first}; nothing if there is no such job.
+function operations.revisions(id)
+  local result = operations.result_key(id)
+  return result and {result[1], redis.call('LRANGE', revisions_of(id), 0, -1)}
+end
+
+-- Adds a revision if `base` is the number of the newest one (0: none) and the job's result is the one at `result_key`. At
+-- most `most` are kept. Returns {revision, removed revisions...}; {''} if the base is not the newest; nothing if there is
+-- no such job.
+function operations.add_revision(id, result_key, base, revision, most)
+  if redis.call('EXISTS', key_of(id)) == 0 then return nil end
+  local newest = redis.call('LINDEX', revisions_of(id), -1)
+  local number = newest and cjson.decode(newest).number or 0
+  if number ~= tonumber(base) or redis.call('HGET', key_of(id), 'result_key') ~= result_key then return {''} end
+  local added = cjson.decode(revision)
+  added.number, added.ms = number + 1, now
+  local reply = {cjson.encode(added)}
+  local length = redis.call('RPUSH', revisions_of(id), reply[1])
+  while length > tonumber(most) do
+    table.insert(reply, redis.call('LPOP', revisions_of(id)))
+    length = length - 1
+  end
+  return reply
 end
 
 -- Returns {complete error or '', reason, message} of a job that failed; nothing if there is no such job.
@@ -497,7 +524,8 @@ function operations.cancel(id, caller, reason, message, error)
   return record(id)
 end
 
--- Returns {'ok', record}, {'whole'} if there is nothing to retry, {'full', ...} as submit does, or nothing.
+-- Returns {'ok', record}, {'whole'} if there is nothing to retry, {'corrected'} if the transcript has revisions,
+-- {'full', ...} as submit does, or nothing.
 function operations.retry(id, stages, most, most_of_submitter, caller)
   local job = load(id)
   if not job then return nil end
@@ -505,6 +533,7 @@ function operations.retry(id, stages, most, most_of_submitter, caller)
   if job.state == 'queued' or job.state == 'running' or (job.state == 'succeeded' and not partial) then
     return {'whole'}
   end
+  if redis.call('EXISTS', revisions_of(id)) == 1 then return {'corrected'} end
   local limit = full(job, most, most_of_submitter)
   if limit then return {'full', limit} end
   redis.call('HSET', key_of(id), 'stages', stages, 'asked', now)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from careca.errors import CarecaError, NotFound
-from careca.types import Digest, Job, JobPriority, JobStage, JobState, JobWebhook, Segment
+from careca.types import Digest, Job, JobPriority, JobStage, JobState, JobWebhook, Revision, Segment
 
 MAX_ID_CHARACTERS = 64
 """The maximum length of a job id."""
@@ -125,6 +125,53 @@ class JobEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class NewRevision:
+    """A revision to add to a job's transcript."""
+
+    author: str
+    summary: str
+    key: str = ""
+    """The key of its content, which must be stored already."""
+    restored_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRevision:
+    """A revision, and the key of its stored content."""
+
+    revision: Revision
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTranscript:
+    """The revisions of a job's transcript, and the key of the result that they correct."""
+
+    result_key: str
+    """Empty if there is no result."""
+    revisions: tuple[StoredRevision, ...] = ()
+    """Those that are kept, oldest first."""
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest revision; 0 if the transcript was not corrected."""
+        return self.revisions[-1].revision.number if self.revisions else 0
+
+    def key_of(self, number: int) -> str:
+        """Returns the key of a revision's stored content; 0 is the result. Raises ``NotFound`` if it is not kept."""
+        if number == 0:
+            return self.result_key
+        for stored in self.revisions:
+            if stored.revision.number == number:
+                return stored.key
+        raise NotFound(
+            f"there is no revision {number}, or it is no longer kept: the newest one is {self.newest}",
+            reason="REVISION_NOT_FOUND",
+            metadata={"revision": str(number), "newest_revision": str(self.newest)},
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DueWebhook:
     """A webhook that must be called now."""
 
@@ -183,6 +230,18 @@ class JobQueue(Protocol):
     async def spec(self, job_id: str) -> bytes:
         """Returns the job's configuration as it was submitted. Raises ``NotFound``."""
 
+    async def transcript(self, job_id: str) -> StoredTranscript:
+        """Returns what is stored of the job's transcript. Raises ``NotFound``."""
+
+    async def add_revision(
+        self, job_id: str, result_key: str, base: int, revision: NewRevision, *, most: int
+    ) -> tuple[StoredRevision, Sequence[StoredRevision]] | None:
+        """Adds a revision after the newest one. Returns it, and the oldest ones, which are removed above ``most``.
+
+        Returns ``None``, without a change, if ``base`` is not the number of the newest revision (0 if there is none),
+        or the job has another result than ``result_key``. Raises ``NotFound``.
+        """
+
     async def error(self, job_id: str) -> CarecaError:
         """Returns the error of a job that failed, with all its details. Raises ``NotFound``."""
 
@@ -228,7 +287,8 @@ class JobQueue(Protocol):
         """Queues a job that has ended again, with these stages. From now on ``caller`` waits for it, or no call.
 
         Raises ``NotFound``, ``PreconditionFailed`` (NOTHING_TO_RETRY) if it has not ended or has succeeded completely,
-        and ``Overloaded`` as ``submit`` does.
+        ``PreconditionFailed`` (TRANSCRIPT_CORRECTED) if its transcript has revisions, and ``Overloaded`` as ``submit``
+        does.
         """
 
     async def delete(self, job_id: str) -> None:

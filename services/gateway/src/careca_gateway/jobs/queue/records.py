@@ -22,13 +22,14 @@ from careca.types import (
     JobStage,
     JobState,
     JobWebhook,
+    Revision,
     Segment,
     Stage,
     StageState,
     WebhookState,
 )
 from careca_gateway.jobs.queue.error_records import encode_error
-from careca_gateway.jobs.queue.port import Lease, Query, Submission, Update
+from careca_gateway.jobs.queue.port import Lease, NewRevision, Query, StoredRevision, Submission, Update
 
 Record = Sequence[Any]
 """The id, then the values of the fields that ``jobs.lua`` lists as ``fields``: bytes, or ``None`` if one is missing."""
@@ -138,6 +139,29 @@ def read_lease(values: Sequence[Any]) -> Lease:
         reported_segments=int(reported),
         remaining_seconds=None if left is None else left / 1000,
         caller=caller.decode(),
+    )
+
+
+def write_revision(revision: NewRevision) -> bytes:
+    """Returns the record of the revision, to which the queue adds its number and its time."""
+    record: dict[str, object] = {"key": revision.key, "author": revision.author, "summary": revision.summary}
+    if revision.restored_from is not None:
+        record["restored_from"] = revision.restored_from
+    return _dump(record)
+
+
+def read_revision(record: bytes) -> StoredRevision:
+    """Returns the revision of a record."""
+    values = json.loads(record)
+    return StoredRevision(
+        Revision(
+            number=int(values["number"]),
+            author=values["author"],
+            create_unix=values["ms"] / 1000,
+            summary=values["summary"],
+            restored_from=values.get("restored_from"),
+        ),
+        key=values["key"],
     )
 
 

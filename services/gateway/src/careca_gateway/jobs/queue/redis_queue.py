@@ -23,9 +23,12 @@ from careca_gateway.jobs.queue.port import (
     JobQueue,
     Lease,
     Limits,
+    NewRevision,
     Outcome,
     Query,
     QueueStats,
+    StoredRevision,
+    StoredTranscript,
     Submission,
     Update,
     job_not_found,
@@ -34,9 +37,11 @@ from careca_gateway.jobs.queue.records import (
     id_range,
     read_job,
     read_lease,
+    read_revision,
     write_about,
     write_error,
     write_number,
+    write_revision,
     write_segments,
     write_stages,
     write_update,
@@ -119,6 +124,19 @@ class RedisJobQueue(JobQueue):
         """Returns the job's configuration as it was submitted."""
         spec: bytes = _found(await self._script.run("spec", job_id), job_id)[0]
         return spec
+
+    async def transcript(self, job_id: str) -> StoredTranscript:
+        """Returns what is stored of the job's transcript."""
+        result_key, revisions = _found(await self._script.run("revisions", job_id), job_id)
+        return StoredTranscript(result_key.decode(), tuple(map(read_revision, revisions)))
+
+    async def add_revision(
+        self, job_id: str, result_key: str, base: int, revision: NewRevision, *, most: int
+    ) -> tuple[StoredRevision, Sequence[StoredRevision]] | None:
+        """Adds a revision after the newest one. Returns it and the removed ones, ``None`` if ``base`` is not newest."""
+        record = write_revision(revision)
+        added, *removed = _found(await self._script.run("add_revision", job_id, result_key, base, record, most), job_id)
+        return (read_revision(added), tuple(map(read_revision, removed))) if added else None
 
     async def error(self, job_id: str) -> CarecaError:
         """Returns the error of a job that failed."""
@@ -203,6 +221,13 @@ class RedisJobQueue(JobQueue):
             "retry", job_id, write_stages(stages), limits.queued, limits.queued_per_submitter, caller
         )
         outcome, *details = _found(reply, job_id)
+        if outcome == b"corrected":
+            raise PreconditionFailed(
+                f"The transcript of job {job_id} was corrected, and a retry would lose the corrections: submit the "
+                "recording again as a new job.",
+                reason="TRANSCRIPT_CORRECTED",
+                metadata={"job_id": job_id},
+            )
         if outcome == b"whole":
             raise PreconditionFailed(
                 f"There is nothing to retry: job {job_id} has not ended, or has succeeded completely.",

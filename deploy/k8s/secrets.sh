@@ -4,10 +4,12 @@
 #   deploy/k8s/secrets.sh FOLDER [NAME...] | kubectl apply --filename -
 #
 # FOLDER, which must not exist yet, gets what people need: ca.crt, which callers believe; admin.token, the first token; and
-# ca.key, the authority's key: put it away. NAME is a name or address by which callers from outside know the gateway.
+# ca.key, the authority's key: put it away. NAME is a name or address by which callers from outside know the gateway and the
+# web service.
 #
-# NAMESPACE is careca by default. ONLY names the Secrets to make, such as "redis-cache redis-jobs gateway-tokens" where
-# cert-manager makes the certificates. AUTHORITY is an earlier FOLDER, whose authority signs again. Needs openssl.
+# NAMESPACE is careca by default. ONLY names the Secrets to make, such as "redis-cache redis-jobs gateway-tokens
+# web-session" where cert-manager makes the certificates. AUTHORITY is an earlier FOLDER, whose authority signs again. Needs
+# openssl.
 set -eu
 umask 077
 
@@ -36,6 +38,12 @@ password() { # NAME: a Redis and its password, in letters that need no escaping 
   wanted "$1" || return 0
   openssl rand -hex 32 | tr -d '\n' > "$work/password"
   secret "$1" password="$work/password"
+}
+
+session_key() { # NAME: what encrypts the cookies of browsers that have signed in
+  wanted "$1" || return 0
+  openssl rand -hex 32 | tr -d '\n' > "$work/key"
+  secret "$1" key="$work/key"
 }
 
 names_of() { # SERVICE...: its names in the cluster, as openssl wants them
@@ -89,9 +97,11 @@ tokens() { # NAME: the file of tokens with the hash of a first one
 }
 
 certificate gateway-tls serverAuth "$(names_of gateway gateways)$(outside "$@")"
+certificate web-tls serverAuth "$(names_of web)$(outside "$@")"
 certificate gateway-services-tls clientAuth "DNS:gateway.$namespace.svc"
 certificate transcriber-tls serverAuth "$(names_of transcriber)"
 certificate diarizer-tls serverAuth "$(names_of diarizer)"
 password redis-cache
 password redis-jobs
 tokens gateway-tokens
+session_key web-session

@@ -225,13 +225,29 @@ FAULTS: dict[str, tuple[check.Rule, str, str, str, Change, str]] = {
         pods.probes,
         *("base", "Deployment", "gateway"),
         container(inside("readinessProbe", "grpc", then=put("port", 50051))),
-        "is not asked for readiness",
+        "is not asked for {'port': 50060, 'service': 'readiness'}",
     ),
     "liveness by readiness": (
         pods.probes,
         *("base", "Deployment", "transcriber"),
         container(inside("livenessProbe", "grpc", then=put("service", "readiness"))),
-        "is not asked for liveness",
+        "is not asked for {'port': 50060, 'service': 'liveness'}",
+    ),
+    "a web service that is started again because there is no gateway": (
+        pods.probes,
+        *("base", "Deployment", "web"),
+        container(inside("livenessProbe", "httpGet", then=put("path", "/readyz"))),
+        "is not asked for {'path': '/healthz', 'port': 'https', 'scheme': 'HTTPS'} by its livenessProbe",
+    ),
+    "a probe without TLS": (
+        pods.probes,
+        *("base", "Deployment", "web"),
+        container(inside("readinessProbe", "httpGet", then=drop("scheme"))),
+        "by its readinessProbe",
+    ),
+    "more uploads than there is room for": (
+        *(pods.uploads, "base", "Deployment", "web", variable("CARECA_UPLOADS_MAX_BYTES", "10737418240")),
+        "accepts uploads of more bytes than its volume may have",
     ),
     "an impatient probe": (
         *(
@@ -290,6 +306,26 @@ FAULTS: dict[str, tuple[check.Rule, str, str, str, Change, str]] = {
         references.services,
         *("base", "Service", "diarizer", inside("spec", "ports", 0, then=put("targetPort", "rpc"))),
         "leads to no port rpc",
+    ),
+    "an Ingress that leads nowhere": (
+        references.ingresses,
+        *("ha, everything", "Ingress", "web"),
+        inside("spec", "rules", 0, "http", "paths", 0, "backend", "service", then=put("port", {"name": "http"})),
+        "leads to the port http of web, which is not there",
+    ),
+    "a name that its certificate does not have": (
+        references.ingresses,
+        *("ha, everything", "Ingress", "web", inside("spec", "rules", 0, then=put("host", "other.example"))),
+        "has no certificate for other.example",
+    ),
+    "a certificate that nobody makes": (
+        references.ingresses,
+        *("ha, everything", "Ingress", "web", inside("spec", "tls", 0, then=put("secretName", "other"))),
+        "the Secret other, which nobody makes",
+    ),
+    "uploads that are written where nothing is mounted": (
+        *(references.files, "base", "Deployment", "web", variable("CARECA_UPLOADS_DIR", "/var/uploads")),
+        "CARECA_UPLOADS_DIR of /var/uploads, where nothing is mounted",
     ),
     "a target that is no Service": (
         references.targets,
@@ -350,6 +386,12 @@ FAULTS: dict[str, tuple[check.Rule, str, str, str, Change, str]] = {
             inside("spec", "ingress", 0, "from", 0, then=put("namespaceSelector", {})),
         ),
         "stranger may call gateway on 50051/TCP",
+    ),
+    "a web service for everybody": (
+        network.arrows,
+        *("base", "NetworkPolicy", "web"),
+        inside("spec", "ingress", 0, "from", 0, then=put("namespaceSelector", {})),
+        "stranger may call web on 8080/TCP",
     ),
     "an arrow that is missing": (
         *(network.arrows, "base", "NetworkPolicy", "gateway", inside("spec", "egress", then=drop(0))),

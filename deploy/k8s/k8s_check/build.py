@@ -28,6 +28,8 @@ BUILDS: dict[str, tuple[str, ...]] = {
         "overlays/ha",
         "monitoring",
         "expose",
+        "ingress",
+        "ingress-traefik",
         "webhooks",
         "cert-manager",
         "tracing",

@@ -1,4 +1,4 @@
-"""The fields of kinds that are not Kubernetes' own, as far as they are used here: KEDA, cert-manager, Prometheus."""
+"""The fields of kinds that are not Kubernetes' own and are used here: KEDA, cert-manager, Prometheus, Traefik."""
 
 from __future__ import annotations
 
@@ -144,10 +144,15 @@ _RULE = {
     ]
 }
 
+_SERVERS_TRANSPORT = _object(
+    serverName=_TEXT, rootCAsSecrets=_TEXTS, insecureSkipVerify=_YES_OR_NO, disableHTTP2=_YES_OR_NO
+)
+
 SCHEMAS: dict[str, Schema] = {
     "keda.sh/v1alpha1/ScaledObject": _SCALED_OBJECT,
     "cert-manager.io/v1/Issuer": _ISSUER,
     "cert-manager.io/v1/Certificate": _CERTIFICATE,
+    "traefik.io/v1alpha1/ServersTransport": _SERVERS_TRANSPORT,
     "monitoring.coreos.com/v1/PodMonitor": _POD_MONITOR,
     "monitoring.coreos.com/v1/PrometheusRule": _object(
         "groups", groups=_list(_object("name", "rules", name=_TEXT, interval=_DURATION, rules=_list(_RULE)))

@@ -13,7 +13,7 @@ Object = dict[str, Any]
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 NAMESPACE = "careca"
 """Where everything is."""
-SERVICES = ("gateway", "transcriber", "diarizer")
+SERVICES = ("gateway", "web", "transcriber", "diarizer")
 """Careca's own services."""
 
 _REFERENCE = re.compile(r"\$\((\w+)\)")
@@ -33,7 +33,7 @@ class Container:
 
     @property
     def image_name(self) -> str:
-        """The image's last part without its tag: gateway, transcriber, diarizer, valkey."""
+        """The image's last part without its tag: gateway, web, transcriber, diarizer, valkey."""
         return str(self.spec["image"]).rpartition("/")[2].partition(":")[0]
 
     @property

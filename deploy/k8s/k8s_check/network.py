@@ -32,7 +32,7 @@ class Peer:
 
 
 _ANY_PORTS = {
-    f"{port}/{protocol}": "" for port in (53, 80, 443, 4317, 6379, 9090, 50051) for protocol in ("TCP", "UDP")
+    f"{port}/{protocol}": "" for port in (53, 80, 443, 4317, 6379, 8080, 9090, 50051) for protocol in ("TCP", "UDP")
 }
 
 
@@ -45,6 +45,7 @@ OTHERS = (
     _pod("client", 1, "apps", {}, **{"careca.io/client": "true"}),
     _pod("stranger", 2, "default", {"app.kubernetes.io/name": "gateway"}),
     _pod("monitoring", 3, "monitoring", {}),
+    _pod("ingress controller", 5, "ingress", {}, **{"careca.io/ingress": "true"}),
     _pod("dns", 4, "kube-system", {"k8s-app": "kube-dns"}),
     Peer("internet", "198.51.100.7", ports=_ANY_PORTS),
     Peer("internet (IPv6)", "2001:db8::7", ports=_ANY_PORTS),
@@ -65,6 +66,8 @@ _PULLING = _arrows(["models"], _INTERNET, "443/TCP") | _arrows(["models"], ["dns
 
 ARROWS = (
     _arrows(["client"], ["gateway"], "50051/TCP")
+    | _arrows(["client"], ["web"], "8080/TCP")
+    | _arrows(["web"], ["gateway"], "50051/TCP")
     | _arrows(["gateway"], ["transcriber"], "50052/TCP")
     | _arrows(["gateway"], ["diarizer"], "50053/TCP")
     | _arrows(["gateway"], ["redis-jobs"], "6379/TCP")
@@ -72,7 +75,8 @@ ARROWS = (
     | _arrows(["monitoring"], ["gateway"], "9101/TCP")
     | _arrows(["monitoring"], ["transcriber"], "9102/TCP")
     | _arrows(["monitoring"], ["diarizer"], "9103/TCP")
-    | _arrows(["gateway", *_MODEL_SERVICES], ["dns"], "53/TCP", "53/UDP")
+    | _arrows(["monitoring"], ["web"], "9104/TCP")
+    | _arrows(["gateway", "web", *_MODEL_SERVICES], ["dns"], "53/TCP", "53/UDP")
     | _PULLING
 )
 """The arrows of docs/operations.md."""
@@ -80,8 +84,9 @@ ARROWS = (
 MORE_ARROWS: dict[str, set[Arrow]] = {
     "webhooks": _arrows(["gateway"], _INTERNET, "443/TCP"),
     "store-s3": _arrows(["gateway"], _ANYWHERE, "443/TCP"),
-    "tracing": _arrows(["gateway", *_MODEL_SERVICES], ["monitoring"], "4317/TCP"),
+    "tracing": _arrows(["gateway", "web", *_MODEL_SERVICES], ["monitoring"], "4317/TCP"),
     "expose": _arrows([each.name for each in OTHERS], ["gateway"], "50051/TCP"),
+    "ingress": _arrows(["ingress controller"], ["web"], "8080/TCP"),
     "weights-per-pod": _arrows(_MODEL_SERVICES, _INTERNET, "443/TCP"),
 }
 """What components add."""

@@ -112,28 +112,54 @@ def graphics(manifests: Manifests) -> list[str]:
 
 
 def probes(manifests: Manifests) -> list[str]:
-    """Each service is asked for its health by gRPC, on the port for health alone and by names that it has."""
+    """Each service is asked for its health: by gRPC on the port for health alone, the web service by HTTPS."""
     problems = []
     for container in manifests.service_containers():
-        port = int(container.environment["CARECA_HEALTH_PORT"])
-        wanted = {"startupProbe": READINESS[1], "readinessProbe": READINESS[1], "livenessProbe": LIVENESS}
-        for kind, name in wanted.items():
+        wanted = _http_probes() if "https" in container.ports else _grpc_probes(container)
+        for kind, (how, question) in wanted.items():
             probe: Object = container.spec.get(kind, {})
-            if probe.get("grpc") != {"port": port, "service": name}:
-                problems.append(f"{container} is not asked for {name} on port {port} by its {kind}")
+            if probe.get(how) != question:
+                problems.append(f"{container} is not asked for {question} by its {kind}")
             if probe.get("timeoutSeconds", 1) < 5:
                 problems.append(f"{container} may be too busy to answer its {kind} in time")
         patience = container.spec.get("livenessProbe", {})
         if patience.get("failureThreshold", 3) * patience.get("periodSeconds", 10) < 60:
             problems.append(f"{container} is ended after less than a minute without an answer")
-        loading = container.spec.get("startupProbe", {})
-        if loading.get("failureThreshold", 3) * loading.get("periodSeconds", 10) < 600:
-            problems.append(f"{container} gets less than ten minutes to load its models")
+        starting = container.spec.get("startupProbe", {})
+        needs = 120 if "https" in container.ports else 600  # it loads no models
+        if starting.get("failureThreshold", 3) * starting.get("periodSeconds", 10) < needs:
+            problems.append(f"{container} gets less than {needs // 60} minutes to start")
     problems += [
         f"{workload} is never asked whether it is ready"
         for workload in manifests.workloads
         if workload.object["kind"] != "Job" and "readinessProbe" not in workload.main.spec
     ]
+    return problems
+
+
+def _grpc_probes(container: Container) -> dict[str, tuple[str, Object]]:
+    port = int(container.environment["CARECA_HEALTH_PORT"])
+    ready, alive = ({"port": port, "service": name} for name in (READINESS[1], LIVENESS))
+    return {"startupProbe": ("grpc", ready), "readinessProbe": ("grpc", ready), "livenessProbe": ("grpc", alive)}
+
+
+def _http_probes() -> dict[str, tuple[str, Object]]:
+    """Only readiness depends on the gateway, so that no web service is started again because of it."""
+    paths = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
+    return {kind: ("httpGet", {"path": path, "port": "https", "scheme": "HTTPS"}) for kind, path in paths.items()}
+
+
+def uploads(manifests: Manifests) -> list[str]:
+    """The folder for uploads has room for as many bytes as the service accepts."""
+    problems = []
+    for container in manifests.service_containers():
+        if not (folder := container.environment.get("CARECA_UPLOADS_DIR")):
+            continue
+        mounted = {mount["mountPath"]: mount["name"] for mount in container.spec["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in container.workload.volumes}
+        limit = volumes.get(mounted.get(folder, ""), {}).get("emptyDir", {}).get("sizeLimit")
+        if limit and size_bytes(limit) < int(container.environment["CARECA_UPLOADS_MAX_BYTES"]):
+            problems.append(f"{container} accepts uploads of more bytes than its volume may have")
     return problems
 
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from k8s_check.manifests import NAMESPACE, Container, Manifests, Object, Workload
+from k8s_check.manifests import NAMESPACE, SERVICES, Container, Manifests, Object, Workload
 
 _TLS = frozenset({"ca.crt", "tls.crt", "tls.key"})
 
 OPERATOR_SECRETS = {
     "gateway-tls": _TLS,
     "gateway-services-tls": _TLS,
+    "web-tls": _TLS,
     "transcriber-tls": _TLS,
     "diarizer-tls": _TLS,
     "redis-cache": frozenset({"password"}),
     "redis-jobs": frozenset({"password"}),
     "gateway-tokens": frozenset({"tokens.toml"}),
+    "web-session": frozenset({"key"}),
 }
 """Secrets that the operator makes, with ``secrets.sh``, and their keys."""
 
 OPTIONAL_SECRETS = {
     "gateway-webhooks": frozenset({"secret"}),
+    "web-ingress-tls": frozenset({"tls.crt", "tls.key"}),
     "store-s3": frozenset({"url", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT"}),
 }
 """Secrets that a component needs: docs/operations.md says how they are made."""
@@ -87,7 +90,7 @@ def files(manifests: Manifests) -> list[str]:
         for name, value in container.environment.items():
             if name.endswith("_FILE") and _file_of_secret(container, value) is None:
                 problems.append(f"{container} is told by {name} of {value}, which no Secret that it mounts has")
-        for name in ("CARECA_STORE_DIR", "CARECA_MODELS_DIR"):
+        for name in ("CARECA_STORE_DIR", "CARECA_MODELS_DIR", "CARECA_UPLOADS_DIR"):
             folder = container.environment.get(name)
             if folder and folder not in [mount["mountPath"] for mount in container.spec["volumeMounts"]]:
                 problems.append(f"{container} is told by {name} of {folder}, where nothing is mounted")
@@ -121,6 +124,30 @@ def services(manifests: Manifests) -> list[str]:
             for port in service["spec"]["ports"]
             if selected[0].main.ports.get(port["targetPort"]) != port["port"]
         ]
+    return problems
+
+
+def ingresses(manifests: Manifests) -> list[str]:
+    """Every Ingress leads to a port of a Service, and has a certificate for each of its names."""
+    problems = []
+    for ingress in manifests.of_kind("Ingress"):
+        name, spec = f"Ingress {ingress['metadata']['name']}", ingress["spec"]
+        certified = {host for each in spec.get("tls", ()) for host in each["hosts"]}
+        problems += [
+            f"{name} has no certificate for {rule['host']}" for rule in spec["rules"] if rule["host"] not in certified
+        ]
+        problems += [
+            f"{name} has its certificate from the Secret {each['secretName']}, which nobody makes"
+            for each in spec.get("tls", ())
+            if each["secretName"] not in _SECRETS
+        ]
+        for path in (path for rule in spec["rules"] for path in rule["http"]["paths"]):
+            backend = path["backend"]["service"]
+            service = manifests.named("Service", backend["name"])
+            if not service or backend["port"]["name"] not in [port["name"] for port in service["spec"]["ports"]]:
+                problems.append(
+                    f"{name} leads to the port {backend['port']['name']} of {backend['name']}, which is not there"
+                )
     return problems
 
 
@@ -170,7 +197,7 @@ def certificates(manifests: Manifests) -> list[str]:
     for name, spec in made.items():
         if spec["issuerRef"]["name"] not in issuers:
             problems.append(f"the Certificate for {name} has no issuer")
-    for service in ("gateway", "transcriber", "diarizer"):
+    for service in SERVICES:
         spec = made.get(f"{service}-tls", {})
         if not {service, f"{service}.careca.svc"} <= set(spec.get("dnsNames", ())):
             problems.append(f"the Certificate of {service} is not for the name that it is called by")

@@ -16,15 +16,18 @@ from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.settings import GatewaySettings
 from careca_transcriber.settings import TranscriberSettings
+from careca_web.settings import WebSettings
 from k8s_check.manifests import SERVICES, Manifests
 
 CLASSES: dict[str, type[BaseSettings]] = {
     "gateway": GatewaySettings,
+    "web": WebSettings,
     "transcriber": TranscriberSettings,
     "diarizer": DiarizerSettings,
 }
 
-_PORTS = {"grpc": "port", "metrics": "metrics_port", "health": "health_port"}
+_GRPC_PORTS = {"grpc": "port", "metrics": "metrics_port", "health": "health_port"}
+_PORTS = {"web": {"https": "port", "metrics": "metrics_port"}}
 
 
 def known(manifests: Manifests) -> list[str]:
@@ -55,7 +58,9 @@ def values(manifests: Manifests) -> list[str]:
         except ValidationError as error:
             problems.append(f"{container} would not start: {error.errors(include_url=False)[0]['msg']}")
             continue
-        listens = {name: getattr(settings, field) for name, field in _PORTS.items()}
+        listens = {
+            name: getattr(settings, field) for name, field in _PORTS.get(container.image_name, _GRPC_PORTS).items()
+        }
         if container.ports != listens:
             problems.append(f"{container} says that it has the ports {container.ports}, and has {listens}")
     return problems

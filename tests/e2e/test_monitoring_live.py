@@ -20,7 +20,7 @@ from support.timed_stack import TimedStack
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TimedStack]:
     folder = tmp_path_factory.mktemp("timed")
-    with TimedStack(folder, environment=load.settings(folder)) as running:
+    with TimedStack(folder, environment=load.settings(folder), web=True) as running:
         yield running
 
 
@@ -38,7 +38,7 @@ def loaded(stack: TimedStack, tmp_path_factory: pytest.TempPathFactory) -> Itera
         Client(stack.gateway_target) as client,
     ):
         since = time.time()
-        load.run(client, recordings, print)
+        load.run(client, stack.web_url, recordings, print)
         yield prometheus, since
 
 

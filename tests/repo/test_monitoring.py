@@ -20,7 +20,7 @@ from support.promql import selectors
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "k8s" / "monitoring"
-SERVICES = ("gateway", "transcriber", "diarizer")
+SERVICES = ("gateway", "web", "transcriber", "diarizer")
 PAGE = (ROOT / "docs" / "monitoring.md").read_text()
 SOURCES = [*(ROOT / "services").glob("*/src/**/*.py"), *(ROOT / "client").glob("src/**/*.py")]
 
@@ -49,7 +49,7 @@ def test_each_service_is_scraped_under_the_name_that_rules_ask_for() -> None:
 
 
 def test_rules_ask_for_no_job_that_is_not_scraped() -> None:
-    jobs = {f"careca-{service}" for service in SERVICES} | {"careca-(gateway", "transcriber", "diarizer)"}
+    jobs = {f"careca-{service}" for service in SERVICES} | {"careca-(gateway", "web", "transcriber", "diarizer)"}
     asked = {
         value
         for file in rule_files()
@@ -92,7 +92,7 @@ def test_every_setting_that_the_page_names_exists() -> None:
 def test_every_panel_that_the_page_names_exists() -> None:
     titles = {panel.title for board in DASHBOARDS.values() for panel in board.panels}
     boards = {board.title.removeprefix("Careca / ") for board in DASHBOARDS.values()}
-    named = re.findall(r"\*((?:Jobs and latency|Cache|Memory|One service))\*, ((?:\*[^*]+\*(?: and )?)+)", PAGE)
+    named = re.findall(r"\*((?:Jobs and latency|Cache|Memory|One service|Web))\*, ((?:\*[^*]+\*(?: and )?)+)", PAGE)
 
     assert len(named) >= 10
     for board, panels in named:

@@ -1,4 +1,4 @@
-"""Every metric that the three services export, as the code has it, with its labels."""
+"""Every metric that the services export, as the code has it, with its labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from careca.telemetry.metrics import Metrics
 from careca.types import MemoryRelease, MemoryUsage, Stage
 from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.metrics import GatewayMetrics
+from careca_web.metrics import WebMetrics
 from support.fakes import FakeEngine
 
 SCRAPED = {"namespace", "job", "pod", "container", "instance"}
@@ -23,6 +24,9 @@ def registries() -> dict[str, CollectorRegistry]:
     services: dict[str, Metrics] = {"gateway": gateway}
     for name, stage in (("transcriber", Stage.TRANSCRIBE), ("diarizer", Stage.DIARIZE)):
         services[name] = ModelServiceMetrics(stage, FakeEngine(), Worker())
+    services["web"] = web = WebMetrics()
+    for route, status in (("/readyz", 200), ("/readyz", 503), ("/api/session", 200)):
+        web.observe_request("GET", route, status, 1.0)
     for metrics in services.values():
         metrics.expect_rpcs(["/careca.v1.Service/Method"])
         for code in ("INTERNAL", "RESOURCE_EXHAUSTED"):

@@ -44,9 +44,15 @@ def wrong(expr: str, exported: dict[str, dict[str, set[str]]], scraped: set[str]
                 continue
             if label not in labels:
                 problems.append(f"{selector.metric}{{{label}}}")
-            elif operation in ("=", "=~") and set(value.split("|")) - labels[label]:
+            elif operation == "=" and value not in labels[label]:
                 problems.append(f"{selector.metric}{{{label}={value}}}")
+            elif operation == "=~" and not all(_has(labels[label], each) for each in value.split("|")):
+                problems.append(f"{selector.metric}{{{label}=~{value}}}")
     return problems
+
+
+def _has(values: set[str], pattern: str) -> bool:
+    return any(re.fullmatch(pattern, value) for value in values)
 
 
 def _within_braces(text: str, position: int) -> bool:

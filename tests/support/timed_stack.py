@@ -21,4 +21,6 @@ class TimedStack(LocalStack):
 
     def service(self, name: str, service: str, port: int, **settings: str) -> Part:
         part = super().service(name, service, port, CARECA_TIMED_SECONDS=TASK_SECONDS, **settings)
-        return part if service == "gateway" else replace(part, command=[sys.executable, TIMED_SERVICE, service])
+        return (
+            part if service in ("gateway", "web") else replace(part, command=[sys.executable, TIMED_SERVICE, service])
+        )

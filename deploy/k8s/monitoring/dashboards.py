@@ -9,11 +9,12 @@ from monitoring.boards.cache import CACHE
 from monitoring.boards.jobs import JOBS
 from monitoring.boards.memory import MEMORY
 from monitoring.boards.service import SERVICE
+from monitoring.boards.web import WEB
 from monitoring.panels import Dashboard
 
 FOLDER = Path(__file__).parent / "dashboards"
 
-DASHBOARDS = {"cache": CACHE, "memory": MEMORY, "jobs": JOBS, "service": SERVICE}
+DASHBOARDS = {"cache": CACHE, "memory": MEMORY, "jobs": JOBS, "service": SERVICE, "web": WEB}
 """By the name of the file."""
 
 

@@ -41,7 +41,7 @@ def main() -> int:
 
 def metrics_ports(stack: LocalStack) -> dict[str, int]:
     """Where each service of a stack serves its metrics."""
-    return {name: getattr(stack.ports, f"{name}_metrics") for name in ("gateway", "transcriber", "diarizer")}
+    return {name: getattr(stack.ports, f"{name}_metrics") for name in ("gateway", "web", "transcriber", "diarizer")}
 
 
 def check_metrics(services: Mapping[str, int]) -> str:
@@ -59,11 +59,11 @@ def check_metrics(services: Mapping[str, int]) -> str:
 def _check(folder: Path, *, draw: bool) -> int:
     settings = dict(load.settings(folder)) | {"CARECA_WHISPER_MODEL": MODEL}
     (port,) = free_ports(1)
-    with LocalStack(folder / "stack", environment=settings, announce=_tell) as stack:
+    with LocalStack(folder / "stack", environment=settings, web=True, announce=_tell) as stack:
         services = metrics_ports(stack)
         with Prometheus(folder / "prometheus", port, services) as prometheus, Client(stack.gateway_target) as client:
             since = time.time()
-            load.run(client, _recordings(folder), _tell, pause_seconds=PAUSE_SECONDS)
+            load.run(client, stack.web_url, _recordings(folder), _tell, pause_seconds=PAUSE_SECONDS)
             found = evidence.findings_once_seen(prometheus, since)
             sick = evidence.sick_rules(prometheus)
             complaints = check_metrics(services)

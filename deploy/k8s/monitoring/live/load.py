@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx2
+
 from careca.errors import InvalidRecording
 from careca.types import ClearScope, Job, JobPriority, JobState
 from careca_client import Client
@@ -30,10 +32,12 @@ def settings(folder: Path) -> Mapping[str, str]:
     }
 
 
-def run(client: Client, recordings: Sequence[Path], announce: Announce, *, pause_seconds: float = 0.0) -> None:
+def run(
+    client: Client, web_url: str, recordings: Sequence[Path], announce: Announce, *, pause_seconds: float = 0.0
+) -> None:
     """Has everything happen; ``recordings`` are three or more, so that one of them has to leave the cache.
 
-    Pauses between the steps make it easier to look at.
+    ``web_url`` is where the web service of the same gateway is. Pauses between the steps make it easier to look at.
     """
     with _receiver() as webhook_url:
         announce("each recording twice")
@@ -51,6 +55,9 @@ def run(client: Client, recordings: Sequence[Path], announce: Announce, *, pause
         announce("something that is no recording")
         with contextlib.suppress(InvalidRecording):
             client.transcribe(b"this is no recording" * 1000)
+        announce("the same over HTTP")
+        with httpx2.Client(base_url=web_url, timeout=None, trust_env=False) as browser:
+            _over_http(browser, recordings[0], pause_seconds)
         announce("the caches cleared, memory released, statistics asked for")
         client.clear_cache(ClearScope.EXPIRED)
         time.sleep(pause_seconds)
@@ -63,6 +70,26 @@ def run(client: Client, recordings: Sequence[Path], announce: Announce, *, pause
             list(callers.map(client.transcribe, recordings))
         time.sleep(pause_seconds)
         client.transcribe(recordings[-1])
+
+
+def _over_http(browser: httpx2.Client, recording: Path, pause_seconds: float) -> None:
+    """What browsers and programs ask for, an event stream, and requests for what is not there or not valid."""
+    for path, status in (("/api/session", 200), ("/v1/models", 200), ("/v1/models/none", 404), ("/api/none", 404)):
+        _expect(status, browser.get(path))
+    _transcribe_over_http(browser, recording.read_bytes(), stream=True)
+    time.sleep(pause_seconds)
+    _transcribe_over_http(browser, recording.read_bytes(), stream=False)
+    _expect(400, browser.post("/v1/audio/transcriptions", files={"file": b"no recording"}, data={"model": "whisper-1"}))
+
+
+def _transcribe_over_http(browser: httpx2.Client, recording: bytes, *, stream: bool) -> None:
+    form = {"model": "whisper-1", "stream": str(stream).lower()}
+    _expect(200, browser.post("/v1/audio/transcriptions", files={"file": ("call.wav", recording)}, data=form))
+
+
+def _expect(status: int, response: httpx2.Response) -> None:
+    if response.status_code != status:
+        raise RuntimeError(f"{response.request.url} answered {response.status_code}: {response.text}")
 
 
 def _to_the_end(client: Client, job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 from careca.telemetry.metrics import Metrics
@@ -31,6 +32,11 @@ class WebMetrics(Metrics):
     def event_stream_open(self) -> AbstractContextManager[None]:
         """Counts an event stream as open as long as the context lasts."""
         return self._event_streams.track_inprogress()
+
+    def expect_requests(self, requests: Iterable[tuple[str, str, int]]) -> None:
+        """Starts the counts of ``requests`` at zero: methods, routes and statuses."""
+        for method, route, status in requests:
+            self._http_seconds.labels(method, route, str(status))
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a request that has ended. ``route`` must be a path of the application with names for parameters."""

@@ -15,6 +15,7 @@ from careca_web.gateway import Gateway
 from careca_web.http.errors import ErrorHandlers
 from careca_web.http.limits import BodyLimitMiddleware
 from careca_web.http.requests import Draining, RequestMiddleware
+from careca_web.http.routes import paths_by_endpoint, successes
 from careca_web.http.security import SecurityMiddleware
 from careca_web.metrics import WebMetrics
 from careca_web.openai import routes as openai
@@ -55,7 +56,6 @@ def wire(settings: WebSettings) -> WebService:
         docs_url=None,  # its page loads scripts from another origin
         redoc_url=None,
         middleware=[
-            Middleware(RequestMiddleware, metrics=metrics, errors=errors),
             Middleware(SecurityMiddleware, allowed_hosts=_allowed_hosts(settings), secure=secure),
             *_cors(settings),
             Middleware(BodyLimitMiddleware, idle_seconds=settings.body_idle_seconds),
@@ -68,6 +68,8 @@ def wire(settings: WebSettings) -> WebService:
     app.include_router(openai.routes(metrics))
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
+    metrics.expect_requests(successes(app))
+    app.add_middleware(RequestMiddleware, metrics=metrics, errors=errors, paths=paths_by_endpoint(app))  # around all
     return WebService(app, gateway, metrics, draining)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -32,12 +34,14 @@ class RequestMiddleware:
         app: the rest of the application.
         metrics: counts requests.
         errors: answers what no handler has caught.
+        paths: the path of each endpoint, with parameters as names.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: WebMetrics, errors: ErrorHandlers) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: WebMetrics, errors: ErrorHandlers, paths: Mapping[Any, str]) -> None:
         self._app = app
         self._metrics = metrics
         self._errors = errors
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -68,7 +72,8 @@ class RequestMiddleware:
                 seconds = time.monotonic() - started
                 status = response.status or 499  # the caller has gone before there was an answer
                 set_attributes(code=status)
-                self._metrics.observe_request(scope["method"], _route_of(scope), status, seconds)
+                route = self._paths.get(scope.get("endpoint"), _UNMATCHED)
+                self._metrics.observe_request(scope["method"], route, status, seconds)
                 log = _log.debug if quiet else _log.info
                 log(
                     "request served",
@@ -93,12 +98,6 @@ class _Response:
             self.status = message["status"]
             MutableHeaders(scope=message)[request_id.KEY] = self._call_id
         await self._send(message)
-
-
-def _route_of(scope: Scope) -> str:
-    """Returns the path of the route with its parameters as names, so that the values of a label stay bounded."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else _UNMATCHED
 
 
 class Draining:

@@ -1,0 +1,31 @@
+"""The routes of the application, as metrics name them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import RouteContext, iter_route_contexts
+from starlette.routing import Mount
+
+
+def paths_by_endpoint(app: FastAPI) -> Mapping[Any, str]:
+    """Returns the whole path of each endpoint, with parameters as names.
+
+    The matched route of a request has only the part of the path that belongs to its own router.
+    """
+    return {_endpoint(context): context.path for context in iter_route_contexts(app.routes) if context.path}
+
+
+def successes(app: FastAPI) -> Iterator[tuple[str, str, int]]:
+    """Returns the method, path and status of a successful request to each endpoint."""
+    for context in iter_route_contexts(app.routes):
+        for method in context.methods or ():
+            if context.path:
+                yield method, context.path, getattr(context, "status_code", None) or 200
+
+
+def _endpoint(context: RouteContext) -> Any:
+    route = context.original_route
+    return route.app if isinstance(route, Mount) else context.endpoint

@@ -39,7 +39,7 @@ up: models ## run all services in the foreground
 down: $(SERVICES_READY) ## stop the services that `make up` started
 	@$(BIN)/python deploy/local/down.py
 
-dev: $(SERVICES_READY) proto ## run one service without a model in the foreground: make dev SERVICE=gateway, transcriber or diarizer
+dev: $(SERVICES_READY) proto ## run one service without a model in the foreground: make dev SERVICE=gateway, web, transcriber or diarizer
 	@$(BIN)/python deploy/local/timed_service.py $(SERVICE)
 
 test: $(TESTS_READY) $(KUBECTL_READY) proto models ## run all tests

@@ -3,8 +3,9 @@
     CARECA_TIMED_SECONDS=0.5 CARECA_TIMED_LOG=tasks.txt python deploy/local/timed_service.py transcriber
 
 The model services have an engine that takes a set time for each task, and finds the same in every recording. The
-gateway has no engine and is the real one. The file that CARECA_TIMED_LOG names gets a line for each task: when it began
-and ended, on the clock that all processes of a machine share. `make dev` runs this script in the foreground.
+gateway and the web service have no engine and are the real ones. The file that CARECA_TIMED_LOG names gets a line for
+each task: when it began and ended, on the clock that all processes of a machine share. `make dev` runs this script in
+the foreground.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from careca.inference.audio import Audio
 from careca.inference.engine import CancelToken, Emit
-from careca.launch import run_service
+from careca.launch import run_server, run_service
 from careca.rpc.server import Service
 from careca.types import (
     Diarization,
@@ -37,6 +38,9 @@ from careca_gateway.settings import GatewaySettings
 from careca_gateway.wiring import wire as wire_gateway
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.wiring import wire as wire_transcriber
+from careca_web.server import serve as serve_web
+from careca_web.settings import WebSettings
+from careca_web.wiring import wire as wire_web
 
 SECONDS = "CARECA_TIMED_SECONDS"
 LOG = "CARECA_TIMED_LOG"
@@ -115,12 +119,14 @@ def main() -> int:
     match service:
         case "gateway":
             run_service(service, GatewaySettings, wire_gateway)
+        case "web":
+            run_server(service, WebSettings, wire_web, serve_web)
         case "transcriber":
             run_service(service, TranscriberSettings, _transcriber)
         case "diarizer":
             run_service(service, DiarizerSettings, _diarizer)
         case _:
-            print("name one service: gateway, transcriber or diarizer", file=sys.stderr)
+            print("name one service: gateway, web, transcriber or diarizer", file=sys.stderr)
             return 2
     return 0
 

@@ -3,11 +3,12 @@
 This proves that
 
 - each wheel can be built from what git tracks and the generated stubs, and has the version of the file VERSION;
-- the wheels of the client and the gateway are complete, and so are their stated dependencies: there is nothing else in
-  their environments;
+- the wheels of the client, the gateway and the web service are complete, and so are their stated dependencies: there is
+  nothing else in their environments;
 - what the model services state as dependencies is installed in .venv in a version that satisfies them, and is enough to
   import every module, together with the wheels. Their environments see the packages of .venv, because these take
   gigabytes. So a dependency that is missing in their pyproject.toml, but comes with another package, is not noticed;
+- the web service's wheel contains the built console;
 - each command starts: `careca --help`, and `--help` of each service.
 
 Packages come from pip's index, in the versions of constraints.txt.
@@ -25,10 +26,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("services/common", "services/transcriber", "services/diarizer", "services/gateway", "client")
-STUBS = "services/common/src/careca/v1"
-LIGHT = ("client", "gateway")
+PARTS = ("services/common", "services/transcriber", "services/diarizer", "services/gateway", "services/web", "client")
+MADE = {"services/common/src/careca/v1": "make proto", "services/web/src/careca_web/console/static": "make console"}
+"""Folders that git does not track and wheels contain, and the commands that make them."""
+LIGHT = ("client", "gateway", "web")
 """Packages that are installed with all that they depend on."""
+NEEDS = {"web": ("client",)}
+"""Packages that need others besides careca-common."""
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -40,6 +44,12 @@ for name in sys.argv[1:]:
         if not module.endswith("__main__") and module != "careca_gateway.decoding.process":
             importlib.import_module(module)
     print(f"  {name}: {len(modules)} modules can be imported")
+"""
+
+CHECK_CONSOLE = """
+from importlib.resources import files
+page = (files("careca_web.console") / "static" / "index.html").read_text()
+print(f"  the console's page has {len(page)} characters")
 """
 
 CHECK_METADATA = """
@@ -72,7 +82,7 @@ def main() -> int:
         if len(wheels) != len(PARTS) or wrong:
             print(f"{len(wheels)} wheels were built, and these have another version than {expected}: {wrong}")
             return 1
-        for package in ("client", "gateway", "transcriber", "diarizer"):
+        for package in ("client", "gateway", "web", "transcriber", "diarizer"):
             check(package, wheels, folder)
     print(f"all packages of version {expected} can be built, installed and started")
     return 0
@@ -86,7 +96,10 @@ def build(folder: Path) -> dict[str, Path]:
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / path).exists():  # not if it was just deleted and that is not committed
             shutil.copy(ROOT / path, source / path, follow_symlinks=False)
-    shutil.copytree(ROOT / STUBS, source / STUBS, ignore=shutil.ignore_patterns("__pycache__"))
+    for made, command in MADE.items():
+        if not (ROOT / made).is_dir():
+            raise SystemExit(f"{made} is missing: run `{command}`")
+        shutil.copytree(ROOT / made, source / made, ignore=shutil.ignore_patterns("__pycache__"))
     for part in PARTS:
         print(f"building {part}", flush=True)
         pip("wheel", "--no-deps", "--wheel-dir", str(target), f"./{part}", cwd=source)
@@ -100,7 +113,7 @@ def check(package: str, wheels: Mapping[str, Path], folder: Path) -> None:
     venv.create(environment, with_pip=False)
     python = environment / "bin" / "python"
     light = package in LIGHT
-    needed = [f"{wheels['common']}[tracing]", str(wheels[package])]
+    needed = [f"{wheels['common']}[tracing]", *(str(wheels[each]) for each in (*NEEDS.get(package, ()), package))]
     constraints = ["--constraint", str(ROOT / "constraints.txt")] if light else ["--no-deps"]
     pip("--python", str(python), "install", *constraints, *needed)
     if not light:
@@ -108,6 +121,8 @@ def check(package: str, wheels: Mapping[str, Path], folder: Path) -> None:
         (site / "packages-of-the-repository.pth").write_text(sysconfig.get_path("purelib") + "\n")
         run(python, "-I", "-c", CHECK_METADATA, f"careca-{package}")
     run(python, "-I", "-c", IMPORT_ALL, "careca", f"careca_{package}")
+    if package == "web":
+        run(python, "-I", "-c", CHECK_CONSOLE)
     if package == "client":
         run(environment / "bin" / "careca", "--version")
         run(environment / "bin" / "careca", "--help", quiet=True)

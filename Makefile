@@ -65,7 +65,7 @@ security-check: $(TESTS_READY) proto ## test TLS, tokens, roles and limits again
 	  tests/integration/client/test_cli_tokens.py tests/integration/bench/test_fuzz.py \
 	  tests/unit/gateway/jobs/test_webhook_rules.py tests/unit/common/test_settings.py
 
-release-check: $(SERVICES_READY) proto ## build all wheels, install them into clean environments, and run what they install
+release-check: $(SERVICES_READY) proto console ## build all wheels, install them into clean environments, and run what they install
 	$(BIN)/python deploy/release/release_check.py
 
 k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifests and check their rules, without a cluster

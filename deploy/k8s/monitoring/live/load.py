@@ -55,9 +55,6 @@ def run(
         announce("something that is no recording")
         with contextlib.suppress(InvalidRecording):
             client.transcribe(b"this is no recording" * 1000)
-        announce("the same over HTTP")
-        with httpx2.Client(base_url=web_url, timeout=None, trust_env=False) as browser:
-            _over_http(browser, recordings[0], pause_seconds)
         announce("the caches cleared, memory released, statistics asked for")
         client.clear_cache(ClearScope.EXPIRED)
         time.sleep(pause_seconds)
@@ -70,6 +67,9 @@ def run(
             list(callers.map(client.transcribe, recordings))
         time.sleep(pause_seconds)
         client.transcribe(recordings[-1])
+        announce("over HTTP")
+        with httpx2.Client(base_url=web_url, timeout=None, trust_env=False) as browser:
+            _over_http(browser, recordings[0], pause_seconds)
 
 
 def _over_http(browser: httpx2.Client, recording: Path, pause_seconds: float) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from careca.resources.memory import freeze_objects
 from careca.resources.processors import disable_openmp_spinning
 from careca_gateway import admin
 from support.redis_server import RedisServer
@@ -16,6 +17,12 @@ hypothesis.settings.register_profile("any time", deadline=None, suppress_health_
 hypothesis.settings.load_profile("any time")
 
 disable_openmp_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collections_are_quick() -> None:
+    """As in a service. Each task collects garbage, which takes longer than the rest of most tests if it scans all."""
+    freeze_objects()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import structlog.dev
 
 from careca.resources.memory import freeze_objects
 from careca.resources.processors import disable_openmp_spinning
@@ -15,6 +16,9 @@ from support.waiting import HANG_SECONDS
 # How long an example takes is no matter of tests: a busy machine may take any time for it.
 hypothesis.settings.register_profile("any time", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("any time")
+
+# As in services. A traceback with local variables, which is the default, takes seconds.
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 disable_openmp_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
 

@@ -256,7 +256,9 @@ def limited(sound: np.ndarray, gain: float) -> np.ndarray:
     """Returns ``sound`` amplified by a look-ahead limiter up to full scale, as in loud masters."""
     window = RATE // 200
     loud = np.abs(sound) * gain
-    peaks = np.max([np.roll(loud, shift) for shift in range(-window, window + 1)], axis=0)
+    peaks = loud.copy()
+    for shift in range(1, window + 1):
+        np.maximum(peaks, np.maximum(np.roll(loud, shift), np.roll(loud, -shift)), out=peaks)
     smooth = np.convolve(1 / np.maximum(peaks, 1.0), np.hanning(window) / np.hanning(window).sum(), "same")
     return np.clip(sound * gain * smooth, -1, 1)
 

@@ -194,6 +194,7 @@ def speakers(diarizer: PyannoteEngine, samples: np.ndarray) -> int:
 
 
 async def test_two_speakers_are_found_in_a_call_that_is_60_db_too_quiet(bench: Bench, diarizer: PyannoteEngine) -> None:
+    """May take more than ten seconds: it loads the real diarizer."""
     samples = await bench.samples(awkward("quiet_60db_24bit.flac"))
 
     assert likeness(samples, CALL) > 0.9999

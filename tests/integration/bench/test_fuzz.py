@@ -10,14 +10,17 @@ from multiprocessing import get_context
 import pytest
 
 from bench.fuzz import __main__ as fuzz
-from bench.fuzz import mutations
+from bench.fuzz import mutations, services
 from bench.fuzz import recordings as fuzz_recordings
 from bench.fuzz import requests as fuzz_requests
 from bench.fuzz.services import MOST_DESCRIPTORS, MOST_GROWTH_BYTES, Vitals, complaints, troubles
 
 
-def test_nothing_that_is_damaged_is_answered_kept_or_logged_as_it_must_not_be() -> None:
-    """Takes more than ten seconds: three real services start, and must come to rest twice."""
+def test_nothing_that_is_damaged_is_answered_kept_or_logged_as_it_must_not_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Takes more than ten seconds: three real services start, must come to rest twice and forget all recordings."""
+    monkeypatch.setattr(services, "RETENTION_SECONDS", 5.0)
     amounts = fuzz.Amounts(recordings=100, uploads=12, requests=120, connections=30)
 
     report = fuzz.fuzz(amounts, seed=20)

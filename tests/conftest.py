@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import structlog.dev
 
+from careca.resources.memory import freeze_objects
 from careca.resources.processors import disable_openmp_spinning
 from careca_gateway import admin
 from support.redis_server import RedisServer
@@ -15,7 +17,16 @@ from support.waiting import HANG_SECONDS
 hypothesis.settings.register_profile("any time", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("any time")
 
+# As in services. A traceback with local variables, which is the default, takes seconds.
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
+
 disable_openmp_spinning()  # as the services do: tests run models in this process, perhaps beside a running stack
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collections_are_quick() -> None:
+    """As in a service. Each task collects garbage, which takes longer than the rest of most tests if it scans all."""
+    freeze_objects()
 
 
 @pytest.fixture(autouse=True)

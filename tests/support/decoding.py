@@ -52,13 +52,22 @@ class Bench:
         (samples,) = await self.audios(data, limits, selection)
         return samples
 
+    async def samples_and_notices(self, data: bytes | Path) -> tuple[np.ndarray, list[Notice]]:
+        """Returns the one audio that ``data`` decodes to, and the decoder's notices."""
+        record = await self.decode(data)
+        (samples,) = self._audios(record, DEFAULT)
+        return samples, list(record.notices)
+
     async def channels(self, data: bytes | Path, limits: DecodeLimits = LIMITS) -> list[np.ndarray]:
         """Returns the audio of each channel."""
         return await self.audios(data, limits, AudioSelection(ChannelMode.SEPARATE))
 
     async def audios(self, data: bytes | Path, limits: DecodeLimits, selection: AudioSelection) -> list[np.ndarray]:
         """Returns all audio that ``data`` decodes to. Checks the digests, and that other files stay empty."""
-        digests = (await self.decode(data, limits, selection)).audio
+        return self._audios(await self.decode(data, limits, selection), selection)
+
+    def _audios(self, record: DecodedRecord, selection: AudioSelection) -> list[np.ndarray]:
+        digests = record.audio
         drafts = [self.audio, *(self.folder / f"{number}.s16" for number in range(1, files_needed(selection)))]
         pcm = [draft.read_bytes() for draft in drafts]
         assert list(digests) == [Digest(hashlib.sha256(each).hexdigest(), len(each)) for each in pcm[: len(digests)]]

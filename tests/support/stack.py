@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import grpc.aio
 
@@ -31,6 +32,7 @@ from careca.v1 import (
 )
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.wiring import wire as wire_diarizer
+from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.settings import GatewaySettings
 from careca_gateway.wiring import wire as wire_gateway
 from careca_transcriber.settings import TranscriberSettings
@@ -134,7 +136,8 @@ class Stack:
         wiring = wire_gateway(settings)
         self.metrics = wiring.metrics
         self.gateway = ServiceServer(settings, wiring)
-        await self.gateway.start()
+        with patch.object(Decoder, "sandbox_layers", _sandbox_layers):
+            await self.gateway.start()
         self.target = f"127.0.0.1:{self.gateway.port}"
 
     async def stop_gateway(self) -> None:
@@ -148,6 +151,17 @@ class Stack:
         """A client of the gateway."""
         async with create_channel(self.target) as channel:
             yield Caller(channel)
+
+
+_find_sandbox_layers = Decoder.sandbox_layers
+_known_sandbox_layers: list[str] = []
+
+
+async def _sandbox_layers(decoder: Decoder) -> Sequence[str]:
+    """Starts a process only for the first gateway: the kernel allows all gateways of a test process the same."""
+    if not _known_sandbox_layers:
+        _known_sandbox_layers.extend(await _find_sandbox_layers(decoder))
+    return _known_sandbox_layers
 
 
 @dataclass

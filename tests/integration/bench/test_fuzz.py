@@ -10,29 +10,33 @@ from multiprocessing import get_context
 import pytest
 
 from bench.fuzz import __main__ as fuzz
-from bench.fuzz import mutations
+from bench.fuzz import mutations, services
 from bench.fuzz import recordings as fuzz_recordings
 from bench.fuzz import requests as fuzz_requests
 from bench.fuzz.services import MOST_DESCRIPTORS, MOST_GROWTH_BYTES, Vitals, complaints, troubles
 
 
-def test_nothing_that_is_damaged_is_answered_kept_or_logged_as_it_must_not_be() -> None:
-    amounts = fuzz.Amounts(recordings=300, uploads=40, requests=400, connections=90)
+def test_nothing_that_is_damaged_is_answered_kept_or_logged_as_it_must_not_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Takes more than ten seconds: three real services start, must come to rest twice and forget all recordings."""
+    monkeypatch.setattr(services, "RETENTION_SECONDS", 5.0)
+    amounts = fuzz.Amounts(recordings=100, uploads=12, requests=120, connections=30)
 
     report = fuzz.fuzz(amounts, seed=20)
 
     assert report.faults == []
     counted = {kind: sum(outcomes.values()) for kind, outcomes in report.outcomes.items()}
     assert counted == {
-        "recordings, in the decoder": 300,
-        "recordings, through the gateway": 40,
-        "requests to the gateway": 200,
-        "requests to the transcriber": 100,
-        "requests to the diarizer": 100,
-        "connections": 90,
+        "recordings, in the decoder": 100,
+        "recordings, through the gateway": 12,
+        "requests to the gateway": 60,
+        "requests to the transcriber": 30,
+        "requests to the diarizer": 30,
+        "connections": 30,
     }
     decoded = report.outcomes["recordings, in the decoder"]
-    assert min(decoded["decoded"], decoded["NOT_A_RECORDING"]) > 20
+    assert min(decoded["decoded"], decoded["NOT_A_RECORDING"]) > 5
     assert "| recordings, in the decoder |" in fuzz.as_text(report, 20)
 
 

@@ -58,7 +58,10 @@ print(len(names), [name for name in sys.argv[2:] if not absent(name)])
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Careca's packages of all services, made by the Dockerfiles' own step out of a copy of what they copy."""
+    """Careca's packages of all services, made by the Dockerfiles' own step out of a copy of what they copy.
+
+    Takes more than ten seconds, because pip makes an environment with the tools and builds each package.
+    """
     source = tmp_path_factory.mktemp("source")
     for file in ("constraints.txt", "VERSION", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / file, source)

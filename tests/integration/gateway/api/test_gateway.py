@@ -59,10 +59,17 @@ NO_REDIS = ""
 MakeStack = Callable[..., Stack]
 
 
-@pytest.fixture(params=[False, True], ids=["direct", "jobs"])
-def jobs(request: pytest.FixtureRequest) -> bool:
-    """Whether calls become jobs, which must make no difference for callers."""
-    return bool(request.param)
+# Calls may become jobs, which must make no difference for callers. Tests have both forms where jobs have a path of
+# their own: requests come from stored specifications, attempts report events and errors to their calls and remove
+# unusable recordings, and cancellation, deadlines, draining and unavailable services reach them in other ways. The
+# upload and its checks, administration, the stages themselves and the caches of their results are the same for both.
+both_forms = pytest.mark.parametrize("jobs", [False, True], ids=["direct", "jobs"])
+
+
+@pytest.fixture
+def jobs() -> bool:
+    """Whether calls become jobs."""
+    return False
 
 
 @pytest.fixture
@@ -114,6 +121,7 @@ async def both_compute(stack: Stack) -> None:
         await happens(engine.started)
 
 
+@both_forms
 async def test_a_new_recording_is_sent_decoded_transcribed_diarized_and_merged(stack: Stack, caller: Caller) -> None:
     answer = await caller.transcribe(RECORDING, display_name="call.wav")
 
@@ -136,6 +144,7 @@ async def test_a_new_recording_is_sent_decoded_transcribed_diarized_and_merged(s
     assert not any(report.cached for report in result.stages)
 
 
+@both_forms
 async def test_progress_of_every_stage_and_finished_segments_stream_back(stack: Stack, caller: Caller) -> None:
     answer = await caller.transcribe(RECORDING)
 
@@ -147,6 +156,7 @@ async def test_progress_of_every_stage_and_finished_segments_stream_back(stack: 
     assert all(word.speaker is None for segment in answer.segments for word in segment.words)
 
 
+@both_forms
 async def test_a_repeated_recording_needs_no_upload_and_no_computing(stack: Stack, caller: Caller) -> None:
     first = await caller.transcribe(RECORDING)
 
@@ -214,6 +224,7 @@ async def test_a_partial_result_has_no_notices_of_what_is_missing(stack: Stack, 
     assert result.notices == ()
 
 
+@both_forms
 async def test_options_reach_the_models(stack: Stack, caller: Caller) -> None:
     options = audio_pb2.TranscriptionOptions(language_code="pt", hotwords=["Careca"], beam_size=1)
 
@@ -233,6 +244,7 @@ async def test_skipping_the_cache_computes_again_without_an_upload(stack: Stack,
     assert inferences(stack) == [2, 2]
 
 
+@both_forms
 async def test_the_requested_formats_are_in_the_result(stack: Stack, caller: Caller) -> None:
     numbers = [codec.encode_format(form) for form in OutputFormat]
 
@@ -244,6 +256,7 @@ async def test_the_requested_formats_are_in_the_result(stack: Stack, caller: Cal
     assert (await caller.transcribe(RECORDING)).result.formats == {}
 
 
+@both_forms
 async def test_identical_requests_at_once_are_all_answered_and_computed_once(stack: Stack, caller: Caller) -> None:
     answers = await asyncio.gather(*(caller.transcribe(RECORDING) for _ in range(5)))
 
@@ -257,6 +270,7 @@ async def test_the_sound_of_a_video_is_used(stack: Stack, caller: Caller) -> Non
     assert (await caller.transcribe(film)).result.duration == pytest.approx(3.0, abs=0.1)
 
 
+@both_forms
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -347,6 +361,7 @@ async def test_a_stalled_upload_is_ended(uncached: MakeStack) -> None:
         assert caught.value.reason == "UPLOAD_STALLED"
 
 
+@both_forms
 async def test_model_service_errors_name_the_callers_field(stack: Stack, caller: Caller) -> None:
     engines(stack)[0].failures = [
         InvalidRequest("config.options.language_code is none", field="config.options.language_code")
@@ -395,6 +410,7 @@ async def stereo_caller(stereo_stack: Stack) -> AsyncIterator[Caller]:
         yield caller
 
 
+@both_forms
 async def test_each_separate_channel_is_a_speaker_with_all_its_words(
     stereo_stack: Stack, stereo_caller: Caller
 ) -> None:
@@ -434,6 +450,7 @@ async def test_each_audio_track_is_a_speaker_as_separate_channels_are(
     assert tracks.turns == channels.turns
 
 
+@both_forms
 async def test_audio_tracks_are_chosen_without_sending_the_recording_again(
     stereo_stack: Stack, stereo_caller: Caller
 ) -> None:
@@ -449,6 +466,7 @@ async def test_audio_tracks_are_chosen_without_sending_the_recording_again(
     assert not {notice.code for notice in (*second.result.notices, *mixed.result.notices)} & {"AUDIO_TRACK_CHOSEN"}
 
 
+@both_forms
 async def test_a_missing_audio_track_is_refused_and_the_recording_stays(
     stereo_caller: Caller,
 ) -> None:
@@ -501,6 +519,7 @@ async def test_separate_channels_have_the_notices_of_their_recording(
     assert len(answer.result.channels) == 2
 
 
+@both_forms
 async def test_progress_and_segments_of_separate_channels_stream_back_as_those_of_one_recording(
     stereo_caller: Caller,
 ) -> None:
@@ -582,6 +601,7 @@ async def test_separate_channels_have_turns_if_the_transcription_failed(
     assert inferences(stereo_stack) == [3, 2]
 
 
+@both_forms
 async def test_separate_channels_use_one_place_in_a_model_service(uncached: MakeStack) -> None:
     services = {
         "transcriber": ModelService(FakeTranscriberEngine(), max_waiting=0),
@@ -629,6 +649,7 @@ async def test_cancelling_a_call_stops_the_models_on_the_current_channel(
     assert inferences(stereo_stack) == [1, 1]
 
 
+@both_forms
 async def test_a_failed_model_leaves_the_result_of_the_other_one(stack: Stack, caller: Caller) -> None:
     engines(stack)[1].failures = [OutOfMemory("the device has too little memory")]
     forms = [codec.encode_format(OutputFormat.TXT)]
@@ -662,6 +683,7 @@ async def test_turns_are_returned_if_the_transcription_failed(stack: Stack, call
     assert len(answer.result.formats[OutputFormat.RTTM].splitlines()) == 2
 
 
+@both_forms
 async def test_an_internal_error_of_a_model_service_reveals_nothing(stack: Stack, caller: Caller) -> None:
     engines(stack)[0].failures = [RuntimeError("secret path /opt/models")]
 
@@ -671,6 +693,7 @@ async def test_an_internal_error_of_a_model_service_reveals_nothing(stack: Stack
     assert "secret" not in report.error_message
 
 
+@both_forms
 async def test_if_both_models_fail_the_more_important_error_is_returned(stack: Stack, caller: Caller) -> None:
     engines(stack)[0].failures = [OutOfMemory("the device has too little memory")]
     engines(stack)[1].failures = [PreconditionFailed("weights are missing")]
@@ -679,6 +702,7 @@ async def test_if_both_models_fail_the_more_important_error_is_returned(stack: S
         await caller.transcribe(RECORDING)
 
 
+@both_forms
 async def test_an_unavailable_service_leaves_a_partial_result(
     stack: Stack, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -694,6 +718,7 @@ async def test_an_unavailable_service_leaves_a_partial_result(
     assert reports(answer)[Stage.TRANSCRIBE].cached
 
 
+@both_forms
 async def test_calls_wait_for_a_service_that_restarts(stack: Stack, caller: Caller) -> None:
     await stack.transcriber.stop()
     await stack.diarizer.stop()
@@ -707,6 +732,7 @@ async def test_calls_wait_for_a_service_that_restarts(stack: Stack, caller: Call
     assert not (await calling).result.partial
 
 
+@both_forms
 async def test_without_any_model_service_the_gateway_is_unavailable(
     stack: Stack, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -718,6 +744,7 @@ async def test_without_any_model_service_the_gateway_is_unavailable(
         await caller.transcribe(RECORDING)
 
 
+@both_forms
 async def test_cancelling_a_call_stops_both_models(stack: Stack, caller: Caller) -> None:
     hold(stack)
     calling = asyncio.create_task(caller.transcribe(RECORDING))
@@ -744,6 +771,7 @@ async def test_cancelling_an_upload_leaves_no_temporary_file(stack: Stack, calle
     assert list((stack.store / "recordings").iterdir()) == []
 
 
+@both_forms
 async def test_cancelling_a_call_while_it_decodes_ends_the_decoder(stack: Stack, caller: Caller) -> None:
     data = endless_silence(hours=11)
     chunks = [data[first : first + 1_000_000] for first in range(0, len(data), 1_000_000)]
@@ -765,6 +793,7 @@ async def test_cancelling_a_call_while_it_decodes_ends_the_decoder(stack: Stack,
     assert inferences(stack) == [0, 0]
 
 
+@both_forms
 async def test_a_slow_model_leaves_the_result_of_the_other_one_before_the_deadline(
     stack: Stack, caller: Caller
 ) -> None:
@@ -787,6 +816,7 @@ async def _answer_in_time(stack: Stack, caller: Caller) -> Answer:
                 return answer
 
 
+@both_forms
 async def test_a_deadline_that_passes_stops_both_models(stack: Stack, caller: Caller) -> None:
     hold(stack)
 
@@ -826,6 +856,7 @@ async def test_too_many_requests_are_refused_and_health_checks_are_not(
         assert (await caller.transcribe(RECORDING)).kinds[0] == "recording_known"
 
 
+@both_forms
 async def test_a_full_model_service_refuses_the_request_with_a_retry_time(uncached: MakeStack) -> None:
     diarizer = ModelService(FakeDiarizerEngine(), max_waiting=0)
     async with uncached(diarizer=diarizer) as stack, stack.caller() as caller:
@@ -841,6 +872,7 @@ async def test_a_full_model_service_refuses_the_request_with_a_retry_time(uncach
         assert not (await first).result.partial
 
 
+@both_forms
 async def test_draining_finishes_calls_in_flight_and_refuses_new_ones(stack: Stack, caller: Caller) -> None:
     hold(stack)
     first = asyncio.create_task(caller.transcribe(RECORDING))
@@ -896,6 +928,7 @@ async def test_unreadable_stored_audio_is_an_internal_error(
                 pass
 
 
+@both_forms
 async def test_a_restarting_redis_fails_no_request(stack: Stack, caller: Caller, redis_server: RedisServer) -> None:
     await caller.transcribe(RECORDING)
     assert all(report.cached for report in (await caller.transcribe(RECORDING)).result.stages)
@@ -1027,6 +1060,7 @@ async def test_releasing_memory_unloads_the_models_until_the_next_request(stack:
     assert (await caller.transcribe(wav(tone(1.0)))).kinds[-1] == "result"
 
 
+@both_forms
 async def test_the_gateways_own_stages_and_its_store_are_counted_in_the_metrics(stack: Stack, caller: Caller) -> None:
     await caller.transcribe(RECORDING)
     await caller.transcribe(RECORDING)

@@ -301,8 +301,7 @@ async def test_very_quiet_tracks_are_amplified_equally(bench: Bench) -> None:
 async def test_a_screen_recording_uses_its_second_track(bench: Bench) -> None:
     path = awkward("two_tracks.mkv")
 
-    samples = await bench.samples(path)
-    (notice,) = await bench.notices(path)
+    samples, (notice,) = await bench.samples_and_notices(path)
 
     call = await bench.samples(labelled("phone/sample.flac"))
     assert likeness(samples, call) > 0.95

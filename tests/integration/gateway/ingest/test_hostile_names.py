@@ -122,7 +122,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
 
 ALLOWED_FILE = re.compile(
     r"owner\.lock|waveforms/[0-9a-f]{64}\.i8|(recordings|audio|decoded)/[0-9a-f]{64}(\.s16|\.(mix|separate)(\.[0-9]+|\.all|\.each)?\.json)?"
-    r"|jobs/(results|stages|specs)/[0-9a-f]{1,64}(/[0-9a-z._-]{1,100})?"
+    r"|jobs/(results|stages|specs|texts)/[0-9a-f]{1,64}(/[0-9a-z._-]{1,100})?"
 )
 
 

@@ -474,7 +474,7 @@ async def test_a_missing_recording_fails_its_job_at_once(narrow: Stack) -> None:
 
 
 async def test_an_unavailable_redis_refuses_new_jobs_and_loses_none(tmp_path: Path, redis_server: RedisServer) -> None:
-    settings = {"jobs_redis_timeout_seconds": 10.0}
+    settings = {"jobs_redis_timeout_seconds": 5.0}
     async with (
         Stack(tmp_path, "", jobs=True, jobs_redis_url=redis_server.url, gateway_settings=settings) as stack,
         submitting(stack) as somebody,

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from careca_web import operations
+from careca_web.api import routes as api
 from careca_web.console import routes as console
 from careca_web.gateway import Gateway
 from careca_web.http.errors import ErrorHandlers
@@ -66,6 +67,7 @@ def wire(settings: WebSettings) -> WebService:
     app.include_router(operations.routes(gateway, draining))
     app.include_router(sessions.routes(gateway, cookies))
     app.include_router(openai.routes(metrics))
+    app.include_router(api.routes(metrics))
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
     return WebService(app, gateway, metrics, draining)

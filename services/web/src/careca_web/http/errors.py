@@ -54,6 +54,7 @@ _STATUS_BY_REASON = {
     "REVISION_CONFLICT": 412,
     "REVISION_REQUIRED": 428,
     "UNSUPPORTED_MEDIA_TYPE": 415,
+    "UPLOAD_BUSY": 423,
 }
 
 _log = get_logger(__name__)

@@ -1,0 +1,23 @@
+"""All endpoints under /api except those for sessions."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+
+from careca_web.api import admin, info, jobs, recordings, results
+from careca_web.metrics import WebMetrics
+from careca_web.sessions.callers import BEARER
+
+
+def routes(metrics: WebMetrics) -> APIRouter:
+    """Returns the endpoints."""
+    router = APIRouter(prefix="/api", dependencies=[Depends(BEARER)])
+    for each in (
+        info.routes(),
+        recordings.routes(metrics),
+        jobs.routes(metrics),
+        results.routes(),
+        admin.routes(),
+    ):
+        router.include_router(each)
+    return router

@@ -67,7 +67,7 @@ def wire(settings: WebSettings) -> WebService:
     app.include_router(operations.routes(gateway, draining))
     app.include_router(sessions.routes(gateway, cookies))
     app.include_router(openai.routes(metrics))
-    app.include_router(api.routes(metrics))
+    app.include_router(api.routes(metrics, draining))
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
     return WebService(app, gateway, metrics, draining)

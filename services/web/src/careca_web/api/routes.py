@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from careca_web.api import admin, info, jobs, recordings, results
+from careca_web.api import admin, events, info, jobs, recordings, results
+from careca_web.http.requests import Draining
 from careca_web.metrics import WebMetrics
 from careca_web.sessions.callers import BEARER
 
 
-def routes(metrics: WebMetrics) -> APIRouter:
+def routes(metrics: WebMetrics, draining: Draining) -> APIRouter:
     """Returns the endpoints."""
     router = APIRouter(prefix="/api", dependencies=[Depends(BEARER)])
     for each in (
@@ -17,6 +18,7 @@ def routes(metrics: WebMetrics) -> APIRouter:
         recordings.routes(metrics),
         jobs.routes(metrics),
         results.routes(),
+        events.routes(metrics, draining),
         admin.routes(),
     ):
         router.include_router(each)

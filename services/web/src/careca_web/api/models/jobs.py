@@ -216,7 +216,8 @@ class Word(BaseModel):
     @classmethod
     def from_value(cls, word: types.Word) -> Self:
         """Returns the word as JSON."""
-        return cls(text=word.text, start=word.start, end=word.end, probability=word.probability)
+        probability = None if word.probability is None else round(word.probability, 4)  # as in the JSON format
+        return cls(text=word.text, start=word.start, end=word.end, probability=probability)
 
 
 class Segment(BaseModel):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -24,8 +27,22 @@ from careca_web.sessions import routes as sessions
 from careca_web.sessions.callers import Callers
 from careca_web.sessions.cookie import SessionCookies, read_key
 from careca_web.settings import WebSettings, comma_separated
+from careca_web.uploads.expiry import remove_expired_uploads
+from careca_web.uploads.store import UploadStore
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+_EXPOSED_HEADERS = [
+    "Content-Disposition",
+    "ETag",
+    "Location",
+    "Retry-After",
+    "Tus-Resumable",
+    "Upload-Expires",
+    "Upload-Length",
+    "Upload-Offset",
+    "X-Request-Id",
+]
 
 _DESCRIPTION = "Transcribes recordings: who said what, and when."
 
@@ -38,6 +55,8 @@ class WebService:
     gateway: Gateway
     metrics: WebMetrics
     draining: Draining
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+    """What runs as long as the server does."""
 
 
 def wire(settings: WebSettings) -> WebService:
@@ -48,6 +67,11 @@ def wire(settings: WebSettings) -> WebService:
     secure = settings.tls_cert_file is not None
     metrics, draining, gateway = WebMetrics(), Draining(), Gateway(settings)
     cookies = SessionCookies(read_key(settings.session_key_file), seconds=settings.session_seconds, secure=secure)
+    uploads = UploadStore(
+        settings.uploads_dir,
+        max_bytes=settings.uploads_max_bytes,
+        retention_seconds=settings.uploads_retention_seconds,
+    )
     errors = ErrorHandlers({"/v1/": error_body})
     app = FastAPI(
         title="Careca",
@@ -67,10 +91,10 @@ def wire(settings: WebSettings) -> WebService:
     app.include_router(operations.routes(gateway, draining))
     app.include_router(sessions.routes(gateway, cookies))
     app.include_router(openai.routes(metrics))
-    app.include_router(api.routes(metrics, draining))
+    app.include_router(api.routes(metrics, draining, uploads))
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
-    return WebService(app, gateway, metrics, draining)
+    return WebService(app, gateway, metrics, draining, [partial(remove_expired_uploads, uploads, metrics)])
 
 
 def _allowed_hosts(settings: WebSettings) -> list[str]:
@@ -89,6 +113,6 @@ def _cors(settings: WebSettings) -> list[Middleware]:
             allow_origins=origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Location", "X-Request-Id", "Retry-After", "Upload-Offset", "Upload-Expires"],
+            expose_headers=_EXPOSED_HEADERS,
         )
     ]

@@ -1,16 +1,19 @@
 """What tests of all kinds share: a real Redis, a real S3 endpoint."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 import structlog.dev
 
+from careca.auth.caller import Role
 from careca.resources.memory import freeze_objects
 from careca.resources.processors import disable_openmp_spinning
 from careca_gateway import admin
 from support.redis_server import RedisServer
 from support.s3_server import S3Server
+from support.tokens import Tokens
 from support.waiting import HANG_SECONDS
 
 # How long an example takes is no matter of tests: a busy machine may take any time for it.
@@ -72,3 +75,13 @@ def s3_server(_s3_process: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Serve
     for name, value in _s3_process.environment.items():
         monkeypatch.setenv(name, value)
     return _s3_process
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Tokens:
+    """Two users and an administrator."""
+    tokens = Tokens(tmp_path / "tokens.toml")
+    for name in ("ana", "bo"):
+        tokens.add(name)
+    tokens.add("ops", Role.ADMIN)
+    return tokens

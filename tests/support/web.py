@@ -6,7 +6,8 @@ async with web_service(stack.target, folder) as web:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,22 @@ import httpx2
 from careca_web.server import WebServer
 from careca_web.settings import WebSettings
 from careca_web.wiring import WebService, wire
-from support.waiting import HANG_SECONDS
+from support.submitters import RECORDING
+from support.waiting import HANG_SECONDS, eventually
+
+ENDED = ("succeeded", "failed", "cancelled")
+
+PROBLEM_FIELDS = {
+    "type",
+    "title",
+    "status",
+    "detail",
+    "reason",
+    "field",
+    "retry_after_seconds",
+    "request_id",
+    "metadata",
+}
 
 
 @dataclass(frozen=True)
@@ -37,8 +53,13 @@ class Web:
 
 
 @asynccontextmanager
-async def web_service(gateway_target: str, folder: Path, **settings: Any) -> AsyncIterator[Web]:
-    """Runs a web service in front of a gateway. ``folder`` holds its uploads; ``settings`` override the defaults."""
+async def web_service(
+    gateway_target: str, folder: Path, *, verify: ssl.SSLContext | bool = True, **settings: Any
+) -> AsyncIterator[Web]:
+    """Runs a web service in front of a gateway.
+
+    ``folder`` holds its uploads, ``settings`` override the defaults, and ``verify`` is what the client trusts.
+    """
     defaults: dict[str, Any] = {
         "port": 0,
         "metrics_port": -1,
@@ -53,12 +74,47 @@ async def web_service(gateway_target: str, folder: Path, **settings: Any) -> Asy
         await server.start()
         scheme = "https" if web_settings.tls_cert_file else "http"
         url = f"{scheme}://127.0.0.1:{server.port}"
-        async with http_client(url) as http:
+        async with http_client(url, verify=verify) as http:
             yield Web(server, service, web_settings, url, http)
     finally:
         await server.stop()
 
 
-def http_client(url: str, **options: Any) -> httpx2.AsyncClient:
+def http_client(
+    url: str, *, headers: Mapping[str, str] | None = None, verify: ssl.SSLContext | bool = True
+) -> httpx2.AsyncClient:
     """Returns a client for the service at ``url`` that gives up only if the service hangs."""
-    return httpx2.AsyncClient(**({"base_url": url, "timeout": HANG_SECONDS, "trust_env": False} | options))
+    return httpx2.AsyncClient(base_url=url, headers=headers, verify=verify, timeout=HANG_SECONDS, trust_env=False)
+
+
+async def submit(web: Web, data: bytes = RECORDING, *, name: str = "call.wav", **fields: str) -> dict[str, Any]:
+    """Submits a job for ``data`` as a form, and returns it."""
+    response = await web.http.post("/api/jobs", files={"file": (name, data)}, data=fields)
+    assert response.status_code == 201, response.text
+    job: dict[str, Any] = response.json()
+    return job
+
+
+async def ended(web: Web, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the job after it has ended."""
+
+    async def now() -> dict[str, Any]:
+        found: dict[str, Any] = (await web.http.get(f"/api/jobs/{job['id']}")).json()
+        return found
+
+    async def has_ended() -> bool:
+        return (await now())["state"] in ENDED
+
+    await eventually(has_ended)
+    return await now()
+
+
+def problem(response: httpx2.Response) -> tuple[int, str, str]:
+    """Returns status, reason and field of an error, whose shape is checked."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    body = response.json()
+    assert set(body) == PROBLEM_FIELDS
+    assert body["status"] == response.status_code
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert body["detail"]
+    return body["status"], body["reason"], body["field"]

@@ -47,7 +47,7 @@ from careca_client.aio.recordings import AsyncRecordingReader
 from careca_client.blocking.client import Client
 from careca_client.blocking.recordings import RecordingReader
 from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
-from careca_client.protocol.jobs import JobsClearance
+from careca_client.protocol.jobs import JobPage, JobsClearance, JobUpdate
 from careca_client.protocol.options import TranscribeOptions
 from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, read_voice, voice_json
@@ -66,9 +66,11 @@ __all__ = [
     "Hashing",
     "Health",
     "Job",
+    "JobPage",
     "JobPriority",
     "JobStage",
     "JobState",
+    "JobUpdate",
     "JobsClearance",
     "KnownSpeaker",
     "Peaks",

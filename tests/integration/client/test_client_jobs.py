@@ -20,7 +20,7 @@ from careca.errors import (
     PreconditionFailed,
     Unavailable,
 )
-from careca.types import Job, JobPriority, JobState, OutputFormat, Segment, Stage
+from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Segment, Stage
 from careca.v1 import jobs_pb2
 from careca_client import AsyncClient, Client, RecordingKnown, Retrying, Uploading
 from support.clients import NOWHERE, Connect, EitherClient
@@ -90,6 +90,21 @@ async def test_submitting_a_known_recording_sends_none_of_it(client: EitherClien
     assert first.recording == digest
     assert RecordingKnown(digest) in events
     assert gateway.script.uploads == [len(DATA)]
+
+
+async def test_a_digest_is_submitted_without_the_recording_if_the_gateway_has_it(
+    client: EitherClient, gateway: GatewayFixture
+) -> None:
+    with pytest.raises(PreconditionFailed) as raised:
+        await client.submit_digest(Digest("ab" * 32, 3), display_name="call.wav")
+    digest = await client.upload(DATA)
+    gateway.script.failures = [Unavailable("draining")]
+
+    job = await client.submit_digest(digest, display_name="call.wav", priority="interactive", language="en")
+
+    assert raised.value.reason == "RECORDING_MISSING"
+    assert (job.recording, job.display_name, job.priority) == (digest, "call.wav", JobPriority.INTERACTIVE)
+    assert gateway.jobs.records[job.id].request.config.transcription.language_code == "en"
 
 
 async def test_a_lost_response_creates_no_second_job(client: EitherClient, gateway: GatewayFixture) -> None:
@@ -251,6 +266,29 @@ async def test_jobs_are_listed_by_state_and_time(client: EitherClient, gateway: 
     for settings in ({"states": ["lost"]}, {"limit": -1}):
         with pytest.raises(InvalidRequest):
             await client.all("jobs", **settings)
+
+
+async def test_jobs_are_listed_page_by_page(client: EitherClient) -> None:
+    jobs = [await client.submit(DATA, request_id=f"{number}") for number in range(3)]
+
+    first = await client.jobs_page(page_size=2, states=["succeeded"])
+    last = await client.jobs_page(page_size=2, states=["succeeded"], page_token=first.next_page_token)
+
+    assert [job.id for job in (*first.jobs, *last.jobs)] == [job.id for job in reversed(jobs)]
+    assert first.next_page_token
+    assert last.next_page_token == ""
+
+
+async def test_a_watch_continues_after_any_update(client: EitherClient) -> None:
+    job = await client.submit(DATA)
+    updates = await client.all("updates", job.id)
+    segments = [update for update in updates if isinstance(update.content, Segment)]
+
+    rest = await client.all("updates", job.id, cursor=segments[0].cursor)
+
+    assert tuple(update.content for update in segments) == SEGMENTS
+    assert [update.content for update in rest if isinstance(update.content, Segment)] == list(SEGMENTS[1:])
+    assert isinstance(rest[0].content, Job)
 
 
 async def test_a_job_is_watched_from_its_queue_to_its_end(client: EitherClient, gateway: GatewayFixture) -> None:

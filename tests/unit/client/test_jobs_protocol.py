@@ -44,7 +44,7 @@ def submission(**settings: Any) -> Submission:
         settings.pop("options", {}),
         **{"request_id": None, "once": False, "priority": "batch", "webhook_url": None, **settings},
     )
-    made.set_recording(recording())
+    made.set_recording(DIGEST, "call.wav")
     return made
 
 
@@ -81,7 +81,7 @@ def test_an_upload_with_an_unexpected_response_is_a_protocol_error(
 def test_a_submission_keeps_its_request_id_and_no_two_have_the_same() -> None:
     first = submission()
     made = first.request.request_id
-    first.set_recording(recording())
+    first.set_recording(DIGEST, "call.wav")
 
     assert first.request.request_id == made
     assert submission().request.request_id != made

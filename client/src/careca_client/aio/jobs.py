@@ -22,11 +22,15 @@ from careca_client.events import EventCallback, RecordingKnown
 from careca_client.protocol.attempts import Attempts
 from careca_client.protocol.jobs import (
     RESTART_RETRIES,
+    JobPage,
     JobsClearance,
+    JobUpdate,
     Listing,
     Submission,
     Watch,
+    decode_job_page,
     decode_jobs_clearance,
+    encode_list_request,
     encode_result_request,
 )
 from careca_client.protocol.options import TranscribeOptions
@@ -93,7 +97,7 @@ class AsyncJobCalls(AsyncCalls):
             Submission, options, request_id=request_id, once=once, priority=priority, webhook_url=webhook_url
         )
         async with hashed(recording, options.get("display_name"), self._digests, emit) as source:
-            submission.set_recording(source)
+            submission.set_recording(source.digest, source.name)
             while True:
                 try:
                     job = await self._submit(submission, attempts.remaining())
@@ -106,6 +110,32 @@ class AsyncJobCalls(AsyncCalls):
                     if not submission.uploaded:
                         emit(RecordingKnown(source.digest))
                     return job
+
+    async def submit_digest(
+        self,
+        recording: Digest,
+        *,
+        request_id: str | None = None,
+        priority: JobPriority | str = JobPriority.BATCH,
+        webhook_url: str | None = None,
+        timeout: float | None = None,
+        on_event: EventCallback | None = None,
+        **options: Unpack[TranscribeOptions],
+    ) -> Job:
+        """Queues a job for a recording that the gateway has. The arguments are those of ``submit``.
+
+        Raises ``PreconditionFailed`` (``RECORDING_MISSING``) if the gateway does not have the recording.
+        """
+        attempts, emit = Attempts(retries=self._retries, timeout=timeout), serialize(on_event)
+        submission = await asyncio.to_thread(
+            Submission, options, request_id=request_id, once=False, priority=priority, webhook_url=webhook_url
+        )
+        submission.set_recording(recording, options.get("display_name") or "")
+        while True:
+            try:
+                return await self._submit(submission, attempts.remaining())
+            except CarecaError as error:
+                await wait_for_retry(attempts, error, emit)
 
     async def _submit(self, submission: Submission, timeout: float | None) -> Job:
         response = await self._call(self._jobs.SubmitJob, submission.request, timeout)
@@ -145,6 +175,41 @@ class AsyncJobCalls(AsyncCalls):
             for job in listing.receive(page):
                 yield job
 
+    async def jobs_page(
+        self,
+        *,
+        states: Iterable[JobState | str] = (),
+        created_from: float | None = None,
+        created_before: float | None = None,
+        query: str = "",
+        page_size: int = 0,
+        page_token: str = "",
+        all_submitters: bool = False,
+        timeout: float = ADMIN_TIMEOUT_SECONDS,
+    ) -> JobPage:
+        """Returns one page of the jobs, newest first.
+
+        Args:
+            states: As for ``jobs``.
+            created_from: As for ``jobs``.
+            created_before: As for ``jobs``.
+            query: As for ``jobs``. A page may then have no jobs and still not be the last one.
+            page_size: Greatest number of jobs, at most 500. 0: 50.
+            page_token: ``next_page_token`` of the previous page. Empty: the first page.
+            all_submitters: As for ``jobs``.
+            timeout: Limit for the page in seconds.
+        """
+        request = encode_list_request(
+            states,
+            created_from,
+            created_before,
+            query=query,
+            all_submitters=all_submitters,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return decode_job_page(await self._call(self._jobs.ListJobs, request, timeout))
+
     async def watch(
         self, job_id: str, *, timeout: float | None = None, on_event: EventCallback | None = None
     ) -> AsyncGenerator[Job | Segment, None]:
@@ -158,11 +223,32 @@ class AsyncJobCalls(AsyncCalls):
             timeout: Limit for the whole watch in seconds.
             on_event: Called when an attempt failed and another one follows.
         """
-        watch, attempts, emit = Watch(job_id), Attempts(retries=self._retries, timeout=timeout), serialize(on_event)
+        async with aclosing(self.updates(job_id, timeout=timeout, on_event=on_event)) as updates:
+            async for update in updates:
+                yield update.content
+
+    async def updates(
+        self,
+        job_id: str,
+        *,
+        cursor: str = "",
+        timeout: float | None = None,
+        on_event: EventCallback | None = None,
+    ) -> AsyncGenerator[JobUpdate, None]:
+        """Yields what ``watch`` yields, each with the cursor to continue after it.
+
+        Args:
+            job_id: The job.
+            cursor: Continues after the update with this cursor: yields the job, and the segments that follow.
+            timeout: As for ``watch``.
+            on_event: As for ``watch``.
+        """
+        watch = Watch(job_id, cursor)
+        attempts, emit = Attempts(retries=self._retries, timeout=timeout), serialize(on_event)
         while True:
             try:
-                async with aclosing(self._watch(watch, attempts.remaining())) as updates:
-                    async for update in updates:
+                async with aclosing(self._watch(watch, attempts.remaining())) as received:
+                    async for update in received:
                         attempts.renew(RESTART_RETRIES)
                         if update is not None:
                             yield update
@@ -172,7 +258,7 @@ class AsyncJobCalls(AsyncCalls):
                 watch.finish()
                 return
 
-    async def _watch(self, watch: Watch, timeout: float | None) -> AsyncGenerator[Job | Segment | None, None]:
+    async def _watch(self, watch: Watch, timeout: float | None) -> AsyncGenerator[JobUpdate | None, None]:
         call = self._jobs.WatchJob(watch.request, timeout=timeout, metadata=self._metadata)
         try:
             with translated_errors():

@@ -2,7 +2,7 @@
 
 Submission   one call of ``submit``: the request, and whether the recording must be uploaded first
 Listing      one call of ``jobs``: the pages
-Watch        one call of ``watch``: the position, to continue there after a broken connection
+Watch        one call of ``watch`` or ``updates``: the position, to continue there after a broken connection
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 from careca import codec
 from careca.errors import CarecaError, InvalidRequest, PreconditionFailed
-from careca.types import Job, JobPriority, JobState, OutputFormat, Segment
+from careca.types import Digest, Job, JobPriority, JobState, OutputFormat, Segment
 from careca.v1 import admin_pb2, jobs_pb2
 from careca_client.admin import SystemRelease, decode_release
 from careca_client.protocol.options import TranscribeOptions, build_config, choice, encode_formats
 from careca_client.protocol.streams import protocol_error
-from careca_client.recording import Recording
 
 PAGE_SIZE = 100
 """Jobs in one page."""
@@ -38,6 +37,23 @@ class JobsClearance:
     removed_jobs: int
     memory: SystemRelease | None
     """``None`` if the caller may not release memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One page of a list of jobs, newest first."""
+
+    jobs: tuple[Job, ...]
+    next_page_token: str
+    """Token of the next page; empty if this is the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdate:
+    """The job after a change, or a finished segment, and the cursor to continue after it."""
+
+    content: Job | Segment
+    cursor: str
 
 
 class Submission:
@@ -72,10 +88,10 @@ class Submission:
         """Whether the gateway needed the recording."""
         return self._uploads > 0
 
-    def set_recording(self, recording: Recording) -> None:
-        """Sets the recording, and the request id if the caller gave none."""
-        self.request.config.recording.CopyFrom(codec.encode_digest(recording.digest))
-        self.request.config.display_name = recording.name
+    def set_recording(self, digest: Digest, name: str) -> None:
+        """Sets the recording and its name, and the request id if the caller gave none."""
+        self.request.config.recording.CopyFrom(codec.encode_digest(digest))
+        self.request.config.display_name = name
         if not self.request.request_id:
             # Set before the first attempt, so that a further attempt finds the job of an earlier one.
             self.request.request_id = self._content_id() if self._once else str(uuid.uuid4())
@@ -107,13 +123,8 @@ class Listing:
         """Raises ``InvalidRequest`` if a state is unknown or the limit is negative."""
         if limit is not None and limit < 0:
             raise InvalidRequest(f"limit must not be negative, but is {limit}", field="limit")
-        names = dict.fromkeys([states] if isinstance(states, str) else states)
-        self.request: jobs_pb2.ListJobsRequest | None = jobs_pb2.ListJobsRequest(
-            states=[codec.encode_job_state(choice(JobState, name, "state", "states", "states")) for name in names],
-            created_from=codec.encode_time(created_from),
-            created_before=codec.encode_time(created_before),
-            all_submitters=all_submitters,
-            query=query,
+        self.request: jobs_pb2.ListJobsRequest | None = encode_list_request(
+            states, created_from, created_before, query=query, all_submitters=all_submitters
         )
         """The next request; ``None`` after the last page."""
         self._left = limit
@@ -121,7 +132,7 @@ class Listing:
 
     def receive(self, page: jobs_pb2.ListJobsResponse) -> list[Job]:
         """Returns the jobs of the page."""
-        jobs = [codec.decode_job(job) for job in page.jobs][: self._left]
+        jobs = list(decode_job_page(page).jobs[: self._left])
         if self._left is not None:
             self._left -= len(jobs)
         self._advance(page.next_page_token)
@@ -139,25 +150,53 @@ class Listing:
 class Watch:
     """One watched job: send ``request``, again after a broken connection, and give each response to ``receive``."""
 
-    def __init__(self, job_id: str) -> None:
-        self.request = jobs_pb2.WatchJobRequest(job_id=job_id)
+    def __init__(self, job_id: str, cursor: str = "") -> None:
+        self.request = jobs_pb2.WatchJobRequest(job_id=job_id, cursor=cursor)
         """The request for all that was not yet received."""
         self._job: Job | None = None
 
-    def receive(self, response: jobs_pb2.WatchJobResponse) -> Job | Segment | None:
+    def receive(self, response: jobs_pb2.WatchJobResponse) -> JobUpdate | None:
         """Returns the update; ``None`` if the caller has it already, as when the job is sent again after a retry."""
         self.request.cursor = response.cursor
         if response.HasField("segment"):
-            return codec.decode_segment(response.segment)
+            return JobUpdate(codec.decode_segment(response.segment), response.cursor)
         if not response.HasField("job"):
             raise protocol_error("a message that this client does not know")
         known, self._job = self._job, codec.decode_job(response.job)
-        return None if self._job == known else self._job
+        return None if self._job == known else JobUpdate(self._job, response.cursor)
 
     def finish(self) -> None:
         """Raises ``InternalError`` if the stream ended before the job did."""
         if self._job is None or not self._job.state.ended:
             raise protocol_error("the end of the stream before the job had ended")
+
+
+def encode_list_request(
+    states: Iterable[JobState | str],
+    created_from: float | None,
+    created_before: float | None,
+    *,
+    query: str,
+    all_submitters: bool,
+    page_size: int = 0,
+    page_token: str = "",
+) -> jobs_pb2.ListJobsRequest:
+    """Returns the request for a page of jobs. Raises ``InvalidRequest`` if a state is unknown."""
+    names = dict.fromkeys([states] if isinstance(states, str) else states)
+    return jobs_pb2.ListJobsRequest(
+        states=[codec.encode_job_state(choice(JobState, name, "state", "states", "states")) for name in names],
+        created_from=codec.encode_time(created_from),
+        created_before=codec.encode_time(created_before),
+        query=query,
+        all_submitters=all_submitters,
+        page_size=page_size,
+        page_token=page_token,
+    )
+
+
+def decode_job_page(message: jobs_pb2.ListJobsResponse) -> JobPage:
+    """Returns the page in ``message``."""
+    return JobPage(tuple(codec.decode_job(job) for job in message.jobs), message.next_page_token)
 
 
 def encode_result_request(

@@ -71,6 +71,11 @@ def is_unspaced(text: str, code: str) -> bool:
     return code in _UNSPACED and not text.isascii()
 
 
+def names() -> dict[str, str]:
+    """Returns the English name of each language, by Whisper's code."""
+    return dict(_known().english)
+
+
 def unknown(text: str) -> str:
     """Returns an error message for the unknown language ``text``, with similar languages and the accepted forms."""
     shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

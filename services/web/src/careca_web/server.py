@@ -69,6 +69,7 @@ class WebServer:
         if self._tls:
             metrics.watch_certificate("server", self._tls.expiry_unix)
             self._tasks.append(asyncio.create_task(_renew_certificate(self._server.config, self._tls)))
+        self._tasks.extend(asyncio.create_task(work()) for work in self._service.background)
         await self._server.listening.wait()
         _log.info("Service ready", port=self.port, metrics_port=self.metrics_port)
 

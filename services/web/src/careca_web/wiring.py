@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from careca_web import operations
+from careca_web.api import routes as api
 from careca_web.console import routes as console
 from careca_web.gateway import Gateway
 from careca_web.http.errors import ErrorHandlers
@@ -24,8 +28,22 @@ from careca_web.sessions import routes as sessions
 from careca_web.sessions.callers import Callers
 from careca_web.sessions.cookie import SessionCookies, read_key
 from careca_web.settings import WebSettings, comma_separated
+from careca_web.uploads.expiry import remove_expired_uploads
+from careca_web.uploads.store import UploadStore
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+_EXPOSED_HEADERS = [
+    "Content-Disposition",
+    "ETag",
+    "Location",
+    "Retry-After",
+    "Tus-Resumable",
+    "Upload-Expires",
+    "Upload-Length",
+    "Upload-Offset",
+    "X-Request-Id",
+]
 
 _DESCRIPTION = "Transcribes recordings: who said what, and when."
 
@@ -38,6 +56,8 @@ class WebService:
     gateway: Gateway
     metrics: WebMetrics
     draining: Draining
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+    """What runs as long as the server does."""
 
 
 def wire(settings: WebSettings) -> WebService:
@@ -48,6 +68,11 @@ def wire(settings: WebSettings) -> WebService:
     secure = settings.tls_cert_file is not None
     metrics, draining, gateway = WebMetrics(), Draining(), Gateway(settings)
     cookies = SessionCookies(read_key(settings.session_key_file), seconds=settings.session_seconds, secure=secure)
+    uploads = UploadStore(
+        settings.uploads_dir,
+        max_bytes=settings.uploads_max_bytes,
+        retention_seconds=settings.uploads_retention_seconds,
+    )
     errors = ErrorHandlers({"/v1/": error_body})
     app = FastAPI(
         title="Careca",
@@ -66,11 +91,12 @@ def wire(settings: WebSettings) -> WebService:
     app.include_router(operations.routes(gateway, draining))
     app.include_router(sessions.routes(gateway, cookies))
     app.include_router(openai.routes(metrics))
+    app.include_router(api.routes(metrics, draining, uploads))
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
     metrics.expect_requests(successes(app))
     app.add_middleware(RequestMiddleware, metrics=metrics, errors=errors, paths=paths_by_endpoint(app))  # around all
-    return WebService(app, gateway, metrics, draining)
+    return WebService(app, gateway, metrics, draining, [partial(remove_expired_uploads, uploads, metrics)])
 
 
 def _allowed_hosts(settings: WebSettings) -> list[str]:
@@ -89,6 +115,6 @@ def _cors(settings: WebSettings) -> list[Middleware]:
             allow_origins=origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Location", "X-Request-Id", "Retry-After", "Upload-Offset", "Upload-Expires"],
+            expose_headers=_EXPOSED_HEADERS,
         )
     ]

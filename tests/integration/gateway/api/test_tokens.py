@@ -12,8 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
-from careca.auth.caller import Role
-from careca.auth.tokens import entry_text, hash_token, new_token
+from careca.auth.tokens import hash_token
 from careca.errors import (
     CarecaError,
     InvalidRecording,
@@ -31,32 +30,10 @@ from careca_client import Access, AsyncClient
 from support.media import tone, wav
 from support.stack import Stack
 from support.submitters import pause_models, resume_models
+from support.tokens import Tokens
 from support.waiting import HANG_SECONDS, until
 
 RECORDING = wav(tone(2.0))
-
-
-class Tokens:
-    """A file of tokens, and the tokens of their owners."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.path.touch()
-        self.of: dict[str, str] = {}
-
-    def add(self, name: str, role: Role = Role.USER, **limits: float) -> None:
-        self.of[name] = new_token()
-        entry = entry_text(name, role, hash_token(self.of[name]), limits)
-        self.path.write_text(self.path.read_text() + entry)
-
-
-@pytest.fixture
-def tokens(tmp_path: Path) -> Tokens:
-    tokens = Tokens(tmp_path / "tokens.toml")
-    for name in ("ana", "bo"):
-        tokens.add(name)
-    tokens.add("ops", Role.ADMIN)
-    return tokens
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,8 +54,12 @@ _STATUS_BY_REASON = {
     "RECORDING_TOO_LARGE": 413,
     "REVISION_CONFLICT": 412,
     "REVISION_REQUIRED": 428,
+    "TUS_VERSION": 412,
     "UNSUPPORTED_MEDIA_TYPE": 415,
+    "UPLOAD_BUSY": 423,
 }
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _log = get_logger(__name__)
 
@@ -145,6 +150,9 @@ class ErrorHandlers:
 
 def problem_of(error: Exception) -> Problem:
     """Returns what the caller may see of ``error``. Bugs are logged, and the caller gets only the request id."""
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        _log.error("the disk is full", error=str(error))
+        error = Unavailable("the disk of the web service is full: try again later", reason="DISK_FULL")
     if not isinstance(error, CarecaError):
         _log.error("a request failed unexpectedly", exc_info=error)
         text = f"internal error; the service's log has the details under request id {request_id.current()}"

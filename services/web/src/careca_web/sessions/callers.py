@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from careca.auth.submitter import KEY
-from careca.auth.tokens import SCHEME
+from careca.auth.tokens import SCHEME, hash_token
 from careca.errors import InvalidRequest
 from careca_client import AsyncClient
 from careca_web.gateway import Gateway
@@ -36,17 +36,23 @@ class Callers:
         Raises ``InvalidRequest`` for an Authorization header or a submitter's name that is not valid. Whether a token
         is known, only the gateway decides.
         """
+        return self._gateway.as_caller(self._token(request), request.headers.get(KEY, ""))
+
+    def identity(self, request: Request) -> str:
+        """Returns a text that is the same for all requests of this caller, and that reveals no token."""
+        token = self._token(request)
+        return f"token:{hash_token(token)}" if token else f"submitter:{request.headers.get(KEY, '')}"
+
+    def _token(self, request: Request) -> str:
         header = request.headers.get("authorization")
         if header is None:
             session = self._cookies.read(request)
-            token = session.token if session else ""
-        elif header.lower().startswith(SCHEME.lower()) and header[len(SCHEME) :].strip():
-            token = header[len(SCHEME) :].strip()
-        else:
-            raise InvalidRequest(
-                "the Authorization header has another form than 'Bearer TOKEN'", reason="AUTHORIZATION_HEADER"
-            )
-        return self._gateway.as_caller(token, request.headers.get(KEY, ""))
+            return session.token if session else ""
+        if header.lower().startswith(SCHEME.lower()) and header[len(SCHEME) :].strip():
+            return header[len(SCHEME) :].strip()
+        raise InvalidRequest(
+            "the Authorization header has another form than 'Bearer TOKEN'", reason="AUTHORIZATION_HEADER"
+        )
 
 
 def client_of(request: Request) -> AsyncClient:
@@ -55,5 +61,14 @@ def client_of(request: Request) -> AsyncClient:
     return callers.client(request)
 
 
+def identity_of(request: Request) -> str:
+    """Returns who calls: see ``Callers.identity``."""
+    callers: Callers = request.app.state.callers
+    return callers.identity(request)
+
+
 CallerClient = Annotated[AsyncClient, Depends(client_of)]
 """Parameter of an endpoint: the client of the gateway for the request's caller."""
+
+CallerIdentity = Annotated[str, Depends(identity_of)]
+"""Parameter of an endpoint: who calls, for what this service keeps for each caller."""

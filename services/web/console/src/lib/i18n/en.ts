@@ -28,6 +28,7 @@ export const en = {
     busy: (seconds: number | null) =>
       seconds ? `The server has too much to do. Try again in ${Math.ceil(seconds)} s.` : 'The server has too much to do. Try again later.',
     notFound: 'It does not exist, or you are not allowed to see it.',
+    unreadable: 'The file cannot be read: it was moved or changed. Choose it again.',
     forbidden: 'You are not allowed to do this.',
     details: (detail: string, requestId: string) => (requestId ? `${detail} (request ${requestId})` : detail),
   },
@@ -40,6 +41,7 @@ export const en = {
     expired: 'Your session has expired. Sign in again: your edits are kept in this browser, and are saved then.',
   },
   start: {
+    noJobs: 'This server takes no jobs, because it has no Redis for them. The console needs it.',
     title: 'Who said what, and when',
     drop: 'Drop recordings or a folder here',
     or: 'or',
@@ -227,6 +229,9 @@ export const en = {
     timeToLive: 'Kept for',
     evictions: 'Evicted',
     expirations: 'Expired',
+    yes: 'yes',
+    no: 'no',
+    unavailable: 'Redis does not answer, so nothing is read from this cache.',
     unlimited: 'no limit',
     clearAll: 'Clear all',
     clearExpired: 'Clear expired',

@@ -31,6 +31,7 @@ export const ptBR: Messages = {
     busy: (seconds) =>
       seconds ? `O servidor está ocupado. Tente de novo em ${Math.ceil(seconds)} s.` : 'O servidor está ocupado. Tente de novo mais tarde.',
     notFound: 'Não existe, ou você não tem permissão para ver.',
+    unreadable: 'O arquivo não pode ser lido: foi movido ou alterado. Escolha-o de novo.',
     forbidden: 'Você não tem permissão para fazer isto.',
     details: (detail, requestId) => (requestId ? `${detail} (requisição ${requestId})` : detail),
   },
@@ -43,6 +44,7 @@ export const ptBR: Messages = {
     expired: 'Sua sessão expirou. Entre de novo: suas correções estão guardadas neste navegador e serão salvas em seguida.',
   },
   start: {
+    noJobs: 'Este servidor não aceita trabalhos, porque não tem um Redis para eles. O console precisa dele.',
     title: 'Quem disse o quê, e quando',
     drop: 'Solte aqui gravações ou uma pasta',
     or: 'ou',
@@ -230,6 +232,9 @@ export const ptBR: Messages = {
     timeToLive: 'Guardadas por',
     evictions: 'Removidas por espaço',
     expirations: 'Expiradas',
+    yes: 'sim',
+    no: 'não',
+    unavailable: 'O Redis não responde; por isso nada é lido deste cache.',
     unlimited: 'sem limite',
     clearAll: 'Limpar tudo',
     clearExpired: 'Limpar expiradas',

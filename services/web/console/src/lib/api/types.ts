@@ -4,13 +4,14 @@ export interface Session {
   signed_in: boolean;
   needs_token: boolean;
   name: string;
-  role: 'user' | 'admin';
+  role: 'user' | 'admin' | '';
   expires: number | null;
 }
 
 export interface Info {
   version: string;
   requires_token: boolean;
+  takes_jobs: boolean;
   transcription_model: string;
   diarization_model: string;
   max_recording_bytes: number;
@@ -48,7 +49,7 @@ export interface Job {
   recording: Digest;
   name: string;
   submitter: string;
-  priority: 'interactive' | 'batch';
+  priority: Priority;
   request_id: string;
   created: number;
   started: number | null;
@@ -58,6 +59,9 @@ export interface Job {
   stages: JobStage[];
   from_cache: boolean;
 }
+
+/** Interactive jobs, for which a person waits, run before batch jobs. */
+export type Priority = 'interactive' | 'batch';
 
 export interface JobOptions {
   language?: string;
@@ -172,7 +176,10 @@ export interface Voice {
 export type ModelStage = 'transcription' | 'diarization';
 
 export interface CacheStats {
-  hit_rate: number;
+  /** Whether Redis answered; if not, the counts are zero. */
+  available: boolean;
+  /** Null before the first lookup. */
+  hit_rate: number | null;
   entries: number;
   size_bytes: number;
   hits: number;
@@ -195,45 +202,38 @@ export interface MemoryUsage {
 export interface MemoryChange {
   before: MemoryUsage;
   after: MemoryUsage;
-  models_unloaded?: number;
 }
 
-export interface Replica {
+/** A model service, or one of its replicas. What is not known, because it cannot be reached, is null. */
+export interface ServiceState {
   stage: ModelStage;
-  address: string;
-  error: string | Failure | null;
-  device: string;
-  models_loaded: number;
-  in_flight: number;
-  waiting: number;
-  memory: MemoryUsage | null;
-}
-
-export interface ServiceStats {
-  stage: ModelStage;
-  error: string | Failure | null;
+  /** Why it cannot be reached; empty if it can. */
+  error: string;
   cache: CacheStats | null;
   memory: MemoryUsage | null;
-  models_loaded: number;
-  model: string;
-  device: string;
-  in_flight: number;
-  waiting: number;
+  models_loaded: boolean | null;
+  model: string | null;
+  device: string | null;
+  in_flight: number | null;
+  waiting: number | null;
+}
+
+export interface Replica extends ServiceState {
+  address: string;
 }
 
 export interface SystemStats {
-  services: ServiceStats[];
-  gateway: { memory: MemoryUsage | null; stored_recordings: number; stored_bytes: number };
+  services: ServiceState[];
+  gateway: { memory: MemoryUsage; stored_recordings: number; stored_bytes: number };
 }
 
 export interface ClearedCache {
   removed_entries: number;
   removed_bytes: number;
-  removed_locks: number;
-  memory: MemoryChange | null;
+  memory: MemoryChange;
 }
 
 export interface ReleasedMemory {
-  services: { stage: ModelStage; memory: MemoryChange | null; error?: string | Failure | null }[];
-  gateway: MemoryChange | { memory: MemoryChange } | null;
+  services: { stage: ModelStage; memory: MemoryChange }[];
+  gateway: MemoryChange;
 }

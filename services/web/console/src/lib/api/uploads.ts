@@ -21,6 +21,7 @@ export async function digestOf(file: Blob): Promise<Digest | null> {
 }
 
 export interface RunningUpload {
+  /** Rejects with an ApiError, or with the DOMException AbortError after `abort`. */
   done: Promise<Digest>;
   abort(): Promise<void>;
 }
@@ -28,7 +29,9 @@ export interface RunningUpload {
 /** Uploads a file by the tus protocol. An interrupted upload of the same file goes on where it stopped. */
 export function uploadRecording(file: File, onProgress: (sentBytes: number) => void): RunningUpload {
   let upload!: Upload;
+  let stop!: (reason: Error) => void;
   const done = new Promise<Digest>((resolve, reject) => {
+    stop = reject;
     upload = new Upload(file, {
       endpoint: '/api/uploads',
       chunkSize: CHUNK_BYTES,
@@ -50,7 +53,11 @@ export function uploadRecording(file: File, onProgress: (sentBytes: number) => v
       upload.start();
     }, reject);
   });
-  return { done, abort: () => upload.abort(true) };
+  const abort = async (): Promise<void> => {
+    stop(new DOMException('The upload was cancelled.', 'AbortError'));
+    await upload.abort(true);
+  };
+  return { done, abort };
 }
 
 /** The problem details that the server sent for an upload, as for any other request. */

@@ -1,4 +1,5 @@
 /** The sound of a recording: an audio element whose time can be followed frame by frame. */
+import { ApiError } from '$lib/api/http';
 
 export const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3] as const;
 export const SEEK_SECONDS = 5;
@@ -12,6 +13,12 @@ export class Player {
   private frame = 0;
 
   constructor(readonly duration: number) {}
+
+  /** Takes note that the recording is no longer stored. Everything else that went wrong is thrown on. */
+  missing(error: unknown): void {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+    this.failed = true;
+  }
 
   /** Takes the audio element of the page. To be used as an attachment. */
   attach = (audio: HTMLAudioElement): (() => void) => {

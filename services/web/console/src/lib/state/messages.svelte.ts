@@ -3,6 +3,8 @@ import { ApiError } from '$lib/api/http';
 import { i18n } from '$lib/i18n/index.svelte';
 
 const SHOWN_MS = 6000;
+/** What browsers say if a file was moved, changed or locked after it had been chosen. */
+const UNREADABLE = new Set(['NotReadableError', 'NotFoundError', 'SecurityError']);
 
 export interface Message {
   id: number;
@@ -39,8 +41,9 @@ export const messages = new Messages();
 
 /** An error as a sentence. Texts of the server are in English; common cases are in the console's language. */
 export function describe(error: unknown): string {
-  if (!(error instanceof ApiError)) throw error;
   const { errors } = i18n.t;
+  if (error instanceof DOMException && UNREADABLE.has(error.name)) return errors.unreadable;
+  if (!(error instanceof ApiError)) throw error;
   if (error.status === 0) return errors.noConnection;
   if (error.status === 404) return errors.notFound;
   if (error.status === 429 || error.status === 503) return errors.busy(error.retryAfterSeconds);

@@ -28,9 +28,7 @@ class SessionState {
 
   async signOut(): Promise<void> {
     await signOut();
-    clearTimeout(this.timer);
-    this.current = await readSession();
-    router.go('/signin');
+    location.assign('/signin'); // a new page, so that nothing of this person stays in it
   }
 
   private async use(session: Session): Promise<void> {

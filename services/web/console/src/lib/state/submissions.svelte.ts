@@ -1,12 +1,16 @@
 /** Recordings that were submitted from this page: their uploads, and then their jobs. They go on while pages change. */
 import { ApiError } from '$lib/api/http';
-import { cancelJob, submitJob } from '$lib/api/jobs';
-import type { Digest, Job, JobOptions } from '$lib/api/types';
+import { cancelJob, submitJob, type Submitted } from '$lib/api/jobs';
+import type { Digest, Job, JobOptions, Priority } from '$lib/api/types';
 import { digestOf, uploadRecording, type RunningUpload } from '$lib/api/uploads';
 import { LiveJobs } from './live_jobs.svelte';
 import { describe } from './messages.svelte';
 
 const UPLOADS_AT_ONCE = 2;
+/** Nobody waits in front of the page for more files than this. */
+const MOST_INTERACTIVE = 3;
+/** The most characters that the server takes as a name. Its end tells the type of the file. */
+const MAX_NAME = 255;
 
 export type Phase = 'waiting' | 'hashing' | 'uploading' | 'submitting' | 'submitted' | 'failed' | 'cancelled';
 
@@ -16,13 +20,24 @@ export class Submission {
   sent = $state(0);
   jobId = $state<string | null>(null);
   error = $state('');
+  private readonly request: Submitted;
   private upload: RunningUpload | null = null;
 
   constructor(
     readonly id: number,
     readonly file: File,
-    readonly options: JobOptions,
-  ) {}
+    options: JobOptions,
+    priority: Priority,
+  ) {
+    // crypto.randomUUID exists only in pages that were opened by HTTPS or on the same machine.
+    const random = crypto.getRandomValues(new Uint32Array(4));
+    this.request = {
+      name: file.name.slice(-MAX_NAME),
+      options,
+      priority,
+      request_id: Array.from(random, (part) => part.toString(16).padStart(8, '0')).join(''),
+    };
+  }
 
   get isDone(): boolean {
     return this.phase === 'submitted' || this.phase === 'failed' || this.phase === 'cancelled';
@@ -41,7 +56,7 @@ export class Submission {
     this.upload = null;
     if (this.isDone) return null;
     this.phase = 'submitting';
-    return this.submitted(await submitJob(recording, this.file.name, this.options));
+    return this.submitted(await submitJob(recording, this.request));
   }
 
   /** Cancels the upload, or the job. */
@@ -53,11 +68,13 @@ export class Submission {
   }
 
   fail(error: unknown): void {
+    if (this.phase === 'cancelled') return;
     this.error = describe(error);
     this.phase = 'failed';
   }
 
-  private submitted(job: Job): Job {
+  private async submitted(job: Job): Promise<Job> {
+    if (this.phase === 'cancelled') return cancelJob(job.id);
     this.jobId = job.id;
     this.phase = 'submitted';
     return job;
@@ -65,7 +82,7 @@ export class Submission {
 
   private async offer(digest: Digest): Promise<Job | null> {
     try {
-      return await submitJob(digest, this.file.name, this.options);
+      return await submitJob(digest, this.request);
     } catch (error) {
       if (error instanceof ApiError && error.reason === 'RECORDING_MISSING') return null;
       throw error;
@@ -80,9 +97,10 @@ class Submissions {
   private lastId = 0;
 
   add(files: readonly File[], options: JobOptions): void {
+    const priority = files.length > MOST_INTERACTIVE ? 'batch' : 'interactive';
     const added = files.map((file) => {
       this.lastId += 1;
-      return new Submission(this.lastId, file, options);
+      return new Submission(this.lastId, file, options, priority);
     });
     this.list = [...added, ...this.list];
     this.startNext();

@@ -12,15 +12,16 @@ export interface StoredEdits {
 
 const PREFIX = 'careca.edits.';
 
+/** The edits of one person in one transcript, which `owner` names. */
 export class EditStore {
   private readonly key: string;
 
   constructor(
-    private readonly jobId: string,
+    private readonly owner: string,
     private readonly storage: Storage = localStorage,
     private readonly locks: LockManager | undefined = globalThis.navigator?.locks,
   ) {
-    this.key = `${PREFIX}${jobId}.${Math.random().toString(36).slice(2)}`;
+    this.key = `${PREFIX}${owner}.${Math.random().toString(36).slice(2)}`;
     // The lock is held as long as the page is open. It tells other pages that this entry has an owner.
     void this.locks?.request(this.key, () => new Promise<void>((resolve) => (this.release = resolve)));
   }
@@ -58,7 +59,7 @@ export class EditStore {
 
   private keys(): string[] {
     const all = Array.from({ length: this.storage.length }, (_, index) => this.storage.key(index) ?? '');
-    return all.filter((key) => key.startsWith(`${PREFIX}${this.jobId}.`) && key !== this.key);
+    return all.filter((key) => key.startsWith(`${PREFIX}${this.owner}.`) && key !== this.key);
   }
 }
 

@@ -47,7 +47,7 @@ export class Workspace {
 
   activate(index: number): void {
     const last = this.document.utterances.length - 1;
-    const next = Math.min(Math.max(0, index), last);
+    const next = Math.max(0, Math.min(index, last));
     if (next !== this.active) this.word = 0;
     this.active = next;
   }

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
-from support.tokens import Tokens
 
 from support.browser import assert_accessible, hold_player, watched_page
+from support.tokens import Tokens
 from support.web import Web, submit
 
 

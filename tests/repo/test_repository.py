@@ -70,24 +70,24 @@ def test_the_changelog_keeps_to_its_format() -> None:
     assert VERSION in text
 
 
-@pytest.fixture
-def log_of_a_diarizer(tmp_path: Path) -> Iterator[Path]:
-    """What a diarizer without a model logs while it runs."""
+@pytest.fixture(params=["diarizer", "web"])
+def log_of_one_service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """What a service logs while it runs alone and without a model."""
     log = tmp_path / "log"
     environment = {"CARECA_PORT": "0", "CARECA_METRICS_PORT": "-1", "HOME": str(tmp_path), "PATH": ""}
     with log.open("wb") as file:
-        command = [sys.executable, TIMED_SERVICE, "diarizer"]
+        command = [sys.executable, TIMED_SERVICE, request.param]
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
     yield log
     process.terminate()
     process.wait()
 
 
-async def test_one_service_can_be_run_without_a_model(log_of_a_diarizer: Path) -> None:
-    await until(lambda: "Service ready" in log_of_a_diarizer.read_text())
+async def test_one_service_can_be_run_without_a_model(log_of_one_service: Path) -> None:
+    await until(lambda: "Service ready" in log_of_one_service.read_text())
 
 
 def test_an_unknown_service_is_refused() -> None:
     done = subprocess.run([sys.executable, TIMED_SERVICE, "gatway"], capture_output=True, text=True, check=False)
 
-    assert (done.returncode, done.stderr) == (2, "name one service: gateway, transcriber or diarizer\n")
+    assert (done.returncode, done.stderr) == (2, "name one service: gateway, web, transcriber or diarizer\n")

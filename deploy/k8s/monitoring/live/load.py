@@ -74,8 +74,11 @@ def run(
 
 def _over_http(browser: httpx2.Client, recording: Path, pause_seconds: float) -> None:
     """What browsers and programs ask for, an event stream, and requests for what is not there or not valid."""
-    for path, status in (("/api/session", 200), ("/v1/models", 200), ("/v1/models/none", 404), ("/api/none", 404)):
-        _expect(status, browser.get(path))
+    for path in ("/api/session", "/api/info", "/api/jobs", "/v1/models"):
+        _expect(200, browser.get(path))
+    for path in ("/v1/models/none", "/api/none"):
+        _expect(404, browser.get(path))
+    _expect(201, browser.post("/api/recordings", files={"file": ("call.wav", recording.read_bytes())}))
     _transcribe_over_http(browser, recording.read_bytes(), stream=True)
     time.sleep(pause_seconds)
     _transcribe_over_http(browser, recording.read_bytes(), stream=False)

@@ -12,6 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
+from careca.auth.caller import Role
 from careca.auth.tokens import hash_token
 from careca.errors import (
     CarecaError,

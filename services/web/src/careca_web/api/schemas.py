@@ -1,10 +1,11 @@
-"""Descriptions of bodies that endpoints read themselves, for the OpenAPI document."""
+"""Bodies that endpoints read themselves: their description in the OpenAPI document, and their errors."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
 _FILE = {"type": "string", "format": "binary", "description": "The recording, in any container that FFmpeg reads."}
 
@@ -40,6 +41,12 @@ def body_of(**contents: dict[str, Any]) -> dict[str, Any]:
             "content": {_MEDIA_TYPES[name]: {"schema": schema} for name, schema in contents.items()},
         }
     }
+
+
+def in_body(error: ValidationError) -> RequestValidationError:
+    """Returns the error as FastAPI raises it for a body that it reads itself."""
+    errors = error.errors(include_url=False, include_context=False)
+    return RequestValidationError([problem | {"loc": ("body", *problem["loc"])} for problem in errors])
 
 
 _MEDIA_TYPES = {

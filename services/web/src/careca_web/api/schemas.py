@@ -20,7 +20,7 @@ def json_schema(model: type[BaseModel]) -> dict[str, Any]:
             if reference := part.get("$ref"):
                 rest = {key: value for key, value in part.items() if key != "$ref"}
                 return inline(definitions[reference.rpartition("/")[2]]) | rest
-            return {key: inline(value) for key, value in part.items()}
+            return {key: inline(value) for key, value in part.items() if key != "discriminator"}
         return [inline(each) for each in part] if isinstance(part, list) else part
 
     inlined: dict[str, Any] = inline(schema)

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from careca_web import operations
 from careca_web.api import routes as api
 from careca_web.console import routes as console
+from careca_web.docs_page import routes as docs_page
 from careca_web.gateway import Gateway
 from careca_web.http.errors import ErrorHandlers
 from careca_web.http.limits import BodyLimitMiddleware
@@ -92,6 +93,7 @@ def wire(settings: WebSettings) -> WebService:
     app.include_router(sessions.routes(gateway, cookies))
     app.include_router(openai.routes(metrics))
     app.include_router(api.routes(metrics, draining, uploads))
+    app.include_router(docs_page.routes())
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
     metrics.expect_requests(successes(app))

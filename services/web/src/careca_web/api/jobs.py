@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 import careca_client
@@ -15,7 +14,7 @@ from careca_client import AsyncClient
 from careca_web.api.models.jobs import HistoryClearance, Job, JobPage, JobRequest, JobTerms
 from careca_web.api.models.options import Options, named_as_in_http
 from careca_web.api.recordings import is_form, is_json, received_recording
-from careca_web.api.schemas import body_of, form_schema, json_schema
+from careca_web.api.schemas import body_of, form_schema, in_body, json_schema
 from careca_web.metrics import WebMetrics
 from careca_web.sessions.callers import CallerClient
 
@@ -58,6 +57,12 @@ class JobFilter(BaseModel):
     state: list[JobState] = Field(default_factory=list, description="Only jobs in one of these states.")
     created_from: float | None = Field(default=None, ge=0, le=1e11, description="Only jobs since this time.")
     created_before: float | None = Field(default=None, ge=0, le=1e11, description="Only jobs before this time.")
+    query: str = Field(
+        default="",
+        max_length=200,
+        description="Only jobs that have each of these words in their name or in what was said. A page may then have "
+        "few jobs or none, and still not be the last one.",
+    )
     page_size: int = Field(default=50, ge=1, le=500, description="Greatest number of jobs.")
     page_token: str = Field(default="", max_length=1000, description="next_page_token of the page before.")
     all_submitters: AllSubmitters = False
@@ -93,6 +98,7 @@ def routes(metrics: WebMetrics) -> APIRouter:
             states=wanted.state,
             created_from=wanted.created_from,
             created_before=wanted.created_before,
+            query=wanted.query,
             page_size=wanted.page_size,
             page_token=wanted.page_token,
             all_submitters=wanted.all_submitters,
@@ -131,7 +137,7 @@ async def _submit_json(request: Request, client: AsyncClient) -> careca_client.J
     try:
         job = JobRequest.model_validate_json(await request.body())
     except ValidationError as error:
-        raise _in_body(error) from None
+        raise in_body(error) from None
     return await client.submit_digest(
         job.recording.value(),
         request_id=job.request_id,
@@ -146,7 +152,7 @@ async def _submit_form(request: Request, client: AsyncClient, metrics: WebMetric
         try:
             form = JobForm.model_validate(received.fields)
         except ValidationError as error:
-            raise _in_body(error) from None
+            raise in_body(error) from None
         return await client.submit(
             received.file.file,
             request_id=form.request_id,
@@ -154,9 +160,3 @@ async def _submit_form(request: Request, client: AsyncClient, metrics: WebMetric
             webhook_url=form.webhook_url,
             **form.options.value(form.name or received.name),
         )
-
-
-def _in_body(error: ValidationError) -> RequestValidationError:
-    """Returns the error as FastAPI raises it for a body that it reads itself."""
-    errors = error.errors(include_url=False, include_context=False)
-    return RequestValidationError([problem | {"loc": ("body", *problem["loc"])} for problem in errors])

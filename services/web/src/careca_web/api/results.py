@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field
 
 from careca.types import OutputFormat
+from careca_web.api.transcripts import etag
 from careca_web.http.file_names import attachment, download_name
 from careca_web.sessions.callers import CallerClient
+
+WantedRevision = Annotated[
+    Annotated[int, Field(ge=0, le=2**31 - 1)] | Literal["original"] | None,
+    Query(description="The number of a revision, or original: what was recognised. Default: the newest."),
+]
 
 _EMBEDDING = re.compile(r',\s*"embedding":\s*\[[^\[\]]*\]')
 """The voice of a speaker in the JSON format. Within texts, quotation marks are escaped, so they cannot look so."""
@@ -34,22 +41,28 @@ def routes() -> APIRouter:
     async def show_result(
         job_id: str,
         client: CallerClient,
+        revision: WantedRevision = None,
         embeddings: Annotated[bool, Query(description="Whether to include the voices of the speakers.")] = False,
     ) -> Response:
-        """Returns who said what, and when."""
-        result = await client.job_result(job_id, formats=[OutputFormat.JSON])
+        """Returns who said what, and when: the newest revision of the transcript, or another one."""
+        result = await client.job_result(job_id, formats=[OutputFormat.JSON], revision=_number(revision))
         text = result.formats[OutputFormat.JSON]
-        return Response(text if embeddings else without_embeddings(text), media_type="application/json")
+        return Response(
+            text if embeddings else without_embeddings(text),
+            media_type="application/json",
+            headers={"ETag": etag(result.revision)},
+        )
 
     @router.get("/result.{extension}", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def download_result(
         job_id: str,
         client: CallerClient,
         extension: Annotated[OutputFormat, Path(description="The format.")],
+        revision: WantedRevision = None,
     ) -> Response:
         """Returns the result as a file with the name of the recording."""
         job = await client.job(job_id)
-        result = await client.job_result(job_id, formats=[extension])
+        result = await client.job_result(job_id, formats=[extension], revision=_number(revision))
         return Response(
             result.formats[extension],
             media_type=_MEDIA_TYPES.get(extension, _TEXT),
@@ -57,6 +70,10 @@ def routes() -> APIRouter:
         )
 
     return router
+
+
+def _number(revision: int | Literal["original"] | None) -> int | None:
+    return 0 if revision == "original" else revision
 
 
 def without_embeddings(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from careca_web.api import admin, events, info, jobs, recordings, results, uploads
+from careca_web.api import admin, events, info, jobs, media, recordings, results, transcripts, uploads, voices
 from careca_web.http.requests import Draining
 from careca_web.metrics import WebMetrics
 from careca_web.sessions.callers import BEARER
@@ -20,6 +20,9 @@ def routes(metrics: WebMetrics, draining: Draining, upload_store: UploadStore) -
         uploads.routes(upload_store, metrics),
         jobs.routes(metrics),
         results.routes(),
+        transcripts.routes(),
+        media.routes(),
+        voices.routes(),
         events.routes(metrics, draining),
         admin.routes(),
     ):

@@ -1,10 +1,11 @@
-"""Descriptions of bodies that endpoints read themselves, for the OpenAPI document."""
+"""Bodies that endpoints read themselves: their description in the OpenAPI document, and their errors."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
 _FILE = {"type": "string", "format": "binary", "description": "The recording, in any container that FFmpeg reads."}
 
@@ -19,7 +20,7 @@ def json_schema(model: type[BaseModel]) -> dict[str, Any]:
             if reference := part.get("$ref"):
                 rest = {key: value for key, value in part.items() if key != "$ref"}
                 return inline(definitions[reference.rpartition("/")[2]]) | rest
-            return {key: inline(value) for key, value in part.items()}
+            return {key: inline(value) for key, value in part.items() if key != "discriminator"}
         return [inline(each) for each in part] if isinstance(part, list) else part
 
     inlined: dict[str, Any] = inline(schema)
@@ -40,6 +41,12 @@ def body_of(**contents: dict[str, Any]) -> dict[str, Any]:
             "content": {_MEDIA_TYPES[name]: {"schema": schema} for name, schema in contents.items()},
         }
     }
+
+
+def in_body(error: ValidationError) -> RequestValidationError:
+    """Returns the error as FastAPI raises it for a body that it reads itself."""
+    errors = error.errors(include_url=False, include_context=False)
+    return RequestValidationError([problem | {"loc": ("body", *problem["loc"])} for problem in errors])
 
 
 _MEDIA_TYPES = {

@@ -54,6 +54,7 @@ _STATUS_BY_REASON = {
     "RECORDING_TOO_LARGE": 413,
     "REVISION_CONFLICT": 412,
     "REVISION_REQUIRED": 428,
+    "SPEAKER_EXISTS": 409,
     "TUS_VERSION": 412,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UPLOAD_BUSY": 423,
@@ -123,6 +124,8 @@ class ErrorHandlers:
         headers = {}
         if problem.status in (429, 503) or problem.retry_after_seconds is not None:
             headers["Retry-After"] = str(math.ceil(problem.retry_after_seconds or 1))
+        if problem.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and problem.metadata:
+            headers["Content-Range"] = f"bytes */{problem.metadata.get('size_bytes', '*')}"
         if problem.status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(body, problem.status, headers, media_type)

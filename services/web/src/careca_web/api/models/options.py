@@ -51,6 +51,7 @@ class Options(BaseModel):
         default=types.AudioTracks.AUTO,
         description="The number of an audio track; all: mixed; each: each track is one speaker; auto: one is chosen.",
     )
+    use_saved_voices: bool = Field(default=False, description="Whether to recognise the saved voices of the caller.")
     skip_cache: bool = Field(default=False, description="Whether to compute again even if the result is cached.")
 
     def value(self, name: str) -> TranscribeOptions:

@@ -1,0 +1,139 @@
+"""The server itself: TLS, slow callers, drain, what it refuses to do, and what it logs."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+from pydantic import ValidationError
+from structlog.testing import capture_logs
+
+from careca.errors import PreconditionFailed
+from careca_web import server
+from careca_web.settings import WebSettings
+from support.certificates import CertificateFiles, issue
+from support.stack import Stack
+from support.tokens import Tokens
+from support.waiting import eventually, until
+from support.web import Web, problem, submit, web_service
+
+
+def settings_of(files: CertificateFiles) -> dict[str, Path]:
+    return {"tls_cert_file": files.certificate, "tls_key_file": files.key}
+
+
+async def test_a_replaced_certificate_is_used(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_TLS_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("careca.auth.tls.CHECK_SECONDS", 0.0, raising=False)
+    authority = trustme.CA()
+    files = issue(tmp_path, authority)
+    trusted = ssl.create_default_context(cafile=str(files.authority))
+    async with web_service(stack.target, tmp_path, verify=trusted, **settings_of(files)) as web:
+        response = await web.http.get("/api/info")
+        assert response.status_code == 200
+        assert response.headers["strict-transport-security"]
+        before = await _certificate(web, trusted)
+        issue(tmp_path, authority)
+
+        async def is_replaced() -> bool:
+            return await _certificate(web, trusted) != before
+
+        await eventually(is_replaced)
+
+
+async def _certificate(web: Web, trusted: ssl.SSLContext) -> bytes | None:
+    _, writer = await asyncio.open_connection("127.0.0.1", web.server.port, ssl=trusted)
+    found: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    writer.close()
+    return found.getpeercert(binary_form=True)
+
+
+async def test_headers_that_come_too_slowly_end_the_connection(stack: Stack, tmp_path: Path) -> None:
+    async with web_service(stack.target, tmp_path, header_seconds=0.2) as web:
+        for begun in (b"", b"GET /api/info HTTP/1.1\r\nHost: localhost\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
+            writer.write(begun)
+            assert await reader.read() == b""
+            writer.close()
+
+
+async def test_headers_have_a_maximum_size(web: Web) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (server.MAX_HEADER_BYTES + 1))
+    assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    writer.close()
+
+
+async def test_requests_in_flight_are_finished_when_the_service_stops(stack: Stack, tmp_path: Path) -> None:
+    async with web_service(stack.target, tmp_path) as web:
+        reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
+        writer.write(b"POST /api/recordings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n")
+        await until(lambda: web.service.metrics.registry.get_sample_value("careca_http_requests_in_flight") == 1)
+        stopping = asyncio.create_task(web.server.stop())
+        await until(lambda: web.service.draining.has_begun)
+        writer.write(b"RIFF")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 201")
+        writer.close()
+        await stopping
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_other_machines_reach_it_only_with_tls(host: str) -> None:
+    with pytest.raises(ValidationError, match="CARECA_ALLOW_INSECURE"):
+        WebSettings(host=host)
+    assert WebSettings(host=host, allow_insecure=True).is_remote
+
+
+async def test_other_machines_do_not_reach_a_gateway_without_tokens(stack: Stack, tmp_path: Path) -> None:
+    files = issue(tmp_path, trustme.CA())
+    async with web_service(stack.target, tmp_path, host="0.0.0.0", verify=False, **settings_of(files)) as web:
+        with pytest.raises(PreconditionFailed) as raised:
+            await web.server.wait_until_broken()
+
+    assert raised.value.reason == "GATEWAY_WITHOUT_TOKENS"
+
+
+async def test_a_port_that_is_taken_is_an_error(web: Web, stack: Stack, tmp_path: Path) -> None:
+    with pytest.raises(PreconditionFailed, match="CARECA_PORT"):
+        async with web_service(stack.target, tmp_path / "other", port=web.server.port):
+            pass
+
+
+async def test_no_line_of_the_log_has_a_token(guarded: Web, tokens: Tokens) -> None:
+    secret = tokens.of["ana"]
+    with capture_logs() as lines:
+        async with guarded.as_caller(secret) as ana:
+            await ana.get("/api/jobs")
+            await ana.get("/api/jobs/none")
+        await guarded.http.post("/api/session", json={"token": secret})
+        await guarded.http.post("/api/session", json={"token": f"{secret}wrong"})
+        await guarded.http.get("/api/jobs")
+
+    assert any(line["event"] == "request served" and line.get("path") == "/api/session" for line in lines)
+    assert secret not in repr(lines)
+
+
+async def test_requests_are_counted_by_route_not_by_path(web: Web) -> None:
+    job = await submit(web)
+    await web.http.get(f"/api/jobs/{job['id']}")
+    await web.http.get("/nothing.php")
+    labels = [
+        sample.labels["route"]
+        for family in web.service.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "careca_http_seconds_count"
+    ]
+
+    assert not any(job["id"] in label or "nothing" in label for label in labels)
+    assert any("{job_id}" in label for label in labels)
+
+
+async def test_a_gateway_that_is_away_is_unavailable(web: Web, stack: Stack) -> None:
+    await stack.stop_gateway()
+    response = await web.http.get("/api/jobs")
+
+    assert problem(response)[0] == 503
+    assert int(response.headers["retry-after"]) >= 1

@@ -18,7 +18,9 @@ MAX_CORRECTIONS_BYTES = 4 * 1024 * 1024
 """Maximum size of the corrections that are saved together."""
 
 _TAG = re.compile(r'"(\d{1,9})"')
-_IfMatch = Annotated[str, Header(description='The revision that the edits were made for, as in ETag: `"3"`.')]
+_IfMatch = Annotated[
+    str, Header(description='The revision that the edits were made for, as in ETag: `"3"`.', examples=['"0"'])
+]
 
 
 def routes() -> APIRouter:

@@ -60,7 +60,9 @@ def routes(store: UploadStore, metrics: WebMetrics) -> APIRouter:
         response: Response,
         client: CallerClient,
         caller: CallerIdentity,
-        upload_length: Annotated[int, Header(ge=1, le=2**62, description="Size of the recording.")],
+        upload_length: Annotated[
+            int, Header(ge=1, le=2**62, description="Size of the recording.", examples=[2_345_678])
+        ],
         upload_metadata: Annotated[str, Header(max_length=4096, description="filename and its base64.")] = "",
     ) -> None:
         """Begins an upload. The header Location says where it continues."""
@@ -92,7 +94,7 @@ def routes(store: UploadStore, metrics: WebMetrics) -> APIRouter:
         response: Response,
         client: CallerClient,
         caller: CallerIdentity,
-        upload_offset: Annotated[int, Header(ge=0, le=2**62, description="Number of bytes sent before.")],
+        upload_offset: Annotated[int, Header(ge=0, le=2**62, description="Number of bytes sent before.", examples=[0])],
     ) -> None:
         """Receives the next bytes. What arrives of a body that breaks off is kept."""
         if request.headers.get("content-type") != _CONTENT_TYPE:
@@ -161,7 +163,9 @@ async def _hand_over(upload: Upload, client: AsyncClient) -> None:
         await asyncio.to_thread(upload.finish, digest.sha256)
 
 
-def _speaks_tus(tus_resumable: Annotated[str, Header(description="The version of the protocol.")] = "") -> None:
+def _speaks_tus(
+    tus_resumable: Annotated[str, Header(description="The version of the protocol.", examples=[TUS_VERSION])] = "",
+) -> None:
     if tus_resumable != TUS_VERSION:
         raise PreconditionFailed(f"the header Tus-Resumable must be {TUS_VERSION}", reason="TUS_VERSION")
 

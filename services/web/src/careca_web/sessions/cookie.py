@@ -60,7 +60,7 @@ class SessionCookies:
         try:
             token = self._fernet.decrypt_at_time(value, int(self._seconds), now).decode()
             return Session(token, self._fernet.extract_timestamp(value) + self._seconds)
-        except InvalidToken:
+        except (InvalidToken, ValueError):  # ValueError: not even ASCII
             return None
 
     def clear(self, response: Response) -> None:

@@ -55,10 +55,12 @@ class Page {
 
   curl(method, path, operation) {
     const parts = ["curl"];
-    if (method !== "get") parts.push(`-X ${method.toUpperCase()}`);
+    if (method === "head") parts.push("-I");
+    else if (method !== "get") parts.push(`-X ${method.toUpperCase()}`);
     parts.push('-H "Authorization: Bearer $CARECA_TOKEN"');
     for (const parameter of operation.parameters || []) {
-      if (parameter.in === "header" && parameter.required) parts.push(`-H '${parameter.name}: 1'`);
+      const [value] = parameter.schema.examples || [];
+      if (parameter.in === "header" && value !== undefined) parts.push(`-H '${parameter.name}: ${value}'`);
     }
     const content = operation.requestBody ? operation.requestBody.content : {};
     if (content["multipart/form-data"]) parts.push("-F file=@call.wav");

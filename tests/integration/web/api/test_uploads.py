@@ -6,7 +6,7 @@ import asyncio
 import io
 import os
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ async def test_two_requests_at_once_do_not_mix(web: Web) -> None:
     ],
     ids=str,
 )
-async def test_a_bad_creation_is_refused(web: Web, headers: Mapping[str, str], status: int, reason: str) -> None:
+async def test_a_bad_creation_is_refused(web: Web, headers: dict[str, str], status: int, reason: str) -> None:
     assert problem(await web.http.post("/api/uploads", headers=creation() | headers))[:2] == (status, reason)
 
 

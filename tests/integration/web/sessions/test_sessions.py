@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from support.stack import Stack
 from support.submitters import RECORDING
 from support.tokens import Tokens
+from support.waiting import eventually
 from support.web import Web, problem, web_service
 
 
@@ -70,8 +72,11 @@ async def test_a_session_ends_with_its_time(guarded_stack: Stack, tmp_path: Path
         await sign_in(web, tokens.of["ana"])
         cookie = web.http.cookies.get("careca-session") or ""
         headers = {"Cookie": f"careca-session={cookie}"}
-        while (await web.http.get("/api/jobs", headers=headers)).status_code == 200:
-            pass
+
+        async def has_ended() -> bool:
+            return (await web.http.get("/api/jobs", headers=headers)).status_code == 401
+
+        await eventually(has_ended)
         assert problem(await web.http.get("/api/jobs", headers=headers))[:2] == (401, "NO_TOKEN")
 
 
@@ -80,7 +85,8 @@ async def test_a_session_survives_a_restart_only_with_a_key_file(
 ) -> None:
     key = tmp_path / "key"
     key.write_text("s" * 32)
-    for settings, status in (({"session_key_file": key}, 200), ({}, 401)):
+    cases: list[tuple[dict[str, Any], int]] = [({"session_key_file": key}, 200), ({}, 401)]
+    for settings, status in cases:
         async with web_service(guarded_stack.target, tmp_path, **settings) as web:
             await sign_in(web, tokens.of["ana"])
             cookie = {"Cookie": f"careca-session={web.http.cookies['careca-session']}"}

@@ -155,7 +155,7 @@ def test_what_is_copied_is_there_and_goes_to_the_builder(dockerfile: Dockerfile)
         for source in sources
         for file in ([ROOT / source] if (ROOT / source).is_file() else (ROOT / source).rglob("*"))
         if file.suffix in {".py", ".toml", ".proto", ".lua", ".sh", ".txt"} and "src/careca/v1" not in str(file)
-        if not re.search(r"/(build|[\w-]+\.egg-info)/", str(file))
+        if not re.search(r"/(build|node_modules|[\w-]+\.egg-info)/", str(file))
     ]
 
     assert [source for source in sources if not (ROOT / source).exists()] == []

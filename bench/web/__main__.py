@@ -11,6 +11,7 @@ import sys
 from bench import REPOSITORY
 from bench.common.harness import cleanly
 from bench.common.report import Part, measure
+from bench.web.pages import measure_pages
 from bench.web.results import measure_results
 from bench.web.streams import measure_streams
 from bench.web.uploads import measure_uploads
@@ -22,6 +23,7 @@ PARTS: dict[str, Part] = {
     "results": measure_results,
     "uploads": measure_uploads,
     "streams": measure_streams,
+    "pages": measure_pages,
 }
 
 

@@ -20,16 +20,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from bench import REPOSITORY
 from bench.common.harness import announce
 from bench.common.tables import splice, table
 from bench.fuzz import connections as fuzz_connections
+from bench.fuzz.http_calls import SECRETS
+from bench.fuzz.http_requests import HttpRequester
+from bench.fuzz.http_targets import HttpTargets
 from bench.fuzz.recordings import damaged, valid_recordings
 from bench.fuzz.requests import Requester, diarizer_calls, gateway_calls, is_fault, transcriber_calls
-from bench.fuzz.services import SERVICES, ModellessStack, Vitals, at_rest, complaints, troubles
+from bench.fuzz.services import PROCESSES, SERVICES, ModellessStack, Vitals, at_rest, complaints, troubles
 from careca.errors import CarecaError
 from careca.types import AudioTracks, ChannelMode, Job, OutputFormat
 from careca_client import AsyncClient
@@ -54,10 +57,17 @@ class Amounts:
     uploads: int
     requests: int
     connections: int
+    http: int
 
     def warm_up(self) -> Amounts:
         """What is sent before memory is first measured: enough that all pools are full and all code has run."""
-        return Amounts(0, min(40, self.uploads), min(600, self.requests), min(120, self.connections))
+        return Amounts(
+            0,
+            uploads=min(40, self.uploads),
+            requests=min(600, self.requests),
+            connections=min(120, self.connections),
+            http=min(600, self.http),
+        )
 
 
 @dataclass
@@ -85,11 +95,14 @@ def main() -> int:
     parser.add_argument("--recordings", type=int, default=20_000, help="into the decoder")
     parser.add_argument("--uploads", type=int, default=1_000, help="of such recordings, through the whole gateway")
     parser.add_argument("--requests", type=int, default=20_000, help="half of them to the gateway")
-    parser.add_argument("--connections", type=int, default=3_000, help="a third of them to each service")
+    parser.add_argument("--connections", type=int, default=3_000, help="the same number to each service")
+    parser.add_argument("--http", type=int, default=10_000, help="requests to the web service")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-document", action="store_true", help="do not write docs/security.md")
     arguments = parser.parse_args()
-    amounts = Amounts(arguments.recordings, arguments.uploads, arguments.requests, arguments.connections)
+    amounts = Amounts(
+        arguments.recordings, arguments.uploads, arguments.requests, arguments.connections, arguments.http
+    )
     report = fuzz(amounts, arguments.seed)
     text = as_text(report, arguments.seed)
     print(text)
@@ -106,11 +119,11 @@ def fuzz(amounts: Amounts, seed: int) -> Report:
     if amounts.recordings:
         report.count("recordings, in the decoder", decode_all(amounts.recordings, seed))
         announce(f"recordings decoded after {time.monotonic() - began:.0f} s")
-    with tempfile.TemporaryDirectory(prefix="careca-fuzz-") as name, ModellessStack(Path(name)) as stack:
+    with tempfile.TemporaryDirectory(prefix="careca-fuzz-") as name, ModellessStack(Path(name), web=True) as stack:
         asyncio.run(_fuzz_services(stack, amounts, seed, report))
         announce(f"services done after {time.monotonic() - began:.0f} s")
-        for service in SERVICES:
-            report.faults += [f"log of the {service}: {line}" for line in complaints(stack.log_lines(service))]
+        for service in PROCESSES:
+            report.faults += [f"log of the {service}: {line}" for line in complaints(stack.log_lines(service), SECRETS)]
     report.faults += [f"{name} ended with status {code}" for name, code in stack.exit_codes.items() if code]
     report.seconds = time.monotonic() - began
     return report
@@ -170,6 +183,13 @@ async def _send_all(stack: ModellessStack, amounts: Amounts, seed: str, report: 
         report.count(f"requests to the {service}", requester.outcomes)
         report.faults += requester.faults[:20]
     announce("requests done")
+    targets = HttpTargets(stack, recording)
+    http = HttpRequester(stack.target("web"), targets.renew, f"{seed}/http")
+    await http.send(range(amounts.http))
+    report.count("HTTP requests", http.outcomes)
+    report.faults += http.faults[:20]
+    report.faults += [f"no damaged request is about {operation}" for operation in targets.undescribed]
+    announce("HTTP requests done")
     for service in SERVICES:
         recorded = await fuzz_connections.recorded_call(stack.target(service), _METHODS[service])
         numbers = range(amounts.connections // len(SERVICES))
@@ -218,10 +238,16 @@ async def _become_of(client: AsyncClient, number: int, data: bytes) -> str:
 
 async def _clear(stack: ModellessStack) -> None:
     """Removes what callers keep on purpose: their jobs."""
-    for submitter in ("", "a", "Bearer", "x"):
+    async with AsyncClient(stack.gateway_target) as client:
+        jobs = [job async for job in client.jobs(all_submitters=True)]
+    for submitter, own in groupby(sorted(jobs, key=_submitter), key=_submitter):
         async with AsyncClient(stack.gateway_target, submitter=submitter) as client:
-            async for job in client.jobs():
+            for job in own:
                 await client.delete_job(job.id)
+
+
+def _submitter(job: Job) -> str:
+    return job.submitter
 
 
 async def _left_over(stack: ModellessStack) -> list[str]:

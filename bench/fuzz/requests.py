@@ -40,9 +40,9 @@ TIMEOUT_SECONDS = 240.0
 """A call that takes longer hangs."""
 
 BROKEN = "broken~utf~8"
-"""Stands in strings for bytes that are none; as long as ``_BROKEN_BYTES``."""
+"""Stands in strings for bytes that are none; as long as ``BROKEN_BYTES``."""
 
-_BROKEN_BYTES = b"\xff\xfe\xed\xa0\x80\xc0\xaf\xf8\x80\x80\x80\x80"
+BROKEN_BYTES = b"\xff\xfe\xed\xa0\x80\xc0\xaf\xf8\x80\x80\x80\x80"
 
 NASTY_TEXTS = (
     *(
@@ -294,7 +294,7 @@ class Requester:
 
 def is_fault(outcome: str) -> bool:
     """Whether no caller should ever be answered so."""
-    return outcome.startswith(("INTERNAL", "UNKNOWN", "HUNG"))
+    return outcome.startswith(("INTERNAL", "UNKNOWN", "HUNG", "WRONG"))
 
 
 def damaged_messages(messages: Sequence[Message], chance: random.Random) -> list[bytes]:
@@ -302,7 +302,7 @@ def damaged_messages(messages: Sequence[Message], chance: random.Random) -> list
     sent = [type(message).FromString(message.SerializeToString()) for message in messages]
     for _ in range(chance.choice((0, 1, 1, 1, 2, 4))):
         twist(chance.choice(sent[:1] * 3 + sent), chance)
-    raw = [message.SerializeToString().replace(BROKEN.encode(), _BROKEN_BYTES) for message in sent]
+    raw = [message.SerializeToString().replace(BROKEN.encode(), BROKEN_BYTES) for message in sent]
     if chance.random() < 0.4:
         at = 0 if chance.random() < 0.7 else chance.randrange(len(raw))
         raw[at] = mutated(raw[at], chance, raw)

@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -16,6 +16,9 @@ import psutil
 from local_stack import HOST, TIMED_SERVICE, LocalStack, Part
 
 SERVICES = ("gateway", "transcriber", "diarizer")
+"""Those with gRPC."""
+
+PROCESSES = (*SERVICES, "web")
 
 MOST_GROWTH_BYTES = 48 << 20
 """Memory of its own that a service may have gained: what the C library keeps in reserve, not more with more calls."""
@@ -29,7 +32,13 @@ RETENTION_SECONDS = 20.0
 QUIET_SECONDS = 240.0
 """How long the services get to come to rest."""
 
-_WORK = re.compile(r"^careca_(work_in_flight|work_waiting|jobs_in_flight) (\S+)$", re.MULTILINE)
+IDLE_SECONDS = 1.0
+"""How long a request over HTTP may send nothing: damaged ones often promise more than they send."""
+
+_WORK = re.compile(
+    r"^careca_(work_in_flight|work_waiting|jobs_in_flight|http_requests_in_flight|http_event_streams) (\S+)$",
+    re.MULTILINE,
+)
 
 # gRPC's core writes by itself, in a form of its own, about connections that end in strange ways.
 _CORE_LINE = re.compile(r"^([IWEF]\d{4} |WARNING: All log messages before absl::InitializeLog)")
@@ -51,6 +60,9 @@ class ModellessStack(LocalStack):
             "TMPDIR": str(temporary),
             "CARECA_TIMED_SECONDS": "0",
             "CARECA_STORE_RETENTION_SECONDS": str(RETENTION_SECONDS),
+            "CARECA_UPLOADS_RETENTION_SECONDS": str(RETENTION_SECONDS),
+            "CARECA_HEADER_SECONDS": str(IDLE_SECONDS),
+            "CARECA_BODY_IDLE_SECONDS": str(IDLE_SECONDS),
             "CARECA_LOG_FORMAT": "json",
         }
 
@@ -72,6 +84,7 @@ class ModellessStack(LocalStack):
         """Files that should have been removed: temporary ones, drafts, results of jobs that are gone, recordings."""
         folders = [
             self.root / "tmp",
+            self.root / "uploads",
             *(self.root / "store" / name for name in ("drafts", "recordings", "audio", "decoded")),
         ]
         folders.append(self.root / "store" / "jobs" / "results")
@@ -121,7 +134,7 @@ async def at_rest(stack: ModellessStack, before: Mapping[str, Vitals] | None = N
     end = time.monotonic() + QUIET_SECONDS
     while True:
         await asyncio.sleep(2.0)
-        now = {service: await asyncio.to_thread(vitals, stack, service) for service in SERVICES}
+        now = {service: await asyncio.to_thread(vitals, stack, service) for service in PROCESSES}
         if time.monotonic() > end or not list(troubles(before or now, now)):
             return now
 
@@ -138,9 +151,11 @@ def troubles(before: Mapping[str, Vitals], after: Mapping[str, Vitals]) -> Itera
             yield f"{service} still works: {now.children} processes, {now.work:g} in flight or waiting"
 
 
-def complaints(lines: list[bytes]) -> Iterator[str]:
-    """Lines of a service's log that say that something was not foreseen, or that are no lines of its own making."""
+def complaints(lines: list[bytes], secrets: Sequence[str] = ()) -> Iterator[str]:
+    """Lines of a service's log that say that something was not foreseen, are no lines of its own, or tell secrets."""
     for line in lines:
+        if any(secret.encode() in line for secret in secrets):
+            yield "a secret is in the log"
         try:
             entry = json.loads(line)
         except ValueError:

@@ -8,19 +8,17 @@ Model services only take time, so that what is measured is everything around the
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from bench import REPOSITORY
 from bench.common.harness import announce, cleanly
-from bench.common.tables import seconds, splice, table
+from bench.common.report import Part, Report, measure
+from bench.common.tables import seconds, table
 from bench.load import real_models as load_real
 from bench.load.arrivals import Ask, Asked, answered, arrivals, closed_loop, goodput, latencies, open_loop, percentile
 from bench.load.stack import Load, NamedFleet, loaded, worst
@@ -41,38 +39,9 @@ SHORT_SECONDS = 0.25
 KINDS = ("one call", "job")
 
 
-@dataclass
-class Report:
-    """What a part found: rows of limits that are met or not, and tables that show how."""
-
-    rows: list[list[str]] = field(default_factory=list)
-    tables: list[str] = field(default_factory=list)
-
-    def limit(self, what: str, limit: str, measured: str, *, met: bool) -> None:
-        """Adds a row."""
-        self.rows.append([what, limit, measured, "yes" if met else "NO"])
-        announce(f"{what}: {measured} (limit {limit}) {'yes' if met else 'NO'}")
-
-    def at_most(self, what: str, limit: float, value: float | None) -> None:
-        """Adds a row about seconds; nothing measured is nothing met."""
-        self.limit(what, seconds(limit), seconds(value), met=value is not None and value <= limit)
-
-
 def main() -> int:
     """Measures and writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar="part", help=f"of {', '.join(PARTS)}")
-    arguments = parser.parse_args()
-    report, began = Report(), time.monotonic()
-    for name in arguments.parts or PARTS:
-        announce(f"== {name} after {time.monotonic() - began:.0f} s")
-        asyncio.run(PARTS[name](report))
-    wall = f"Measured {datetime.now(UTC):%Y-%m-%d}, in {(time.monotonic() - began) / 60:.0f} minutes."
-    text = "\n\n".join([wall, table(["", "limit", "measured", "met"], report.rows), *report.tables])
-    print(text)
-    if not arguments.parts:
-        DOCUMENT.write_text(splice(DOCUMENT.read_text(encoding="utf-8"), text, mark=MARK), encoding="utf-8")
-    return 0
+    return measure(PARTS, __doc__ or "", DOCUMENT, MARK)
 
 
 async def measure_scale(report: Report) -> None:
@@ -313,7 +282,7 @@ async def measure_real(report: Report) -> None:
     report.tables.append(text)
 
 
-PARTS: dict[str, Callable[[Report], Coroutine[Any, Any, None]]] = {
+PARTS: dict[str, Part] = {
     "scale": measure_scale,
     "overload": measure_overload,
     "restart": measure_restart,

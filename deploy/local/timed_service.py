@@ -2,17 +2,20 @@
 
     CARECA_TIMED_SECONDS=0.5 CARECA_TIMED_LOG=tasks.txt python deploy/local/timed_service.py transcriber
 
-The model services have an engine that takes a set time for each task, and finds the same in every recording. The
-gateway and the web service have no engine and are the real ones. The file that CARECA_TIMED_LOG names gets a line for
-each task: when it began and ended, on the clock that all processes of a machine share. `make dev` runs this script in
-the foreground.
+The model services have an engine that takes a set time for each task, and finds the same in every recording: one word
+of one speaker or, with CARECA_TIMED_TALK=1, four people who talk all the time, in segments that come as time passes.
+The gateway and the web service have no engine and are the real ones. The file that CARECA_TIMED_LOG names gets a line
+for each task: when it began and ended, on the clock that all processes of a machine share. `make dev` runs this script
+in the foreground.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +47,13 @@ from careca_web.wiring import wire as wire_web
 
 SECONDS = "CARECA_TIMED_SECONDS"
 LOG = "CARECA_TIMED_LOG"
+TALK = "CARECA_TIMED_TALK"
+
+WORD_SECONDS = 0.36
+"""What each word takes: 100,000 words in ten hours."""
+
+SEGMENT_WORDS = 10
+TURN_SECONDS = 9.0
 
 _STEP_SECONDS = 0.02
 
@@ -57,6 +67,7 @@ class TimedEngine:
 
     def __init__(self) -> None:
         self._seconds = float(os.environ.get(SECONDS, "1.0"))
+        self._talk = os.environ.get(TALK, "") == "1"
         self._log = Path(os.environ[LOG]) if LOG in os.environ else None
 
     def load(self) -> None:
@@ -84,25 +95,53 @@ class TimedEngine:
 
 
 class TimedTranscriber(TimedEngine):
-    """Finds one word in every recording."""
+    """Finds the same words in every recording."""
 
     def infer(self, audio: Audio, options: TranscriptionOptions, cancel: CancelToken, emit: Emit) -> Transcript:
-        """Returns one word."""
-        self._take_time(Stage.TRANSCRIBE, cancel, emit)
-        word = Word("word", 0.0, min(1.0, audio.duration), 1.0)
-        segment = Segment(0.0, min(1.0, audio.duration), "word", (word,))
-        emit(segment)
-        return Transcript((segment,), "en", 1.0, audio.duration, self.model)
+        """Returns one word, or as many as the recording has time for."""
+        segments = _talk(audio.duration) if self._talk else (_one_word(audio.duration),)
+        waiting = deque(segments)
+
+        def emit_with_segments(progress: Progress) -> None:
+            emit(progress)
+            while len(waiting) > (1 - progress.fraction) * len(segments):
+                emit(waiting.popleft())
+
+        self._take_time(Stage.TRANSCRIBE, cancel, emit_with_segments)
+        for segment in waiting:
+            emit(segment)
+        return Transcript(segments, "en", 1.0, audio.duration, self.model)
 
 
 class TimedDiarizer(TimedEngine):
-    """Finds one speaker in every recording."""
+    """Finds the same speakers in every recording."""
 
     def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
-        """Returns one speaker, who speaks from start to end."""
+        """Returns one speaker, who speaks from start to end, or four in turn."""
         self._take_time(Stage.DIARIZE, cancel, emit)
-        turns = (Turn(0.0, audio.duration, "SPEAKER_00"),)
+        length = TURN_SECONDS if self._talk else max(audio.duration, TURN_SECONDS)
+        count = max(1, math.ceil(audio.duration / length))
+        turns = tuple(
+            Turn(number * length, min((number + 1) * length, audio.duration), f"SPEAKER_{number % 4:02}")
+            for number in range(count)
+        )
         return Diarization(turns, turns, audio.duration, self.model)
+
+
+def _one_word(seconds: float) -> Segment:
+    word = Word("word", 0.0, min(1.0, seconds), 1.0)
+    return Segment(0.0, min(1.0, seconds), "word", (word,))
+
+
+def _talk(seconds: float) -> tuple[Segment, ...]:
+    words = [
+        Word(f"word{number}", number * WORD_SECONDS, (number + 1) * WORD_SECONDS, 0.9)
+        for number in range(int(seconds / WORD_SECONDS))
+    ]
+    parts = [tuple(words[at : at + SEGMENT_WORDS]) for at in range(0, len(words), SEGMENT_WORDS)]
+    return tuple(
+        Segment(part[0].start or 0.0, part[-1].end or 0.0, " ".join(word.text for word in part), part) for part in parts
+    )
 
 
 def _transcriber(settings: TranscriberSettings) -> Service:

@@ -67,6 +67,47 @@ async def test_headers_have_a_maximum_size(web: Web) -> None:
     writer.close()
 
 
+async def test_a_body_that_is_not_http_ends_its_request_as_if_the_caller_had_gone(
+    web: Web, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
+    lines = (
+        "POST /api/jobs HTTP/1.1",
+        "Host: localhost",
+        "Origin: null",
+        "Transfer-Encoding: chunked",
+        "",
+        "no size",
+        "",
+    )
+    with capture_logs() as logged:
+        writer.write("\r\n".join(lines).encode())  # in one piece, so that the request is answered after it was refused
+        assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        await until(lambda: "request served" in [line["event"] for line in logged])
+    writer.close()
+
+    assert [line for line in logged if line["log_level"] == "error"] == []
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_bytes_that_are_not_http_after_a_response_has_begun_close_the_connection(
+    web: Web, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await submit(web)
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
+    head = f"GET /api/events?job={job['id']} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with capture_logs() as logged:
+        writer.write(head.encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.write(b"not the size of a chunk\r\n")
+        await reader.read()
+        await until(lambda: "request served" in [line["event"] for line in logged])
+    writer.close()
+
+    assert [line for line in logged if line["log_level"] == "error"] == []
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_requests_in_flight_are_finished_when_the_service_stops(stack: Stack, tmp_path: Path) -> None:
     async with web_service(stack.target, tmp_path) as web:
         reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from careca.errors import NotFound
 
 STATIC = Path(__file__).parent / "static"
 """The built console."""
@@ -46,7 +48,7 @@ def routes(static: Path) -> APIRouter:
             raise HTTPException(404)
         index = static / "index.html"
         if not index.is_file():
-            return PlainTextResponse("The console is not built: run `make console`.\n", 404)
+            raise NotFound("the console is not built: run `make console`", reason="CONSOLE_NOT_BUILT")
         return FileResponse(index, headers={"Cache-Control": "no-cache"})
 
     return router

@@ -43,32 +43,22 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _SAME_SITE = {"same-origin", "none"}
 
 
-class SecurityMiddleware:
-    """Refuses requests for other hosts and from other sites, and adds the security headers.
-
-    A request without an Authorization header may be one that a browser sends on behalf of another web page: with the
-    session's cookie or, if the gateway requires no token, with nothing at all. Such requests must come from our own
-    pages unless they only read. Browsers say where a request comes from, and pages cannot change that.
+class SecurityHeadersMiddleware:
+    """Adds the security headers to every response, errors included: it wraps all other middleware.
 
     Args:
         app: the rest of the application.
-        allowed_hosts: host names in the Host header; empty accepts any. On a machine whose gateway requires no token,
-            this stops pages that make their own host name point to this machine.
         secure: whether the service uses TLS.
     """
 
-    def __init__(self, app: ASGIApp, *, allowed_hosts: Collection[str], secure: bool) -> None:
+    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
         self._app = app
-        self._allowed_hosts = {host.lower() for host in allowed_hosts}
         self._headers = dict(_SECURITY_HEADERS)
         if secure:
             self._headers["Strict-Transport-Security"] = _HSTS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -79,12 +69,35 @@ class SecurityMiddleware:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        headers = Headers(scope=scope)
-        if scope["path"] not in QUIET_PATHS:  # probes call pods by their addresses
-            self._check_host(headers.get("host", ""))
-        if scope["method"] not in _SAFE_METHODS and "authorization" not in headers:
-            _check_same_site(headers)
         await self._app(scope, receive, send_with_headers)
+
+
+class RequestOriginMiddleware:
+    """Refuses requests for other hosts and from other sites.
+
+    A request without an Authorization header may be one that a browser sends on behalf of another web page: with the
+    session's cookie or, if the gateway requires no token, with nothing at all. Such requests must come from our own
+    pages unless they only read. Browsers say where a request comes from, and pages cannot change that.
+
+    Args:
+        app: the rest of the application.
+        allowed_hosts: host names in the Host header; empty accepts any. On a machine whose gateway requires no token,
+            this stops pages that make their own host name point to this machine.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed_hosts: Collection[str]) -> None:
+        self._app = app
+        self._allowed_hosts = {host.lower() for host in allowed_hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            if scope["path"] not in QUIET_PATHS:  # probes call pods by their addresses
+                self._check_host(headers.get("host", ""))
+            if scope["method"] not in _SAFE_METHODS and "authorization" not in headers:
+                _check_same_site(headers)
+        await self._app(scope, receive, send)
 
     def _check_host(self, host: str) -> None:
         name = host_name(host)
@@ -99,11 +112,19 @@ class SecurityMiddleware:
 def _check_same_site(headers: Headers) -> None:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     own = host_name(headers.get("host", ""), with_port=True)
-    if (site is not None and site not in _SAME_SITE) or (origin is not None and urlsplit(origin).netloc.lower() != own):
+    if (site is not None and site not in _SAME_SITE) or (origin is not None and _host_of(origin) != own):
         raise PermissionDenied(
             "another web page sent this request: call the API with a token in the Authorization header",
             reason="CROSS_SITE_REQUEST",
         )
+
+
+def _host_of(origin: str) -> str:
+    """Returns host and port of an origin; empty if it is not one."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def host_name(host: str, *, with_port: bool = False) -> str:

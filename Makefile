@@ -22,6 +22,9 @@ NODE := PATH="$(CURDIR)/$(BIN):$$PATH" node
 NPM_IN := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix
 NPM := $(NPM_IN) $(CONSOLE)
 
+# Files keep their order, so that those that take longest start first and the end is short. See tests/conftest.py for the groups.
+IN_PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 # What buf compares the protos with: origin/main if it differs from the last commit. Otherwise a changed working tree is compared
 # with the last commit, and a clean one with the commit before.
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
@@ -59,10 +62,10 @@ dev: $(SERVICES_READY) proto ## run one service without a model in the foregroun
 
 test: $(TESTS_READY) $(KUBECTL_READY) $(BROWSER_READY) proto models console ## run all tests
 	$(BIN)/careca models pull whisper-tiny.en
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-unit: $(TESTS_READY) proto ## run the unit tests that need no model, in less than a minute
-	$(BIN)/python -m pytest tests/unit -m "not models" --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest tests/unit -m "not models" $(IN_PARALLEL)
 
 check: $(TESTS_READY) proto console-check ## lint, types, import rules, protos, and the logic of the web console
 	$(BIN)/ruff check .

@@ -32,6 +32,17 @@ def _collections_are_quick() -> None:
     freeze_objects()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``--dist loadgroup`` the tests of a file run in one process, so that what they share is made once.
+
+    Files that share more have a group in common: ``pytest.mark.xdist_group``.
+    """
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
+
+
 @pytest.fixture(autouse=True)
 def _services_may_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine statistics take longer than operators wait for them."""

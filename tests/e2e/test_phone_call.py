@@ -16,7 +16,7 @@ from support.waiting import HANG_SECONDS
 
 MODEL_STAGES = {Stage.TRANSCRIBE, Stage.DIARIZE}
 
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.models, pytest.mark.xdist_group("stack")]
 
 
 @pytest.fixture(scope="module")
@@ -178,29 +178,22 @@ def test_another_number_of_speakers_does_not_transcribe_again(
     assert len({turn.speaker for turn in answer.turns}) == 3
 
 
-def test_clearing_the_cache_makes_the_next_request_compute_again(
-    client: Client, first: TranscriptionResult, recording: Path
-) -> None:
-    client.transcribe(recording)
-
-    cleared = client.clear_cache(ClearScope.ALL)
-    third = client.transcribe(recording)
-
-    assert all(each.cleared.removed_entries >= 1 for each in cleared)
-    assert cached_stages(third) == set()
-    assert third.utterances == first.utterances
-
-
-def test_releasing_memory_unloads_the_models_and_the_next_request_loads_them_again(
+def test_without_caches_and_models_the_next_request_loads_and_computes_again(
     client: Client, stack: LocalStack, first: TranscriptionResult, recording: Path
 ) -> None:
+    client.transcribe(recording)
     before = {service: resident(stack.pids[service]) for service in ("transcriber", "diarizer")}
 
+    cleared = client.clear_cache(ClearScope.ALL)
     client.release_memory()
 
+    assert all(each.cleared.removed_entries >= 1 for each in cleared)
     assert all(resident(stack.pids[service]) < held / 2 for service, held in before.items())
     assert not any(stats_of(client, stage).models_loaded for stage in MODEL_STAGES)
-    assert client.transcribe(recording, skip_cache=True).utterances == first.utterances
+    again = client.transcribe(recording)
+    assert cached_stages(again) == set()
+    assert all(stats_of(client, stage).models_loaded for stage in MODEL_STAGES)
+    assert again.utterances == first.utterances
 
 
 def test_a_stopped_redis_costs_the_cache_but_not_the_answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from careca.errors import InternalError, OutOfMemory
+from careca.models import ModelStore
+from careca_diarizer import networks
 from careca_diarizer.campplus import MEL_BINS, load_campplus
 from careca_diarizer.conversion import EMBEDDING, SEGMENTATION
 from careca_diarizer.networks import convert_in_subprocess
@@ -109,6 +112,34 @@ def test_a_network_whose_memory_was_released_computes_the_same(prepared: Prepare
     prepared.compute.release()
 
     assert torch.equal(prepared.compute(prepared.inputs), before)
+
+
+def test_networks_are_converted_again_only_if_something_changes(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ModelStore(tmp_path)
+    for name in ("segmentation-3.0", "campplus-zh-en"):
+        (tmp_path / name).symlink_to(model_folder(name))
+    conversions: list[Path] = []
+
+    def convert(segmentation: Path, embedding: Path, folder: Path) -> None:
+        assert (segmentation.is_file(), embedding.is_file()) == (True, True)
+        conversions.append(folder)
+        shutil.copytree(converted, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(networks, "convert_in_subprocess", convert)
+
+    def results() -> list[Tensor]:
+        segment, embed = networks.load_networks(store, torch.device("cpu"), threads=1)
+        return [segment(torch.ones(1, 1, WINDOW_SAMPLES)), embed(torch.ones(1, 150, MEL_BINS))]
+
+    first, second = results(), results()
+    assert len(conversions) == 1
+    assert all(map(torch.equal, first, second))
+
+    monkeypatch.setattr(networks, "version", lambda package: "9.9" if package == "openvino" else "1.0")
+    results()
+    assert len(conversions) == 2
 
 
 @pytest.mark.parametrize(("end", "error"), [("exit 1", InternalError), ("kill -KILL $$", OutOfMemory)])

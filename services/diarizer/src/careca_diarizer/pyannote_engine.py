@@ -15,7 +15,7 @@ from careca.types import Diarization, DiarizationOptions, GpuMemory, Progress, S
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster
 from careca_diarizer.declipping import declipped
 from careca_diarizer.embedding import Embedder
-from careca_diarizer.networks import load_networks
+from careca_diarizer.networks import EMBEDDING_MODEL, SEGMENTATION_MODEL, load_networks
 from careca_diarizer.reconstruction import reconstruct
 from careca_diarizer.runtime import Network
 from careca_diarizer.segmentation import Segmenter
@@ -25,9 +25,6 @@ from careca_diarizer.torch_device import TorchDevice
 
 ALGORITHM_VERSION = 6
 """Part of the model id. Increase it with every change of the results, so that older cached results are not used."""
-
-_SEGMENTATION = "segmentation-3.0"
-_EMBEDDING = "campplus-zh-en"
 
 _GPU_BATCH = 32
 _CPU_BATCH = 16
@@ -73,7 +70,7 @@ class PyannoteEngine:
         """The ids of both models, the version of the algorithm, and the settings that change results."""
         settings = self._settings
         return (
-            f"{self._store.digest_of(_SEGMENTATION)}+{self._store.digest_of(_EMBEDDING)}+careca-{ALGORITHM_VERSION}"
+            f"{self._store.digest_of(SEGMENTATION_MODEL)}+{self._store.digest_of(EMBEDDING_MODEL)}+careca-{ALGORITHM_VERSION}"
             f"/{settings.segmentation_step_seconds:g}/{settings.max_speakers}/{settings.same_voice_similarity:g}"
         )
 
@@ -90,18 +87,15 @@ class PyannoteEngine:
     def load(self) -> None:
         """Verifies and loads the weights and runs the models once; does nothing if they are loaded.
 
-        Raises ``PreconditionFailed`` if weights are missing or damaged or the device is missing, and what
-        ``load_networks`` raises.
+        Raises ``PreconditionFailed`` if the device is missing, and what ``load_networks`` raises.
         """
         if self._models:
             return
-        segmentation = self._store.verify(_SEGMENTATION) / "pytorch_model.bin"
-        embedding = self._store.verify(_EMBEDDING) / "campplus_cn_en_common.pt"
         self._device.prepare()
         device, settings = self._device.torch, self._settings
         batch = _GPU_BATCH if self._device.is_gpu else _CPU_BATCH
         with self._device.translated_errors():
-            networks = load_networks(segmentation, embedding, device, threads=self._device.threads)
+            networks = load_networks(self._store, device, threads=self._device.threads)
             segment = Segmenter(
                 networks[0],
                 device,
@@ -159,7 +153,7 @@ class PyannoteEngine:
         turns = reconstruct(speech.runs, speech.pieces, clustering, audio.duration)
         names = speaker_names(turns)
         turns = renamed(turns, names)
-        embedding_model = self._store.digest_of(_EMBEDDING)
+        embedding_model = self._store.digest_of(EMBEDDING_MODEL)
         speakers = tuple(
             Speaker(name, tuple(clustering.voices[int(number)].tolist()), embedding_model)
             for number, name in names.items()

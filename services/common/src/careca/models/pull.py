@@ -10,7 +10,9 @@ from pathlib import Path
 from careca.errors import Unavailable
 from careca.models.catalogue import HubSource, Model, WheelSource
 from careca.models.digests import find_fault
-from careca.models.snapshots import SnapshotName, write_record
+from careca.models.locking import locked
+from careca.models.records import write_record
+from careca.models.snapshots import SnapshotName
 from careca.models.sources import Downloads, PullProgress, SourceError, join_members
 
 OnProgress = Callable[[PullProgress], None]
@@ -25,13 +27,9 @@ def pulling(root: Path, downloads: Downloads, on_progress: OnProgress) -> Iterat
 
     Unfinished files are in one folder beside the models. What an interrupted pull left there is removed first.
     """
-    # Imported late: not every system has it, and reading models does not need it.
-    import fcntl
-
     root.mkdir(parents=True, exist_ok=True)
     work = root / _WORK_FOLDER
-    with (root / _LOCK_FILE).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(root / _LOCK_FILE):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
@@ -84,7 +82,7 @@ class Pull:
             raise Unavailable(
                 f"The model {name.repository} could not be fetched: {error}", metadata={"model": name.repository}
             ) from error
-        write_record(folder, name.repository, revision)
+        write_record(folder, {"repository": name.repository, "revision": revision})
         self._install(name.folder, folder)
         self._on_progress(PullProgress(name.repository, "fetched"))
 

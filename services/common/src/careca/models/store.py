@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from careca.errors import NotFound, PreconditionFailed
 from careca.models.catalogue import SHORT_DIGEST, Model, load_catalogue
+from careca.models.derived import Make, derived_folder
 from careca.models.digests import find_fault, sha256_of
 from careca.models.pull import OnProgress, pulling
-from careca.models.snapshots import parse_snapshot_name, read_record
+from careca.models.records import read_record
+from careca.models.snapshots import parse_snapshot_name
 from careca.models.sources import Downloads, IndexAndHub
+
+_DERIVED = "derived"
 
 _WHISPER_WEIGHTS = "model.bin"
 _WHISPER_FILES = (_WHISPER_WEIGHTS, "config.json", "tokenizer.json")
@@ -127,6 +132,14 @@ class ModelStore:
         _check_whisper_files(name, folder)
         label = folder.resolve().name if Path(name).expanduser().is_dir() else name.partition("@")[0]
         return ResolvedModel(folder, f"{label}@{sha256_of(folder / _WHISPER_WEIGHTS)[:SHORT_DIGEST]}")
+
+    def derived(self, name: str, make: Make) -> AbstractContextManager[Path]:
+        """Enters a folder with files that are made from models, which are made once and kept in ``derived/name``.
+
+        ``name`` must change with everything that changes the files: the ids of the models, and the versions of what
+        makes them. See ``derived_folder``.
+        """
+        return derived_folder(self.root / _DERIVED / name, make)
 
     def pull(self, *names: str, on_progress: OnProgress | None = None) -> None:
         """Fetches models, by default Careca's default models. Quick if they are present and right.

@@ -30,7 +30,7 @@ IN_PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-peers chaos load docs languages client constraints clean
+.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-web bench-peers chaos load docs languages client constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,6 +118,9 @@ bench-languages: $(BENCH_READY) models ## measure recordings with several langua
 
 bench-jobs: $(BENCH_READY) models ## measure jobs: reclaiming, throughput, submitting, listing; writes docs/jobs.md
 	$(BIN)/python -m bench.jobs
+
+bench-web: $(BENCH_READY) $(BROWSER_READY) proto console ## measure the web service: results, uploads, event streams, pages; writes docs/benchmarks.md
+	$(BIN)/python -m bench.web
 
 chaos: $(BENCH_READY) models ## run jobs while every process is killed repeatedly; writes docs/jobs.md
 	$(BIN)/careca models pull whisper-tiny.en

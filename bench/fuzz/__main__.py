@@ -1,4 +1,4 @@
-"""Sends damaged recordings, requests and connections to the real decoder and the real services: ``make fuzz``.
+"""Sends damaged recordings, requests, HTTP and connections to the real decoder and real services: ``make fuzz``.
 
 .venv/bin/python -m bench.fuzz                # all, about ten minutes; writes docs/security.md
 .venv/bin/python -m bench.fuzz --seed 7 --recordings 0 --no-document
@@ -190,9 +190,13 @@ async def _send_all(stack: ModellessStack, amounts: Amounts, seed: str, report: 
     report.faults += http.faults[:20]
     report.faults += [f"no damaged request is about {operation}" for operation in targets.undescribed]
     announce("HTTP requests done")
-    for service in SERVICES:
-        recorded = await fuzz_connections.recorded_call(stack.target(service), _METHODS[service])
-        numbers = range(amounts.connections // len(SERVICES))
+    for service in PROCESSES:
+        recorded = (
+            await fuzz_connections.recorded_call(stack.target(service), _METHODS[service])
+            if service in _METHODS
+            else f"GET /api/info HTTP/1.1\r\nHost: {stack.target(service)}\r\n\r\n".encode()
+        )
+        numbers = range(amounts.connections // len(PROCESSES))
         outcomes = await fuzz_connections.disturb(stack.target(service), recorded, f"{seed}/{service}", numbers)
         report.count("connections", outcomes)
 

@@ -32,7 +32,7 @@ from bench.fuzz.http_requests import HttpRequester
 from bench.fuzz.http_targets import HttpTargets
 from bench.fuzz.recordings import damaged, valid_recordings
 from bench.fuzz.requests import Requester, diarizer_calls, gateway_calls, is_fault, transcriber_calls
-from bench.fuzz.services import PROCESSES, SERVICES, ModellessStack, Vitals, at_rest, complaints, troubles
+from bench.fuzz.services import PROCESSES, ModellessStack, Vitals, at_rest, complaints, troubles
 from careca.errors import CarecaError
 from careca.types import AudioTracks, ChannelMode, Job, OutputFormat
 from careca_client import AsyncClient

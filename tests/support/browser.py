@@ -72,8 +72,7 @@ async def watched_page(browser: Browser, url: str, **context_options: Any) -> As
     context = await browser.new_context(base_url=url, **{"locale": "en-US", **context_options})
     context.set_default_timeout(1000 * HANG_SECONDS)
     page = await context.new_page()
-    # The digest of a file is offered before it is uploaded; Chromium reports the answer "not known" as an error.
-    watched = Watched(page, expected=["409 (Conflict)"])
+    watched = Watched(page)
 
     def console(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:

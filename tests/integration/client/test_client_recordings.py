@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from careca.errors import InternalError, InvalidRequest, NotFound
-from careca.types import Job, RecordingForm
+from careca.types import Digest, Job, RecordingForm
 from careca.v1 import recordings_pb2
 from careca_client import AsyncClient, Client, RecordingInfo
 from careca_client.cli.app import build_app
@@ -200,3 +200,8 @@ async def test_the_command_says_what_is_missing(stack: Stack, job: Job, tmp_path
 
 def test_forms_have_the_names_of_the_protocol() -> None:
     assert list(RecordingForm) == ["original", "playable"]
+
+
+async def test_the_gateway_says_whether_it_has_a_recording(ana: EitherClient, job: Job) -> None:
+    assert await ana.has_recording(job.recording)
+    assert not await ana.has_recording(Digest("0" * 64, 5))

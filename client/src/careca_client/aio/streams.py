@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
+from careca import codec
 from careca.errors import CarecaError
+from careca.types import Digest
+from careca.v1 import jobs_pb2
 from careca_client.access import Metadata
 from careca_client.aio.concurrency import CALL_FAILURES, Signal, is_task_cancelled, iterate, responses_of, sleep
 from careca_client.digests import DigestCache
 from careca_client.events import EventCallback, Hashing
 from careca_client.protocol.attempts import Attempts
-from careca_client.protocol.streams import RecordingStream
+from careca_client.protocol.streams import RecordingStream, protocol_error
 from careca_client.recording import Recording, Source, open_recording
 
 Stream = TypeVar("Stream", bound=RecordingStream[Any, Any])
@@ -46,6 +49,25 @@ async def run_stream(
             await wait_for_retry(attempts, error, emit, stream)
         else:
             return stream
+
+
+async def is_stored(method: Callable[..., Any], digest: Digest, timeout: float | None, metadata: Metadata) -> bool:
+    """Offers a recording to ``method``, and returns whether the gateway has it. Sends no bytes."""
+    answered = Signal()
+
+    async def requests() -> AsyncIterator[jobs_pb2.UploadRecordingRequest]:
+        yield jobs_pb2.UploadRecordingRequest(config={"recording": codec.encode_digest(digest)})
+        await answered.wait()
+
+    call = method(requests(), timeout=timeout, metadata=metadata)
+    try:
+        async with aclosing(responses_of(call)) as responses:
+            async for response in responses:
+                return bool(response.HasField("recording_known"))
+        raise protocol_error("the end of the stream without saying whether it needs the recording")
+    finally:
+        call.cancel()  # before the requests end, which would be an upload without its bytes
+        answered.set()
 
 
 async def wait_for_retry(

@@ -16,7 +16,7 @@ from careca.v1 import jobs_pb2, jobs_pb2_grpc
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS
 from careca_client.blocking.calls import Calls
 from careca_client.blocking.concurrency import serialize
-from careca_client.blocking.streams import hashed, run_stream, wait_for_retry
+from careca_client.blocking.streams import hashed, is_stored, run_stream, wait_for_retry
 from careca_client.digests import DigestCache
 from careca_client.events import EventCallback, RecordingKnown
 from careca_client.protocol.attempts import Attempts
@@ -60,6 +60,10 @@ class JobCalls(Calls):
         with hashed(recording, None, self._digests, emit) as source:
             self._upload(source, attempts, emit)
             return source.digest
+
+    def has_recording(self, digest: Digest, *, timeout: float | None = None) -> bool:
+        """Whether the gateway has the recording, so that ``submit_digest`` needs no upload before it."""
+        return is_stored(self._jobs.UploadRecording, digest, timeout, self._metadata)
 
     def _upload(self, source: Recording, attempts: Attempts, emit: EventCallback) -> None:
         stream = run_stream(self._jobs.UploadRecording, lambda: UploadStream(source), attempts, emit, self._metadata)

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
+from careca import codec
 from careca.errors import CarecaError
+from careca.types import Digest
+from careca.v1 import jobs_pb2
 from careca_client.access import Metadata
 from careca_client.blocking.concurrency import CALL_FAILURES, Signal, is_task_cancelled, iterate, responses_of, sleep
 from careca_client.digests import DigestCache
 from careca_client.events import EventCallback, Hashing
 from careca_client.protocol.attempts import Attempts
-from careca_client.protocol.streams import RecordingStream
+from careca_client.protocol.streams import RecordingStream, protocol_error
 from careca_client.recording import Recording, Source, open_recording
 
 Stream = TypeVar("Stream", bound=RecordingStream[Any, Any])
@@ -44,6 +47,25 @@ def run_stream(
             wait_for_retry(attempts, error, emit, stream)
         else:
             return stream
+
+
+def is_stored(method: Callable[..., Any], digest: Digest, timeout: float | None, metadata: Metadata) -> bool:
+    """Offers a recording to ``method``, and returns whether the gateway has it. Sends no bytes."""
+    answered = Signal()
+
+    def requests() -> Iterator[jobs_pb2.UploadRecordingRequest]:
+        yield jobs_pb2.UploadRecordingRequest(config={"recording": codec.encode_digest(digest)})
+        answered.wait()
+
+    call = method(requests(), timeout=timeout, metadata=metadata)
+    try:
+        with closing(responses_of(call)) as responses:
+            for response in responses:
+                return bool(response.HasField("recording_known"))
+        raise protocol_error("the end of the stream without saying whether it needs the recording")
+    finally:
+        call.cancel()  # before the requests end, which would be an upload without its bytes
+        answered.set()
 
 
 def wait_for_retry(

@@ -38,6 +38,22 @@ async def test_a_form_and_a_whole_body_are_the_same_recording(web: Web) -> None:
     assert form.json() == body.json() == {"recording": STORED, "name": "call.wav"}
 
 
+async def test_the_gateway_is_asked_for_a_recording_by_its_digest(web: Web) -> None:
+    path, size = f"/api/recordings/{STORED['sha256']}", {"size_bytes": len(RECORDING)}
+    before = await web.http.get(path, params=size)
+    await web.http.post("/api/recordings", content=RECORDING)
+    after = await web.http.get(path, params=size)
+    other_size = await web.http.get(path, params={"size_bytes": 1})
+    without_size = await web.http.get(path)
+    no_digest = await web.http.get("/api/recordings/call.wav", params=size)
+
+    assert (before.status_code, before.json()) == (200, {"stored": False})
+    assert (after.status_code, after.json()) == (200, {"stored": True})
+    assert other_size.json() == {"stored": False}
+    assert problem(without_size) == (422, "INVALID_REQUEST", "size_bytes")
+    assert problem(no_digest) == (422, "INVALID_REQUEST", "sha256")
+
+
 async def test_received_bytes_are_counted(web: Web) -> None:
     await web.http.post("/api/recordings", content=RECORDING)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.async_api import Page, expect
+import pytest
+from playwright.async_api import Page, Route, expect
 
+from support.browser import Watched
 from support.stack import Stack
 from support.web import Web
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def choose(page: Page, *files: Path) -> None:
@@ -68,6 +72,7 @@ async def test_the_options_are_sent(page: Page, recording: Path) -> None:
         await page.get_by_test_id("file-input").set_input_files(recording)
 
     assert (await sent.value).post_data_json["options"] == {"language": "pt", "speaker_count": 3}
+    await expect(page.get_by_test_id("job-state")).to_have_text("Done")
 
 
 async def test_what_is_no_recording_is_not_sent(page: Page, tmp_path: Path, web: Web) -> None:
@@ -90,3 +95,24 @@ async def test_a_talk_is_recorded_from_the_microphone(page: Page) -> None:
 
     await expect(page.get_by_test_id("submission").get_by_role("heading")).to_contain_text("Recording")
     await expect(page.get_by_test_id("job-state")).to_have_text("Done")
+
+
+async def test_an_upload_that_breaks_goes_on(page: Page, watched: Watched, recording: Path) -> None:
+    watched.expected.append("ERR_CONNECTION_FAILED")
+    offsets: list[str] = []
+
+    async def break_first(route: Route) -> None:
+        if route.request.method != "PATCH":
+            await route.continue_()
+            return
+        offsets.append(route.request.headers["upload-offset"])
+        if len(offsets) == 1:
+            await route.abort("connectionfailed")
+        else:
+            await route.continue_()
+
+    await page.route("**/api/uploads/*", break_first)
+    await choose(page, recording)
+
+    await expect(page.get_by_test_id("job-state")).to_have_text("Done")
+    assert offsets == ["0", "0"]

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.async_api import Page, Route, expect
+import pytest
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
-from support.browser import Watched, hold_player, refuse
-from support.submitters import RECORDING
-from support.web import Web
+from support.browser import Watched, hold_player, refuse, watched_page
+from support.media import recording as encoded
+from support.waiting import eventually
+from support.web import Web, ended, submit
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RESULT = "**/api/jobs/*/result"
+DRAWN_COLUMNS = """canvas => {
+    const { width, height } = canvas
+    const drawn = canvas.getContext('2d').getImageData(0, 0, width, height).data
+    const columns = Array.from({ length: width }, (_, x) => x)
+    const rows = Array.from({ length: height - 20 }, (_, y) => y)  // without the speakers
+    return columns.filter(x => rows.filter(y => drawn[4 * (y * width + x) + 3]).length > 10).length / width
+}"""
+"""The part of a picture's columns that have a wave of more than ten pixels."""
 
 
 async def spoken(web: Web, job: str) -> list[str]:
@@ -103,6 +115,30 @@ async def test_selected_words_are_given_to_another_speaker(page: Page, web: Web,
     assert await spoken(web, transcript) == ["SPEAKER_00: hello", "SPEAKER_01: there", "SPEAKER_01: good morning"]
 
 
+async def test_an_utterance_is_given_to_another_speaker(page: Page, web: Web, transcript: str) -> None:
+    await page.locator('[data-index="1"]').focus()
+    await page.keyboard.press("s")
+    await page.get_by_label("Speaker", exact=True).select_option("SPEAKER_00")
+    await saved(page)
+    assert await spoken(web, transcript) == ["SPEAKER_00: hello there", "SPEAKER_00: good morning"]
+
+    await page.locator('[data-index="0"]').focus()
+    await page.keyboard.press("s")
+    await page.get_by_label("Speaker", exact=True).select_option("Another speaker…")
+    await page.get_by_label("Name of the new speaker").fill("Carla")
+    await page.keyboard.press("Enter")
+    await saved(page)
+    assert await spoken(web, transcript) == ["Carla: hello there", "SPEAKER_00: good morning"]
+
+
+async def test_keys_act_on_the_utterance_that_was_clicked(page: Page, web: Web, transcript: str) -> None:
+    await page.get_by_test_id("speaker").nth(1).click()
+    await page.keyboard.press("Delete")
+    await saved(page)
+
+    assert await spoken(web, transcript) == ["SPEAKER_00: hello there"]
+
+
 async def test_a_speaker_is_renamed_merged_and_separated_again(page: Page, web: Web, transcript: str) -> None:
     await rename(page, "SPEAKER_00", "Ana")
     await expect(page.get_by_test_id("speaker-item").first).to_contain_text("Ana")
@@ -182,6 +218,24 @@ async def test_edits_of_a_page_that_was_closed_are_saved_by_the_next_one(
     assert (await spoken(web, transcript))[0] == "SPEAKER_00: not saved yet"
 
 
+async def test_two_pages_that_edit_at_once_lose_nothing(
+    browser: Browser, page: Page, watched: Watched, web: Web, transcript: str
+) -> None:
+    watched.expected.append("412 (Precondition Failed)")
+    async with watched_page(browser, web.url) as other:
+        await other.page.goto(f"/jobs/{transcript}")
+        await expect(other.page.get_by_test_id("utterance")).to_have_count(2)
+        await rewrite(other.page, 1, "theirs")
+        await saved(other.page)
+
+        await rewrite(page, 1, "mine")
+        await expect(page.get_by_test_id("conflict")).to_contain_text("1 change of yours")
+        await page.get_by_role("button", name="Apply my changes again").click()
+
+    await expect(page.get_by_test_id("refused")).to_contain_text("mine")
+    assert await spoken(web, transcript) == ["SPEAKER_00: hello there", "SPEAKER_01: theirs"]
+
+
 async def test_the_edit_of_somebody_else_is_told_and_both_are_kept(
     page: Page, watched: Watched, web: Web, transcript: str
 ) -> None:
@@ -209,11 +263,11 @@ async def test_an_export_is_what_the_api_sends(page: Page, web: Web, transcript:
     assert content(await file.path()) == expected.content
 
 
-async def test_the_recording_comes_back_as_it_was(page: Page, transcript: str) -> None:
+async def test_the_recording_comes_back_as_it_was(page: Page, transcript: str, recording: Path) -> None:
     async with page.expect_download() as download:
         await page.get_by_role("link", name="Recording", exact=True).click()
 
-    assert content(await (await download.value).path()) == RECORDING
+    assert content(await (await download.value).path()) == content(recording)
 
 
 async def test_a_voice_is_remembered(page: Page, web: Web, transcript: str) -> None:
@@ -232,3 +286,43 @@ async def test_the_search_finds_words(page: Page, transcript: str) -> None:
 
     await expect(page.get_by_test_id("matches")).to_have_text("1 of 1")
     await expect(page.locator(".found")).to_have_text("morning")
+
+
+async def test_the_waveform_and_the_speakers_are_drawn(page: Page, transcript: str) -> None:
+    """The loudness of the tone never changes, so the pictures are filled from the left to the right."""
+    canvases = await page.get_by_test_id("timeline").locator("canvas").all()
+    assert len(canvases) == 2
+    for canvas in canvases:
+
+        async def is_filled(canvas: Locator = canvas) -> bool:
+            drawn: float = await canvas.evaluate(DRAWN_COLUMNS)
+            return drawn > 0.99
+
+        await eventually(is_filled)
+
+
+async def test_what_a_browser_cannot_play_is_played_too(page: Page, web: Web) -> None:
+    job = await ended(web, await submit(web, encoded("aiff", "pcm_s16be"), name="call.aiff"))
+    await page.goto(f"/jobs/{job['id']}")
+    await page.get_by_label("Speed").select_option("3")
+    await page.locator('[data-index="0"]').focus()
+    await page.keyboard.press("Space")
+
+    await expect(page.get_by_test_id("time")).to_have_text("0:02 / 0:02")
+
+
+async def test_a_remembered_voice_is_recognised(page: Page, transcript: str, tmp_path: Path) -> None:
+    await page.get_by_role("button", name="Remember the voice of SPEAKER_00").click()
+    await page.get_by_label("Remember this voice as").fill("Ana")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("The voice of Ana is saved.")).to_be_visible()
+    other = tmp_path / "another call.wav"
+    other.write_bytes(encoded("wav", "pcm_s16le"))
+
+    await page.get_by_role("link", name="Start").click()
+    await page.get_by_test_id("file-input").set_input_files(other)
+    await page.get_by_test_id("submission").filter(has_text=other.name).get_by_role("link", name="Open").click()
+    await expect(page.get_by_test_id("speaker-item").first).to_contain_text("Ana")
+    await page.get_by_text("Saved voices").click()
+    await page.get_by_role("button", name="Delete the voice of Ana").click()
+    await expect(page.get_by_text("Saved voices")).to_have_count(0)

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.datastructures import FormData, UploadFile
 
 from careca.errors import InvalidRequest
+from careca.types import Digest
 from careca_client import AsyncClient
-from careca_web.api.models.recordings import Recording, StoredRecording
+from careca_web.api.models.recordings import SHA256, Recording, RecordingPresence, StoredRecording
 from careca_web.api.schemas import body_of, form_schema
 from careca_web.http.bodies import read_file
 from careca_web.http.file_names import received_name
@@ -54,6 +55,15 @@ def routes(metrics: WebMetrics) -> APIRouter:
         async with received_recording(request, client, metrics, name=name) as received:
             digest = await client.upload(received.file.file)
         return StoredRecording(recording=Recording.from_value(digest), name=received.name)
+
+    @router.get("/recordings/{sha256}")
+    async def find_recording(
+        client: CallerClient,
+        sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 in lower case.", examples=[SHA256])],
+        size_bytes: Annotated[int, Query(ge=1, le=2**63 - 1, description="Number of bytes.", examples=[2_345_678])],
+    ) -> RecordingPresence:
+        """Returns whether the gateway has the recording. Then a job needs only its digest."""
+        return RecordingPresence(stored=await client.has_recording(Digest(sha256, size_bytes)))
 
     return router
 

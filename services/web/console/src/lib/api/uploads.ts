@@ -1,6 +1,6 @@
 /** Recordings: offering the digest of a file, and uploading it so that a broken connection costs nothing. */
 import { Upload } from 'tus-js-client';
-import { ApiError, request } from './http';
+import { ApiError, query, request } from './http';
 import type { Digest } from './types';
 
 const CHUNK_BYTES = 16 * 1024 * 1024;
@@ -18,6 +18,12 @@ export async function digestOf(file: Blob): Promise<Digest | null> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', await file.arrayBuffer()));
   const sha256 = Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
   return { sha256, size_bytes: file.size };
+}
+
+/** Whether the server has a recording, so that a job needs only its digest. */
+export async function isStored({ sha256, size_bytes }: Digest): Promise<boolean> {
+  const path = `/api/recordings/${sha256}${query({ size_bytes })}`;
+  return (await request<{ stored: boolean }>(path)).stored;
 }
 
 export interface RunningUpload {

@@ -2,7 +2,7 @@
 import { ApiError } from '$lib/api/http';
 import { cancelJob, submitJob, type Submitted } from '$lib/api/jobs';
 import type { Digest, Job, JobOptions, Priority } from '$lib/api/types';
-import { digestOf, uploadRecording, type RunningUpload } from '$lib/api/uploads';
+import { digestOf, isStored, uploadRecording, type RunningUpload } from '$lib/api/uploads';
 import { LiveJobs } from './live_jobs.svelte';
 import { describe } from './messages.svelte';
 
@@ -80,7 +80,9 @@ export class Submission {
     return job;
   }
 
+  /** Submits the job if the server has the recording, which it may delete at any time. */
   private async offer(digest: Digest): Promise<Job | null> {
+    if (!(await isStored(digest)) || this.isDone) return null;
     try {
       return await submitJob(digest, this.request);
     } catch (error) {

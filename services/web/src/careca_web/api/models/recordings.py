@@ -33,3 +33,9 @@ class StoredRecording(BaseModel):
 
     recording: Recording
     name: str = Field(description="The name of the file, for the name of a job.", examples=["call.wav"])
+
+
+class RecordingPresence(BaseModel):
+    """Whether the gateway has a recording."""
+
+    stored: bool = Field(description="If false, the recording must be uploaded before a job is submitted.")

@@ -106,6 +106,7 @@ class UploadStore:
         self._folder = folder
         self._max_bytes = max_bytes
         self.retention_seconds = retention_seconds
+        """How long after its last bytes an upload is kept."""
         self._clock = clock
         self._uploads = _found(folder)
 

@@ -201,6 +201,13 @@ async def test_expired_uploads_are_removed_when_the_service_starts(stack: Stack,
         assert (await web.http.head(new, headers=TUS)).status_code == 200
 
 
+async def test_expired_uploads_are_removed_while_the_service_runs(stack: Stack, tmp_path: Path) -> None:
+    async with web_service(stack.target, tmp_path, uploads_retention_seconds=0.2) as web:
+        path = await begin(web.http)
+        await until(lambda: not list(web.settings.uploads_dir.iterdir()))
+        assert (await web.http.head(path, headers=TUS)).status_code == 404
+
+
 async def test_the_protocol_is_described(web: Web) -> None:
     response = await web.http.options("/api/uploads")
 

@@ -178,3 +178,15 @@ async def test_a_gateway_that_is_away_is_unavailable(web: Web, stack: Stack) -> 
 
     assert problem(response)[0] == 503
     assert int(response.headers["retry-after"]) >= 1
+
+
+async def test_large_responses_are_compressed_for_callers_that_accept_it(web: Web) -> None:
+    compressed = await web.http.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
+    plain = await web.http.get("/openapi.json", headers={"Accept-Encoding": "identity"})
+    small = await web.http.get("/api/session", headers={"Accept-Encoding": "gzip"})
+
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert compressed.json() == plain.json()
+    assert int(compressed.headers["content-length"]) < int(plain.headers["content-length"]) / 4
+    assert "Accept-Encoding" in compressed.headers["vary"]
+    assert "content-encoding" not in {*plain.headers, *small.headers}

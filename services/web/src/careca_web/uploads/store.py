@@ -105,7 +105,8 @@ class UploadStore:
     ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self._retention_seconds = retention_seconds
+        self.retention_seconds = retention_seconds
+        """How long after its last bytes an upload is kept."""
         self._clock = clock
         self._uploads = _found(folder)
 
@@ -177,7 +178,7 @@ class UploadStore:
 
     def expires_unix(self, upload: Upload) -> float:
         """Returns when the upload is removed if nothing more arrives."""
-        return upload.changed_unix + self._retention_seconds
+        return upload.changed_unix + self.retention_seconds
 
     async def remove_expired(self) -> None:
         """Removes all uploads whose time has passed, unless bytes arrive just now."""

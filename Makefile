@@ -30,7 +30,7 @@ IN_PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-web bench-peers chaos load docs languages client constraints clean
+.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-web bench-peers chaos load docs languages client constraints clean console-pictures
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ console: $(CONSOLE_BUILT) ## build the web console, with Node from PyPI if this 
 console-check: $(CONSOLE_PACKAGES) ## check the types of the web console, and test its logic
 	$(NPM) run check
 	$(NPM) test
+
+console-pictures: $(TESTS_READY) $(BROWSER_READY) proto models console ## take the pictures in docs/console anew, from all services with real models
+	PYTHONPATH=tests:deploy/local $(BIN)/python tests/console_pictures.py
 
 demo: models ## start all services, transcribe a telephone call twice, and stop all services
 	@$(BIN)/python deploy/local/demo.py

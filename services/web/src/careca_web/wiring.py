@@ -21,7 +21,7 @@ from careca_web.http.errors import ErrorHandlers
 from careca_web.http.limits import BodyLimitMiddleware
 from careca_web.http.requests import Draining, RequestMiddleware
 from careca_web.http.routes import paths_by_endpoint, successes
-from careca_web.http.security import SecurityMiddleware
+from careca_web.http.security import SecurityHeadersMiddleware, SecurityMiddleware
 from careca_web.metrics import WebMetrics
 from careca_web.openai import routes as openai
 from careca_web.openai.errors import error_body
@@ -82,7 +82,7 @@ def wire(settings: WebSettings) -> WebService:
         docs_url=None,  # its page loads scripts from another origin
         redoc_url=None,
         middleware=[
-            Middleware(SecurityMiddleware, allowed_hosts=_allowed_hosts(settings), secure=secure),
+            Middleware(SecurityMiddleware, allowed_hosts=_allowed_hosts(settings)),
             *_cors(settings),
             Middleware(BodyLimitMiddleware, idle_seconds=settings.body_idle_seconds),
         ],
@@ -97,7 +97,8 @@ def wire(settings: WebSettings) -> WebService:
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
     metrics.expect_requests(successes(app))
-    app.add_middleware(RequestMiddleware, metrics=metrics, errors=errors, paths=paths_by_endpoint(app))  # around all
+    app.add_middleware(RequestMiddleware, metrics=metrics, errors=errors, paths=paths_by_endpoint(app))
+    app.add_middleware(SecurityHeadersMiddleware, secure=secure)  # around all
     return WebService(app, gateway, metrics, draining, [partial(remove_expired_uploads, uploads, metrics)])
 
 

@@ -28,7 +28,7 @@ _log = get_logger(__name__)
 
 
 class RequestMiddleware:
-    """Wraps all other middleware.
+    """Wraps all other middleware except the security headers.
 
     Args:
         app: the rest of the application.

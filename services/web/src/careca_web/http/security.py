@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,23 +42,16 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _SAME_SITE = {"same-origin", "none"}
 
 
-class SecurityMiddleware:
-    """Refuses requests for other hosts and from other sites, and adds the security headers.
-
-    A request without an Authorization header may be one that a browser sends on behalf of another web page: with the
-    session's cookie or, if the gateway requires no token, with nothing at all. Such requests must come from our own
-    pages unless they only read. Browsers say where a request comes from, and pages cannot change that.
+class SecurityHeadersMiddleware:
+    """Adds the security headers to every response, also to those of errors.
 
     Args:
         app: the rest of the application.
-        allowed_hosts: host names in the Host header; empty accepts any. On a machine whose gateway requires no token,
-            this stops pages that make their own host name point to this machine.
         secure: whether the service uses TLS.
     """
 
-    def __init__(self, app: ASGIApp, *, allowed_hosts: Collection[str], secure: bool) -> None:
+    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
         self._app = app
-        self._allowed_hosts = {host.lower() for host in allowed_hosts}
         self._headers = dict(_SECURITY_HEADERS)
         if secure:
             self._headers["Strict-Transport-Security"] = _HSTS
@@ -79,12 +71,35 @@ class SecurityMiddleware:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        headers = Headers(scope=scope)
-        if scope["path"] not in QUIET_PATHS:  # probes call pods by their addresses
-            self._check_host(headers.get("host", ""))
-        if scope["method"] not in _SAFE_METHODS and "authorization" not in headers:
-            _check_same_site(headers)
         await self._app(scope, receive, send_with_headers)
+
+
+class SecurityMiddleware:
+    """Refuses requests for other hosts and from other sites.
+
+    A request without an Authorization header may be one that a browser sends on behalf of another web page: with the
+    session's cookie or, if the gateway requires no token, with nothing at all. Such requests must come from our own
+    pages unless they only read. Browsers say where a request comes from, and pages cannot change that.
+
+    Args:
+        app: the rest of the application.
+        allowed_hosts: host names in the Host header; empty accepts any. On a machine whose gateway requires no token,
+            this stops pages that make their own host name point to this machine.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed_hosts: Collection[str]) -> None:
+        self._app = app
+        self._allowed_hosts = {host.lower() for host in allowed_hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            if scope["path"] not in QUIET_PATHS:  # probes call pods by their addresses
+                self._check_host(headers.get("host", ""))
+            if scope["method"] not in _SAFE_METHODS and "authorization" not in headers:
+                _check_same_site(headers)
+        await self._app(scope, receive, send)
 
     def _check_host(self, host: str) -> None:
         name = host_name(host)
@@ -98,18 +113,17 @@ class SecurityMiddleware:
 
 def _check_same_site(headers: Headers) -> None:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    own = host_name(headers.get("host", ""), with_port=True)
-    if (site is not None and site not in _SAME_SITE) or (origin is not None and urlsplit(origin).netloc.lower() != own):
+    host = headers.get("host", "").lower()
+    own = {f"http://{host}", f"https://{host}"}
+    if (site is not None and site not in _SAME_SITE) or (origin is not None and origin.lower() not in own):
         raise PermissionDenied(
             "another web page sent this request: call the API with a token in the Authorization header",
             reason="CROSS_SITE_REQUEST",
         )
 
 
-def host_name(host: str, *, with_port: bool = False) -> str:
-    """Returns the name in a Host header, in lower case."""
-    if with_port:
-        return host.lower()
+def host_name(host: str) -> str:
+    """Returns the name in a Host header, in lower case and without the port."""
     if host.startswith("["):
         return host.partition("]")[0].removeprefix("[").lower()
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()

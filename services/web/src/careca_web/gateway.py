@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from careca.errors import CarecaError, PreconditionFailed, Unauthenticated
+from careca.errors import CarecaError, PreconditionFailed, Unauthenticated, Unavailable
 from careca.rpc import request_id
 from careca.telemetry import tracing
 from careca.telemetry.logs import get_logger
@@ -23,25 +23,27 @@ class Gateway:
 
     def __init__(self, settings: WebSettings) -> None:
         self._client = AsyncClient(settings.gateway_target, access=settings.gateway_access)
-        self._needs_tokens = settings.is_remote and not settings.allow_insecure
-        self._is_checked = False
+        self._must_check = settings.is_remote and not settings.allow_insecure
+        """Whether other machines can reach this service, and the gateway may be one that requires no token."""
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
 
     def as_caller(self, token: str, submitter: str = "") -> AsyncClient:
-        """Returns a client that calls with this token, in the current request. Raises ``InvalidRequest``."""
+        """Returns a client that calls with this token, in the current request.
+
+        Raises ``InvalidRequest`` if the token or the name cannot be one, ``Unavailable`` (GATEWAY_NOT_CHECKED) if it is
+        not known yet whether the gateway requires a token.
+        """
+        if self._must_check:
+            raise Unavailable(
+                "the gateway has not answered yet since this service started: try again in a moment",
+                reason="GATEWAY_NOT_CHECKED",
+                retry_after_seconds=1.0,
+            )
         metadata = (*request_id.outgoing(), *tracing.outgoing())
         return self._client.as_caller(token=token, submitter=submitter, metadata=metadata)
-
-    async def requires_token(self) -> bool:
-        """Returns whether the gateway refuses callers without a token. Raises ``Unavailable``."""
-        try:
-            await self._client.info()
-        except Unauthenticated:
-            return True
-        return False
 
     async def is_ready(self) -> bool:
         """Returns whether the gateway accepts calls and this service may pass them on.
@@ -49,8 +51,9 @@ class Gateway:
         Raises ``PreconditionFailed`` (GATEWAY_WITHOUT_TOKENS) if other machines could use the gateway without a token.
         """
         try:
-            ready = (await self._client.health(timeout=_PROBE_SECONDS)).serving
-            unprotected = ready and self._needs_tokens and not self._is_checked and not await self.requires_token()
+            unprotected = self._must_check and not await self._requires_token()
+            self._must_check = unprotected
+            ready = not unprotected and (await self._client.health(timeout=_PROBE_SECONDS)).serving
         except CarecaError as error:
             _log.debug("the gateway does not answer", reason=error.reason, error=error.message)
             return False
@@ -61,5 +64,11 @@ class Gateway:
                 "restricted in another way",
                 reason="GATEWAY_WITHOUT_TOKENS",
             )
-        self._is_checked = self._is_checked or ready
         return ready
+
+    async def _requires_token(self) -> bool:
+        try:
+            await self._client.info()
+        except Unauthenticated:
+            return True
+        return False

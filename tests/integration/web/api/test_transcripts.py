@@ -110,7 +110,7 @@ async def test_a_bad_edit_is_refused_and_nothing_is_saved(web: Web, path: str, e
 
 async def test_corrections_have_limits(web: Web, path: str) -> None:
     none = await save(web, path)
-    many = await save(web, path, *[RENAME] * 201)
+    many = await save(web, path, *[RENAME] * 101)
     large = await web.http.patch(f"{path}/result", content=bytes(5 << 20), headers={"If-Match": '"0"'})
 
     assert problem(none)[0::2] == problem(many)[0::2] == (422, "edits")

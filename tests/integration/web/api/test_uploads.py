@@ -157,11 +157,11 @@ async def test_bad_bytes_are_refused_and_change_nothing(web: Web) -> None:
 async def test_an_upload_belongs_to_its_caller(guarded: Web, tokens: Tokens) -> None:
     async with guarded.as_caller(tokens.of["ana"]) as ana, guarded.as_caller(tokens.of["bo"]) as bo:
         path = await begin(ana)
-        for client in (bo, guarded.http):
-            assert (await client.head(path, headers=TUS)).status_code == 404
-            assert (await client.get(path)).status_code == 404
-            assert (await send(client, path, RECORDING, 0)).status_code == 404
-            assert (await client.delete(path, headers=TUS)).status_code == 404
+        for client, status in ((bo, 404), (guarded.http, 401)):
+            assert (await client.head(path, headers=TUS)).status_code == status
+            assert (await client.get(path)).status_code == status
+            assert (await send(client, path, RECORDING, 0)).status_code == status
+            assert (await client.delete(path, headers=TUS)).status_code == status
         assert problem(await guarded.http.post("/api/uploads", headers=creation()))[0] == 401
         assert await offset(ana, path) == 0
     descriptions = "".join(file.read_text() for file in guarded.settings.uploads_dir.glob("*.json"))

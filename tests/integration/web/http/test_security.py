@@ -33,6 +33,7 @@ async def test_every_response_has_the_security_headers(web: Web, path: str) -> N
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://["},
+        {"Origin": ""},
     ],
     ids=str,
 )
@@ -55,8 +56,20 @@ async def test_our_own_pages_and_programs_may_change_things(web: Web) -> None:
 
 async def test_a_host_that_is_not_ours_is_refused(web: Web) -> None:
     response = await web.http.get("/api/info", headers={"Host": "evil.example"})
+
     assert problem(response)[:2] == (400, "HOST_NOT_ALLOWED")
     assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+
+
+async def test_the_answer_after_a_bug_has_the_security_headers(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web.service.app.state, "callers", None)
+
+    response = await web.http.get("/api/info")
+
+    assert problem(response)[:2] == (500, "INTERNAL")
+    assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == "no-store"
 
 
 async def test_other_origins_may_call_only_if_they_are_set(stack: Stack, tmp_path: Path) -> None:
@@ -86,3 +99,11 @@ async def test_a_request_id_is_taken_over_if_it_is_one(web: Web) -> None:
 async def test_small_bodies_have_a_limit(web: Web) -> None:
     response = await web.http.post("/api/admin/memory/release", content=bytes(2 << 20))
     assert problem(response)[:2] == (413, "BODY_TOO_LARGE")
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/nothing", "/v1", "/v1/nothing"])
+async def test_programs_never_get_the_console_for_a_path_that_does_not_exist(web: Web, path: str) -> None:
+    response = await web.http.get(path)
+
+    assert response.status_code == 404
+    assert response.headers["content-type"] in ("application/problem+json", "application/json")

@@ -131,10 +131,28 @@ def test_other_machines_reach_it_only_with_tls(host: str) -> None:
 async def test_other_machines_do_not_reach_a_gateway_without_tokens(stack: Stack, tmp_path: Path) -> None:
     files = issue(tmp_path, trustme.CA())
     async with web_service(stack.target, tmp_path, host="0.0.0.0", verify=False, **settings_of(files)) as web:
+        before = await web.http.get("/api/jobs")
         with pytest.raises(PreconditionFailed) as raised:
             await web.server.wait_until_broken()
+        after = await web.http.get("/api/jobs")
 
     assert raised.value.reason == "GATEWAY_WITHOUT_TOKENS"
+    assert problem(before)[:2] == problem(after)[:2] == (503, "GATEWAY_NOT_CHECKED")
+
+
+async def test_other_machines_reach_a_gateway_with_tokens_once_it_is_checked(
+    guarded_stack: Stack, tmp_path: Path
+) -> None:
+    settings = {**settings_of(issue(tmp_path, trustme.CA())), "host": "0.0.0.0"}
+    async with web_service(guarded_stack.target, tmp_path, verify=False, **settings) as web:
+        before = await web.http.get("/api/jobs")
+        ready = await web.http.get("/readyz")
+        after = await web.http.get("/api/jobs")
+
+    assert problem(before)[:2] == (503, "GATEWAY_NOT_CHECKED")
+    assert before.headers["retry-after"] == "1"
+    assert ready.status_code == 200
+    assert problem(after)[:2] == (401, "NO_TOKEN")
 
 
 async def test_a_port_that_is_taken_is_an_error(web: Web, stack: Stack, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"chunking_strategy": {"type": "client_vad"}}, "chunking_strategy.type", "invalid_value"),
     ({"extra_body": {"chunking_strategy": "{"}}, "chunking_strategy", "invalid_value"),
+    ({"extra_body": {"chunking_strategy": '{"a":' * 100_000}}, "chunking_strategy", "invalid_value"),
     ({"languages": ["en", "pt"]}, "languages", "unsupported_value"),
     ({"languages": ["en"], "language": "en"}, "languages", "invalid_value"),
     ({"language": "Klingon"}, "language", "unknown_language"),

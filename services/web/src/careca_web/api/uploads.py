@@ -44,6 +44,7 @@ def routes(store: UploadStore, metrics: WebMetrics) -> APIRouter:
     """Returns the endpoints under /uploads."""
     router = APIRouter(prefix="/uploads", tags=["uploads"])
     protocol, receiver = [Depends(_speaks_tus)], _Receiver(store, metrics)
+    known = [*protocol, Depends(_is_known)]
 
     @router.options("", status_code=204)
     async def describe(client: CallerClient, response: Response) -> None:
@@ -78,7 +79,7 @@ def routes(store: UploadStore, metrics: WebMetrics) -> APIRouter:
         response.headers["Location"] = f"/api/uploads/{upload.id}"
         receiver.add_headers(response, upload)
 
-    @router.head("/{upload_id}", dependencies=protocol)
+    @router.head("/{upload_id}", dependencies=known)
     async def show_offset(upload_id: str, caller: CallerIdentity) -> Response:
         """Returns in headers how much has been received."""
         upload = store.get(upload_id, caller)
@@ -86,7 +87,7 @@ def routes(store: UploadStore, metrics: WebMetrics) -> APIRouter:
         receiver.add_headers(response, upload)
         return response
 
-    @router.patch("/{upload_id}", status_code=204, dependencies=protocol)
+    @router.patch("/{upload_id}", status_code=204, dependencies=known)
     async def continue_upload(
         *,
         upload_id: str,
@@ -100,22 +101,21 @@ def routes(store: UploadStore, metrics: WebMetrics) -> APIRouter:
         if request.headers.get("content-type") != _CONTENT_TYPE:
             raise InvalidRequest(f"the Content-Type must be {_CONTENT_TYPE}", reason="UNSUPPORTED_MEDIA_TYPE")
         upload = store.get(upload_id, caller)
-        await client.info()  # a token that was revoked sends nothing more
         await receiver.receive(request, upload, upload_offset, client)
         receiver.add_headers(response, upload)
 
-    @router.delete("/{upload_id}", status_code=204, dependencies=protocol)
+    @router.delete("/{upload_id}", status_code=204, dependencies=known)
     async def delete_upload(upload_id: str, caller: CallerIdentity) -> None:
         """Removes the upload. The gateway keeps a recording that it has already."""
         await store.delete(store.get(upload_id, caller))
         receiver.measure()
 
-    @router.get("/{upload_id}")
+    @router.get("/{upload_id}", dependencies=[Depends(_is_known)])
     async def show_upload(upload_id: str, client: CallerClient, caller: CallerIdentity) -> UploadState:
         """Returns the recording that the upload has become. Hands it to the gateway if that failed before."""
         upload = store.get(upload_id, caller)
         if upload.complete:
-            async with upload.lock:
+            async with store.holding(upload):
                 await _hand_over(upload, client)
         record = upload.record
         recording = Recording(sha256=record.sha256, size_bytes=record.size_bytes) if record.sha256 else None
@@ -168,6 +168,11 @@ def _speaks_tus(
 ) -> None:
     if tus_resumable != TUS_VERSION:
         raise PreconditionFailed(f"the header Tus-Resumable must be {TUS_VERSION}", reason="TUS_VERSION")
+
+
+async def _is_known(client: CallerClient) -> None:
+    """Raises ``Unauthenticated`` for callers whose session has ended or whose token was revoked."""
+    await client.info()
 
 
 def _filename(metadata: str) -> str:

@@ -44,7 +44,7 @@ def routes(static: Path) -> APIRouter:
         """The page for every path without a dot: the browser's part shows what belongs to the path."""
         if path and (file := _file(static, path)):
             return FileResponse(file)
-        if "." in path.rpartition("/")[2] or path.startswith(("api/", "v1/")):
+        if "." in path.rpartition("/")[2] or path.partition("/")[0] in ("api", "v1"):
             raise HTTPException(404)
         index = static / "index.html"
         if not index.is_file():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -111,26 +110,17 @@ class RequestOriginMiddleware:
 
 def _check_same_site(headers: Headers) -> None:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    own = host_name(headers.get("host", ""), with_port=True)
-    if (site is not None and site not in _SAME_SITE) or (origin is not None and _host_of(origin) != own):
+    host = headers.get("host", "").lower()
+    own = {f"http://{host}", f"https://{host}"}
+    if (site is not None and site not in _SAME_SITE) or (origin is not None and origin.lower() not in own):
         raise PermissionDenied(
             "another web page sent this request: call the API with a token in the Authorization header",
             reason="CROSS_SITE_REQUEST",
         )
 
 
-def _host_of(origin: str) -> str:
-    """Returns host and port of an origin; empty if it is not one."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def host_name(host: str, *, with_port: bool = False) -> str:
-    """Returns the name in a Host header, in lower case."""
-    if with_port:
-        return host.lower()
+def host_name(host: str) -> str:
+    """Returns the name in a Host header, in lower case and without the port."""
     if host.startswith("["):
         return host.partition("]")[0].removeprefix("[").lower()
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()

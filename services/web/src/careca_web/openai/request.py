@@ -153,7 +153,7 @@ def _check_chunking(fields: Fields) -> None:
     if text.startswith("{"):
         try:
             members = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise invalid(name, "is not valid JSON") from None
     elif text not in {"", "auto"}:
         raise invalid(name, f"must be auto or an object of the type server_vad, but is {text[:40]!r}")

@@ -51,7 +51,8 @@ class Callers:
         if header.lower().startswith(SCHEME.lower()) and header[len(SCHEME) :].strip():
             return header[len(SCHEME) :].strip()
         raise InvalidRequest(
-            "the Authorization header has another form than 'Bearer TOKEN'", reason="AUTHORIZATION_HEADER"
+            "the Authorization header must be 'Bearer TOKEN': leave it out if the gateway requires no token",
+            reason="AUTHORIZATION_HEADER",
         )
 
 

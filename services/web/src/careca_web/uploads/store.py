@@ -7,6 +7,7 @@ random: no name that a caller sends becomes a path.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 import time
@@ -40,7 +41,7 @@ class UploadRecord(BaseModel):
 
 
 class Upload:
-    """One upload. Its offset is the number of bytes that have been written to disk."""
+    """One upload."""
 
     def __init__(self, upload_id: str, folder: Path, record: UploadRecord) -> None:
         self.id = upload_id
@@ -48,27 +49,31 @@ class Upload:
         self._description = folder / f"{upload_id}.json"
         self.path = folder / f"{upload_id}.part"
         self.lock = asyncio.Lock()
-        """Held while bytes are written, or handed over."""
-
-    @property
-    def offset(self) -> int:
-        """The number of bytes received."""
-        return self.record.size_bytes if self.record.sha256 else self.path.stat().st_size
+        """Held while its files are written, handed over or removed."""
+        self.offset = 0
+        """The number of bytes that have been written to disk."""
+        self.changed_unix = 0.0
+        """When the last bytes were received, or handed over."""
 
     @property
     def complete(self) -> bool:
         """Whether all bytes have been received."""
         return self.offset == self.record.size_bytes
 
-    @property
-    def changed_unix(self) -> float:
-        """When the last bytes were received, or handed over."""
-        return (self._description if self.record.sha256 else self.path).stat().st_mtime
+    def measure(self) -> None:
+        """Takes the offset, and the time of the last change, from the files. Blocks."""
+        status = (self._description if self.record.sha256 else self.path).stat()
+        self.offset = self.record.size_bytes if self.record.sha256 else status.st_size
+        self.changed_unix = status.st_mtime
 
     def append(self, data: bytes) -> None:
         """Writes bytes to the end. Blocks."""
-        with self.path.open("ab") as file:
-            file.write(data)
+        try:
+            with self.path.open("r+b") as file:
+                file.seek(0, os.SEEK_END)
+                file.write(data)
+        finally:
+            self.measure()  # also if the disk is full after a part of the bytes
 
     def write(self) -> None:
         """Writes the description. Blocks."""
@@ -81,6 +86,7 @@ class Upload:
         self.record = self.record.model_copy(update={"sha256": sha256})
         self.write()
         self.path.unlink()
+        self.measure()
 
     def remove(self) -> None:
         """Removes everything. Blocks."""
@@ -139,7 +145,8 @@ class UploadStore:
         upload = Upload(secrets.token_hex(16), self._folder, record)
         self._uploads[upload.id] = upload  # before the first pause, so that its bytes are reserved
         try:
-            await asyncio.to_thread(_write_new, upload)
+            async with upload.lock:
+                await asyncio.to_thread(_write_new, upload)
         except BaseException:
             del self._uploads[upload.id]
             raise
@@ -149,19 +156,30 @@ class UploadStore:
         """Returns the upload. Raises ``NotFound`` (UPLOAD_NOT_FOUND) if this caller has none with this id."""
         upload = self._uploads.get(upload_id)
         if upload is None or upload.record.caller != caller:
-            raise NotFound("there is no such upload: it may have expired", reason="UPLOAD_NOT_FOUND")
+            raise _not_found()
         return upload
+
+    @asynccontextmanager
+    async def holding(self, upload: Upload) -> AsyncIterator[None]:
+        """Waits for requests that write to the upload, and keeps others from it as long as the context lasts.
+
+        Raises ``NotFound`` (UPLOAD_NOT_FOUND) if it was removed meanwhile.
+        """
+        async with upload.lock:
+            if upload.id not in self._uploads:
+                raise _not_found()
+            yield
 
     @asynccontextmanager
     async def writing(self, upload: Upload, offset: int) -> AsyncIterator[None]:
         """Keeps others from writing to the upload as long as the context lasts.
 
         Raises ``PreconditionFailed``: UPLOAD_BUSY if another request writes to it, OFFSET_MISMATCH if ``offset`` is not
-        its offset.
+        its offset; ``NotFound`` as ``holding`` does.
         """
         if upload.lock.locked():
             raise PreconditionFailed("another request sends this upload", reason="UPLOAD_BUSY")
-        async with upload.lock:
+        async with self.holding(upload):
             if upload.offset != offset:
                 raise PreconditionFailed(
                     f"the upload has {upload.offset:,} bytes, and the request continues at {offset:,}",
@@ -189,9 +207,14 @@ class UploadStore:
                 await self.delete(upload)
 
 
+def _not_found() -> NotFound:
+    return NotFound("there is no such upload: it may have expired", reason="UPLOAD_NOT_FOUND")
+
+
 def _write_new(upload: Upload) -> None:
     upload.path.touch(mode=0o600)
     upload.write()
+    upload.measure()
 
 
 def _found(folder: Path) -> dict[str, Upload]:
@@ -209,6 +232,7 @@ def _found(folder: Path) -> dict[str, Upload]:
         if _ID.fullmatch(path.stem):
             try:
                 upload = Upload(path.stem, folder, UploadRecord.model_validate_json(path.read_bytes()))
+                upload.measure()
                 if upload.offset <= upload.record.size_bytes:
                     uploads[upload.id] = upload
             except (ValidationError, OSError) as error:

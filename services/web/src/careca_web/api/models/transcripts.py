@@ -100,7 +100,7 @@ class Corrections(BaseModel):
     )
 
     edits: list[Annotated[ReplaceUtterances | RenameSpeaker, Field(discriminator="type")]] = Field(
-        min_length=1, max_length=200
+        min_length=1, max_length=100
     )
 
 

@@ -22,8 +22,8 @@ NODE := PATH="$(CURDIR)/$(BIN):$$PATH" node
 NPM_IN := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix
 NPM := $(NPM_IN) $(CONSOLE)
 
-# Files keep their order, so that those that take longest start first and the end is short. See tests/conftest.py for the groups.
-IN_PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# Files keep their order, so that those that take longest start first and the end is short. tests/conftest.py says what runs in one process.
+IN_PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # What buf compares the protos with: origin/main if it differs from the last commit. Otherwise a changed working tree is compared
 # with the last commit, and a clean one with the commit before.

@@ -6,6 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 import structlog.dev
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from careca.auth.caller import Role
 from careca.resources.memory import freeze_objects
@@ -15,6 +17,8 @@ from support.redis_server import RedisServer
 from support.s3_server import S3Server
 from support.tokens import Tokens
 from support.waiting import HANG_SECONDS
+
+TESTS = Path(__file__).parent
 
 # How long an example takes is no matter of tests: a busy machine may take any time for it.
 hypothesis.settings.register_profile("any time", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -32,15 +36,21 @@ def _collections_are_quick() -> None:
     freeze_objects()
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup`` the tests of a file run in one process, so that what they share is made once.
+class _Together(LoadScopeScheduling):  # type: ignore[misc]
+    """The tests of a file run in one process, and those of a folder with a conftest.py, so that they share fixtures.
 
-    Files that share more have a group in common: ``pytest.mark.xdist_group``.
+    The groups of pytest-xdist 3.8 have no effect with pytest 9.2, which takes no other node id.
     """
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        shares = (TESTS.parent / file.parent / "conftest.py").is_file() and file.parent.name != TESTS.name
+        return str(file.parent if shares else file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """Replaces pytest-xdist's ``loadfile``."""
+    return _Together(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The real stack, started once for all files of the group ``stack``: a real Redis, real processes, real models."""
+"""The real stack, started once for all files of this folder: a real Redis, real processes, real models."""
 
 from collections.abc import Iterator
 from pathlib import Path

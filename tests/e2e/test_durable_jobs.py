@@ -9,7 +9,7 @@ from careca.types import Job, JobState, OutputFormat, Segment, Stage, StageState
 from careca_client import Client
 from local_stack import LocalStack
 
-pytestmark = [pytest.mark.models, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.models
 
 
 def said(result: object) -> list[tuple[str | None, str]]:

@@ -16,7 +16,7 @@ from local_stack import LocalStack
 from support.openai_client import openai_client
 from support.web import web_service
 
-pytestmark = [pytest.mark.models, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.models
 
 
 @pytest.fixture

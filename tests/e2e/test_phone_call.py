@@ -16,7 +16,7 @@ from support.waiting import HANG_SECONDS
 
 MODEL_STAGES = {Stage.TRANSCRIBE, Stage.DIARIZE}
 
-pytestmark = [pytest.mark.models, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.models
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from support.media import wav
 
 DIANE, SHEILA = "speaker90", "speaker91"
 
-pytestmark = [pytest.mark.models, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.models
 
 
 @pytest.fixture(scope="module")

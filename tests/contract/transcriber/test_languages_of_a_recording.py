@@ -10,7 +10,7 @@ from careca.inference.engine import CancelToken
 from careca.types import SAMPLE_RATE, Progress, Segment, TranscriptionOptions
 from support.labelled import labelled
 
-pytestmark = [pytest.mark.models, pytest.mark.xdist_group("whisper")]
+pytestmark = pytest.mark.models
 
 
 def read(name):

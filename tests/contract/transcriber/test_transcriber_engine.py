@@ -27,8 +27,6 @@ from support.fakes import FakeTranscriberEngine
 from support.labelled import labelled
 from support.whisper import whisper
 
-pytestmark = pytest.mark.xdist_group("whisper")
-
 ENGLISH = TranscriptionOptions(language="en")
 DEFAULTS = TranscriptionOptions()
 

@@ -6,12 +6,18 @@ import io
 import wave
 from typing import Any
 
+import httpx2
 import pytest
+from structlog.testing import capture_logs
 
+from careca.types import RecordingForm
+from careca_client import AsyncClient
+from careca_web.api import media
 from support.fakes import digest_of
 from support.media import recording
 from support.submitters import RECORDING
 from support.tokens import Tokens
+from support.waiting import until
 from support.web import Web, ended, problem, submit
 
 SIZE = len(RECORDING)
@@ -126,3 +132,24 @@ async def test_recordings_belong_to_those_who_see_the_job(guarded: Web, tokens: 
             assert problem(await bo.get(f"/api/jobs/{job['id']}/{name}"))[0] == 404
             assert problem(await guarded.http.get(f"/api/jobs/{job['id']}/{name}"))[0] == 401
         assert (await ana.get(f"/api/jobs/{job['id']}/recording")).content == RECORDING
+
+
+async def test_a_job_that_is_deleted_while_its_recording_is_sent_ends_the_response(
+    web: Web, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = media._source
+
+    async def find_and_delete(client: AsyncClient, job_id: str, form: RecordingForm) -> media._Source:
+        source = await find(client, job_id, form)
+        await client.delete_job(job_id)
+        return source
+
+    monkeypatch.setattr(media, "_source", find_and_delete)
+    with capture_logs() as lines:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await web.http.get(f"{path}/recording")
+        await until(lambda: any(line["event"] == "a response ended early" for line in lines))
+
+    assert [line["reason"] for line in lines if line["event"] == "a response ended early"] == ["JOB_NOT_FOUND"]
+    assert "a request failed unexpectedly" not in [line["event"] for line in lines]
+    assert (await web.http.get("/healthz")).status_code == 200

@@ -39,11 +39,6 @@ class JobForm(Options, JobTerms):
         return [value] if isinstance(value, str) else value
 
     @property
-    def terms(self) -> JobTerms:
-        """What the form says besides the options."""
-        return JobTerms(**{name: getattr(self, name) for name in JobTerms.model_fields})
-
-    @property
     def options(self) -> Options:
         """The options in the form."""
         return Options(**{name: getattr(self, name) for name in Options.model_fields})

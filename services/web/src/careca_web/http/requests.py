@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from careca.errors import InternalError
+from careca.errors import CarecaError, InternalError
 from careca.rpc import request_id
 from careca.telemetry import tracing
 from careca.telemetry.logs import get_logger
@@ -63,10 +63,13 @@ class RequestMiddleware:
             except ClientDisconnect:
                 _log.debug("the caller disconnected")
             except Exception as error:
-                problem = problem_of(error)
+                cause = error.__cause__  # Starlette raises an error of its own if it is too late for an answer
                 if response.status is None:
+                    problem = problem_of(error)
                     await self._errors.respond(scope["path"], problem)(scope, receive, response.send)
-                else:  # too late for an answer: only an early end tells the caller
+                elif isinstance(cause, CarecaError):  # the server closes the connection, which tells the caller
+                    _log.warning("a response ended early", reason=cause.reason, error=cause.message)
+                else:
                     raise InternalError("the response failed after it had begun") from error
             finally:
                 seconds = time.monotonic() - started

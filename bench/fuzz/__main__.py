@@ -28,7 +28,7 @@ from bench.common.harness import announce
 from bench.common.tables import splice, table
 from bench.fuzz import connections as fuzz_connections
 from bench.fuzz.http_calls import SECRETS
-from bench.fuzz.http_requests import HttpRequester
+from bench.fuzz.http_requests import HttpRequester, unexplained
 from bench.fuzz.http_targets import HttpTargets
 from bench.fuzz.recordings import damaged, valid_recordings
 from bench.fuzz.requests import Requester, diarizer_calls, gateway_calls, is_fault, transcriber_calls
@@ -187,7 +187,7 @@ async def _send_all(stack: ModellessStack, amounts: Amounts, seed: str, report: 
     http = HttpRequester(stack.target("web"), targets.renew, f"{seed}/http")
     await http.send(range(amounts.http))
     report.count("HTTP requests", http.outcomes)
-    report.faults += http.faults[:20]
+    report.faults += [*http.faults[:20], *unexplained(http.cut, stack.log_lines("web"))]
     report.faults += [f"no damaged request is about {operation}" for operation in targets.undescribed]
     announce("HTTP requests done")
     for service in PROCESSES:

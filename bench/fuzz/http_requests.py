@@ -10,7 +10,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import h11
@@ -35,6 +35,11 @@ _ALLOWED_FAULTS = (503, 504)
 
 _REASON = re.compile("[A-Z][A-Z0-9_]+")
 _PARSER_STATUSES = (400, 431)
+CUT = "an answer that ended early"
+"""Only right if what it was about was removed after its head was sent: nothing else can tell the caller then."""
+
+_ENDED_EARLY = "a response ended early"
+_REMOVED_REASONS = {"JOB_NOT_FOUND", "RECORDING_MISSING", "RESULT_MISSING"}
 _LEFT = "left by the caller"
 
 
@@ -66,6 +71,8 @@ class HttpRequester:
         self.outcomes: Counter[str] = Counter()
         self.faults: list[str] = []
         """What must not be answered, with what was sent, for those who look into it."""
+        self.cut: dict[str, str] = {}
+        """Answers that ended early after their head, by their request ids: see ``unexplained``."""
 
     async def send(self, numbers: range) -> None:
         """Sends the damaged requests of those numbers."""
@@ -79,21 +86,30 @@ class HttpRequester:
             chance = random.Random(f"{self._seed}/{number}")
             call = chance.choices(self._calls, [each.weight for each in self._calls])[0]
             request = damaged_request(call, self._target, chance)
-            outcome = await outcome_of(self._target, request, chance)
+            outcome, answer = await outcome_of(self._target, request, chance)
             self.outcomes[outcome] += 1
+            if outcome == CUT:
+                self.cut[answer.headers.get("x-request-id", "")] = f"{self._seed}/{number} {call.method} {call.route}"
             if is_fault(outcome):
                 self.faults.append(f"{outcome}: {self._seed}/{number} {call.method} {call.route} {request!r:.600}")
 
 
-async def outcome_of(target: str, request: bytes, chance: random.Random) -> str:
+def unexplained(cut: Mapping[str, str], log: Iterable[bytes]) -> list[str]:
+    """Returns those answers that ended early without a line in the service's log that what they were about is gone."""
+    lines = [json.loads(line) for line in log if _ENDED_EARLY.encode() in line]
+    explained = {line["request_id"] for line in lines if line["reason"] in _REMOVED_REASONS}
+    return [f"{CUT}: {what}" for request_id, what in cut.items() if request_id not in explained]
+
+
+async def outcome_of(target: str, request: bytes, chance: random.Random) -> tuple[str, Answer]:
     """What becomes of a request, named so that outcomes can be counted; a few callers do not wait for the answer."""
     leaves_after = chance.choice((0.0, 0.001, 0.02)) if chance.random() < 0.03 else None
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS if leaves_after is None else leaves_after):
             answer = await exchange(target, request)
     except TimeoutError:
-        return "HUNG" if leaves_after is None else _LEFT
-    return judge(request, answer)
+        return "HUNG" if leaves_after is None else _LEFT, Answer()
+    return judge(request, answer), answer
 
 
 async def exchange(target: str, request: bytes) -> Answer:
@@ -151,6 +167,8 @@ def judge(request: bytes, answer: Answer) -> str:
         return f"{answer.status}, and a reset"
     if answer.ended:
         complete = b"\r\n\r\n" in request
+        if answer.ended == "closed" and answer.status in (200, 206):
+            return CUT
         if answer.status or answer.ended.startswith("not HTTP"):
             return f"WRONG: the answer {answer.status} was {answer.ended} before its end"
         return f"{answer.ended} without an answer, {'after' if complete else 'before the end of'} the head"

@@ -97,7 +97,7 @@ def test_a_decoder_that_ends_as_it_must_not_is_noticed(
 
 def test_answers_that_must_not_be_are_faults() -> None:
     assert [fuzz_requests.is_fault(each) for each in ("INTERNAL INTERNAL", "UNKNOWN x", "HUNG")] == [True] * 3
-    assert [fuzz_requests.is_fault(each) for each in ("OK", "INVALID_ARGUMENT X", "result")] == [False] * 3
+    assert [fuzz_requests.is_fault(each) for each in ("OK", "UNKNOWN_AUDIO_TRACK_CODEC", "result")] == [False] * 3
 
 
 PROBLEM = {
@@ -140,12 +140,23 @@ def test_answers_over_http_are_named() -> None:
         judged(200, f"the token is {SECRET}"),
         judged(200, headers=HEADERS | {http_damage.INJECTED: "yes"}),
         judged(200, "Traceback (most recent call last):"),
-        judged(200, ended="closed"),
+        judged(404, ended="closed"),
         judged(0, ended="not HTTP: x"),
     ],
 )
 def test_answers_over_http_that_must_not_be_are_faults(outcome: str) -> None:
     assert fuzz_requests.is_fault(outcome)
+
+
+def test_answers_that_end_early_are_faults_unless_the_log_says_what_was_removed() -> None:
+    assert judged(206, ended="closed") == http_requests.CUT
+    line = {"event": "a response ended early", "request_id": "1", "reason": "JOB_NOT_FOUND"}
+    log = [
+        json.dumps(each).encode() for each in (line, line | {"request_id": "2", "reason": "INTERNAL"}, {"event": "x"})
+    ]
+
+    assert http_requests.unexplained({"1": "GET /a"}, log) == []
+    assert len(http_requests.unexplained({"1": "GET /a", "2": "GET /b", "3": "GET /c"}, log)) == 2
 
 
 def test_endpoints_that_no_http_request_is_about_are_noticed() -> None:

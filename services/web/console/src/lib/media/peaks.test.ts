@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { chunkAt, extremes, peaksOf, viewStart } from './peaks';
+import { chunkAt, extremes, gainOf, peaksOf, viewStart } from './peaks';
 
 const waveform = {
   duration: 4,
@@ -26,6 +26,17 @@ it('the extremes between two times are those of the buckets between them', () =>
 
 it('a recording without sound has no extremes', () => {
   expect(extremes(peaksOf({ duration: 0, bucket_seconds: 0, channels: [] }, 0), 0, 1)).toEqual([0, 0]);
+});
+
+it('a quiet recording is drawn larger, and one loud moment does not matter', () => {
+  const maxima = [...Array<number>(99).fill(16), 127];
+  const quiet = peaksOf({ duration: 100, bucket_seconds: 1, channels: [{ minima: maxima.map(() => -16), maxima }] }, 0);
+  const gain = gainOf(quiet);
+  expect(gain).toBeCloseTo(0.9 * 8);
+  expect(extremes(quiet, 0, 1, gain)[1]).toBeCloseTo(0.9);
+  expect(extremes(quiet, 99, 100, gain)[1]).toBe(1);
+  expect(gainOf(peaksOf(waveform, 0))).toBe(1);
+  expect(gainOf(peaksOf({ duration: 1, bucket_seconds: 1, channels: [{ minima: [0], maxima: [0] }] }, 0))).toBe(1);
 });
 
 it('chunks do not move while the view moves inside them', () => {

@@ -23,8 +23,20 @@ export function peaksOf(waveform: Waveform, start: number): Peaks {
   return { start, bucketSeconds: waveform.bucket_seconds, minima, maxima };
 }
 
-/** The lowest and highest value between two times; zeros where there are no peaks. */
-export function extremes(peaks: Peaks, from: number, to: number): [low: number, high: number] {
+/** The most by which a quiet recording is drawn larger. Above, the steps of the 8-bit peaks would be seen. */
+const MAX_GAIN = 16;
+/** Values above those of this part of the buckets do not matter for the gain: a click, or a cough. */
+const USUAL = 0.98;
+
+/** By what to multiply peaks so that a recording fills its picture, however quiet it is: 1 to 16. */
+export function gainOf({ minima, maxima }: Peaks): number {
+  const loudness = maxima.map((high, index) => Math.max(high, -(minima[index] ?? 0))).sort();
+  const usual = loudness[Math.floor(USUAL * loudness.length)];
+  return usual ? Math.min(Math.max(1, 0.9 / usual), MAX_GAIN) : 1;
+}
+
+/** The lowest and highest value between two times, times `gain`, -1 to 1; zeros where there are no peaks. */
+export function extremes(peaks: Peaks, from: number, to: number, gain = 1): [low: number, high: number] {
   if (peaks.bucketSeconds <= 0) return [0, 0];
   const first = Math.floor((from - peaks.start) / peaks.bucketSeconds);
   const last = Math.max(first + 1, Math.ceil((to - peaks.start) / peaks.bucketSeconds));
@@ -34,7 +46,7 @@ export function extremes(peaks: Peaks, from: number, to: number): [low: number, 
     low = Math.min(low, peaks.minima[index] ?? 0);
     high = Math.max(high, peaks.maxima[index] ?? 0);
   }
-  return [low, high];
+  return [Math.max(-1, low * gain), Math.min(1, high * gain)];
 }
 
 /** The lengths of recording that the zoomed view can show, in seconds. */

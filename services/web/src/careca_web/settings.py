@@ -61,13 +61,22 @@ class WebSettings(ServerSettings):
         description="Folder for uploads that browsers can resume. One process of the web service uses it at a time.",
     )
     uploads_max_bytes: int = Field(
-        default=20 * _GIB, gt=0, description="Maximum size of all unfinished uploads together, in bytes."
+        default=20 * _GIB,
+        gt=0,
+        description="Maximum size of all unfinished uploads together, in bytes. Those of one caller may have a quarter "
+        "of it together; a single one may be larger.",
     )
     uploads_retention_seconds: float = Field(
         default=86_400.0, gt=0, description="Seconds after its last bytes that an unfinished upload is kept."
     )
     body_idle_seconds: float = Field(
         default=60.0, gt=0, description="Seconds that a request's body may send nothing before it is refused."
+    )
+    body_min_bytes_per_second: int = Field(
+        default=500,
+        gt=0,
+        description="Minimum average rate of a request's body after its first CARECA_BODY_IDLE_SECONDS, in bytes per "
+        "second. A slower body is refused.",
     )
     header_seconds: float = Field(
         default=20.0, gt=0, description="Seconds that a connection may take to send a request's headers."

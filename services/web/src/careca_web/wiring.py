@@ -97,7 +97,11 @@ def wire(settings: WebSettings) -> WebService:
                 compresslevel=_COMPRESSION_LEVEL,
                 exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream"),
             ),
-            Middleware(BodyLimitMiddleware, idle_seconds=settings.body_idle_seconds),
+            Middleware(
+                BodyLimitMiddleware,
+                idle_seconds=settings.body_idle_seconds,
+                min_bytes_per_second=settings.body_min_bytes_per_second,
+            ),
         ],
     )
     errors.install(app)

@@ -1,8 +1,9 @@
-"""Limits for request bodies: their size, and how long a body may send nothing."""
+"""Limits for request bodies: their size, how long a body may send nothing, and how slow it may be."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,11 +22,14 @@ class BodyLimitMiddleware:
     Args:
         app: the rest of the application.
         idle_seconds: how long a body may send nothing.
+        min_bytes_per_second: the minimum average rate after the first ``idle_seconds``. Time in which the application
+            does not wait for the body does not count.
     """
 
-    def __init__(self, app: ASGIApp, *, idle_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, *, idle_seconds: float, min_bytes_per_second: int) -> None:
         self._app = app
         self._idle_seconds = idle_seconds
+        self._min_bytes_per_second = min_bytes_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -33,19 +37,19 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         scope[_LIMIT] = MAX_BODY_BYTES
-        received, complete = 0, False
+        received, waited, complete = 0, 0.0, False
 
         async def limited() -> Message:
-            nonlocal received, complete
+            nonlocal received, waited, complete
             if complete:  # from now on this waits for the caller to disconnect
                 return await receive()
+            allowed = self._idle_seconds + received / self._min_bytes_per_second - waited
+            started = time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), self._idle_seconds)
+                message = await asyncio.wait_for(receive(), min(allowed, self._idle_seconds))
             except TimeoutError:
-                raise InvalidRequest(
-                    f"the body sent nothing for {self._idle_seconds:g} seconds: send the request again",
-                    reason="BODY_STALLED",
-                ) from None
+                raise self._stalled() from None
+            waited += time.monotonic() - started
             received += len(message.get("body", b""))
             complete = message["type"] != "http.request" or not message.get("more_body", False)
             if received > scope[_LIMIT]:
@@ -53,6 +57,13 @@ class BodyLimitMiddleware:
             return message
 
         await self._app(scope, limited, send)
+
+    def _stalled(self) -> InvalidRequest:
+        return InvalidRequest(
+            f"the body sent nothing for {self._idle_seconds:g} seconds, or on average fewer than "
+            f"{self._min_bytes_per_second} bytes per second: send the request again",
+            reason="BODY_STALLED",
+        )
 
 
 def allow_body(request: Request, max_bytes: int) -> None:

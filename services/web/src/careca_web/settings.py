@@ -78,6 +78,12 @@ class WebSettings(ServerSettings):
         description="Minimum average rate of a request's body after its first CARECA_BODY_IDLE_SECONDS, in bytes per "
         "second. A slower body is refused.",
     )
+    max_receiving: int = Field(
+        default=16,
+        gt=0,
+        description="Maximum number of recordings that are received at the same time, uploads that can be resumed not "
+        "counted. Further requests are answered 429.",
+    )
     header_seconds: float = Field(
         default=20.0, gt=0, description="Seconds that a connection may take to send a request's headers."
     )

@@ -101,6 +101,7 @@ def wire(settings: WebSettings) -> WebService:
                 BodyLimitMiddleware,
                 idle_seconds=settings.body_idle_seconds,
                 min_bytes_per_second=settings.body_min_bytes_per_second,
+                max_receiving=settings.max_receiving,
             ),
         ],
     )

@@ -55,7 +55,7 @@ async def receive_body(
     async def send(message: Message) -> None:
         raise AssertionError(message)
 
-    limited = BodyLimitMiddleware(application, idle_seconds=60.0, min_bytes_per_second=100)
+    limited = BodyLimitMiddleware(application, idle_seconds=60.0, min_bytes_per_second=100, max_receiving=1)
     await limited({"type": "http", "headers": []}, receive, send)
     return received
 

@@ -48,6 +48,11 @@ class WebSettings(ServerSettings):
         description="Origins of other web pages that may call the API with a token, such as https://app.example, "
         "separated by commas. Empty: none.",
     )
+    browsers_use_tls: bool = Field(
+        default=False,
+        description="Whether browsers reach the service with TLS that a proxy ends. Session cookies are then sent with "
+        "TLS only, and browsers keep to https. Not needed with CARECA_TLS_CERT_FILE.",
+    )
     session_key_file: ExpandedPath | None = Field(
         default=None,
         description="File with a secret of at least 32 bytes that encrypts session cookies, the same for all replicas. "
@@ -92,6 +97,11 @@ class WebSettings(ServerSettings):
     def authenticates_callers(self) -> bool:
         """Whether callers must authenticate: the gateway decides. The service asks it before it is ready."""
         return True
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach the service with TLS: of the service itself, or of a proxy."""
+        return self.browsers_use_tls or self.tls_cert_file is not None
 
     @property
     def is_remote(self) -> bool:

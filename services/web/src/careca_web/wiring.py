@@ -73,9 +73,10 @@ def wire(settings: WebSettings) -> WebService:
 
     Raises ``PreconditionFailed`` if a file of the settings cannot be used.
     """
-    secure = settings.tls_cert_file is not None
     metrics, draining, gateway = WebMetrics(), Draining(), Gateway(settings)
-    cookies = SessionCookies(read_key(settings.session_key_file), seconds=settings.session_seconds, secure=secure)
+    cookies = SessionCookies(
+        read_key(settings.session_key_file), seconds=settings.session_seconds, secure=settings.is_https
+    )
     uploads = UploadStore(
         settings.uploads_dir,
         max_bytes=settings.uploads_max_bytes,
@@ -116,7 +117,7 @@ def wire(settings: WebSettings) -> WebService:
     app.include_router(console.routes(console.STATIC))
     metrics.expect_requests(successes(app))
     app.add_middleware(RequestMiddleware, metrics=metrics, errors=errors, paths=paths_by_endpoint(app))
-    app.add_middleware(SecurityHeadersMiddleware, secure=secure)  # the last one is around all others
+    app.add_middleware(SecurityHeadersMiddleware, secure=settings.is_https)  # the last one is around all others
     return WebService(app, gateway, metrics, draining, [partial(remove_expired_uploads, uploads, metrics)])
 
 

@@ -1,4 +1,4 @@
-"""The routes of the application, with their whole paths."""
+"""The methods and routes of the application, as metrics and traces name them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.routing import Mount, compile_path
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def known_method(method: str) -> str:
+    """Returns the method; ``other`` for one that a caller has invented."""
+    return method if method in _METHODS else "other"
 
 
 def paths_by_endpoint(app: FastAPI) -> Mapping[Any, str]:

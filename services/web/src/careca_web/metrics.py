@@ -39,9 +39,12 @@ class WebMetrics(Metrics):
             self._http_seconds.labels(method, route, str(status))
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts a request that has ended. ``route`` must be a path of the application with names for parameters."""
-        known = method if method in _METHODS else "other"
-        self._http_seconds.labels(known, route, str(status)).observe(seconds)
+        """Counts a request that has ended.
+
+        ``method`` and ``route`` must be two of few: see ``http.routes.known_method``, and the paths of the application
+        with names for parameters.
+        """
+        self._http_seconds.labels(method, route, str(status)).observe(seconds)
 
     def count_upload(self, size_bytes: int) -> None:
         """Counts bytes of a recording that was received."""
@@ -50,6 +53,3 @@ class WebMetrics(Metrics):
     def set_unfinished_uploads(self, size_bytes: int) -> None:
         """Sets the size of all unfinished uploads."""
         self._unfinished_uploads.set(size_bytes)
-
-
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

@@ -48,6 +48,11 @@ class WebSettings(ServerSettings):
         description="Origins of other web pages that may call the API with a token, such as https://app.example, "
         "separated by commas. Empty: none.",
     )
+    browsers_use_tls: bool = Field(
+        default=False,
+        description="Whether browsers reach the service with TLS that a proxy ends. Session cookies are then sent with "
+        "TLS only, and browsers keep to https. Not needed with CARECA_TLS_CERT_FILE.",
+    )
     session_key_file: ExpandedPath | None = Field(
         default=None,
         description="File with a secret of at least 32 bytes that encrypts session cookies, the same for all replicas. "
@@ -61,13 +66,28 @@ class WebSettings(ServerSettings):
         description="Folder for uploads that browsers can resume. One process of the web service uses it at a time.",
     )
     uploads_max_bytes: int = Field(
-        default=20 * _GIB, gt=0, description="Maximum size of all unfinished uploads together, in bytes."
+        default=20 * _GIB,
+        gt=0,
+        description="Maximum size of all unfinished uploads together, in bytes. Those of one caller may have a quarter "
+        "of it together; a single one may be larger.",
     )
     uploads_retention_seconds: float = Field(
         default=86_400.0, gt=0, description="Seconds after its last bytes that an unfinished upload is kept."
     )
     body_idle_seconds: float = Field(
         default=60.0, gt=0, description="Seconds that a request's body may send nothing before it is refused."
+    )
+    body_min_bytes_per_second: int = Field(
+        default=500,
+        gt=0,
+        description="Minimum average rate of a request's body after its first CARECA_BODY_IDLE_SECONDS, in bytes per "
+        "second. A slower body is refused.",
+    )
+    max_receiving: int = Field(
+        default=16,
+        gt=0,
+        description="Maximum number of recordings that are received at the same time, uploads that can be resumed not "
+        "counted. Further requests are answered 429.",
     )
     header_seconds: float = Field(
         default=20.0, gt=0, description="Seconds that a connection may take to send a request's headers."
@@ -77,6 +97,11 @@ class WebSettings(ServerSettings):
     def authenticates_callers(self) -> bool:
         """Whether callers must authenticate: the gateway decides. The service asks it before it is ready."""
         return True
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach the service with TLS: of the service itself, or of a proxy."""
+        return self.browsers_use_tls or self.tls_cert_file is not None
 
     @property
     def is_remote(self) -> bool:

@@ -19,9 +19,10 @@ from careca_web.console import routes as console
 from careca_web.docs_page import routes as docs_page
 from careca_web.gateway import Gateway
 from careca_web.http.errors import ErrorHandlers
+from careca_web.http.heads import HeadMiddleware
 from careca_web.http.limits import BodyLimitMiddleware
 from careca_web.http.requests import Draining, RequestMiddleware
-from careca_web.http.routes import paths_by_endpoint, successes
+from careca_web.http.routes import paths_by_endpoint, paths_with_head, successes
 from careca_web.http.security import RequestOriginMiddleware, SecurityHeadersMiddleware
 from careca_web.metrics import WebMetrics
 from careca_web.openai import routes as openai
@@ -73,9 +74,10 @@ def wire(settings: WebSettings) -> WebService:
 
     Raises ``PreconditionFailed`` if a file of the settings cannot be used.
     """
-    secure = settings.tls_cert_file is not None
     metrics, draining, gateway = WebMetrics(), Draining(), Gateway(settings)
-    cookies = SessionCookies(read_key(settings.session_key_file), seconds=settings.session_seconds, secure=secure)
+    cookies = SessionCookies(
+        read_key(settings.session_key_file), seconds=settings.session_seconds, secure=settings.is_https
+    )
     uploads = UploadStore(
         settings.uploads_dir,
         max_bytes=settings.uploads_max_bytes,
@@ -97,7 +99,12 @@ def wire(settings: WebSettings) -> WebService:
                 compresslevel=_COMPRESSION_LEVEL,
                 exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream"),
             ),
-            Middleware(BodyLimitMiddleware, idle_seconds=settings.body_idle_seconds),
+            Middleware(
+                BodyLimitMiddleware,
+                idle_seconds=settings.body_idle_seconds,
+                min_bytes_per_second=settings.body_min_bytes_per_second,
+                max_receiving=settings.max_receiving,
+            ),
         ],
     )
     errors.install(app)
@@ -110,8 +117,9 @@ def wire(settings: WebSettings) -> WebService:
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
     metrics.expect_requests(successes(app))
+    app.add_middleware(HeadMiddleware, own=paths_with_head(app))
     app.add_middleware(RequestMiddleware, metrics=metrics, errors=errors, paths=paths_by_endpoint(app))
-    app.add_middleware(SecurityHeadersMiddleware, secure=secure)  # the last one is around all others
+    app.add_middleware(SecurityHeadersMiddleware, secure=settings.is_https)  # the last one is around all others
     return WebService(app, gateway, metrics, draining, [partial(remove_expired_uploads, uploads, metrics)])
 
 

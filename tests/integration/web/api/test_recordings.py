@@ -137,6 +137,42 @@ async def test_a_body_that_breaks_off_leaves_no_file(
     assert list(stack.store.rglob("*.part")) == []
 
 
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "multipart/form-data; boundary=b"])
+async def test_only_some_recordings_are_received_at_the_same_time(
+    stack: Stack, tmp_path: Path, content_type: str
+) -> None:
+    async with web_service(stack.target, tmp_path, max_receiving=1) as web:
+        reader, first = await asyncio.open_connection("127.0.0.1", web.server.port)
+        first.write(_head(content_type).removesuffix(b"\r\n") + b"Expect: 100-continue\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 100")  # the service waits for its body
+        for path in ("/api/recordings", "/api/jobs", "/v1/audio/transcriptions"):
+            refused = await web.http.post(path, files={"file": RECORDING})
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) >= 1
+        whole = await web.http.post("/api/recordings", content=RECORDING)
+        other = await web.http.post("/api/jobs", json={"recording": {"sha256": "ab" * 32, "size_bytes": 1}})
+        assert problem(whole)[:2] == (429, "TOO_MANY_RECORDINGS")
+        assert problem(other)[:2] == (409, "RECORDING_MISSING")
+        first.transport.abort()
+        await until(lambda: _in_flight(web) == 0)
+        assert (await web.http.post("/api/recordings", content=RECORDING)).status_code == 201
+
+
+async def test_a_recording_that_is_transcribed_keeps_no_other_from_being_received(stack: Stack, tmp_path: Path) -> None:
+    engine = stack.transcriber.engine
+    engine.may_go_on.clear()
+    async with web_service(stack.target, tmp_path, max_receiving=1) as web:
+        transcribing = asyncio.create_task(
+            web.http.post("/v1/audio/transcriptions", files={"file": RECORDING}, data={"model": "whisper-1"})
+        )
+        await until(engine.started.is_set)
+        received = await web.http.post("/api/recordings", content=RECORDING)
+        engine.may_go_on.set()
+
+        assert received.status_code == 201
+        assert (await transcribing).status_code == 200
+
+
 _PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 
 

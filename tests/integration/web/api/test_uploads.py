@@ -177,7 +177,7 @@ async def test_an_upload_can_be_deleted(web: Web) -> None:
         assert (await web.http.head(f"/api/uploads/{name}", headers=TUS)).status_code in (404, 405)
 
 
-async def test_unfinished_uploads_have_a_limit_together(stack: Stack, tmp_path: Path) -> None:
+async def test_unfinished_uploads_have_a_limit(stack: Stack, tmp_path: Path) -> None:
     async with web_service(stack.target, tmp_path, uploads_max_bytes=len(RECORDING) + 1) as web:
         first = await begin(web.http)
         full = await web.http.post("/api/uploads", headers=creation())
@@ -185,7 +185,7 @@ async def test_unfinished_uploads_have_a_limit_together(stack: Stack, tmp_path: 
         await send(web.http, first, RECORDING, 0)
         await begin(web.http)
 
-    assert problem(full)[:2] == (429, "UPLOADS_FULL")
+    assert problem(full)[:2] == (429, "TOO_MANY_UPLOADS")
     assert full.headers["retry-after"] == "60"
     assert problem(never)[:2] == (413, "RECORDING_TOO_LARGE")
 

@@ -92,3 +92,19 @@ async def test_a_session_survives_a_restart_only_with_a_key_file(
             cookie = {"Cookie": f"careca-session={web.http.cookies['careca-session']}"}
         async with web_service(guarded_stack.target, tmp_path, **settings) as web:
             assert (await web.http.get("/api/jobs", headers=cookie)).status_code == status
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_behind_a_proxy_with_tls_the_cookie_is_never_sent_without_it(
+    guarded_stack: Stack, tmp_path: Path, tokens: Tokens, *, tls: bool
+) -> None:
+    async with web_service(guarded_stack.target, tmp_path, browsers_use_tls=tls) as web:
+        response = await sign_in(web, tokens.of["ana"])
+    cookie = response.headers["set-cookie"]
+
+    assert response.status_code == 200
+    assert cookie.startswith("__Host-careca-session=") == tls
+    assert ("; Secure" in cookie) == tls
+    assert "Path=/" in cookie
+    assert "Domain" not in cookie
+    assert ("strict-transport-security" in response.headers) == tls

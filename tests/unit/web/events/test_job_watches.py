@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
-from careca.errors import CarecaError, NotFound, Unauthenticated
+from careca.errors import InternalError, NotFound, Unauthenticated
 from careca.types import Digest, Job, JobPriority, JobState
 from careca_client import AsyncClient
 from careca_web.events.job_watches import JobWatches
@@ -22,7 +23,7 @@ class Gateway:
     """Watches follow a script: states, or an error."""
 
     def __init__(self) -> None:
-        self.script: asyncio.Queue[Job | CarecaError | None] = asyncio.Queue()
+        self.script: asyncio.Queue[Job | Exception | None] = asyncio.Queue()
         self.watches = 0
         self.open = 0
 
@@ -31,7 +32,7 @@ class Gateway:
         self.open += 1
         try:
             while (update := await self.script.get()) is not None:
-                if isinstance(update, CarecaError):
+                if isinstance(update, Exception):
                     raise update
                 yield update
         finally:
@@ -91,3 +92,14 @@ async def test_a_deleted_job_is_reported_and_an_error_ends_the_stream() -> None:
         for _ in range(2):
             with pytest.raises(Unauthenticated):
                 await subscription.changes()
+
+
+async def test_a_bug_is_logged_and_ends_the_stream() -> None:
+    gateway, watches = Gateway(), JobWatches()
+    with watches.subscribe("ana", gateway.client, ["a"]) as first, capture_logs() as logged:
+        with watches.subscribe("ana", gateway.client, ["a"]) as second:
+            gateway.script.put_nowait(KeyError("nobody expects this"))
+            for subscription in (first, second):
+                with pytest.raises(InternalError):
+                    await subscription.changes()
+    assert [(line["log_level"], line["job_id"], line["exc_info"]) for line in logged] == [("error", "a", True)]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from careca.errors import NotFound
-from careca_web.uploads.store import Upload, UploadStore
+from careca.errors import InvalidRequest, NotFound, Overloaded
+from careca_web.uploads.store import MAX_UPLOADS_OF_CALLER, Upload, UploadStore
 from support.waiting import HANG_SECONDS, until
 
 
@@ -74,3 +74,40 @@ async def test_the_offset_is_what_is_on_disk(tmp_path: Path) -> None:
 
     assert upload.offset == found.offset == upload.path.stat().st_size == 3
     assert found.changed_unix == upload.changed_unix == upload.path.stat().st_mtime
+
+
+async def test_one_caller_cannot_reserve_the_room_of_all(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    first = await store.create("ana", "call.wav", 200)
+    await store.create("ana", "call.wav", 50)
+
+    with pytest.raises(Overloaded, match=r"2 unfinished uploads of 250 bytes; .* of 250 bytes together") as refused:
+        await store.create("ana", "call.wav", 1)
+    assert refused.value.reason == "TOO_MANY_UPLOADS"
+    assert refused.value.retry_after_seconds
+    await store.create("bo", "call.wav", 250)
+    await store.delete(first)
+    await store.create("ana", "call.wav", 200)
+
+
+async def test_one_upload_may_be_larger_than_the_share_of_a_caller_if_there_is_room(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    await store.create("ana", "call.wav", 900)
+
+    with pytest.raises(Overloaded) as refused:
+        await store.create("bo", "call.wav", 101)
+    assert refused.value.reason == "UPLOADS_FULL"
+    assert refused.value.retry_after_seconds
+    await store.create("bo", "call.wav", 100)
+    with pytest.raises(InvalidRequest, match="at most 1,000"):
+        await store.create("bo", "call.wav", 1001)
+
+
+async def test_a_caller_has_a_limited_number_of_unfinished_uploads(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for _ in range(MAX_UPLOADS_OF_CALLER):
+        await store.create("ana", "call.wav", 1)
+
+    with pytest.raises(Overloaded) as refused:
+        await store.create("ana", "call.wav", 1)
+    assert refused.value.reason == "TOO_MANY_UPLOADS"

@@ -110,7 +110,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         cancelled: grpc.StatusCode | None = None
         with ExitStack() as around:
             around.enter_context(bound_contextvars(request_id=call_id))
-            set_attributes = around.enter_context(tracing.serving(method, metadata, traced=not infrastructure))
+            set_attributes = around.enter_context(
+                tracing.serving(method, metadata, {"rpc.system": "grpc"}, traced=not infrastructure)
+            )
             try:
                 async with self._errors_as_statuses(method, context, call_id):
                     with ExitStack() as stack:

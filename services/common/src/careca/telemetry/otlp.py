@@ -88,5 +88,7 @@ class _RequestIdGenerator(RandomIdGenerator):
         return int.from_bytes(hashlib.sha256(current.encode()).digest()[:_TRACE_ID_BYTES])
 
 
-def _set_attributes(span: Span, **values: Value) -> None:
+def _set_attributes(span: Span, *, span_name: str | None = None, **values: Value) -> None:
+    if span_name:
+        span.update_name(span_name)
     span.set_attributes(values)

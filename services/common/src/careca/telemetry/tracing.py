@@ -18,8 +18,8 @@ Metadata = Iterable[tuple[str, str | bytes]]
 class SetAttributes(Protocol):
     """Adds attributes to the span that is open."""
 
-    def __call__(self, **values: Value) -> None:
-        """Adds ``values`` by name."""
+    def __call__(self, *, span_name: str | None = None, **values: Value) -> None:
+        """Adds ``values`` by name. ``span_name`` replaces the span's name, if only the work has shown what it is."""
 
 
 class Tracer:
@@ -39,7 +39,7 @@ class Tracer:
         """Sends the remaining spans. Blocks for some seconds if they cannot be sent."""
 
 
-def _ignore(**_: Value) -> None:
+def _ignore(*, span_name: str | None = None, **_: Value) -> None:
     """Does nothing."""
 
 
@@ -65,9 +65,11 @@ def span(name: str, **values: Value) -> AbstractContextManager[SetAttributes]:
     return _tracer.span(name, values, None)
 
 
-def serving(method: str, metadata: Metadata, *, traced: bool = True) -> AbstractContextManager[SetAttributes]:
+def serving(
+    method: str, metadata: Metadata, values: dict[str, Value], *, traced: bool = True
+) -> AbstractContextManager[SetAttributes]:
     """A span for a call of ``method`` that this process serves, inside the span that ``metadata`` names."""
-    return (_tracer if traced else _NOOP).span(method.removeprefix("/"), {"rpc.system": "grpc"}, metadata)
+    return (_tracer if traced else _NOOP).span(method.removeprefix("/"), values, metadata)
 
 
 def outgoing() -> tuple[tuple[str, str], ...]:

@@ -18,7 +18,7 @@ from careca_web.api.schemas import body_of, form_schema
 from careca_web.http.bodies import read_file
 from careca_web.http.file_names import received_name
 from careca_web.http.forms import MAX_TEXT_BYTES, read_form
-from careca_web.http.limits import allow_body
+from careca_web.http.limits import allow_recording
 from careca_web.metrics import WebMetrics
 from careca_web.sessions.callers import CallerClient
 
@@ -85,11 +85,11 @@ async def received_recording(
     """Reads the recording in the body of ``request``, and removes its file at the end of the ``with`` block.
 
     The gateway is asked first who calls and how much the caller may send: nothing is read from strangers. Raises
-    ``InvalidRequest`` if there is no recording or the body is too large.
+    ``InvalidRequest`` if there is no recording or the body is too large, ``Overloaded`` if too many are being received.
     """
     info = await client.info()
     if is_form(request):
-        allow_body(request, info.max_recording_bytes + MAX_TEXT_BYTES)
+        allow_recording(request, info.max_recording_bytes + MAX_TEXT_BYTES)
         form = await read_form(request)
         try:
             file = _file_of(form)
@@ -98,7 +98,7 @@ async def received_recording(
         finally:
             await form.close()
     else:
-        allow_body(request, info.max_recording_bytes)
+        allow_recording(request, info.max_recording_bytes)
         file = await read_file(request, name)
         try:
             metrics.count_upload(file.size or 0)

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 
-from careca.errors import CarecaError, NotFound
+from careca.errors import CarecaError, InternalError, NotFound
+from careca.telemetry.logs import get_logger
 from careca.types import Job
 from careca_client import AsyncClient
+
+_log = get_logger(__name__)
 
 
 class Subscription:
@@ -110,6 +113,10 @@ class _Watch:
         except CarecaError as error:
             failure = error
             self._tell(lambda subscription: subscription.fail(failure))
+        except Exception:
+            _log.exception("a watch of a job failed unexpectedly", job_id=self._job_id)
+            bug = InternalError("the job cannot be watched: the service's log has the details")
+            self._tell(lambda subscription: subscription.fail(bug))
 
     def _tell(self, tell: Callable[[Subscription], None]) -> None:
         for subscription in self._subscriptions:

@@ -17,6 +17,7 @@ from careca.rpc import request_id
 from careca.telemetry import tracing
 from careca.telemetry.logs import get_logger
 from careca_web.http.errors import ErrorHandlers, problem_of
+from careca_web.http.routes import known_method
 from careca_web.metrics import WebMetrics
 
 QUIET_PATHS = ("/healthz", "/readyz")
@@ -53,9 +54,10 @@ class RequestMiddleware:
         response = _Response(send, call_id)
         started = time.monotonic()
         quiet = scope["path"] in QUIET_PATHS
+        method = known_method(scope["method"])
         with (
             bound_contextvars(request_id=call_id),
-            tracing.serving(f"{scope['method']} {scope['path']}", metadata, traced=not quiet) as set_attributes,
+            tracing.serving(method, metadata, {"http.request.method": method}, traced=not quiet) as set_attributes,
             self._metrics.request_in_flight(),
         ):
             try:
@@ -74,9 +76,9 @@ class RequestMiddleware:
             finally:
                 seconds = time.monotonic() - started
                 status = response.status or 499  # the caller has gone before there was an answer
-                set_attributes(code=status)
                 route = self._paths.get(scope.get("endpoint"), _UNMATCHED)
-                self._metrics.observe_request(scope["method"], route, status, seconds)
+                set_attributes(span_name=f"{method} {route}", code=status)
+                self._metrics.observe_request(method, route, status, seconds)
                 log = _log.debug if quiet else _log.info
                 log(
                     "request served",

@@ -1,13 +1,21 @@
-"""The routes of the application, as metrics name them."""
+"""The methods and routes of the application, as metrics and traces name them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from re import Pattern
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
-from starlette.routing import Mount
+from starlette.routing import Mount, compile_path
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def known_method(method: str) -> str:
+    """Returns the method; ``other`` for one that a caller has invented."""
+    return method if method in _METHODS else "other"
 
 
 def paths_by_endpoint(app: FastAPI) -> Mapping[Any, str]:
@@ -24,6 +32,15 @@ def successes(app: FastAPI) -> Iterator[tuple[str, str, int]]:
         for method in context.methods or ():
             if context.path:
                 yield method, context.path, getattr(context, "status_code", None) or 200
+
+
+def paths_with_head(app: FastAPI) -> list[Pattern[str]]:
+    """Returns what the paths look like whose endpoints answer HEAD themselves."""
+    return [
+        compile_path(context.path)[0]
+        for context in iter_route_contexts(app.routes)
+        if context.path and "HEAD" in (context.methods or ())
+    ]
 
 
 def _endpoint(context: RouteContext) -> Any:

@@ -47,7 +47,7 @@ class SecurityHeadersMiddleware:
 
     Args:
         app: the rest of the application.
-        secure: whether the service uses TLS.
+        secure: whether browsers use TLS.
     """
 
     def __init__(self, app: ASGIApp, *, secure: bool) -> None:

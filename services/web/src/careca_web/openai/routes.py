@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from careca_client import AsyncClient, TranscribeOptions
 from careca_web.http.disconnects import while_connected
 from careca_web.http.forms import MAX_TEXT_BYTES, read_form
-from careca_web.http.limits import allow_body
+from careca_web.http.limits import allow_recording
 from careca_web.metrics import WebMetrics
 from careca_web.openai.fields import form_schema
 from careca_web.openai.models import check_model, model_names, model_object
@@ -57,7 +57,7 @@ def routes(metrics: WebMetrics) -> APIRouter:
 async def _respond(request: Request, client: AsyncClient, metrics: WebMetrics, *, translate: bool) -> Response:
     async with AsyncExitStack() as resources:
         info = await client.info()  # before the body: a caller without a valid token uploads nothing
-        allow_body(request, info.max_recording_bytes + MAX_TEXT_BYTES)
+        allow_recording(request, info.max_recording_bytes + MAX_TEXT_BYTES)
         form = await read_form(request)
         resources.push_async_callback(form.close)
         audio = read_request(form, info, translate=translate)

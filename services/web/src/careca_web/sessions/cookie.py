@@ -33,7 +33,7 @@ class SessionCookies:
     Args:
         key: encrypts the cookies: see ``read_key``.
         seconds: how long a session lasts.
-        secure: whether the service uses TLS. The cookie is then bound to this host and to TLS.
+        secure: whether browsers use TLS. The cookie is then bound to this host and to TLS.
         clock: returns seconds since 1970.
     """
 

@@ -23,6 +23,9 @@ from careca.telemetry.logs import get_logger
 MAX_UPLOADS_OF_CALLER = 100
 """Most unfinished uploads of one caller."""
 
+SHARE_OF_CALLER = 4
+"""A caller's unfinished uploads may reserve this part of the room together: 1/4. One alone may be larger."""
+
 _ID = re.compile(r"[0-9a-f]{32}")
 _RETRY_SECONDS = 60.0
 
@@ -124,23 +127,16 @@ class UploadStore:
     async def create(self, caller: str, name: str, size_bytes: int) -> Upload:
         """Begins an upload.
 
-        Raises ``Overloaded`` (UPLOADS_FULL) if there is no room for it now, ``InvalidRequest`` (RECORDING_TOO_LARGE)
-        if there never is.
+        Its bytes are reserved, so that it can be finished. Raises ``Overloaded`` if there is no room for it now: of
+        all callers (UPLOADS_FULL) or of this one (TOO_MANY_UPLOADS); ``InvalidRequest`` (RECORDING_TOO_LARGE) if there
+        never is.
         """
         if size_bytes > self._max_bytes:
             raise InvalidRequest(
                 f"the recording has {size_bytes:,} bytes; this service accepts uploads of at most {self._max_bytes:,}",
                 reason="RECORDING_TOO_LARGE",
             )
-        unfinished = [upload for upload in self._uploads.values() if not upload.record.sha256]
-        own = sum(upload.record.caller == caller for upload in unfinished)
-        room = self._max_bytes - sum(upload.record.size_bytes for upload in unfinished)
-        if own >= MAX_UPLOADS_OF_CALLER or size_bytes > room:
-            raise Overloaded(
-                "too many uploads are unfinished: finish or delete some, or try again later",
-                reason="UPLOADS_FULL",
-                retry_after_seconds=_RETRY_SECONDS,
-            )
+        self._check_room(caller, size_bytes)
         record = UploadRecord(caller=caller, name=name, size_bytes=size_bytes)
         upload = Upload(secrets.token_hex(16), self._folder, record)
         self._uploads[upload.id] = upload  # before the first pause, so that its bytes are reserved
@@ -151,6 +147,24 @@ class UploadStore:
             del self._uploads[upload.id]
             raise
         return upload
+
+    def _check_room(self, caller: str, size_bytes: int) -> None:
+        unfinished = [upload.record for upload in self._uploads.values() if not upload.record.sha256]
+        own = [record.size_bytes for record in unfinished if record.caller == caller]
+        share = self._max_bytes // SHARE_OF_CALLER
+        if own and (len(own) >= MAX_UPLOADS_OF_CALLER or sum(own) + size_bytes > share):
+            raise Overloaded(
+                f"you have {len(own)} unfinished uploads of {sum(own):,} bytes; at most {MAX_UPLOADS_OF_CALLER} of "
+                f"{share:,} bytes together are accepted: finish or delete some",
+                reason="TOO_MANY_UPLOADS",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        if sum(record.size_bytes for record in unfinished) + size_bytes > self._max_bytes:
+            raise Overloaded(
+                "too many uploads are unfinished: try again later",
+                reason="UPLOADS_FULL",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
 
     def get(self, upload_id: str, caller: str) -> Upload:
         """Returns the upload. Raises ``NotFound`` (UPLOAD_NOT_FOUND) if this caller has none with this id."""

@@ -96,10 +96,13 @@ async def test_a_deleted_job_is_reported_and_an_error_ends_the_stream() -> None:
 
 async def test_a_bug_is_logged_and_ends_the_stream() -> None:
     gateway, watches = Gateway(), JobWatches()
-    with watches.subscribe("ana", gateway.client, ["a"]) as first, capture_logs() as logged:
-        with watches.subscribe("ana", gateway.client, ["a"]) as second:
-            gateway.script.put_nowait(KeyError("nobody expects this"))
-            for subscription in (first, second):
-                with pytest.raises(InternalError):
-                    await subscription.changes()
+    with (
+        watches.subscribe("ana", gateway.client, ["a"]) as first,
+        watches.subscribe("ana", gateway.client, ["a"]) as second,
+        capture_logs() as logged,
+    ):
+        gateway.script.put_nowait(KeyError("nobody expects this"))
+        for subscription in (first, second):
+            with pytest.raises(InternalError):
+                await subscription.changes()
     assert [(line["log_level"], line["job_id"], line["exc_info"]) for line in logged] == [("error", "a", True)]

@@ -113,7 +113,7 @@ class _Watch:
         except CarecaError as error:
             failure = error
             self._tell(lambda subscription: subscription.fail(failure))
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, nobody may wait any longer
             _log.exception("a watch of a job failed unexpectedly", job_id=self._job_id)
             bug = InternalError("the job cannot be watched: the service's log has the details")
             self._tell(lambda subscription: subscription.fail(bug))

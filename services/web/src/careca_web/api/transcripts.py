@@ -17,7 +17,9 @@ from careca_web.sessions.callers import CallerClient
 MAX_CORRECTIONS_BYTES = 4 * 1024 * 1024
 """Maximum size of the corrections that are saved together."""
 
-_TAG = re.compile(r'"(\d{1,9})"')
+_TAG = re.compile(r'(?:W/)?"(\d{1,9})"')
+"""A proxy that compresses a result may have made its tag weak. The number names the revision all the same."""
+
 _IfMatch = Annotated[
     str, Header(description='The revision that the edits were made for, as in ETag: `"3"`.', examples=['"0"'])
 ]

@@ -327,3 +327,11 @@ async def test_an_invalid_submitter_name_is_refused(stack: Stack) -> None:
                 await call
             assert isinstance(refused.value, InvalidRequest)
             assert refused.value.field == "x-careca-submitter"
+
+
+async def test_the_error_for_an_unknown_speaker_has_the_names(ana: Submitter, first: Job) -> None:
+    await ana.save_speaker("Ana de Sá", first, "SPEAKER_01")
+    named = await ana.ended(await ana.submit(NEXT, use_saved_voices=True))
+
+    with pytest.raises(NotFound, match=r"2 speakers: SPEAKER_00, SPEAKER_01 \(Ana de Sá\)$"):
+        await ana.save_speaker("Eve", named, "Ana")

@@ -43,9 +43,9 @@ class VoiceService:
         speakers = tuple(await self._speakers_of(submitter, job_id))
         found = next((each for each in speakers if speaker in (each.label, each.name)), None)
         if found is None:
-            labels = ", ".join(each.label for each in speakers[:_MAX_LABELS_SHOWN])
+            shown = ", ".join(map(_label_and_name, speakers[:_MAX_LABELS_SHOWN]))
             raise NotFound(
-                f"nobody in the job's result has this label: it has {len(speakers)} speakers: {labels}",
+                f"nobody in the job's result has this label or name: it has {len(speakers)} speakers: {shown}",
                 reason="SPEAKER_NOT_FOUND",
                 metadata={"job_id": job_id, "speaker_label": speaker[:_MAX_LABEL_SHOWN]},
             )
@@ -64,3 +64,7 @@ class VoiceService:
     async def delete(self, submitter: str, name: str) -> None:
         """Deletes the voice. Raises ``NotFound`` (VOICE_NOT_FOUND)."""
         await self._store.delete(submitter, name)
+
+
+def _label_and_name(speaker: Speaker) -> str:
+    return f"{speaker.label} ({speaker.name})" if speaker.name else speaker.label

@@ -63,7 +63,7 @@ def read_voice(path: str | os.PathLike[str]) -> Voice:
     try:
         document = json.loads(Path(path).read_bytes())
         return Voice(tuple(float(value) for value in document["embedding"]), str(document["embedding_model"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):  # RecursionError: nested too deeply
         raise InvalidRequest(
             f"{os.fspath(path)} is not a voice: it must be a JSON object with embedding_model and embedding, "
             "as `careca voice` writes it"

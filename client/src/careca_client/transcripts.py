@@ -40,7 +40,7 @@ def read_transcript(path: str | os.PathLike[str]) -> EditedTranscript:
 def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         document = json.loads(Path(path).read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: nested too deeply
         document = None
     if (
         isinstance(document, dict)

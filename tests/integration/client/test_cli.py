@@ -140,7 +140,15 @@ def test_a_speaker_of_a_json_result_is_a_voice(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "not json", "[]", '{"embedding": [1]}', '{"embedding": ["x"], "embedding_model": "m"}']
+    "text",
+    [
+        "",
+        "not json",
+        "[]",
+        '{"embedding": [1]}',
+        '{"embedding": ["x"], "embedding_model": "m"}',
+        pytest.param("[" * 100_000, id="nested too deeply"),
+    ],
 )
 def test_a_file_that_is_not_a_voice_is_refused_in_one_line(
     careca: Careca, call: Path, tmp_path: Path, text: str

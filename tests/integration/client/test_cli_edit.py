@@ -208,6 +208,7 @@ def test_a_transcript_is_read_from_json(tmp_path: Path) -> None:
         '{"utterances": [{"start": 0, "end": 1, "text": "x", "speaker": 1}]}',
         '{"utterances": [{"start": 0, "end": 1, "text": "x", "words": [{}]}]}',
         '{"utterances": [{"start": 0, "end": 1, "text": "x", "words": 5}]}',
+        pytest.param("[" * 100_000, id="nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_transcript_is_refused(document: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from careca.rpc import request_id
 from careca.rpc.admission import AdmissionControl
 from careca.rpc.channel import create_channel, create_sync_channel
 from careca.rpc.interceptors import CallInterceptor
-from careca.rpc.statuses import DETAILS_KEY, from_rpc_error, to_status, translated_errors
+from careca.rpc.statuses import DETAILS_KEY, from_rpc_error, is_unanswered, to_status, translated_errors
 from careca.telemetry.metrics import Metrics
 from support.fakes import chunks_of
 from support.waiting import HANG_SECONDS, longer_and_longer, until
@@ -531,3 +531,20 @@ def test_a_failed_connection_is_reported_without_internal_addresses(details, mes
     error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
 
     assert from_rpc_error(error).message == message
+
+
+def test_a_call_that_reached_the_service_was_answered() -> None:
+    def caught(error: grpc.RpcError) -> CarecaError:
+        with pytest.raises(CarecaError) as raised, translated_errors():
+            raise error
+        return raised.value
+
+    details = grpc.aio.Metadata((DETAILS_KEY, to_status(Unavailable("no connection: to a model")).SerializeToString()))
+    of_service = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), details)
+    of_grpc = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
+    cancelled = grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), grpc.aio.Metadata())
+
+    assert is_unanswered(caught(of_grpc))
+    assert not is_unanswered(caught(of_service))
+    assert not is_unanswered(caught(cancelled))
+    assert not is_unanswered(Unavailable("not from a call"))

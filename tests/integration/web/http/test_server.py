@@ -192,10 +192,13 @@ async def test_requests_are_counted_by_route_not_by_path(web: Web) -> None:
 
 async def test_a_gateway_that_is_away_is_unavailable(web: Web, stack: Stack) -> None:
     await stack.stop_gateway()
-    response = await web.http.get("/api/jobs")
+    for path in ("/api/jobs", "/api/jobs/none/events"):
+        response = await web.http.get(path)
 
-    assert problem(response)[0] == 503
-    assert int(response.headers["retry-after"]) >= 1
+        assert problem(response)[:2] == (503, "GATEWAY_UNREACHABLE")
+        assert response.json()["detail"].startswith("the gateway cannot be reached: ")
+        assert stack.target not in response.text
+        assert int(response.headers["retry-after"]) >= 1
 
 
 async def test_large_responses_are_compressed_for_callers_that_accept_it(web: Web) -> None:

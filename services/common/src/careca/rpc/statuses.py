@@ -112,6 +112,16 @@ def from_rpc_error(error: grpc.RpcError) -> CarecaError:
     return _create(error_class, status, info.reason, metadata)
 
 
+def is_unanswered(error: CarecaError) -> bool:
+    """Returns whether a call failed with ``error`` because it did not reach the service. A retry may reach it."""
+    call: Any = error.__cause__
+    return (
+        isinstance(error, errors.Unavailable)
+        and isinstance(call, grpc.RpcError)
+        and _details(call.trailing_metadata()) is None
+    )
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Raises ``CarecaError`` if a gRPC call made inside fails. For asyncio and for blocking calls."""

@@ -29,6 +29,7 @@ from careca.errors import (
     Unavailable,
 )
 from careca.rpc import request_id
+from careca.rpc.statuses import is_unanswered
 from careca.telemetry.logs import get_logger
 
 _STATUS_BY_CLASS: Mapping[type[CarecaError], int] = {
@@ -160,6 +161,8 @@ def problem_of(error: Exception) -> Problem:
         _log.error("a request failed unexpectedly", exc_info=error)
         text = f"internal error; the service's log has the details under request id {request_id.current()}"
         return Problem(500, InternalError.default_reason, text)
+    if is_unanswered(error):
+        error = Unavailable(f"the gateway cannot be reached: {error.message}", reason="GATEWAY_UNREACHABLE")
     status = _STATUS_BY_REASON.get(error.reason) or next(
         status for error_class, status in _STATUS_BY_CLASS.items() if isinstance(error, error_class)
     )

@@ -103,7 +103,7 @@ class WebServer:
         _log.info("Service stopped")
 
     async def _check_gateway(self) -> None:
-        """Waits for the gateway, and then for ever."""
+        """Waits for the gateway, and then until the service stops."""
         while not await self._service.gateway.is_ready():  # noqa: ASYNC110 - the gateway is another process
             await asyncio.sleep(_GATEWAY_CHECK_SECONDS)
         _log.info("the gateway accepts calls", gateway=self._settings.gateway_target)

@@ -15,7 +15,7 @@ _log = get_logger(__name__)
 
 
 async def remove_expired_uploads(store: UploadStore, metrics: WebMetrics) -> None:
-    """Removes expired uploads now and regularly, for ever."""
+    """Removes expired uploads now and regularly, until the service stops."""
     while True:
         try:
             await store.remove_expired()

@@ -161,6 +161,7 @@ def _voice_calls(job_id: str) -> list[HttpCall]:
 
 def _recording_calls(targets: Targets) -> list[HttpCall]:
     call, one, tus = HttpCall, {"upload_id": targets.upload_id}, {"Tus-Resumable": "1.0.0"}
+    digest, size = _digest(targets.recording), str(len(targets.recording))
     offset = {"Content-Type": "application/offset+octet-stream"}
     beginning = {"Upload-Length": "1000", "Upload-Metadata": "filename Y2FsbC5mbGFj"}
     form = (("file", "call.flac", targets.recording),)
@@ -168,6 +169,7 @@ def _recording_calls(targets: Targets) -> list[HttpCall]:
     return [
         call("POST", "/api/recordings", form=form, weight=15),
         call("POST", "/api/recordings", query=(("name", "a.flac"),), headers=binary, body=targets.recording),
+        call("GET", "/api/recordings/{sha256}", {"sha256": digest["sha256"]}, query=(("size_bytes", size),)),
         call("OPTIONS", "/api/uploads", weight=3),
         call("POST", "/api/uploads", headers={**tus, **beginning}),
         call("POST", "/api/uploads", headers={**tus, **beginning, **offset}, body=bytes(500)),

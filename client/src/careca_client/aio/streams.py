@@ -56,7 +56,8 @@ async def is_stored(method: Callable[..., Any], digest: Digest, timeout: float |
     answered = Signal()
 
     async def requests() -> AsyncIterator[jobs_pb2.UploadRecordingRequest]:
-        yield jobs_pb2.UploadRecordingRequest(config={"recording": codec.encode_digest(digest)})
+        config = jobs_pb2.UploadRecordingRequest.Config(recording=codec.encode_digest(digest))
+        yield jobs_pb2.UploadRecordingRequest(config=config)
         await answered.wait()
 
     call = method(requests(), timeout=timeout, metadata=metadata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 from careca.errors import CarecaError
@@ -39,7 +39,7 @@ def serialize(callback: EventCallback | None) -> EventCallback:
     return emit
 
 
-def responses_of(call: Iterable[T]) -> Iterator[T]:
+def responses_of(call: Iterable[T]) -> Generator[T, None, None]:
     """Returns the responses of a call. Raises the ``CarecaError`` that ended it."""
     with translated_errors():
         yield from call

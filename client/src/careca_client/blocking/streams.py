@@ -54,7 +54,8 @@ def is_stored(method: Callable[..., Any], digest: Digest, timeout: float | None,
     answered = Signal()
 
     def requests() -> Iterator[jobs_pb2.UploadRecordingRequest]:
-        yield jobs_pb2.UploadRecordingRequest(config={"recording": codec.encode_digest(digest)})
+        config = jobs_pb2.UploadRecordingRequest.Config(recording=codec.encode_digest(digest))
+        yield jobs_pb2.UploadRecordingRequest(config=config)
         answered.wait()
 
     call = method(requests(), timeout=timeout, metadata=metadata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -131,7 +131,7 @@ def translated_errors() -> Iterator[None]:
         raise from_rpc_error(error) from error
 
 
-async def responses_of(call: grpc.aio.StreamStreamCall[Any, S]) -> AsyncIterator[S]:
+async def responses_of(call: grpc.aio.StreamStreamCall[Any, S]) -> AsyncGenerator[S, None]:
     """Yields the responses of a bidirectional call. Raises the ``CarecaError`` that ended it.
 
     For calls that the server may refuse while the client still sends. grpc.aio 1.85 then sets the call's status twice,

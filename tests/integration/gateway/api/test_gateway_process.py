@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import psutil
 import pytest
 
 from careca.errors import InvalidRecording, Unavailable
 from careca.rpc.channel import KEEPALIVE_OPTIONS, Options, create_channel
+from careca.rpc.probe import main as probe
 from careca.rpc.statuses import translated_errors
 from careca.types import Digest, Job
 from careca.v1 import admin_pb2, admin_pb2_grpc
@@ -49,8 +49,8 @@ class GatewayProcess:
         }
         with (folder / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "careca_gateway"], env=environment, stderr=log)
-        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            grpc.channel_ready_future(channel).result(HANG_SECONDS)
+        while probe([f"127.0.0.1:{self.port}"]) != 0:  # it listens before it is ready
+            assert self.process.poll() is None, "the gateway ended while it started"
 
     @property
     def rss_bytes(self) -> int:

@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/careca/v1/*.proto)
 GENERATED := services/common/src/careca/v1
 PARTS := services/common services/transcriber services/diarizer services/gateway client services/web
+# The diarizer with all that it can run, and that converts its networks.
+EDITABLE := $(PARTS:services/diarizer=services/diarizer[pyannote])
 PROJECTS := $(PARTS:%=%/pyproject.toml) VERSION
 SERVICE ?= transcriber
 SERVICES_READY := $(VENV)/.services
@@ -30,15 +32,16 @@ IN_PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-jobs bench-languages bench-robustness bench-web bench-peers chaos load docs languages client constraints clean console-pictures
+.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images audit fuzz format bench bench-diarization bench-gpu bench-jobs bench-languages bench-live bench-reading bench-robustness bench-scheduling bench-web bench-peers chaos load docs languages client constraints clean console-pictures
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(SERVICES_READY) proto console ## create .venv with the services, the client and the generated stubs, and build the web console
 
-models: setup ## download the weights of the default models and verify their digests
+models: setup ## download the weights of the default models, verify their digests, and convert the diarizer's networks
 	@$(BIN)/careca models pull
+	@$(BIN)/python -m careca_diarizer.models convert
 
 proto: $(GENERATED)/.stamp ## generate the Python stubs from protos/
 
@@ -122,6 +125,18 @@ bench-languages: $(BENCH_READY) models ## measure recordings with several langua
 bench-jobs: $(BENCH_READY) models ## measure jobs: reclaiming, throughput, submitting, listing; writes docs/jobs.md
 	$(BIN)/python -m bench.jobs
 
+bench-gpu: $(BENCH_READY) models ## measure the engines on one GPU: speed, memory, equality with the CPU; writes docs/benchmarks.md
+	PYTHON=$(BIN)/python bench/gpu.sh --out docs/benchmarks.md
+
+bench-live: $(BENCH_READY) models ## measure live transcripts in real time: delays, changes, words, speakers; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.live
+
+bench-reading: $(BENCH_READY) models ## measure the speed of the transcriber beside faster-whisper's own batched pipeline; writes docs/benchmarks.md
+	$(BIN)/python -m bench.reading
+
+bench-scheduling: $(BENCH_READY) models ## measure how a model service divides its device among requests; writes docs/benchmarks.md and docs/scheduling.svg
+	$(BIN)/python -m bench.scheduling
+
 bench-web: $(BENCH_READY) $(BROWSER_READY) proto console ## measure the web service: results, uploads, event streams, pages; writes docs/benchmarks.md
 	$(BIN)/python -m bench.web
 
@@ -171,7 +186,7 @@ $(VENV)/bin/python:
 
 # pip reads its own settings, such as PIP_INDEX_URL and PIP_EXTRA_INDEX_URL.
 $(SERVICES_READY): constraints.txt deploy/local/requirements.txt $(PROJECTS) | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement deploy/local/requirements.txt $(PARTS:%=--editable %)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement deploy/local/requirements.txt $(EDITABLE:%=--editable '%')
 	@touch $@
 
 # The scoring of the benchmarks is tested too if it can be installed: meeteval has to be compiled.

@@ -33,11 +33,11 @@ variable "TORCH_CPU_INDEX" {
 }
 
 group "default" {
-  targets = ["gateway", "web", "transcriber-cpu", "transcriber-cuda", "diarizer-cpu", "diarizer-cuda"]
+  targets = ["gateway", "web", "transcriber-cpu", "transcriber-cuda", "diarizer-cpu", "diarizer-pyannote", "diarizer-cuda"]
 }
 
 group "cpu" {
-  targets = ["gateway", "web", "transcriber-cpu", "diarizer-cpu"]
+  targets = ["gateway", "web", "transcriber-cpu", "diarizer-cpu", "diarizer-pyannote"]
 }
 
 target "common" {
@@ -81,8 +81,15 @@ target "transcriber-cuda" {
 target "diarizer-cpu" {
   inherits   = ["common"]
   dockerfile = "services/diarizer/Dockerfile"
-  args       = { VARIANT = "cpu", TORCH_CPU_INDEX = TORCH_CPU_INDEX }
+  args       = { VARIANT = "cpu" }
   tags       = ["${REGISTRY}/diarizer:${VERSION}"]
+}
+
+target "diarizer-pyannote" {
+  inherits   = ["common"]
+  dockerfile = "services/diarizer/Dockerfile"
+  args       = { VARIANT = "pyannote", TORCH_CPU_INDEX = TORCH_CPU_INDEX }
+  tags       = ["${REGISTRY}/diarizer:${VERSION}-pyannote"]
 }
 
 target "diarizer-cuda" {

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent / "src" / "careca_client"
-MODULES = ("calls.py", "client.py", "jobs.py", "recordings.py", "streams.py", "transcripts.py", "voices.py")
+MODULES = ("calls.py", "client.py", "jobs.py", "live.py", "recordings.py", "streams.py", "transcripts.py", "voices.py")
 
 RULES = (
     (r"\basync (def|for|with)\b", r"\1"),
@@ -24,10 +24,11 @@ RULES = (
     (r"\bAsyncGenerator\[(.+?), None\]", r"Generator[\1, None, None]"),
     (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"\bAwaitable, ", ""),
-    (r"\bAsync(Client|Generator|Iterator|RecordingReader|\w*Calls)\b", r"\1"),
+    (r"\bAsync(Client|Generator|Iterator|LiveSession|RecordingReader|\w*Calls)\b", r"\1"),
     (r"\b(\w+Service)AsyncStub\b", r"\1Stub"),
-    (r"\b__a(enter|exit)__\b", r"__\1__"),
+    (r"\b__a(enter|exit|iter)__\b", r"__\1__"),
     (r"\baclosing\b", "closing"),
+    (r"\baclose\b", "close"),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\banext\b", "next"),
     (r"\bcreate_channel\b", "create_sync_channel"),
@@ -41,6 +42,7 @@ RULES = (
         "                that it raises ends the call.",
     ),
     (r"in a task of its own\.", "in a thread of its own."),
+    (r"Send in one task and iterate in another:", "Send in one thread and iterate in another:"),
 )
 """Regular expressions and their replacements, applied in this order to each module. Each must match somewhere."""
 

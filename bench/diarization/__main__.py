@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -28,8 +27,9 @@ from bench.common.tables import count, mebibytes, rate, splice, table
 from bench.diarization import mixtures
 from bench.system.memory import Sampler
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import complete
 from careca.models import ModelStore
+from careca.resources.memory import use_one_heap
 from careca.resources.processors import disable_openmp_spinning
 from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, Turn
 from careca_diarizer.pyannote_engine import PyannoteEngine
@@ -55,6 +55,7 @@ def main() -> int:
     if "mixtures" in names:
         dataset.require_labelled(recordings, "the part `mixtures`")
     disable_openmp_spinning()
+    use_one_heap()
     engine = load_engine()
     for name in names:
         announce(f"== {name}")
@@ -78,7 +79,7 @@ def load_engine() -> PyannoteEngine:
 def diarize(engine: PyannoteEngine, samples: Samples) -> tuple[Diarization, float]:
     """What the engine finds, and in how many seconds."""
     started = time.perf_counter()
-    found = engine.infer(Audio(samples), DiarizationOptions(), CancelToken(threading.Event()), lambda _: None)
+    found = complete(engine.infer(Audio(samples), DiarizationOptions()))
     return found, time.perf_counter() - started
 
 

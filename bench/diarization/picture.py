@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from bench import REPOSITORY
 from bench.common import audio, dataset
 from bench.diarization.__main__ import load_engine
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import complete
 from careca.types import Diarization, Speaker, SpeakerCountCandidate, Turn
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices
 
@@ -33,8 +32,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=PICTURE, help="PNG to write")
     arguments = parser.parse_args()
     truth = dataset.parse_rttm(arguments.recording.with_suffix(".rttm").read_text(encoding="utf-8"))
-    engine, sound, cancel = load_engine(), Audio(audio.decode(arguments.recording)), CancelToken(threading.Event())
-    speech = engine.analyse(sound, cancel, lambda _: None)
+    engine, sound = load_engine(), Audio(audio.decode(arguments.recording))
+    speech = complete(engine.analyse(sound))
     clustering = engine.cluster(speech, SpeakerBounds(1, 10))
     found = engine.assemble(sound, speech, clustering)
 

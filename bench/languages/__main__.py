@@ -19,7 +19,7 @@ from bench.common.tables import count, minutes, rate, splice, table
 from bench.languages import recordings as multilingual
 from bench.languages.recordings import Made
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import complete
 from careca.models import ModelStore
 from careca.resources.processors import disable_openmp_spinning
 from careca.types import SAMPLE_RATE
@@ -85,7 +85,7 @@ def recordings_to_make(recordings: Sequence[Recording], count: int, seed: int) -
 
 def find(engine: WhisperEngine, made: Made) -> Sequence[Passage]:
     """Where the engine finds which language."""
-    passages = engine.find_passages(Audio(made.samples), CancelToken())
+    passages = complete(engine.find_passages(Audio(made.samples)))
     found = " ".join(passage.language for passage in passages)
     announce(f"{made.name}: {found}")
     return passages

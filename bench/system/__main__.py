@@ -15,8 +15,8 @@ from bench.common import audio, dataset
 from bench.common.dataset import Recording
 from bench.common.harness import announce, cleanly, describe_run, running_stack
 from bench.common.tables import splice
-from bench.system import memory, quality, report, results, speed
-from bench.system.results import Footprint, Quality, Speed
+from bench.system import memory, quality, report, results, speed, start
+from bench.system.results import Footprint, Part, Quality, Speed, Starts
 
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 LATEST = REPOSITORY / "bench" / "results" / "latest.json"
@@ -103,6 +103,14 @@ def measure_memory(recordings: Sequence[Recording], quick: bool) -> Footprint:
     return Footprint(run=run, same_tasks=plan.tasks, different_tasks=len(different), services=services, upload=upload)
 
 
+def measure_start(_: Sequence[Recording], quick: bool) -> Starts:
+    """Starts of the model services, beside a stack that does nothing."""
+    started = time.perf_counter()
+    with running_stack() as bench:
+        services = start.measure(bench.environment, start.QUICK_STARTS if quick else start.STARTS, announce)
+        return Starts(run=describe_run(bench.client, started, quick=quick), services=services)
+
+
 def _of_many_lengths(recording: Path, count: int, folder: Path) -> list[Path]:
     """As many different recordings, from five seconds to twenty, cut out of one."""
     paths = [folder / f"piece-{number}.flac" for number in range(count)]
@@ -112,14 +120,15 @@ def _of_many_lengths(recording: Path, count: int, folder: Path) -> list[Path]:
     return paths
 
 
-PARTS: dict[str, Callable[[Sequence[Recording], bool], Quality | Speed | Footprint]] = {
+PARTS: dict[str, Callable[[Sequence[Recording], bool], Part]] = {
     "quality": measure_quality,
     "speed": measure_speed,
     "memory": measure_memory,
+    "start": measure_start,
 }
 
 
-def publish(part: Quality | Speed | Footprint, path: Path, *, renew_document: bool) -> None:
+def publish(part: Part, path: Path, *, renew_document: bool) -> None:
     """Stores ``part`` in ``path`` beside the other parts, prints it and, if asked to, renews the documentation."""
     whole = results.read(path).with_part(part)
     results.write(whole, path)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from bench.common.audio import decode
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import complete
 from careca.models import ModelStore
+from careca.resources.memory import use_one_heap
 from careca.resources.processors import disable_openmp_spinning
 from careca.settings import load
 from careca.telemetry import logs
@@ -47,10 +48,10 @@ class BothEngines:
         return {"whole": time.perf_counter() - started, **parts}
 
     def _transcribe(self, audio: Audio) -> object:
-        return self._transcriber.infer(audio, TranscriptionOptions(), CancelToken(), _ignore)
+        return complete(self._transcriber.infer(audio, TranscriptionOptions()))
 
     def _diarize(self, audio: Audio) -> object:
-        return self._diarizer.infer(audio, DiarizationOptions(), CancelToken(), _ignore)
+        return complete(self._diarizer.infer(audio, DiarizationOptions()))
 
 
 def main() -> None:
@@ -60,6 +61,7 @@ def main() -> None:
         settings = load(TranscriberSettings)
         logs.configure(settings.log_level, settings.log_format)
         disable_openmp_spinning()  # before the model libraries load, as the services do
+        use_one_heap()
         engines = BothEngines(settings, load(DiarizerSettings))
         for line in sys.stdin:
             recording = json.loads(line).get("recording")

@@ -21,6 +21,7 @@ from bench.system.results import (
     Run,
     ServiceMemory,
     Speed,
+    Starts,
     TurnRates,
     Upload,
     WordRates,
@@ -38,6 +39,7 @@ def render(report: Report) -> str:
         "" if report.quality is None else _quality(report.quality),
         "" if report.speed is None else _speed(report.speed),
         "" if report.memory is None else _memory(report.memory),
+        "" if report.start is None else _start(report.start),
     )
     return "\n\n".join(part for part in parts if part)
 
@@ -240,3 +242,16 @@ def _upload(upload: Upload) -> str:
         f"While {upload.file_bytes / 2**30:g} GiB were uploaded in {seconds(upload.seconds)} ({upload.outcome}), the"
         f" gateway's RSS rose from {mebibytes(upload.before_rss)} to at most {mebibytes(upload.peak_rss)}."
     )
+
+
+def _start(starts: Starts) -> str:
+    rows = (
+        (
+            each.service,
+            str(len(each.seconds)),
+            *map(seconds, (each.median, min(each.seconds), max(each.seconds))),
+            f"{each.load_average:.1f}",
+        )
+        for each in starts.services
+    )
+    return section("Start", table(("ready after", "starts", "median", "fastest", "slowest", "load average"), rows))

@@ -253,19 +253,48 @@ class Footprint:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceStart:
+    """Seconds from the start of a service's process until it is ready, once for each start, and the machine's load."""
+
+    service: str
+    seconds: tuple[float, ...]
+    load_average: float
+
+    @property
+    def median(self) -> float:
+        """The median over the starts."""
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """How fast the model services are ready."""
+
+    run: Run
+    services: tuple[ServiceStart, ...]
+
+
+Part = Quality | Speed | Footprint | Starts
+"""What one part of the benchmark measures."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The latest run of each part; ``None`` for one that has not run."""
 
     quality: Quality | None = None
     speed: Speed | None = None
     memory: Footprint | None = None
+    start: Starts | None = None
 
-    def with_part(self, part: Quality | Speed | Footprint) -> Report:
+    def with_part(self, part: Part) -> Report:
         """This report with ``part`` in place of the last run of the same part."""
         if isinstance(part, Quality):
             return replace(self, quality=part)
         if isinstance(part, Speed):
             return replace(self, speed=part)
+        if isinstance(part, Starts):
+            return replace(self, start=part)
         return replace(self, memory=part)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.common.tables import mebibytes, milliseconds, minutes
-from bench.system.results import Footprint, Report, Speed
+from bench.common.tables import mebibytes, milliseconds, minutes, seconds
+from bench.system.results import Footprint, Report, Speed, Starts
 
 OVERHEAD = 0.05
 REPEAT_SECONDS = 0.05
 GROWTH = 0.05
 LEFT_AFTER_RELEASE = 0.5
 UPLOAD_GROWTH_BYTES = 64 * 2**20
+START_SECONDS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ def targets(report: Report) -> list[Target]:
     """All figures that the parts of ``report`` have measured."""
     speed = [] if report.speed is None else list(_speed(report.speed))
     memory = [] if report.memory is None else list(_memory(report.memory))
-    return speed + memory
+    start = [] if report.start is None else list(_start(report.start))
+    return speed + memory + start
 
 
 def _speed(speed: Speed) -> Iterator[Target]:
@@ -76,3 +78,13 @@ def _memory(memory: Footprint) -> Iterator[Target]:
         mebibytes(memory.upload.growth),
         memory.upload.growth < UPLOAD_GROWTH_BYTES,
     )
+
+
+def _start(starts: Starts) -> Iterator[Target]:
+    for each in starts.services:
+        yield Target(
+            f"{each.service}: from the start of the process until it is ready: median",
+            seconds(START_SECONDS),
+            seconds(each.median),
+            each.median <= START_SECONDS,
+        )

@@ -6,7 +6,7 @@
 #                                            folder: services/gateway, client
 #
 # Run in the repository's root. PREFIX is /opt by default. TORCH_CPU_INDEX is where builds of torch without CUDA are, for
-# the variant cpu; where it is empty, torch comes from where everything else does.
+# all variants except cuda; where it is empty, torch comes from where everything else does.
 set -eu
 
 step=$1
@@ -26,7 +26,7 @@ dependencies() {
   echo "$prefix/careca" > "$("$prefix/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/careca.pth"
   python "$here/requirements.py" "$service" "$variant" > "$prefix/requirements.txt"
   # Alone, and only torch: a second index beside the first could otherwise give any package.
-  if [ "$variant" = cpu ] && [ -n "${TORCH_CPU_INDEX:-}" ] && grep -qx torch "$prefix/requirements.txt"; then
+  if [ "$variant" != cuda ] && [ -n "${TORCH_CPU_INDEX:-}" ] && grep -qx torch "$prefix/requirements.txt"; then
     install --no-deps --index-url "$TORCH_CPU_INDEX" torch
   fi
   install --requirement "$prefix/requirements.txt"

@@ -3,7 +3,7 @@
     python requirements.py transcriber cuda
 
 So the layer with others' packages, gigabytes of them, stays the same as long as no ``pyproject.toml`` changes. Run in
-the repository's root. ``cuda`` adds what the service's extra of that name lists, if it has one. All can send traces.
+the repository's root. A variant adds what the service's extra of that name lists, if it has one. All can send traces.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 _OWN = re.compile(r"(careca-\w+)(?:\[([\w,-]+)\])?")
-_FOLDERS = {"careca-common": "services/common", "careca-client": "client"}
+_FOLDERS = {
+    "careca-common": "services/common",
+    "careca-client": "client",
+    "careca-diarizer": "services/diarizer",
+}
 
 
 def requirements(service: str, variant: str, root: Path = Path()) -> list[str]:

@@ -16,23 +16,30 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken, Emit
+from careca.inference.engine import Batch, Work
+from careca.inference.engine_thread import EngineThread
 from careca.launch import run_server, run_service
 from careca.rpc.server import Service
 from careca.types import (
+    ClusteredVoices,
     Diarization,
-    DiarizationOptions,
+    DiarizedWindow,
     GpuMemory,
     Progress,
+    ReadWindow,
     Segment,
     Stage,
     Transcript,
-    TranscriptionOptions,
     Turn,
+    VoicePiece,
+    VoicesToCluster,
+    WindowToDiarize,
+    WindowToRead,
     Word,
 )
 from careca_diarizer.settings import DiarizerSettings
@@ -83,12 +90,12 @@ class TimedEngine:
     def release_gpu_cache(self) -> None:
         """There is none."""
 
-    def _take_time(self, stage: Stage, cancel: CancelToken, emit: Callable[[Progress], None]) -> None:
+    def _take_time(self, stage: Stage) -> Work[None]:
+        """Takes the time without interruption by other tasks."""
         began = time.monotonic()
         while (passed := time.monotonic() - began) < self._seconds:
-            cancel.raise_if_cancelled()
-            emit(Progress(stage, passed / self._seconds))
-            time.sleep(min(_STEP_SECONDS, self._seconds - passed))
+            yield Progress(stage, passed / self._seconds)
+            yield Batch.alone(partial(time.sleep, min(_STEP_SECONDS, self._seconds - passed)), exclusive=True)
         if self._log:
             with self._log.open("a") as file:
                 file.write(f"{began:.6f} {time.monotonic():.6f}\n")
@@ -97,28 +104,53 @@ class TimedEngine:
 class TimedTranscriber(TimedEngine):
     """Finds the same words in every recording."""
 
-    def infer(self, audio: Audio, options: TranscriptionOptions, cancel: CancelToken, emit: Emit) -> Transcript:
-        """Returns one word, or as many as the recording has time for."""
+    def infer(self, audio: Audio, options: Any) -> Work[Any]:
+        """Finds one word, or as many as the recording has time for; in a window of live audio at most one."""
+        if isinstance(options, WindowToRead):
+            return self._read(audio, options)
+        return self._transcribe(audio)
+
+    def _read(self, audio: Audio, window: WindowToRead) -> Work[ReadWindow]:
+        yield Batch.alone(partial(time.sleep, 0))
+        words = () if window.final_words else _one_word(audio.duration).words
+        agreed = bool(words) and (window.last or bool(window.previous_words))
+        return ReadWindow(words, int(agreed), "en", 0.0, audio.duration)
+
+    def _transcribe(self, audio: Audio) -> Work[Transcript]:
         segments = _talk(audio.duration) if self._talk else (_one_word(audio.duration),)
         waiting = deque(segments)
 
-        def emit_with_segments(progress: Progress) -> None:
-            emit(progress)
-            while len(waiting) > (1 - progress.fraction) * len(segments):
-                emit(waiting.popleft())
-
-        self._take_time(Stage.TRANSCRIBE, cancel, emit_with_segments)
-        for segment in waiting:
-            emit(segment)
+        for asked in self._take_time(Stage.TRANSCRIBE):
+            yield asked
+            while isinstance(asked, Progress) and len(waiting) > (1 - asked.fraction) * len(segments):
+                yield waiting.popleft()
+        yield from waiting
         return Transcript(segments, "en", 1.0, audio.duration, self.model)
 
 
 class TimedDiarizer(TimedEngine):
     """Finds the same speakers in every recording."""
 
-    def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
-        """Returns one speaker, who speaks from start to end, or four in turn."""
-        self._take_time(Stage.DIARIZE, cancel, emit)
+    def infer(self, audio: Audio, options: Any) -> Work[Any]:
+        """Finds one speaker, who speaks from start to end, or four in turn; in a window of live audio always one."""
+        match options:
+            case WindowToDiarize():
+                return self._diarize_window(audio)
+            case VoicesToCluster(pieces):
+                return self._cluster(len(pieces))
+        return self._diarize(audio)
+
+    def _diarize_window(self, audio: Audio) -> Work[DiarizedWindow]:
+        yield Batch.alone(partial(time.sleep, 0))
+        piece = VoicePiece((1.0, 0.0), audio.duration, 0.0, audio.duration, "0", alone=True)
+        return DiarizedWindow((Turn(0.0, audio.duration, "0"),), (piece,), self.model)
+
+    def _cluster(self, pieces: int) -> Work[ClusteredVoices]:
+        yield Batch.alone(partial(time.sleep, 0))
+        return ClusteredVoices((0,) * pieces)
+
+    def _diarize(self, audio: Audio) -> Work[Diarization]:
+        yield from self._take_time(Stage.DIARIZE)
         length = TURN_SECONDS if self._talk else max(audio.duration, TURN_SECONDS)
         count = max(1, math.ceil(audio.duration / length))
         turns = tuple(
@@ -145,11 +177,11 @@ def _talk(seconds: float) -> tuple[Segment, ...]:
 
 
 def _transcriber(settings: TranscriberSettings) -> Service:
-    return wire_transcriber(settings, TimedTranscriber())
+    return wire_transcriber(settings, EngineThread(TimedTranscriber()))
 
 
 def _diarizer(settings: DiarizerSettings) -> Service:
-    return wire_diarizer(settings, TimedDiarizer())
+    return wire_diarizer(settings, EngineThread(TimedDiarizer()))
 
 
 def main() -> int:

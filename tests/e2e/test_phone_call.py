@@ -122,7 +122,7 @@ def test_a_second_request_is_answered_from_the_caches_without_sending_the_record
 def test_a_speaker_who_is_known_by_the_voice_of_an_earlier_answer_is_called_by_name(
     client: Client, first: TranscriptionResult, recording: Path
 ) -> None:
-    diane = next(each for each in first.speakers if each.label == speakers_of(first, "Diane")[0])
+    diane = next(each for each in first.speakers if each.label == speakers_of(first, "Jersey")[0])
     assert diane.voice is not None
 
     answer = client.transcribe(recording, known_speakers=[KnownSpeaker("Diane", diane.voice)])
@@ -154,7 +154,7 @@ def test_a_voice_that_the_command_saves_is_recognised(stack: LocalStack, recordi
 def test_a_person_of_one_job_is_saved_recognised_and_found(
     client: Client, stack: LocalStack, first: TranscriptionResult, recording: Path
 ) -> None:
-    diane = next(each.label for each in first.speakers if each.label == speakers_of(first, "Diane")[0])
+    diane = next(each.label for each in first.speakers if each.label == speakers_of(first, "Jersey")[0])
     job = run_careca(stack, "submit", recording, "--wait").stdout.strip()
 
     saved = run_careca(stack, "voices", "save", "Diane", "--job", job, "--speaker", diane)

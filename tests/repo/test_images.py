@@ -212,7 +212,8 @@ def test_each_image_can_be_baked_with_arguments_that_its_dockerfile_has() -> Non
         assert ROOT / target["dockerfile"].strip('"') == dockerfile.path
         assert {*targets["common"]["args"], *target.get("args", {})} <= declared
         assert target.get("args", {}).get("VARIANT", '"cpu"').strip('"') == (name.partition("-")[2] or "cpu")
-        suffix = "-cuda" if name.endswith("-cuda") else ""
+        variant = name.partition("-")[2]
+        suffix = f"-{variant}" if variant in {"cuda", "pyannote"} else ""
         assert target["tags"] == [f'"${{REGISTRY}}/{name.partition("-")[0]}:${{VERSION}}{suffix}"']
     (python_image,) = {
         value for service in SERVICES for value in Dockerfile(service).all("ARG") if value.startswith("PYTHON_IMAGE=")

@@ -14,18 +14,24 @@ MODULES = [
 ]
 
 IMPORTERS = {
-    "faster_whisper|ctranslate2": {"careca_transcriber.whisper_engine", "careca_transcriber.whisper_request"},
+    "faster_whisper|ctranslate2": {
+        "careca_transcriber.clip_reader",
+        "careca_transcriber.whisper_engine",
+        "careca_transcriber.whisper_request",
+        "careca_transcriber.window_reader",
+    },
     "torch|torchaudio|pyannote": {
         f"careca_diarizer.{name}"
         for name in (
-            *("campplus", "conversion", "embedding", "fbank", "networks", "segmentation", "pretrained_engine"),
-            *("pyannote_setup", "runtime", "torch_device"),
+            *("campplus", "conversion", "networks", "pretrained_engine", "pyannet", "pyannote_setup"),
+            *("torch_device", "torch_networks"),
         )
     },
     "openvino": {"careca_diarizer.runtime"},
     "cryptography": {"auth.tls", "sessions.cookie"},
     "redis": {"cache.circuit_breaker", "queue.notifications", "queue.redis_script"},
-    "av": {
+    "av": {"live.audio"}
+    | {
         f"decoding.{name}"
         for name in (
             *(
@@ -45,7 +51,8 @@ IMPORTERS = {
     "obstore": {"storage.object_storage"},
     "aiohttp": {"webhooks.addresses", "webhooks.delivery"},
     "sklearn|scipy": {
-        f"careca_diarizer.{name}" for name in ("clustering", "declipping", "partitions", "reconstruction", "stitching")
+        f"careca_diarizer.{name}"
+        for name in ("clustering", "declipping", "fbank", "partitions", "reconstruction", "stitching")
     },
     "grpc": {
         "inference.model_service",
@@ -56,7 +63,8 @@ IMPORTERS = {
                 *("server", "statuses"),
             )
         ),
-        *("api.admin", "api.transcription", "api.transcripts", "api.jobs", "api.recordings", "api.voices"),
+        *("api.admin", "api.transcription", "api.transcripts", "api.jobs", "api.live", "api.recordings"),
+        "api.voices",
         *("backends.calls", "backends.replicas", "careca_gateway.wiring"),
         *("careca_transcriber.service", "careca_transcriber.wiring"),
         *("careca_diarizer.service", "careca_diarizer.wiring"),

@@ -70,7 +70,7 @@ def test_images_have_the_version_of_the_services(builds: dict[str, Manifests]) -
     version = (FOLDER.parents[1] / "VERSION").read_text().strip()
 
     tags = {
-        container.spec["image"].rpartition(":")[2].removesuffix("-cuda")
+        container.spec["image"].rpartition(":")[2].removesuffix("-cuda").removesuffix("-pyannote")
         for manifests in builds.values()
         for workload in manifests.workloads
         for container in workload.containers

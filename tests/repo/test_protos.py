@@ -31,6 +31,7 @@ def test_the_protos_are_found() -> None:
         "diarizer",
         "gateway",
         "jobs",
+        "live",
         "recordings",
         "transcriber",
         "transcripts",

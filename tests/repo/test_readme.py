@@ -18,7 +18,17 @@ PAGES = (README, CONTRIBUTING, *((ROOT / "docs" / f"{name}.md").read_text() for 
 BLOCKS = [block for page in PAGES for block in re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)]
 EXAMPLES = [block for language, block in BLOCKS if language == "python"]
 GROUPS = {"jobs", "voices", "models", "tokens"}
-COMMAND_NAMES = GROUPS | {"transcribe", "submit", "result", "voice", "stats", "clear-cache", "release-memory", "health"}
+COMMAND_NAMES = GROUPS | {
+    "transcribe",
+    "live",
+    "submit",
+    "result",
+    "voice",
+    "stats",
+    "clear-cache",
+    "release-memory",
+    "health",
+}
 COMMANDS = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines() if line.strip()]
 
 

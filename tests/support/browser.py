@@ -99,7 +99,8 @@ async def assert_accessible(page: Page) -> None:
     await page.evaluate(_AXE.read_text())
     found = await page.evaluate("axe.run({resultTypes: ['violations']})")
     assert found["passes"], "axe has not looked at anything"
-    assert [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]] == []
+    violations = [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]]
+    assert violations == [], violations
 
 
 async def hold_player(page: Page) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from careca.inference.engine_thread import EngineThread
 from careca.inference.metrics import ModelServiceMetrics
 from careca.inference.worker import Worker
 from careca.telemetry.metrics import Metrics
 from careca.types import MemoryRelease, MemoryUsage, Stage
 from careca_gateway.jobs.metrics import JobMetrics
+from careca_gateway.live.metrics import LiveMetrics
 from careca_gateway.metrics import GatewayMetrics
 from careca_web.metrics import WebMetrics
 from support.fakes import FakeEngine
@@ -21,9 +23,10 @@ def registries() -> dict[str, CollectorRegistry]:
     """Those of all services, in each of which something of every kind has happened."""
     gateway = GatewayMetrics()
     JobMetrics(gateway.registry)
+    LiveMetrics(gateway.registry)
     services: dict[str, Metrics] = {"gateway": gateway}
     for name, stage in (("transcriber", Stage.TRANSCRIBE), ("diarizer", Stage.DIARIZE)):
-        services[name] = ModelServiceMetrics(stage, FakeEngine(), Worker())
+        services[name] = ModelServiceMetrics(stage, EngineThread(FakeEngine()), Worker())
     services["web"] = web = WebMetrics()
     for route, status in (("/readyz", 200), ("/readyz", 503), ("/api/session", 200)):
         web.observe_request("GET", route, status, 1.0)

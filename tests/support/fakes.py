@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from careca.cache.port import CacheObserver, CacheOutcome, NoCache
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import Batch, Work
 from careca.types import (
     CacheClearance,
     CacheStats,
     ClearScope,
+    ClusteredVoices,
     Diarization,
     DiarizationOptions,
+    DiarizedWindow,
     Digest,
     GpuMemory,
     Progress,
@@ -26,6 +31,9 @@ from careca.types import (
     Transcript,
     TranscriptionOptions,
     Turn,
+    VoicePiece,
+    VoicesToCluster,
+    WindowToDiarize,
     Word,
 )
 
@@ -57,7 +65,7 @@ async def chunks_of(data: bytes, size: int = 16_384) -> AsyncIterator[bytes]:
 
 
 class FakeEngine:
-    """Takes ``steps`` steps of ``step_seconds`` each, asks to go on between them, and counts what is done to it.
+    """Takes ``steps`` batches of ``step_seconds`` each, waits between them, and counts what is done to it.
 
     ``failures`` are raised one per inference until there are none left. Clear ``may_go_on`` to hold an inference where
     it is, until it is set again or the inference is cancelled. ``started`` is set once one has begun, ``unloaded`` once
@@ -91,7 +99,7 @@ class FakeEngine:
 
     def load(self) -> None:
         if self.load_failure:
-            raise self.load_failure
+            raise copy.copy(self.load_failure)  # an error that is raised again has the frames of the last time
         self.loads += not self.loaded
         self.loaded = True
         self.unloaded.clear()
@@ -107,30 +115,32 @@ class FakeEngine:
     def release_gpu_cache(self) -> None:
         pass
 
-    def _follow_script(self, stage: Stage, cancel: CancelToken, emit: Callable[[Progress], None]) -> None:
+    def _follow_script(self, stage: Stage) -> Work[None]:
         assert self.loaded
         self.inferences += 1
         self.running += 1
+        steps = self.steps
         self.started.set()
         try:
-            for step in range(self.steps):
-                self._wait_to_go_on(cancel)
-                time.sleep(self.step_seconds)
-                emit(Progress(stage, (step + 1) / self.steps))
-            self._wait_to_go_on(cancel)
+            for step in range(steps):
+                yield from self._wait_to_go_on()
+                yield Batch.alone(self._take_step)
+                yield Progress(stage, (step + 1) / steps)
+            yield from self._wait_to_go_on()
             if self.failures:
                 raise self.failures.pop(0)
+        except GeneratorExit:
+            self.cancellations += 1
+            raise
         finally:
             self.running -= 1
 
-    def _wait_to_go_on(self, cancel: CancelToken) -> None:
-        while not self.may_go_on.wait(0.005):
-            self._raise_if_cancelled(cancel)
-        self._raise_if_cancelled(cancel)
+    def _take_step(self) -> None:
+        time.sleep(self.step_seconds)
 
-    def _raise_if_cancelled(self, cancel: CancelToken) -> None:
-        self.cancellations += cancel.cancelled
-        cancel.raise_if_cancelled()
+    def _wait_to_go_on(self) -> Work[None]:
+        while not self.may_go_on.is_set():
+            yield Batch.alone(partial(self.may_go_on.wait, 0.005))
 
 
 class FakeTranscriberEngine(FakeEngine):
@@ -149,23 +159,20 @@ class FakeTranscriberEngine(FakeEngine):
         self.language = language
         self.options: list[TranscriptionOptions] = []
 
-    def infer(
-        self,
-        audio: Audio,
-        options: TranscriptionOptions,
-        cancel: CancelToken,
-        emit: Callable[[Segment | Progress], None],
-    ) -> Transcript:
+    def infer(self, audio: Audio, options: TranscriptionOptions) -> Work[Transcript]:
         self.options.append(options)
-        self._follow_script(Stage.TRANSCRIBE, cancel, emit)
+        yield from self._follow_script(Stage.TRANSCRIBE)
         segments = tuple(self.segments_of.get(digest_of(audio.samples.tobytes()), self.segments))
-        for segment in segments:
-            emit(segment)
+        yield from segments
         return Transcript(segments, options.language or self.language, 0.5, audio.duration, self.model)
 
 
 class FakeDiarizerEngine(FakeEngine):
-    """Hears the same turns in every audio but those in ``turns_of``, and their speakers with ``voices`` in order."""
+    """Hears the same turns in every audio but those in ``turns_of``, and their speakers with ``voices`` in order.
+
+    In a window of live audio it hears the turns that start in it, with one piece of speech each. Equal embeddings are
+    the same voice for it. Windows are counted in ``windows`` and not in ``inferences``; ``failures`` are raised too.
+    """
 
     def __init__(
         self,
@@ -179,19 +186,53 @@ class FakeDiarizerEngine(FakeEngine):
         self.turns_of = dict(turns_of or {})
         self.voices = tuple(voices)
         self.options: list[DiarizationOptions] = []
+        self.windows = 0
 
-    def infer(
-        self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
-    ) -> Diarization:
+    def infer(self, audio: Audio, options: Any) -> Work[Any]:
+        match options:
+            case WindowToDiarize():
+                return self._diarize_window(audio)
+            case VoicesToCluster():
+                return self._cluster_voices(options)
+        return self._diarize(audio, options)
+
+    def _diarize(self, audio: Audio, options: DiarizationOptions) -> Work[Diarization]:
         self.options.append(options)
-        self._follow_script(Stage.DIARIZE, cancel, emit)
-        turns = tuple(self.turns_of.get(digest_of(audio.samples.tobytes()), self.turns))
-        labels = dict.fromkeys(turn.speaker for turn in turns)
+        yield from self._follow_script(Stage.DIARIZE)
+        turns = self._turns_in(audio)
         speakers = tuple(
-            Speaker(label, voice, EMBEDDING_MODEL if voice else "")
-            for label, voice in zip(labels, self.voices, strict=False)
+            Speaker(label, voice, EMBEDDING_MODEL if voice else "") for label, voice in self._voices_in(turns).items()
         )
         return Diarization(turns, turns, audio.duration, self.model, speakers=speakers)
+
+    def _diarize_window(self, audio: Audio) -> Work[DiarizedWindow]:
+        assert self.loaded
+        self.windows += 1
+        yield from self._wait_to_go_on()
+        if self.failures:
+            raise self.failures.pop(0)
+        turns = self._turns_in(audio)
+        voices = self._voices_in(turns)
+        heard = tuple(replace(turn, end=min(turn.end, audio.duration)) for turn in turns if turn.start < audio.duration)
+        pieces = tuple(
+            VoicePiece(voices[turn.speaker], turn.end - turn.start, turn.start, turn.end, turn.speaker, alone=True)
+            for turn in heard
+            if voices.get(turn.speaker)
+        )
+        return DiarizedWindow(heard, pieces, EMBEDDING_MODEL)
+
+    def _cluster_voices(self, asked: VoicesToCluster) -> Work[ClusteredVoices]:
+        assert self.loaded
+        yield from self._wait_to_go_on()
+        known = list(dict.fromkeys(piece.embedding for piece in asked.pieces))
+        return ClusteredVoices(tuple(known.index(piece.embedding) for piece in asked.pieces))
+
+    def _turns_in(self, audio: Audio) -> tuple[Turn, ...]:
+        return tuple(self.turns_of.get(digest_of(audio.samples.tobytes()), self.turns))
+
+    def _voices_in(self, turns: Sequence[Turn]) -> dict[str, tuple[float, ...]]:
+        labels = dict.fromkeys(turn.speaker for turn in turns)
+        return dict(zip(labels, self.voices, strict=False))
 
 
 class FakeCache(NoCache):

@@ -8,7 +8,8 @@ import signal
 import numpy as np
 
 from careca.errors import OutOfMemory, PreconditionFailed
-from careca.settings import ServiceSettings
+from careca.inference.engine import Batch
+from careca.settings import ModelServiceSettings
 from careca.types import Diarization, Turn
 from support.fakes import FakeDiarizerEngine
 
@@ -18,8 +19,8 @@ HOARD_BYTES = 200_000_000
 class Echo(FakeDiarizerEngine):
     """Answers with one turn as long as the audio, by a speaker that is named after the sum of its samples."""
 
-    def infer(self, audio, options, cancel, emit):
-        super().infer(audio, options, cancel, emit)
+    def infer(self, audio, options):
+        yield from super().infer(audio, options)
         total = int(np.asarray(audio.samples, dtype=np.int64).sum())
         turn = Turn(0.0, audio.duration, f"{total}/{options.speaker_count}/{os.getpid()}")
         return Diarization((turn,), (turn,), audio.duration, self.model)
@@ -38,33 +39,41 @@ class Hoarder(Echo):
 class Killed(Echo):
     """Is killed in its first inference, as the kernel does where memory runs out."""
 
-    def infer(self, audio, options, cancel, emit):
-        os.kill(os.getpid(), signal.SIGKILL)
+    def infer(self, audio, options):
+        yield Batch.alone(lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def echo(_settings: ServiceSettings) -> Echo:
+def echo(_settings: ModelServiceSettings) -> Echo:
     return Echo()
 
 
-def slow(_settings: ServiceSettings) -> Echo:
-    return Echo(steps=2000, step_seconds=0.02)
+class Slow(Echo):
+    """Takes very long for audio, and no time for audio without samples."""
+
+    def infer(self, audio, options):
+        self.steps = 2000 if len(audio.samples) else 0
+        return (yield from super().infer(audio, options))
 
 
-def hoarder(_settings: ServiceSettings) -> Hoarder:
+def slow(_settings: ModelServiceSettings) -> Slow:
+    return Slow(step_seconds=0.02)
+
+
+def hoarder(_settings: ModelServiceSettings) -> Hoarder:
     return Hoarder()
 
 
-def killed(_settings: ServiceSettings) -> Killed:
+def killed(_settings: ModelServiceSettings) -> Killed:
     return Killed()
 
 
-def refusing(_settings: ServiceSettings) -> Echo:
+def refusing(_settings: ModelServiceSettings) -> Echo:
     return Echo(failures=[OutOfMemory("too little memory", metadata={"device": "cpu"})])
 
 
-def buggy(_settings: ServiceSettings) -> Echo:
+def buggy(_settings: ModelServiceSettings) -> Echo:
     return Echo(failures=[ValueError("secret detail")])
 
 
-def without_weights(_settings: ServiceSettings) -> Echo:
+def without_weights(_settings: ModelServiceSettings) -> Echo:
     raise PreconditionFailed("weights are missing", reason="WEIGHTS_MISSING")

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, load_campplus
-from careca_diarizer.fbank import FilterBank
+from careca_diarizer.campplus import load_campplus
 from careca_diarizer.pyannote_setup import import_pyannote
+from careca_diarizer.runtime import EMBEDDING_SIZE
+from careca_diarizer.torch_networks import TorchFilterBank
 
 pyannote_audio = import_pyannote()
 
@@ -31,7 +32,7 @@ class CAMPPlusModel(pyannote_audio.Model):  # type: ignore[misc, name-defined]
         super().__init__(sample_rate=sample_rate, num_channels=num_channels)
         self.save_hyperparameters("weights")
         self.network = load_campplus(Path(weights))
-        self.filter_bank = FilterBank(MEL_BINS, torch.device("cpu"))
+        self.filter_bank = TorchFilterBank(torch.device("cpu"))
 
     @property
     def dimension(self) -> int:

@@ -17,10 +17,13 @@ from unittest.mock import patch
 import grpc.aio
 
 from careca import codec
+from careca.inference.audio import Audio
+from careca.inference.engine_thread import EngineThread
+from careca.inference.shared_engine import CancelToken, Computed, Emit
 from careca.rpc.channel import create_channel
 from careca.rpc.server import ServiceServer
 from careca.rpc.statuses import responses_of
-from careca.types import Digest, Result, Segment, Stage
+from careca.types import Digest, Result, Scheduling, Segment, Stage
 from careca.v1 import (
     admin_pb2_grpc,
     gateway_pb2,
@@ -49,6 +52,20 @@ Metadata = Iterable[tuple[str, str]]
 Engine = FakeTranscriberEngine | FakeDiarizerEngine
 
 
+class RecordingEngineThread(EngineThread[Any, Any]):
+    """Records how requests are to be scheduled."""
+
+    def __init__(self, engine: Any, scheduled: list[Scheduling]) -> None:
+        super().__init__(engine)
+        self._scheduled = scheduled
+
+    def infer(
+        self, audio: Audio, options: Any, scheduling: Scheduling, cancel: CancelToken, emit: Emit
+    ) -> Computed[Any]:
+        self._scheduled.append(scheduling)
+        return super().infer(audio, options, scheduling, cancel, emit)
+
+
 class ModelService:
     """A transcriber or a diarizer. It keeps its port when it is stopped and started again."""
 
@@ -59,6 +76,11 @@ class ModelService:
         self.metrics_port: int | None = None
         self._settings = settings
         self._server: ServiceServer | None = None
+        self.scheduled: list[Scheduling] = []
+        """How each request that the engine got was to be scheduled."""
+
+    def _shared(self) -> EngineThread[Any, Any]:
+        return RecordingEngineThread(self.engine, self.scheduled)
 
     async def start(self, redis_url: str) -> None:
         """Returns when it serves."""
@@ -67,10 +89,10 @@ class ModelService:
         common = LOCAL | {"port": self.port} | cache | self._settings
         if isinstance(self.engine, FakeTranscriberEngine):
             transcriber_settings = TranscriberSettings(**common)
-            self._server = ServiceServer(transcriber_settings, wire_transcriber(transcriber_settings, self.engine))
+            self._server = ServiceServer(transcriber_settings, wire_transcriber(transcriber_settings, self._shared()))
         else:
             diarizer_settings = DiarizerSettings(**common)
-            self._server = ServiceServer(diarizer_settings, wire_diarizer(diarizer_settings, self.engine))
+            self._server = ServiceServer(diarizer_settings, wire_diarizer(diarizer_settings, self._shared()))
         await self._server.start()
         self.port = self._server.port
         self.health_port, self.metrics_port = self._server.health_port, self._server.metrics_port

@@ -43,11 +43,27 @@ from careca_client.admin import (
     SystemStats,
 )
 from careca_client.aio.client import AsyncClient
+from careca_client.aio.live import AsyncLiveSession
 from careca_client.aio.recordings import AsyncRecordingReader
 from careca_client.blocking.client import Client
+from careca_client.blocking.live import LiveSession
 from careca_client.blocking.recordings import RecordingReader
 from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
+from careca_client.live import (
+    LiveEncoding,
+    LiveEnded,
+    LiveEvent,
+    LiveFinal,
+    LiveInterim,
+    LiveNotice,
+    LiveReconnecting,
+    LiveResult,
+    LiveStarted,
+    SpeakerCorrection,
+    UtteranceEnd,
+)
 from careca_client.protocol.jobs import JobPage, JobsClearance, JobUpdate
+from careca_client.protocol.live import LiveOptions
 from careca_client.protocol.options import TranscribeOptions
 from careca_client.result import TranscriptionResult
 from careca_client.speakers import KnownSpeaker, read_voice, voice_json
@@ -56,6 +72,7 @@ from careca_client.transcripts import EditedTranscript, read_transcript
 __all__ = [
     "Access",
     "AsyncClient",
+    "AsyncLiveSession",
     "AsyncRecordingReader",
     "Client",
     "Digest",
@@ -73,6 +90,17 @@ __all__ = [
     "JobUpdate",
     "JobsClearance",
     "KnownSpeaker",
+    "LiveEncoding",
+    "LiveEnded",
+    "LiveEvent",
+    "LiveFinal",
+    "LiveInterim",
+    "LiveNotice",
+    "LiveOptions",
+    "LiveReconnecting",
+    "LiveResult",
+    "LiveSession",
+    "LiveStarted",
     "Peaks",
     "RecordingForm",
     "RecordingInfo",
@@ -87,6 +115,7 @@ __all__ = [
     "SavedVoice",
     "Segment",
     "Speaker",
+    "SpeakerCorrection",
     "Splice",
     "StageClearance",
     "StageStats",
@@ -96,6 +125,7 @@ __all__ = [
     "TranscriptionResult",
     "Uploading",
     "Utterance",
+    "UtteranceEnd",
     "Voice",
     "Waveform",
     "Word",

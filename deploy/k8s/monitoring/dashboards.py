@@ -7,6 +7,7 @@ from pathlib import Path
 
 from monitoring.boards.cache import CACHE
 from monitoring.boards.jobs import JOBS
+from monitoring.boards.live import LIVE
 from monitoring.boards.memory import MEMORY
 from monitoring.boards.service import SERVICE
 from monitoring.boards.web import WEB
@@ -14,7 +15,7 @@ from monitoring.panels import Dashboard
 
 FOLDER = Path(__file__).parent / "dashboards"
 
-DASHBOARDS = {"cache": CACHE, "memory": MEMORY, "jobs": JOBS, "service": SERVICE, "web": WEB}
+DASHBOARDS = {"cache": CACHE, "memory": MEMORY, "jobs": JOBS, "live": LIVE, "service": SERVICE, "web": WEB}
 """By the name of the file."""
 
 

@@ -14,6 +14,12 @@ COLUMNS = 24
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
 
+ANSWERS_LIMITS = ((None, RED), (1, GREEN))
+"""Colours for the number of pods, or of dependencies, that answer: none is red."""
+
+FAILURES_LIMITS = ((None, GREEN), (0.05, RED))
+"""Colours for the share of calls that failed: red from the share on that an alert names."""
+
 PLACE = 'namespace=~"$namespace", job=~"$job", pod=~"$pod"'
 """What every query is bound to: the pods that are chosen at the top of a dashboard."""
 

@@ -15,11 +15,25 @@ import pytest
 
 from bench.common.audio import decode
 from bench.robustness.damage import DAMAGES
-from careca.errors import Cancelled, NotFound, PreconditionFailed
+from careca.errors import NotFound, PreconditionFailed
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import Batch, Event, complete
+from careca.inference.preparation import PreparedResults, with_prepared
 from careca.models import ModelStore
-from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage, Turn
+from careca.types import (
+    SAMPLE_RATE,
+    Diarization,
+    DiarizationOptions,
+    DiarizedWindow,
+    GpuMemory,
+    Progress,
+    Speaker,
+    Stage,
+    Turn,
+    VoicePiece,
+    VoicesToCluster,
+    WindowToDiarize,
+)
 from careca_diarizer.engine import DiarizerEngine
 from careca_diarizer.pretrained_engine import PretrainedPipelineEngine
 from careca_diarizer.pyannote_engine import PyannoteEngine
@@ -102,10 +116,9 @@ def diarize(
     audio: Audio,
     options: DiarizationOptions = DEFAULTS,
     *,
-    cancel: CancelToken | None = None,
-    emit: Callable[[Progress], None] = lambda _: None,
+    emit: Callable[[Event], None] = lambda _: None,
 ) -> Diarization:
-    return engine.infer(audio, options, cancel or CancelToken(), emit)
+    return complete(engine.infer(audio, options), emit)
 
 
 @pytest.fixture(scope="session")
@@ -231,28 +244,18 @@ def test_the_same_audio_gives_the_same_diarization_also_after_unloading(
     assert diarize(engine, call) == before
 
 
-def test_cancelled_work_does_not_begin_and_the_next_one_does(engine: DiarizerEngine, short: Audio) -> None:
-    cancel = CancelToken()
-    cancel.cancel()
+def test_work_that_is_closed_between_two_batches_ends_and_the_next_one_works(
+    engine: DiarizerEngine, short: Audio
+) -> None:
+    work = engine.infer(short, DEFAULTS)
+    for asked in work:
+        assert not isinstance(asked, Progress)
+        if isinstance(asked, Batch):
+            break
 
-    with pytest.raises(Cancelled):
-        diarize(engine, short, cancel=cancel)
+    work.close()
 
     assert diarize(engine, short).turns
-
-
-def test_work_stops_soon_after_it_is_cancelled(engine: DiarizerEngine, call: Audio) -> None:
-    cancel = CancelToken()
-    told: list[Progress] = []
-
-    def cancel_at_once(progress: Progress) -> None:
-        told.append(progress)
-        cancel.cancel()
-
-    with pytest.raises(Cancelled):
-        diarize(engine, call, cancel=cancel, emit=cancel_at_once)
-
-    assert len(told) == 1
 
 
 def test_without_a_gpu_no_gpu_memory_is_held(engine: DiarizerEngine) -> None:
@@ -504,6 +507,153 @@ def test_threads_and_batch_sizes_do_not_change_the_result(
     assert diarize(other, call) == diarized(own)
 
 
+# Windows of live audio
+
+LIVE = ["fake", "own"]
+
+
+def window_of(audio: Audio, start: float, seconds: float = 10) -> Audio:
+    return Audio(audio.samples[round(start * SAMPLE_RATE) : round((start + seconds) * SAMPLE_RATE)])
+
+
+def diarize_window(engine: DiarizerEngine, audio: Audio) -> DiarizedWindow:
+    return complete(engine.infer(audio, WindowToDiarize()))
+
+
+def cluster_voices(engine: DiarizerEngine, pieces: Sequence[VoicePiece]) -> tuple[int, ...]:
+    return complete(engine.infer(Audio(silence(0)), VoicesToCluster(tuple(pieces)))).speakers
+
+
+def windows_of(engine: DiarizerEngine, audio: Audio) -> list[DiarizedWindow]:
+    """The windows of a recording, end to end."""
+    return [diarize_window(engine, window_of(audio, start)) for start in range(0, int(audio.duration) + 1, 10)]
+
+
+def within(turns: Sequence[Turn], start: float, seconds: float = 10) -> list[Turn]:
+    """The parts of turns in a window, with times from its start."""
+    return [
+        Turn(max(turn.start - start, 0.0), min(turn.end - start, seconds), turn.speaker)
+        for turn in turns
+        if turn.start < start + seconds and turn.end > start
+    ]
+
+
+@pytest.mark.parametrize("engine", LIVE, indirect=True)
+def test_a_window_has_turns_in_order_and_pieces_of_their_speakers(engine: DiarizerEngine, call: Audio) -> None:
+    window = window_of(call, 15, 8.3)
+
+    found = diarize_window(engine, window)
+
+    assert len({turn.speaker for turn in found.turns}) == 2
+    assert [turn.start for turn in found.turns] == sorted(turn.start for turn in found.turns)
+    for each in (*found.turns, *found.pieces):
+        assert 0 <= each.start < each.end <= window.duration
+    assert {piece.speaker for piece in found.pieces} == {turn.speaker for turn in found.turns}
+    for piece in found.pieces:
+        assert np.linalg.norm(piece.embedding) == pytest.approx(1.0, abs=1e-5)
+        assert 0 < piece.speech <= piece.end - piece.start + 0.03
+    assert found.embedding_model
+
+
+@pytest.mark.parametrize("engine", LIVE, indirect=True)
+def test_each_piece_has_the_number_of_a_speaker(engine: DiarizerEngine, call: Audio) -> None:
+    pieces = [piece for window in windows_of(engine, call) for piece in window.pieces]
+
+    speakers = cluster_voices(engine, pieces)
+
+    assert len(speakers) == len(pieces)
+    assert set(speakers) == {0, 1}
+    assert cluster_voices(engine, ()) == ()
+
+
+@pytest.mark.parametrize("start", [10, 15, 20])
+def test_a_window_has_the_turns_of_the_whole_call(
+    own: PyannoteEngine, call: Audio, diarized: Diarized, start: int
+) -> None:
+    found = diarize_window(own, window_of(call, start))
+
+    assert error_rate(within(diarized(own).turns, start), found.turns) < 0.1
+
+
+def test_a_window_has_the_model_of_the_voices_of_a_diarization(
+    own: PyannoteEngine, call: Audio, diarized: Diarized
+) -> None:
+    found = diarize_window(own, window_of(call, 15))
+
+    assert {speaker.embedding_model for speaker in diarized(own).speakers} == {found.embedding_model}
+
+
+def test_windows_without_speech_are_empty(own: PyannoteEngine) -> None:
+    for seconds in (0, 1 / SAMPLE_RATE, 0.5, 10):
+        found = diarize_window(own, Audio(silence(seconds)))
+        assert (found.turns, found.pieces) == ((), ())
+
+
+def test_a_voice_is_the_same_in_all_windows_and_differs_from_another(own: PyannoteEngine, call: Audio) -> None:
+    voices: dict[str, list[npt.NDArray[np.float64]]] = {}
+    for start in (10, 15, 20):
+        own_pieces: dict[str, list[tuple[float, ...]]] = {}
+        for piece in diarize_window(own, window_of(call, start)).pieces:
+            spoken = Diarization((Turn(piece.start, piece.end, piece.speaker),), (), 10.0, "")
+            if piece.alone and not piece.part:
+                who = owner(Speaker(piece.speaker), spoken, within(phone_call_turns(), start))
+                own_pieces.setdefault(who, []).append(piece.embedding)
+        for who, embeddings in own_pieces.items():
+            mean = np.mean(embeddings, axis=0)
+            voices.setdefault(who, []).append(mean / np.linalg.norm(mean))
+
+    one, other = np.array(voices["speaker90"]), np.array(voices["speaker91"])
+    assert len(one) == len(other) == 3
+    assert min((one @ one.T).min(), (other @ other.T).min()) > 0.65
+    assert (one @ other.T).max() < 0.55
+
+
+@pytest.mark.parametrize("name", ["phone/sample", "phone/call_49", "mix/mix1_1001", "mix/mix3_1003"])
+def test_the_windows_of_a_recording_have_as_many_voices_as_the_recording(own: PyannoteEngine, name: str) -> None:
+    audio, _ = conversation(name)
+
+    windows = windows_of(own, audio)
+
+    speakers = cluster_voices(own, [piece for window in windows for piece in window.pieces])
+    assert len(set(speakers)) == len(diarize(own, audio).speakers)
+
+
+def test_each_voice_in_the_windows_of_a_recording_is_that_of_one_person(own: PyannoteEngine) -> None:
+    audio, truth = conversation("mix/mix3_1003")
+    windows = windows_of(own, audio)
+    pieces = [(10 * number, piece) for number, window in enumerate(windows) for piece in window.pieces]
+
+    speakers = cluster_voices(own, [piece for _, piece in pieces])
+
+    turns = [
+        Turn(start + piece.start, start + piece.end, str(speaker))
+        for (start, piece), speaker in zip(pieces, speakers, strict=True)
+        if not piece.part
+    ]
+    found = Diarization(tuple(turns), (), audio.duration, "")
+    assert {owner(Speaker(str(speaker)), found, truth) for speaker in speakers} == {turn.speaker for turn in truth}
+    assert error_rate(truth, turns) < 0.2
+
+
+def test_the_windows_of_a_clipped_call_have_two_voices(own: PyannoteEngine) -> None:
+    """Clipping makes voices similar."""
+    windows = windows_of(own, Audio(decode(awkward("clipped.flac"))))
+
+    assert len(set(cluster_voices(own, [piece for window in windows for piece in window.pieces]))) == 2
+
+
+@pytest.mark.parametrize("asked", [WindowToDiarize(), VoicesToCluster(())], ids=["window", "voices"])
+def test_a_pretrained_pipeline_refuses_live_audio_and_says_what_to_do(
+    pretrained: PretrainedPipelineEngine, call: Audio, asked: WindowToDiarize | VoicesToCluster
+) -> None:
+    work = pretrained.infer(call, asked)  # the engine's loop expects no error here
+
+    with pytest.raises(PreconditionFailed, match="CARECA_PIPELINE") as refusal:
+        complete(work)
+
+    assert refusal.value.reason == "LIVE_NOT_SUPPORTED"
+
+
 # Weights and devices
 
 
@@ -582,3 +732,16 @@ def test_telemetry_is_off_once_pyannote_is_imported(own: PyannoteEngine) -> None
 
     assert own.loaded
     assert not is_metrics_enabled()
+
+
+def test_what_is_prepared_changes_nothing(own: PyannoteEngine) -> None:
+    whole, prepared = phone_call(), PreparedResults()
+    for seconds in (12, 20, 27):
+        beginning = Audio(whole.samples[: seconds * SAMPLE_RATE])
+        complete(with_prepared(own.infer(beginning, DEFAULTS), prepared, keep=True))
+    kept = len(prepared)
+
+    found = complete(with_prepared(own.infer(whole, DEFAULTS), prepared, keep=False))
+
+    assert found == complete(own.infer(whole, DEFAULTS))
+    assert len(prepared) < kept / 2

@@ -1,12 +1,13 @@
 """Recordings that change their language, with the real model: each passage is transcribed in its language."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from bench.common.audio import decode
-from careca.errors import Cancelled
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import Batch, complete
 from careca.types import SAMPLE_RATE, Progress, Segment, TranscriptionOptions
 from support.labelled import labelled
 
@@ -25,9 +26,8 @@ def pause(seconds):
     return np.zeros(round(seconds * SAMPLE_RATE), np.int16)
 
 
-def transcribe(engine, *parts, options=None, emit=lambda _: None, cancel=None):
-    audio = Audio(np.concatenate(parts))
-    return engine.infer(audio, options or TranscriptionOptions(), cancel or CancelToken(), emit)
+def transcribe(engine, *parts, options=None, emit=lambda _: None):
+    return complete(engine.infer(Audio(np.concatenate(parts)), options or TranscriptionOptions()), emit)
 
 
 def languages(transcript):
@@ -91,18 +91,19 @@ def test_progress_increases_during_language_detection(three_languages, events):
     assert fractions[-1] == pytest.approx(1.0)
 
 
-def test_the_work_can_be_cancelled_during_language_detection(base):
-    cancel = CancelToken()
-    before_any_segment = []
+def test_language_detection_is_work_in_batches_before_the_first_segment(base):
+    work = base.infer(Audio(three_sentences()), TranscriptionOptions())
+    keys = []
+    results = None
+    while not isinstance(asked := work.send(results), Segment):
+        results = None
+        if isinstance(asked, Batch):
+            keys.append(asked.key if isinstance(asked.key, str | None) else asked.key[0])
+            results = asked.compute(asked.items)
+    work.close()
 
-    def stop_within_the_languages(event):
-        before_any_segment.append(event)
-        if event.fraction > 0.1:
-            cancel.cancel()
-
-    with pytest.raises(Cancelled):
-        transcribe(base, three_sentences(), emit=stop_within_the_languages, cancel=cancel)
-    assert not [event for event in before_any_segment if isinstance(event, Segment)]
+    assert [key for key, _ in itertools.groupby(keys)][:2] == ["speech", "languages"]
+    assert keys.count("languages") > 1
 
 
 def test_the_requested_language_is_that_of_every_segment(base):

@@ -1,23 +1,20 @@
 """The contract of every transcriber engine (fake, Whisper), and tests of Whisper."""
 
-import importlib.util
 import itertools
 import json
 import shutil
 import subprocess
 import sys
-import wave
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.common.audio import decode
-from careca.errors import Cancelled, InvalidRequest, NotFound, PreconditionFailed
+from careca.errors import InvalidRequest, NotFound, PreconditionFailed
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import Batch, complete
 from careca.models import ModelStore
 from careca.resources.memory import MemoryCleaner
 from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, TranscriptionOptions
@@ -41,17 +38,6 @@ def engine(request):
 
 
 @pytest.fixture(scope="session")
-def call():
-    """The phone call that pyannote.audio's wheel carries: 30 s, two people."""
-    package = importlib.util.find_spec("pyannote.audio")
-    assert package
-    assert package.origin
-    with wave.open(str(Path(package.origin).parent / "sample" / "sample.wav")) as reader:
-        assert (reader.getframerate(), reader.getnchannels(), reader.getsampwidth()) == (SAMPLE_RATE, 1, 2)
-        return Audio(np.frombuffer(reader.readframes(reader.getnframes()), dtype="<i2"))
-
-
-@pytest.fixture(scope="session")
 def talk(call):
     """14 s of the call, from the first sound of "Hello?" to the last of "Chicago also"."""
     return Audio(call.samples[round(6.6 * SAMPLE_RATE) : round(20.2 * SAMPLE_RATE)])
@@ -60,14 +46,9 @@ def talk(call):
 class Heard:
     """Runs one transcription and records its events."""
 
-    def __init__(self, engine, audio, options=ENGLISH, cancel=None, on_event=lambda _: None):
+    def __init__(self, engine, audio, options=ENGLISH):
         self.events = []
-
-        def emit(event):
-            self.events.append(event)
-            on_event(event)
-
-        self.transcript = engine.infer(audio, options, cancel or CancelToken(), emit)
+        self.transcript = complete(engine.infer(audio, options), self.events.append)
         self.segments = self.transcript.segments
         self.words = [word for segment in self.segments for word in segment.words]
         self.text = " ".join(segment.text for segment in self.segments)
@@ -157,29 +138,13 @@ def test_the_same_audio_gives_the_same_transcript_also_after_unloading(engine, c
     assert Heard(engine, call).transcript == before
 
 
-def test_cancelled_work_does_not_begin_and_the_next_one_does(engine, talk):
-    cancel = CancelToken()
-    cancel.cancel()
+def test_work_that_is_closed_between_two_batches_ends_and_the_next_one_works(engine, talk):
+    work = engine.infer(talk, ENGLISH)
+    assert isinstance(next(work), Batch)
 
-    with pytest.raises(Cancelled):
-        Heard(engine, talk, cancel=cancel)
+    work.close()
 
     assert Heard(engine, talk).segments
-
-
-def test_work_stops_soon_after_it_is_cancelled(engine, call):
-    cancel = CancelToken()
-    long_call = joined(*[call] * 5)
-    told = []
-
-    def cancel_at_once(event):
-        told.append(event)
-        cancel.cancel()
-
-    with pytest.raises(Cancelled):
-        Heard(engine, long_call, cancel=cancel, on_event=cancel_at_once)
-
-    assert len(told) == 1
 
 
 def test_without_a_gpu_no_gpu_memory_is_held(engine):
@@ -199,8 +164,8 @@ def test_the_call_is_transcribed_with_its_names(tiny, base, heard):
         assert "Chicago" in text
 
 
-def test_segments_are_those_of_whisper_and_not_blocks_of_thirty_seconds(base, heard):
-    segments = heard(base).segments
+def test_segments_are_those_of_whisper_and_not_blocks_of_thirty_seconds(exact, heard):
+    segments = heard(exact("whisper-base")).segments
 
     assert len(segments) >= 4
     assert max(segment.end - segment.start for segment in segments) < 15
@@ -226,8 +191,8 @@ def test_silence_before_and_between_moves_words_by_its_length(tiny, call, heard)
             assert moved[name] - offset == pytest.approx(plain[name], abs=0.25)
 
 
-def test_the_first_and_the_last_word_are_found_if_speech_fills_the_audio(tiny, talk):
-    words = Heard(tiny, talk).words
+def test_the_first_and_the_last_word_are_found_if_speech_fills_the_audio(exact, talk):
+    words = Heard(exact("whisper-tiny.en"), talk).words
 
     assert words[0].text.lower().startswith("hello")
     assert words[-1].text.lower().startswith("also")
@@ -419,11 +384,20 @@ def test_the_model_id_contains_everything_that_changes_transcripts():
     others = {
         whisper("whisper-tiny.en", whisper_compute_type="float32").model,
         whisper("whisper-tiny.en", speech_threshold=0.5).model,
+        whisper("whisper-tiny.en", whisper_short_windows=True).model,
         whisper("whisper-base").model,
     }
 
     assert plain.startswith("whisper-tiny.en@1a5afae06a4d/int8/")
-    assert len(others - {plain}) == 3
+    assert len(others - {plain}) == 4
+
+
+def test_short_windows_find_the_same_conversation(call, heard, tiny):
+    short = Heard(whisper("whisper-tiny.en", whisper_short_windows=True), call)
+
+    names = {"diane", "sheila", "chicago"}
+    assert {word.text.strip(".,?").lower() for word in short.words} >= names
+    assert short.transcript.segments != heard(tiny).transcript.segments  # the windows are others
 
 
 def test_an_unknown_model_is_reported_at_once(tmp_path):
@@ -512,7 +486,7 @@ import sys
 import av
 import numpy as np
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import complete
 from careca.models import ModelStore
 from careca.types import TranscriptionOptions
 from careca_transcriber import __main__
@@ -521,7 +495,7 @@ from careca_transcriber.whisper_engine import WhisperEngine
 settings = TranscriberSettings(whisper_model="whisper-tiny.en", device="cpu")
 engine = WhisperEngine(settings, ModelStore(settings.models_dir))
 engine.load()
-engine.infer(Audio(np.zeros(99, np.int16)), TranscriptionOptions(), CancelToken(), print)
+complete(engine.infer(Audio(np.zeros(99, np.int16)), TranscriptionOptions()))
 sys.exit([name for name in sys.modules if name.split(".")[0] in ("torch", "torchaudio", "transformers")] or 0)
 """
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from careca_client import AsyncClient, Client
 from careca_client.cli.app import build_app
+from integration.client.live_gateway import LiveFixture
 from support.clients import Connect, EitherClient
 from support.command_line import Careca, recording
 from support.scripted_gateway import GatewayFixture, run_gateway
@@ -19,6 +20,14 @@ from support.scripted_gateway import GatewayFixture, run_gateway
 @pytest.fixture
 def gateway() -> Iterator[GatewayFixture]:
     yield from run_gateway()
+
+
+@pytest.fixture
+def live_gateway() -> Iterator[LiveFixture]:
+    """A gateway for live sessions."""
+    fixture = LiveFixture()
+    yield fixture
+    fixture.stop()
 
 
 @pytest.fixture(params=[Client, AsyncClient], ids=["blocking", "asyncio"])

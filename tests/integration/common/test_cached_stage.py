@@ -9,17 +9,28 @@ import pytest
 from structlog.testing import capture_logs
 
 from careca import codec
-from careca.errors import InvalidRequest, OutOfMemory, Overloaded, PreconditionFailed
-from careca.inference import cached_stage as stage_module
+from careca.errors import InternalError, InvalidRequest, OutOfMemory, Overloaded, PreconditionFailed
+from careca.inference import engine_loop
 from careca.inference.cached_stage import AudioNeeded, CachedStage, Finished
+from careca.inference.engine_thread import EngineThread
 from careca.inference.metrics import ModelServiceMetrics
 from careca.inference.worker import Worker
 from careca.resources.memory import MemoryCleaner
 from careca.settings import ModelServiceSettings
-from careca.types import ClearScope, Digest, Progress, Stage, TranscriptionOptions
+from careca.types import (
+    ClearScope,
+    Digest,
+    MemoryRelease,
+    MemoryUsage,
+    Progress,
+    Scheduling,
+    SchedulingClass,
+    Stage,
+    TranscriptionOptions,
+)
 from careca.v1 import audio_pb2
 from support.fakes import SEGMENTS, FakeCache, FakeTranscriberEngine, chunks_of, digest_of, pcm
-from support.waiting import Clock, happens, settle
+from support.waiting import Clock, happens, settle, until
 
 AUDIO = pcm()
 DIGEST = digest_of(AUDIO)
@@ -32,12 +43,13 @@ class Service:
     def __init__(self, engine=None, *, max_waiting=8, cleaner=MemoryCleaner, **settings):
         self.engine = engine or FakeTranscriberEngine()
         self.worker = Worker(max_waiting=max_waiting)
-        self.metrics = ModelServiceMetrics(Stage.TRANSCRIBE, self.engine, self.worker)
+        self.shared = EngineThread(self.engine)
+        self.metrics = ModelServiceMetrics(Stage.TRANSCRIBE, self.shared, self.worker)
         self.cache = FakeCache(self.metrics)
-        self.memory = cleaner(self.engine, self.metrics.memory_cleaned)
+        self.memory = cleaner(self.shared, self.metrics.memory_cleaned)
         self.stage = CachedStage(
             stage=Stage.TRANSCRIBE,
-            engine=self.engine,
+            engine=self.shared,
             encode=codec.encode_transcript,
             message_type=audio_pb2.Transcript,
             cache=self.cache,
@@ -47,8 +59,14 @@ class Service:
             settings=ModelServiceSettings(**settings),
         )
 
-    def run(self, audio=AUDIO, *, options=DEFAULTS, skip_cache=False, digest=None):
-        return self.stage.run(digest or digest_of(audio), options, skip_cache=skip_cache, chunks=chunks_of(audio))
+    def run(self, audio=AUDIO, *, options=DEFAULTS, skip_cache=False, digest=None, scheduling=None, chunks=None):
+        return self.stage.run(
+            digest or digest_of(audio),
+            options,
+            scheduling=scheduling or Scheduling(),
+            skip_cache=skip_cache,
+            chunks=chunks or chunks_of(audio),
+        )
 
     async def events(self, *args, **kwargs):
         async with aclosing(self.run(*args, **kwargs)) as events:
@@ -100,15 +118,23 @@ async def test_a_hit_answers_at_once_without_audio_and_without_the_engine(servic
     assert service.sample("careca_stage_seconds_count", stage="transcribe", cached="true") == 1
 
 
-async def test_the_time_that_the_cache_saves_is_the_compute_time(service, monkeypatch):
+class ClockedEngine(FakeTranscriberEngine):
+    """Each of its two batches takes 6.25 s of a clock that nothing else moves."""
+
     clock = Clock()
-    monkeypatch.setattr(stage_module, "time", clock)
+
+    def _take_step(self):
+        self.clock.seconds += 6.25
+
+
+async def test_the_time_that_the_cache_saves_is_the_time_of_the_device(monkeypatch):
+    monkeypatch.setattr(engine_loop, "time", ClockedEngine.clock)
+    service = Service(ClockedEngine())
     service.engine.may_go_on.clear()
     first = service.start()
     await service.has_begun()
     follower = service.start()
     await settle()
-    clock.seconds += 12.5
     service.engine.may_go_on.set()
     await asyncio.gather(first, follower)
     assert service.sample("careca_cache_saved_seconds_total") == 12.5, "what a follower did not compute itself"
@@ -146,6 +172,7 @@ async def test_identical_calls_in_flight_compute_once_and_only_the_first_sends_a
     await service.has_begun()
     followers = [service.start() for _ in range(20)]
     await settle()
+    await until(lambda: service.worker.in_flight)
     assert (service.worker.in_flight, service.worker.waiting) == (1, 0)
 
     service.engine.may_go_on.set()
@@ -258,7 +285,7 @@ async def test_what_the_engine_raises_reaches_the_caller_and_is_not_stored(servi
 
     with pytest.raises(OutOfMemory):
         await service.events()
-    with pytest.raises(ValueError, match="a bug"):
+    with pytest.raises(InternalError, match="ValueError"):
         await service.events()
 
     assert service.cache.entries == {}
@@ -307,18 +334,19 @@ async def test_a_hit_is_answered_however_many_wait():
 class WatchedEngine(FakeTranscriberEngine):
     """Keeps a weak reference to a working copy of the audio, such as a model creates."""
 
-    def infer(self, audio, options, cancel, emit):
+    def infer(self, audio, options):
         samples = audio.float32()
         self.audio, self.samples = weakref.ref(audio.samples), weakref.ref(samples)
-        return super().infer(audio, options, cancel, emit)
+        return (yield from super().infer(audio, options))
 
 
 class WatchingCleaner(MemoryCleaner):
     """Records which parts of the audio still exist at the cleanup."""
 
-    def clean_up(self):
-        self.left = (self._model.audio(), self._model.samples())
-        return super().clean_up()
+    def clean_up(self, model=None):
+        engine = self._model._engine
+        self.left = (engine.audio(), engine.samples())
+        return super().clean_up(model)
 
 
 @pytest.mark.parametrize("failures", [[], [OutOfMemory("too much")]], ids=["after success", "after failure"])
@@ -382,6 +410,60 @@ async def test_releasing_memory_waits_for_the_running_task_and_the_next_one_load
     assert service.engine.loads == 2
 
 
+async def test_tasks_that_come_while_a_release_waits_do_not_overtake_it(service):
+    await service.stage.warm_up()
+    service.engine.may_go_on.clear()
+    first = service.start()
+    await service.has_begun()
+    releasing = asyncio.create_task(service.stage.release_memory())
+    await settle()
+    second = service.start(pcm(seed=1))
+    await until(lambda: service.worker.waiting)
+    await settle()
+    assert service.engine.inferences == 1
+
+    service.engine.may_go_on.set()
+    await asyncio.gather(first, second)
+
+    assert (await releasing).models_unloaded
+    assert service.engine.loads == 2
+
+
+async def test_tasks_compute_at_the_same_time(service):
+    service.engine.may_go_on.clear()
+    calls = [service.start(pcm(seed=seed)) for seed in range(3)]
+    await until(lambda: service.engine.running == 3 and service.worker.in_flight == 3)
+
+    service.engine.may_go_on.set()
+
+    assert not any(result_of(events).cached for events in await asyncio.gather(*calls))
+
+
+async def test_batches_and_waits_are_counted_by_class(service):
+    await service.events(scheduling=Scheduling(SchedulingClass.BATCH, "ana"))
+
+    assert service.sample("careca_scheduler_step_seconds_count", **{"class": "batch"}) >= 2
+    assert service.sample("careca_scheduler_step_seconds_count", **{"class": "interactive"}) == 0
+    assert service.sample("careca_scheduler_wait_seconds_count", **{"class": "batch"}) == 1
+    assert service.sample("careca_scheduler_batch_items_sum") >= 2
+    assert service.sample("careca_scheduler_shared_steps_total", **{"class": "batch"}) == 0
+
+
+async def test_the_scheduling_of_a_call_does_not_change_its_result(service):
+    first = await service.events(scheduling=Scheduling(SchedulingClass.BATCH, "ana"))
+
+    assert await service.events() == [Finished(result_of(first).message, cached=True)]
+
+
+async def test_what_the_engines_process_gave_back_counts_as_memory_before_the_cleanup(service):
+    released = MemoryRelease(MemoryUsage(500, 0, 70, 80), MemoryUsage(100, 0, 60, 50))
+
+    cleaned = service.memory.clean_up(released)
+
+    assert cleaned.before.gpu_reserved_bytes - cleaned.after.gpu_reserved_bytes == 30
+    assert cleaned.before.gpu_allocated_bytes - cleaned.after.gpu_allocated_bytes == 10
+
+
 async def test_clearing_all_empties_the_cache_and_unloads_the_models(service):
     await service.events()
 
@@ -407,12 +489,21 @@ async def test_clearing_expired_entries_keeps_the_models(service):
 async def test_statistics_say_what_the_service_is_doing(service):
     await service.stage.warm_up()
     service.engine.may_go_on.clear()
-    calls = [service.start(), service.start(pcm(seed=1))]
-    await service.has_begun()
+    may_send = asyncio.Event()
+
+    async def late_chunks():
+        await may_send.wait()
+        async for chunk in chunks_of(pcm(seed=1)):
+            yield chunk
+
+    calls = [service.start(), service.start(pcm(seed=1), chunks=late_chunks())]
+    await until(lambda: service.worker.in_flight and service.worker.waiting)
 
     stats = await service.stage.stats()
 
     assert (stats.in_flight, stats.waiting) == (1, 1)
+    may_send.set()
+    await until(lambda: service.worker.in_flight == 2)
     assert (stats.models_loaded, stats.model, stats.device) == (True, service.engine.model, "cpu")
     assert stats.cache.available
     assert stats.memory.rss_bytes > 0
@@ -476,6 +567,7 @@ async def test_each_task_writes_one_log_line(service):
     assert computed["audio"] == DIGEST.sha256
     assert (computed["outcome"], computed["cache"], computed["audio_seconds"]) == ("SUCCEEDED", "miss", 2.0)
     assert computed["rss_before_bytes"] > 0
+    assert computed["compute_seconds"] >= 0
     assert (cached["outcome"], cached["cache"]) == ("SUCCEEDED", "hit")
     assert "rss_before_bytes" not in cached
 

@@ -18,15 +18,19 @@ import requirements
 from careca.errors import InvalidRecording
 from careca.rpc.probe import main as probe
 from careca_client import Client
+from careca_diarizer.networks import keep_converted_networks
+from release_check import NEED_EXTRAS
+from support.calls import phone_call
 from support.redis_server import free_port
 from support.waiting import HANG_SECONDS
+from support.weights import model_store
 
 ROOT = Path(__file__).parents[3]
 SERVICES = ("gateway", "transcriber", "diarizer", "web")
 ABSENT = {
     "gateway": ("torch", "ctranslate2", "faster_whisper", "pyannote.audio", "onnxruntime", "openvino", "sklearn"),
     "transcriber": ("torch", "torchaudio", "pyannote.audio", "openvino", "sklearn", "obstore"),
-    "diarizer": ("faster_whisper", "ctranslate2", "obstore"),
+    "diarizer": ("torch", "torchaudio", "pyannote.audio", "nncf", "faster_whisper", "ctranslate2", "obstore"),
     "web": (
         "torch",
         "ctranslate2",
@@ -45,6 +49,7 @@ WALK = """
 import importlib, importlib.util, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
 names = [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".") if "__main__" not in m.name]
+names = [name for name in names if name not in sys.argv[2].split(",")]
 for name in names:
     importlib.import_module(name)
 def absent(name):
@@ -52,7 +57,25 @@ def absent(name):
         return importlib.util.find_spec(name) is None
     except ModuleNotFoundError:
         return True
-print(len(names), [name for name in sys.argv[2:] if not absent(name)])
+print(len(names), [name for name in sys.argv[3:] if not absent(name)])
+"""
+
+
+DIARIZE = """
+import sys
+from pathlib import Path
+import numpy as np
+from careca.inference.audio import Audio
+from careca.inference.engine import complete
+from careca.telemetry import logs
+from careca.types import DiarizationOptions
+from careca_diarizer.engine import build_engine
+from careca_diarizer.settings import DiarizerSettings
+logs.configure("error", "json")
+engine = build_engine(DiarizerSettings(models_dir=Path(sys.argv[1])))
+engine.load()
+audio = Audio(np.fromfile(sys.argv[2], dtype=np.int16))
+print(len(complete(engine.infer(audio, DiarizationOptions())).turns))
 """
 
 
@@ -131,7 +154,7 @@ def test_a_service_imports_with_what_its_image_installs_and_has_no_more(
 ) -> None:
     python = lay_out(service, built, tmp_path)
 
-    count, present = run(python, "-c", WALK, f"careca_{service}", *ABSENT[service]).split(" ", 1)
+    count, present = run(python, "-c", WALK, f"careca_{service}", ",".join(NEED_EXTRAS), *ABSENT[service]).split(" ", 1)
 
     assert int(count) > 5
     assert present.strip() == "[]"
@@ -154,6 +177,30 @@ def test_models_can_be_listed_in_an_image_that_has_them(built: Path, tmp_path: P
     python = lay_out("transcriber", built, tmp_path)
 
     assert "whisper-base" in run(python, "-m", "careca.models", "list", "--root", str(tmp_path))
+
+
+@pytest.mark.models
+def test_the_diarizer_of_the_image_needs_the_converted_networks_alone(built: Path, tmp_path: Path) -> None:
+    converted = keep_converted_networks(model_store("segmentation-3.0", "campplus-zh-en"))
+    models, pcm = tmp_path / "models", tmp_path / "call.pcm"
+    pcm.write_bytes(phone_call().samples.tobytes())
+    python = lay_out("diarizer", built, tmp_path)
+
+    environment = {
+        "HOME": "/nowhere",
+        "CARECA_MODELS_DIR": str(models),
+        "CARECA_METRICS_PORT": "-1",
+        "CARECA_PORT": "0",
+    }
+    refused = subprocess.run(
+        [python, "-m", "careca_diarizer"], env=environment, capture_output=True, text=True, check=False
+    )
+    shutil.copytree(converted, models / "derived" / converted.name)
+    turns = run(python, "-c", DIARIZE, str(models), str(pcm))
+
+    assert refused.returncode == 1
+    assert "python -m careca_diarizer.models convert" in refused.stderr
+    assert int(turns) > 3
 
 
 @pytest.fixture

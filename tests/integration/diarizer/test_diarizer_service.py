@@ -14,6 +14,7 @@ import pytest
 
 from careca import codec
 from careca.errors import Cancelled, DeadlineExceeded, InvalidRequest, OutOfMemory
+from careca.inference.engine import Work
 from careca.rpc.channel import create_channel
 from careca.rpc.statuses import translated_errors
 from careca.types import (
@@ -42,9 +43,9 @@ Response = diarizer_pb2.DiarizeResponse
 class CountingEngine(FakeDiarizerEngine):
     """Its results have candidates for the number of speakers."""
 
-    def infer(self, *arguments: Any) -> Diarization:
+    def infer(self, *arguments: Any) -> Work[Diarization]:
         candidates = (SpeakerCountCandidate(1, None), SpeakerCountCandidate(2, 0.75))
-        return replace(super().infer(*arguments), candidates=candidates)
+        return replace((yield from super().infer(*arguments)), candidates=candidates)
 
 
 class Caller:

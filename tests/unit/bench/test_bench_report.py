@@ -23,7 +23,9 @@ from bench.system.results import (
     Request,
     Run,
     ServiceMemory,
+    ServiceStart,
     Speed,
+    Starts,
     TurnRates,
     Upload,
     WordRates,
@@ -83,7 +85,8 @@ FOOTPRINT = Footprint(
     ),
     upload=Upload(2 * 2**30, 2 * 2**30, 9.0, 100 * MIB, 120 * MIB, "RECORDING_TOO_LONG"),
 )
-REPORT = Report(QUALITY, SPEED, FOOTPRINT)
+STARTS = Starts(RUN, (ServiceStart("transcriber", (1.0, 1.9, 1.2), 0.5), ServiceStart("diarizer", (1.5,), 0.5)))
+REPORT = Report(QUALITY, SPEED, FOOTPRINT, STARTS)
 
 
 def test_what_is_stored_is_read_back_the_same(tmp_path: Path) -> None:
@@ -95,11 +98,11 @@ def test_what_is_stored_is_read_back_the_same(tmp_path: Path) -> None:
 def test_a_part_measured_anew_leaves_the_other_parts_alone() -> None:
     renewed = replace(QUALITY, conversations=())
 
-    assert REPORT.with_part(renewed) == Report(renewed, SPEED, FOOTPRINT)
+    assert REPORT.with_part(renewed) == Report(renewed, SPEED, FOOTPRINT, STARTS)
 
 
 def test_all_figures_within_their_limits_are_reached() -> None:
-    assert len(targets(REPORT)) == 8
+    assert len(targets(REPORT)) == 10
     assert [each.figure for each in targets(REPORT) if not each.reached] == []
 
 
@@ -115,6 +118,7 @@ def test_each_figure_beyond_its_limit_is_told() -> None:
             services=(service("diarizer", first=500, same=526, peak=900, released=451),),
             upload=replace(FOOTPRINT.upload, peak_rss=164 * MIB),
         ),
+        start=Starts(RUN, (ServiceStart("diarizer", (1.4, 1.6, 1.51), 0.5),)),
     )
 
     assert not any(each.reached for each in targets(report))

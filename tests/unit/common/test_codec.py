@@ -28,6 +28,8 @@ from careca.types import (
     Progress,
     Result,
     SavedVoice,
+    Scheduling,
+    SchedulingClass,
     Segment,
     Speaker,
     SpeakerCountCandidate,
@@ -401,3 +403,28 @@ def test_the_largest_number_of_known_speakers_fits_into_one_message():
         known_speakers=[*heard, *[given] * 50],
     )
     assert config.ByteSize() < MAX_REQUEST_BYTES
+
+
+@pytest.mark.parametrize(
+    "scheduling", [Scheduling(), Scheduling(SchedulingClass.BATCH, "ana"), Scheduling(submitter="x" * 64)]
+)
+def test_scheduling_survives_the_way(scheduling: Scheduling) -> None:
+    assert codec.decode_scheduling(codec.encode_scheduling(scheduling)) == scheduling
+
+
+def test_a_call_without_scheduling_is_interactive_and_has_no_submitter() -> None:
+    assert codec.decode_scheduling(audio_pb2.Scheduling()) == Scheduling(SchedulingClass.INTERACTIVE, "")
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        (audio_pb2.Scheduling(submitter="x" * 65), "config.scheduling.submitter"),
+        (audio_pb2.Scheduling(scheduling_class=9), "config.scheduling.scheduling_class"),  # type: ignore[arg-type]
+    ],
+)
+def test_invalid_scheduling_is_refused_with_its_field(message: audio_pb2.Scheduling, field: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        codec.decode_scheduling(message)
+
+    assert refusal.value.field == field

@@ -120,6 +120,31 @@ def test_a_copy_that_was_interrupted_is_no_obstacle(store: ModelStore, make: Mak
     assert not unfinished.exists()
 
 
+def test_the_newest_folder_and_the_one_before_stay(store: ModelStore, make: Maker) -> None:
+    for number in range(4):
+        read(store, make, f"tiny@0123+converter-{number}")
+
+    folders = {path.name for path in (store.root / "derived").iterdir() if path.is_dir()}
+    assert folders == {"tiny@0123+converter-2", "tiny@0123+converter-3"}
+
+
+def test_files_can_be_made_ahead(store: ModelStore, make: Maker) -> None:
+    folder = store.keep_derived(NAME, make)
+
+    assert {file: (folder / file).read_bytes() for file in FILES} == FILES
+    assert store.keep_derived(NAME, make) == folder
+    assert read(store, make) == FILES
+    assert make.times == 1
+
+
+def test_making_ahead_needs_a_folder_that_can_be_written(store: ModelStore, make: Maker) -> None:
+    store.root.mkdir()
+    (store.root / "derived").touch()
+
+    with pytest.raises(FileExistsError):
+        store.keep_derived(NAME, make)
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_several_may_make_them_at_the_same_time(store: ModelStore, make: Maker, damaged: bool) -> None:
     if damaged:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import random
+import subprocess
 import sys
 import threading
 import weakref
@@ -121,6 +122,7 @@ def test_allocated_memory_is_measured() -> None:
 @needs_malloc_trim
 def test_after_a_task_memory_that_threads_freed_returns_to_the_system() -> None:
     witness = Witness()
+    MemoryCleaner().clean_up()  # or the threads would use what earlier tests have freed
     at_start = measure_memory()
     survivors = churn()
 
@@ -131,6 +133,40 @@ def test_after_a_task_memory_that_threads_freed_returns_to_the_system() -> None:
     assert released_bytes > 150 * MEGABYTE
     assert witness.released("ram", "task") == released_bytes
     assert survivors
+
+
+@needs_malloc_trim
+def test_one_heap_keeps_what_is_freed_until_it_is_trimmed() -> None:
+    # In a process of its own, because it changes the whole process.
+    code = """if True:
+        import ctypes, threading
+        from careca.resources.memory import measure_memory, trim_heap, use_one_heap
+
+        def allocate():
+            c = ctypes.CDLL(None)
+            c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+            block = c.malloc(200_000_000)
+            ctypes.memset(block, 1, 200_000_000)
+            c.free(block)
+
+        def megabytes():
+            return measure_memory(thorough=False).rss_bytes // 1_000_000
+
+        use_one_heap()
+        allocate()
+        before = megabytes()
+        thread = threading.Thread(target=allocate)
+        thread.start(); thread.join()
+        held = megabytes()
+        trim_heap()
+        print(before, held, megabytes())
+    """
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    first, second, trimmed = map(int, shown.stdout.split())
+
+    assert first > 200, "freed, and yet held by the process"
+    assert second < first + 50, "the thread used the same memory"
+    assert trimmed < first - 150
 
 
 def test_after_a_task_cyclic_garbage_is_collected() -> None:

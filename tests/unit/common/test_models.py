@@ -1,6 +1,7 @@
 """Models are stored complete and verified or not at all, and wrong weights are refused. No network is used."""
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from careca.errors import NotFound, PreconditionFailed, Unavailable
 from careca.models import Downloads, Model, ModelFile, ModelStore, PullProgress, load_catalogue
 from careca.models.__main__ import main
 from careca.models.catalogue import HubSource, WheelMember, WheelSource
-from careca.models.sources import IndexAndHub, SourceError
+from careca.models.sources import IndexAndHub, SourceError, folder_bytes
 from careca.settings import ModelStoreSettings
 
 WEIGHTS = b"first half, second half"
@@ -416,6 +418,25 @@ def test_the_default_models_are_one_of_each_kind() -> None:
 
 
 # The real downloads, as far as they go without a network
+
+
+def test_the_size_of_a_download_leaves_out_what_is_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").write_bytes(b"12345")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    scandir = os.scandir
+
+    def removing(path: str) -> Any:
+        if Path(path) == gone:
+            gone.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", removing)
+
+    assert folder_bytes(tmp_path) == 5
+    assert not gone.exists()
 
 
 def test_a_package_is_downloaded_as_data_from_the_index_of_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The speaker embedding network and its filter banks."""
+"""The speaker embedding network."""
 
 from pathlib import Path
 
@@ -7,20 +7,17 @@ import pytest
 import torch
 
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
-from careca.types import SAMPLE_RATE
-from careca_diarizer.campplus import EMBEDDING_SIZE, MEL_BINS, CAMPPlus, load_campplus
+from careca.inference.engine import complete
+from careca.types import Progress, Stage
+from careca_diarizer.campplus import CAMPPlus, load_campplus
 from careca_diarizer.conversion import convert
 from careca_diarizer.embedding import Embedder
-from careca_diarizer.fbank import FilterBank, count_frames
-from careca_diarizer.pyannote_setup import hide_cuda_extension
-from careca_diarizer.runtime import OpenVINONetwork
+from careca_diarizer.fbank import FilterBankFeatures
+from careca_diarizer.runtime import EMBEDDING_SIZE, MEL_BINS, OpenVINONetwork
 from careca_diarizer.stitching import Piece
 from careca_diarizer.windows import FRAMES_PER_SECOND
 from support.calls import phone_call, phone_call_turns
 from support.weights import model_folder
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +32,8 @@ def network(weights: Path) -> CAMPPlus:
 
 @pytest.fixture(scope="module")
 def embedder(network: CAMPPlus) -> Embedder:
-    return Embedder(OpenVINONetwork(convert(network, torch.zeros(1, 100, MEL_BINS)), threads=2), CPU, batch_size=4)
+    compiled = OpenVINONetwork(convert(network, torch.zeros(1, 100, MEL_BINS)), threads=2)
+    return Embedder(FilterBankFeatures(), compiled, batch_size=4)
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -47,31 +45,7 @@ def piece(start: float, end: float) -> Piece:
 
 
 def embed(embedder: Embedder, audio: Audio, pieces: list[Piece]) -> np.ndarray:
-    return embedder(audio, pieces, CancelToken(), lambda _: None).embeddings
-
-
-def test_filter_banks_are_kaldis() -> None:
-    hide_cuda_extension()
-    from torchaudio.compliance import kaldi
-
-    samples = 0.1 * noise(2, SAMPLE_RATE)
-
-    ours = FilterBank(MEL_BINS, CPU)(samples)
-
-    for row, features in zip(samples, ours, strict=True):
-        theirs = kaldi.fbank(row[None], num_mel_bins=MEL_BINS, sample_frequency=SAMPLE_RATE, dither=0.0)
-        assert torch.allclose(features, theirs, atol=1e-3)
-
-
-def test_filter_banks_of_digital_silence_are_finite() -> None:
-    assert FilterBank(MEL_BINS, CPU)(torch.zeros(SAMPLE_RATE)).isfinite().all()
-
-
-@pytest.mark.parametrize("samples", [399, 400, 559, 560, 16_000])
-def test_frames_are_counted_as_they_are_cut(samples: int) -> None:
-    frames = FilterBank(MEL_BINS, CPU)(torch.zeros(samples)) if samples >= 400 else torch.zeros(0)
-
-    assert len(frames) == count_frames(samples)
+    return complete(embedder(audio, pieces, lambda fraction: Progress(Stage.DIARIZE, fraction))).embeddings
 
 
 def test_the_network_has_the_size_that_its_paper_states() -> None:

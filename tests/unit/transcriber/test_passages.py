@@ -137,9 +137,9 @@ def test_many_clear_pieces_outweigh_the_language_of_a_long_clip_and_doubtful_one
     doubtful = [piece(n, n + 5, "en", 0.52, other="de") for n in (0, 5, 10)]
     unknown = [Piece(span(n, n + 5), ({"en": 0.3, "ja": 0.29},)) for n in (0, 5, 10)]
 
-    assert outweighs(clear, "en", "de")
-    assert not outweighs(doubtful, "en", "de")
-    assert not outweighs(unknown, "en", "de")
+    assert outweighs(clear, "en", ["de", "fr"])
+    assert not outweighs(doubtful, "en", ["fr", "de"])
+    assert not outweighs(unknown, "en", ["de"])
 
 
 def test_no_speech_has_no_passages():

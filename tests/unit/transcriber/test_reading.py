@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from careca.types import SAMPLE_RATE, Segment, Word
-from careca_transcriber.reading import Reading, judge, put_in_order, read_in_order
+from careca_transcriber.reading import Reading, ReadInOrder, judge, put_in_order
 from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span
 
 
@@ -126,10 +126,24 @@ def test_a_clip_with_only_repetition_is_dropped():
     assert judged.unread is None
 
 
+def test_words_that_begin_where_the_clip_ends_are_dropped():
+    said = segment(0.5, "one two three"), segment(9.5, "four five six")
+
+    assert texts(judge(reading(span(0, 10), *said), everywhere()).segments) == ["one two three", "four"]
+
+
 def test_a_few_repetitions_are_kept():
     said = segment(0, "no no no no I really really really do not want that")
 
     assert judge(reading(span(0, 7), said), everywhere()).segments == (said,)
+
+
+def read_in_order(clips, read, *, batch_size, kind_of=lambda _: None):
+    """Reads all batches. Returns the final segments and the sample reached after each of them."""
+    order, told = ReadInOrder(clips, everywhere(), kind_of, batch_size), []
+    while batch := order.next_batch():
+        told.append(order.add(read(batch[0])))
+    return told
 
 
 def test_segments_are_in_order_although_the_rest_of_a_clip_is_read_later():
@@ -146,7 +160,7 @@ def test_segments_are_in_order_although_the_rest_of_a_clip_is_read_later():
         batches.append(list(batch))
         return [reading(clip, found[clip]) for clip in batch]
 
-    told = list(read_in_order(clips, read, everywhere(), batch_size=2))
+    told = read_in_order(clips, read, batch_size=2)
 
     assert batches == [[clips[0], clips[1]], [span(2.5, 10), clips[2]]]
     starts = [segment.start for segments, _ in told for segment in segments]
@@ -155,18 +169,46 @@ def test_segments_are_in_order_although_the_rest_of_a_clip_is_read_later():
     assert [reached / SAMPLE_RATE for _, reached in told] == [2.5, 30]
 
 
+def test_a_batch_has_clips_of_one_kind_and_segments_stay_in_order():
+    clips = [span(n, n + 1) for n in range(12)]
+    batches = []
+
+    def read(batch):
+        batches.append([clip.start // SAMPLE_RATE for clip in batch])
+        return [reading(clip, segment(clip.start / SAMPLE_RATE, "a b")) for clip in batch]
+
+    told = read_in_order(clips, read, batch_size=2, kind_of=lambda clip: clip.start // SAMPLE_RATE % 3)
+
+    assert batches == [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]]
+    starts = [[segment.start for segment in certain] for certain, _ in told]
+    assert starts == [[0], [1], [2, 3, 4, 5], [6], [7], [8, 9, 10, 11]]
+
+
+def test_clips_that_are_far_ahead_are_not_read_early():
+    clips = [span(0, 1), *(span(n, n + 2) for n in range(2, 40, 2)), span(50, 51)]
+    batches = []
+
+    def read(batch):
+        batches.append(list(batch))
+        return [reading(clip) for clip in batch]
+
+    read_in_order(clips, read, batch_size=2, kind_of=len)
+
+    assert batches[0] == [clips[0]]
+
+
 def test_reading_ends_even_if_every_rest_has_an_unread_rest():
     def read(batch):
         return [reading(clip, segment(clip.start / SAMPLE_RATE, "a b", step=0.6)) for clip in batch]
 
-    told = list(read_in_order([span(0, 30)], read, everywhere(), batch_size=8))
+    told = read_in_order([span(0, 30)], read, batch_size=8)
 
     assert 20 <= len(told) <= 30
     assert told[-1][1] == 30 * SAMPLE_RATE
 
 
 def test_without_clips_nothing_is_read():
-    assert list(read_in_order([], lambda _: pytest.fail("nothing to read"), everywhere(), batch_size=8)) == []
+    assert read_in_order([], lambda _: pytest.fail("nothing to read"), batch_size=8) == []
 
 
 times = st.floats(-5, 40, allow_nan=False)

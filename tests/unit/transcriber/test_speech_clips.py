@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from careca.errors import Cancelled
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
-from careca.types import SAMPLE_RATE
+from careca.inference.engine import Batch, complete
+from careca.inference.parallel import Threads
+from careca.types import SAMPLE_RATE, Progress, Stage
 from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, spread
 from careca_transcriber.speech import FRAME_SAMPLES, Activity, Span, detect_activity, find_speech
 from support.waiting import HANG_SECONDS
@@ -43,11 +43,19 @@ def clips_of(heard, seconds):
     return cut_clips(find_speech(heard), heard, Span(0, round(seconds * SAMPLE_RATE)))
 
 
-def hear(samples, detect, *, threads=1, cancel=None, progress=lambda _: None):
+def work_on(samples, detect, *, threads=1):
     audio = Audio(np.asarray(samples, dtype=np.int16))
     return detect_activity(
-        audio, detect, threshold=0.3, threads=threads, cancel=cancel or CancelToken(), progress=progress
+        audio,
+        detect,
+        threshold=0.3,
+        threads=Threads(threads),
+        progress=lambda fraction: Progress(Stage.TRANSCRIBE, fraction),
     )
+
+
+def hear(samples, detect, *, threads=1, progress=lambda _: None):
+    return complete(work_on(samples, detect, threads=threads), lambda event: progress(event.fraction))
 
 
 def loud_is_speech(samples):
@@ -89,19 +97,20 @@ def test_progress_increases_to_one():
     assert told == [1 / 3, 2 / 3, 1.0]
 
 
-def test_detection_stops_within_a_minute_of_audio_after_a_cancellation():
-    cancel = CancelToken()
+def test_a_batch_is_a_minute_for_each_thread():
     heard_windows = []
 
     def detect(samples):
         heard_windows.append(len(samples))
-        cancel.cancel()
         return loud_is_speech(samples)
 
-    with pytest.raises(Cancelled):
-        hear(np.full(600 * SAMPLE_RATE, 9000), detect, cancel=cancel)
+    work = work_on(np.full(600 * SAMPLE_RATE, 9000), detect, threads=2)
+    batch = next(work)
+    assert isinstance(batch, Batch)
+    assert len(batch.compute(batch.items)) == 2
+    work.close()
 
-    assert len(heard_windows) == 1
+    assert len(heard_windows) == 2
 
 
 def test_the_detector_gets_amplified_quiet_audio_and_unchanged_loud_audio():

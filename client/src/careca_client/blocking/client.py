@@ -21,6 +21,7 @@ from careca.v1 import (
     gateway_pb2,
     gateway_pb2_grpc,
     jobs_pb2_grpc,
+    live_pb2_grpc,
     recordings_pb2_grpc,
     transcripts_pb2_grpc,
     voices_pb2_grpc,
@@ -30,6 +31,7 @@ from careca_client.access import DEFAULT_TARGET, NO_ACCESS_NEEDED, Access, Metad
 from careca_client.admin import ADMIN_TIMEOUT_SECONDS, HEALTH_TIMEOUT_SECONDS
 from careca_client.blocking.concurrency import serialize
 from careca_client.blocking.jobs import JobCalls
+from careca_client.blocking.live import LiveCalls
 from careca_client.blocking.recordings import RecordingCalls
 from careca_client.blocking.streams import hashed, run_stream
 from careca_client.blocking.transcripts import TranscriptCalls
@@ -43,7 +45,7 @@ from careca_client.recording import Source
 from careca_client.result import TranscriptionResult
 
 
-class Client(JobCalls, RecordingCalls, TranscriptCalls, VoiceCalls):
+class Client(JobCalls, LiveCalls, RecordingCalls, TranscriptCalls, VoiceCalls):
     """Calls one gateway. Threads may share it.
 
         with Client("localhost:50051") as client:
@@ -63,8 +65,8 @@ class Client(JobCalls, RecordingCalls, TranscriptCalls, VoiceCalls):
 
         Args:
             target: Address of the gateway: host and port.
-            retries: How often ``transcribe``, ``upload``, ``submit`` and ``watch`` are repeated if the gateway is
-                unavailable.
+            retries: How often ``transcribe``, ``upload``, ``submit``, ``watch`` and ``live`` are repeated if the
+                gateway is unavailable.
             submitter: Name of the owner of the calls and jobs: 1 to 64 letters, digits and any of . _ - @. Leave it
                 empty for no owner, or if the token names the owner.
             access: TLS and a token, if the gateway needs them.
@@ -81,6 +83,7 @@ class Client(JobCalls, RecordingCalls, TranscriptCalls, VoiceCalls):
         self._channel = create_sync_channel(target, self._tls)
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
+        self._live = live_pb2_grpc.LiveServiceStub(self._channel)
         self._recordings = recordings_pb2_grpc.RecordingServiceStub(self._channel)
         self._transcripts = transcripts_pb2_grpc.TranscriptServiceStub(self._channel)
         self._voices = voices_pb2_grpc.VoiceServiceStub(self._channel)

@@ -11,12 +11,15 @@ from careca.errors import CarecaError
 from careca.rpc.statuses import translated_errors
 from careca_client.events import Event, EventCallback
 
-__all__ = ["CALL_FAILURES", "Signal", "is_task_cancelled", "iterate", "responses_of", "serialize", "sleep"]
+__all__ = ["CALL_FAILURES", "Condition", "Signal", "is_task_cancelled", "iterate", "responses_of", "serialize", "sleep"]
 
 T = TypeVar("T")
 
 Signal = threading.Event
 """Lets the sending half of a stream wait for the receiving half."""
+
+Condition = threading.Condition
+"""Lets the halves of a stream, and its caller, wait for each other."""
 
 sleep = time.sleep
 

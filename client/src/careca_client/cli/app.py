@@ -13,6 +13,7 @@ from careca_client.cli.commands import (
     admin,
     edit,
     jobs,
+    live,
     models,
     recording,
     result,
@@ -36,6 +37,7 @@ Examples:
 \b
   careca transcribe meeting.mp4
   careca transcribe --speakers 2 --format srt call.wav > call.srt
+  careca live meeting.wav
   careca submit calls/ --wait
   careca jobs list
   careca stats
@@ -56,6 +58,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("transcribe", epilog=transcribe.EPILOG)(transcribe.transcribe)
+    app.command("live", epilog=live.EPILOG)(live.live)
     app.command("submit", epilog=submit.EPILOG)(submit.submit)
     app.add_typer(jobs.build_app(), name="jobs")
     app.command("result", epilog=result.EPILOG)(result.result)

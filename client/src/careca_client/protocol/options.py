@@ -1,4 +1,4 @@
-"""The options of ``transcribe`` and ``submit``, and the config message that is made of them."""
+"""The options of ``transcribe``, ``submit`` and ``live``, and the config messages that are made of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TypedDict, TypeVar
 from careca import codec
 from careca.errors import InvalidRequest
 from careca.types import AudioTracks, ChannelMode, OutputFormat
-from careca.v1 import audio_pb2, gateway_pb2
+from careca.v1 import audio_pb2, gateway_pb2, live_pb2
 from careca_client.speakers import KnownSpeaker, encode_known_speakers
 
 E = TypeVar("E", bound=StrEnum)
 
 
-class TranscribeOptions(TypedDict, total=False):
-    """What a caller may ask for. The services choose what is left out. The protos of ``careca.v1`` give the ranges."""
+class SpeechOptions(TypedDict, total=False):
+    """The options that recordings and live audio have. The services choose what is left out."""
 
     language: str | None
     """The language spoken: a code (pt), a tag (pt-BR) or a name (Portuguese, português). ``None`` detects it, and
@@ -35,16 +35,21 @@ class TranscribeOptions(TypedDict, total=False):
     """The smallest number of speakers."""
     max_speaker_count: int | None
     """The greatest number of speakers."""
+    known_speakers: Sequence[KnownSpeaker]
+    """People whose voices are to be recognised and shown by name."""
+    use_saved_voices: bool
+    """Whether to recognise the submitter's saved voices too: see ``save_voice``."""
+
+
+class TranscribeOptions(SpeechOptions, total=False):
+    """What a caller may ask for. The services choose what is left out. The protos of ``careca.v1`` give the ranges."""
+
     channel_mode: ChannelMode | str
     """``mix``, the default, or ``separate``: each channel is one speaker. ``separate`` allows no number of speakers."""
     audio_track: AudioTracks | str | int
     """Which of several audio tracks to use: the number of one, from 1; ``all``: mixed; ``each``: each track is one
     speaker, and no number of speakers is allowed; or ``auto``, the default: the track marked as default, or the first,
     unless it is silent."""
-    known_speakers: Sequence[KnownSpeaker]
-    """People whose voices are to be recognised and shown by name."""
-    use_saved_voices: bool
-    """Whether to recognise the submitter's saved voices too: see ``save_voice``."""
     formats: Iterable[OutputFormat | str]
     """The text formats to make of the result."""
     skip_cache: bool
@@ -59,36 +64,45 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
     Checks the options before anything is hashed or sent. Raises ``InvalidRequest`` if an option is out of its range,
     ``OSError`` if a known speaker's recording cannot be read.
     """
-    hotwords = options.get("hotwords", ())
     mode = options.get("channel_mode", ChannelMode.MIX)
     mode = choice(ChannelMode, mode, "channel mode", "modes", "config.channel_mode")
     config = gateway_pb2.TranscribeRequest.Config(
-        transcription=audio_pb2.TranscriptionOptions(
-            language_code=options.get("language") or "",
-            translate=options.get("translate", False),
-            initial_prompt=options.get("initial_prompt", ""),
-            hotwords=[hotwords] if isinstance(hotwords, str) else hotwords,
-            beam_size=options.get("beam_size"),
-        ),
-        diarization=audio_pb2.DiarizationOptions(
-            speaker_count=options.get("speaker_count"),
-            min_speaker_count=options.get("min_speaker_count"),
-            max_speaker_count=options.get("max_speaker_count"),
-        ),
         cache_control=audio_pb2.CacheControl(skip_cache=options.get("skip_cache", False)),
         formats=encode_formats(options.get("formats", ())),
         channel_mode=codec.encode_channel_mode(mode),
-        known_speakers=encode_known_speakers(options.get("known_speakers", ())),
-        use_saved_voices=options.get("use_saved_voices", False),
     )
     _set_audio_track(config, options.get("audio_track", AudioTracks.AUTO))
-    checked = codec.decode_transcription_options(config.transcription, field="config.transcription")
-    config.transcription.language_code = checked.language or ""
-    codec.decode_diarization_options(config.diarization, field="config.diarization")
+    set_speech_options(config, options)
     codec.decode_channel_mode(config.channel_mode, config.diarization)
     codec.decode_audio_track(config)
-    codec.decode_known_speakers(config.known_speakers)
     return config
+
+
+def set_speech_options(
+    config: gateway_pb2.TranscribeRequest.Config | live_pb2.LiveServiceTranscribeRequest.Config, options: SpeechOptions
+) -> None:
+    """Sets the options in ``config`` and checks them. Raises as ``build_config`` does."""
+    hotwords = options.get("hotwords", ())
+    transcription = audio_pb2.TranscriptionOptions(
+        language_code=options.get("language") or "",
+        translate=options.get("translate", False),
+        initial_prompt=options.get("initial_prompt", ""),
+        hotwords=[hotwords] if isinstance(hotwords, str) else hotwords,
+        beam_size=options.get("beam_size"),
+    )
+    diarization = audio_pb2.DiarizationOptions(
+        speaker_count=options.get("speaker_count"),
+        min_speaker_count=options.get("min_speaker_count"),
+        max_speaker_count=options.get("max_speaker_count"),
+    )
+    config.known_speakers.extend(encode_known_speakers(options.get("known_speakers", ())))
+    config.use_saved_voices = options.get("use_saved_voices", False)
+    checked = codec.decode_transcription_options(transcription, field="config.transcription")
+    transcription.language_code = checked.language or ""
+    codec.decode_diarization_options(diarization, field="config.diarization")
+    codec.decode_known_speakers(config.known_speakers)
+    config.transcription.CopyFrom(transcription)
+    config.diarization.CopyFrom(diarization)
 
 
 def encode_formats(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitoring.panels import (
+    ANSWERS_LIMITS,
     GREEN,
     RED,
     YELLOW,
@@ -18,7 +19,6 @@ from monitoring.panels import (
     total,
 )
 
-_ANSWERS = ((None, RED), (1, GREEN))
 _BY_MODELS = 'stage=~"transcribe|diarize"'
 
 
@@ -72,7 +72,7 @@ CACHE = Dashboard(
             "none",
             (Query(f"min({select('careca_cache_available')})", "Redis"),),
             kind="stat",
-            limits=_ANSWERS,
+            limits=ANSWERS_LIMITS,
             words={0: "away", 1: "answers"},
         ),
         Panel(

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from monitoring.panels import GREEN, RED, YELLOW, Dashboard, Panel, Query, quantile, rate, ratio, select, summed
-
-_ANSWERS = ((None, RED), (1, GREEN))
-_FAILURES = ((None, GREEN), (0.05, RED))
-
+from monitoring.panels import (
+    ANSWERS_LIMITS,
+    FAILURES_LIMITS,
+    GREEN,
+    RED,
+    YELLOW,
+    Dashboard,
+    Panel,
+    Query,
+    quantile,
+    rate,
+    ratio,
+    select,
+    summed,
+)
 
 _NO_FAULT = 'code!~"INTERNAL|UNKNOWN|UNAVAILABLE|DEADLINE_EXCEEDED|DATA_LOSS"'
 """Calls that did not end in a fault of the service. A code is there only once a call has ended with it."""
@@ -30,7 +40,7 @@ SERVICE = Dashboard(
             "short",
             (Query(summed(select("up")), "up"),),
             kind="stat",
-            limits=_ANSWERS,
+            limits=ANSWERS_LIMITS,
         ),
         Panel(
             "Calls",
@@ -45,7 +55,7 @@ SERVICE = Dashboard(
             "percentunit",
             (Query(_failures(), "failures"),),
             kind="stat",
-            limits=_FAILURES,
+            limits=FAILURES_LIMITS,
             maximum=1,
         ),
         Panel(
@@ -74,7 +84,7 @@ SERVICE = Dashboard(
             "Share of the calls that ended in a fault of the service, not of its caller.",
             "percentunit",
             (Query(_failures("job"), "{{job}}"),),
-            limits=_FAILURES,
+            limits=FAILURES_LIMITS,
             maximum=1,
         ),
         Panel(
@@ -102,10 +112,53 @@ SERVICE = Dashboard(
         ),
         Panel(
             "Work waiting",
-            "Recordings that wait for a decoder of a gateway, tasks that wait for the device of a model service.",
+            "Recordings that wait for a decoder of a gateway; tasks that receive audio or wait for their first batch.",
             "short",
             (Query(summed(select("careca_work_waiting"), "pod"), "{{pod}}"),),
             stacked=True,
+        ),
+        Panel(
+            "Batches",
+            "Batches that model services computed in each second, by the class of the task that was chosen.",
+            "ops",
+            (Query(summed(rate("careca_scheduler_step_seconds_count"), "class"), "{{class}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Seconds of a batch",
+            "What 95 % of the batches did not take longer than. A task that is cancelled goes on for so long.",
+            "s",
+            (Query(quantile(0.95, "careca_scheduler_step_seconds", "job"), "{{job}}"),),
+        ),
+        Panel(
+            "Items in a batch",
+            "Clips, windows or pieces in a batch on average, and the share of batches with items of several tasks.",
+            "short",
+            (
+                Query(
+                    ratio(
+                        summed(rate("careca_scheduler_batch_items_sum"), "job"),
+                        summed(rate("careca_scheduler_batch_items_count"), "job"),
+                    ),
+                    "{{job}}",
+                ),
+                Query(
+                    ratio(
+                        summed(rate("careca_scheduler_shared_steps_total"), "job"),
+                        summed(rate("careca_scheduler_step_seconds_count"), "job"),
+                    ),
+                    "{{job}} shared",
+                ),
+            ),
+        ),
+        Panel(
+            "Waiting for other tasks",
+            "Time in which a model worked for others than the task: half of the tasks and 95 % of them were not above.",
+            "s",
+            (
+                Query(quantile(0.5, "careca_scheduler_wait_seconds", "class"), "{{class}} half"),
+                Query(quantile(0.95, "careca_scheduler_wait_seconds", "class"), "{{class}} 95 %"),
+            ),
         ),
         Panel(
             "Audio worked on",

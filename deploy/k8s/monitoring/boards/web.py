@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from monitoring.panels import GREEN, RED, Dashboard, Panel, Query, quantile, rate, select, summed
+from monitoring.panels import ANSWERS_LIMITS, FAILURES_LIMITS, Dashboard, Panel, Query, quantile, rate, select, summed
 
 _REQUESTS = 'route!~"/healthz|/readyz"'
 """All requests but those of probes."""
 
 _FAILED = f'{_REQUESTS}, status=~"5.."'
-_ANSWERS = ((None, RED), (1, GREEN))
-_FAILURES = ((None, GREEN), (0.05, RED))
 
 
 def _failures(*by: str) -> str:
@@ -35,7 +33,7 @@ WEB = Dashboard(
             "short",
             (Query(summed(select("up")), "up"),),
             kind="stat",
-            limits=_ANSWERS,
+            limits=ANSWERS_LIMITS,
         ),
         Panel(
             "Requests",
@@ -50,7 +48,7 @@ WEB = Dashboard(
             "percentunit",
             (Query(_failures(), "failures"),),
             kind="stat",
-            limits=_FAILURES,
+            limits=FAILURES_LIMITS,
             maximum=1,
         ),
         Panel(
@@ -91,7 +89,7 @@ WEB = Dashboard(
             "Share of the requests that ended in a fault of a service (status 5xx), not of the caller.",
             "percentunit",
             (Query(_failures("pod"), "{{pod}}"),),
-            limits=_FAILURES,
+            limits=FAILURES_LIMITS,
             maximum=1,
         ),
         Panel(

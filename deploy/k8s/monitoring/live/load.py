@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import wave
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import httpx2
 from careca.errors import InvalidRecording
 from careca.types import ClearScope, Job, JobPriority, JobState
 from careca_client import Client
+from careca_client.live import LiveResult
 
 Announce = Callable[[str], None]
 
@@ -67,9 +69,27 @@ def run(
             list(callers.map(client.transcribe, recordings))
         time.sleep(pause_seconds)
         client.transcribe(recordings[-1])
+        announce("a live session")
+        _live(client, recordings[-1])
         announce("over HTTP")
         with httpx2.Client(base_url=web_url, timeout=None, trust_env=False) as browser:
             _over_http(browser, recordings[0], pause_seconds)
+
+
+def _live(client: Client, recording: Path) -> None:
+    """A live session to its result, as fast as the services take it."""
+    with wave.open(str(recording)) as source:
+        audio, rate = source.readframes(source.getnframes()), source.getframerate()
+    with client.live(sample_rate=rate) as session, ThreadPoolExecutor(1) as speaker:
+
+        def speak() -> None:
+            session.send(audio)
+            session.end()
+
+        spoken = speaker.submit(speak)
+        if not any(isinstance(event, LiveResult) for event in session):
+            raise RuntimeError("the live session has no result")
+        spoken.result()
 
 
 def _over_http(browser: httpx2.Client, recording: Path, pause_seconds: float) -> None:

@@ -137,6 +137,11 @@ class InternalError(CarecaError):
     default_reason = "INTERNAL"
 
 
+def internal_error(request_id: str | None) -> InternalError:
+    """Returns what a caller gets in place of a bug, whose details must be logged under ``request_id``."""
+    return InternalError(f"internal error; the service's log has the details under request id {request_id}")
+
+
 def cannot_listen(address: str, variable: str) -> PreconditionFailed:
     """Returns the error for an address that a server cannot listen on. ``variable`` is the setting of its port."""
     return PreconditionFailed(

@@ -5,25 +5,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from careca.errors import CarecaError, PreconditionFailed
 from careca.resources.processors import disable_openmp_spinning
-from careca.rpc import request_id, server
+from careca.rpc import request_id
 from careca.settings import ServerSettings, ServiceSettings, load, variable_name
 from careca.telemetry import logs, tracing
+
+if TYPE_CHECKING:
+    from careca.rpc.server import Service
 
 R = TypeVar("R", bound=ServiceSettings)
 S = TypeVar("S", bound=ServerSettings)
 V = TypeVar("V")
 
 
-def run_service(name: str, settings_class: type[R], wire: Callable[[R], server.Service]) -> None:
+def run_service(name: str, settings_class: type[R], wire: Callable[[R], Service]) -> None:
     """Runs a gRPC service until SIGTERM or SIGINT. Exits with status 1 if the service cannot start.
 
     ``wire`` is called in the event loop of the service. It must not import model libraries before that.
     """
-    run_server(name, settings_class, wire, server.serve)
+    run_server(name, settings_class, wire, _serve_grpc)
 
 
 def run_server(
@@ -52,6 +55,13 @@ async def _serve(name: str, settings: S, wire: Callable[[S], V], serve: Callable
         await serve(settings, service)
     finally:
         await asyncio.to_thread(tracing.stop)
+
+
+async def _serve_grpc(settings: ServiceSettings, service: Service) -> None:
+    # Imported late: a model service starts the process of its engine before it imports gRPC.
+    from careca.rpc import server
+
+    await server.serve(settings, service)
 
 
 def start_tracing(service: str, endpoint: str) -> None:

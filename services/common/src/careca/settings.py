@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from careca.auth.loopback import is_loopback
-from careca.auth.tls import TlsFiles
 from careca.telemetry import logs
+
+if TYPE_CHECKING:
+    from careca.auth.tls import TlsFiles
 
 PREFIX = "CARECA_"
 """The prefix of every environment variable of Careca."""
@@ -108,6 +110,8 @@ class ServerSettings(BaseSettings):
         """The TLS files to serve with, ``None`` without TLS. Raises ``PreconditionFailed`` if they cannot be used."""
         if self.tls_cert_file is None:
             return None
+        from careca.auth.tls import TlsFiles
+
         return TlsFiles(certificate=self.tls_cert_file, key=self.tls_key_file, authority=self.tls_client_ca_file)
 
     @model_validator(mode="after")
@@ -168,7 +172,19 @@ class ModelServiceSettings(ServiceSettings, ModelStoreSettings):
     max_waiting: int = Field(
         default=8,
         ge=0,
-        description="Tasks that may wait for the running one; more are refused, with a time after which to retry.",
+        description="The model works on this many tasks and one more at the same time; more are refused, with a time "
+        "after which to retry.",
+    )
+    max_live_windows: int = Field(
+        default=64,
+        ge=1,
+        description="Windows of live audio in hand at the same time, beside the tasks; more are refused. A session has "
+        "at most one at a time.",
+    )
+    share_batches: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether parts of several tasks are computed in one batch: on, off, or auto: on a GPU. It makes a "
+        "GPU faster, but not a CPU. The last digits of a result, and so rarely a word, may then depend on the others.",
     )
     max_audio_seconds: float = Field(default=43_200.0, gt=0, description="Longest audio that is accepted, in seconds.")
     idle_release_seconds: float = Field(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
 from careca.inference.engine_process import EngineProcess
 from careca.launch import run_service
-from careca.rpc.server import Service
 from careca_diarizer.engine import build_engine
 from careca_diarizer.settings import DiarizerSettings
-from careca_diarizer.wiring import wire
+
+if TYPE_CHECKING:
+    from careca.rpc.server import Service
 
 
 def main() -> None:
@@ -16,7 +20,12 @@ def main() -> None:
 
 
 def _wire(settings: DiarizerSettings) -> Service:
-    return wire(settings, EngineProcess(build_engine, settings))
+    """Imports gRPC while the engine's process starts, which takes as long."""
+    with ThreadPoolExecutor(1) as thread:
+        engine = thread.submit(EngineProcess, build_engine, settings)
+        from careca_diarizer.wiring import wire
+
+        return wire(settings, engine.result())
 
 
 if __name__ == "__main__":

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MEL_BINS = 80
-"""Bands of the input filter bank."""
-
-EMBEDDING_SIZE = 192
-"""Dimensions of an embedding."""
+from careca_diarizer.runtime import EMBEDDING_SIZE, MEL_BINS
 
 _HEAD_CHANNELS = 32
 _TDNN_CHANNELS = 128
@@ -141,26 +138,40 @@ class _ContextAwareMask(nn.Module):
         self.linear1 = nn.Conv1d(in_channels, in_channels // 2, kernel_size=1)
         self.linear2 = nn.Conv1d(in_channels // 2, out_channels, kernel_size=1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        frames = features.shape[-1]
-        local = _segment_means(features)
-        context = features.mean(dim=-1, keepdim=True) + local  # (B, C, segments): the mask is the same within a segment
-        mask = torch.sigmoid(self.linear2(functional.relu(self.linear1(context))))
+    def forward(self, features: Tensor, segments: _Segments) -> Tensor:
+        context = features.mean(dim=-1, keepdim=True) + _segment_means(features, segments)  # (B, C, segments)
+        mask = torch.sigmoid(self.linear2(functional.relu(self.linear1(context))))  # the same within a segment
         output: Tensor = self.linear_local(features)
-        return output * mask.repeat_interleave(_CONTEXT_FRAMES, dim=-1)[..., :frames]
+        return output * mask.index_select(-1, segments.of_frame)
 
 
-def _segment_means(features: Tensor) -> Tensor:
-    """Mean of each segment; the last segment may be shorter: (B, C, T) -> (B, C, segments).
+class _Segments(NamedTuple):
+    """The segments of T frames. They are computed once, because each operation of a layer costs time at the start."""
+
+    shares: Tensor
+    """The part of each segment that has frames, which is 1 except for the last one: (1, 1, segments)."""
+    of_frame: Tensor
+    """The segment of each frame: (T,)."""
+
+
+def _segments_of(features: Tensor) -> _Segments:
+    """Returns the segments of features with the shape (B, C, T)."""
+    frames = torch.arange(features.shape[-1], device=features.device)
+    return _Segments(_pool(torch.ones_like(features[:1, :1])), frames // _CONTEXT_FRAMES)
+
+
+def _segment_means(features: Tensor, segments: _Segments) -> Tensor:
+    """Mean of each segment; the last segment may be shorter: (B, C, T) -> (B, C, segments)."""
+    return _pool(features) / segments.shares
+
+
+def _pool(features: Tensor) -> Tensor:
+    """Mean of each segment as if it were complete: (B, C, T) -> (B, C, segments).
 
     The last segment is padded with zeros, because other runtimes do not support a pooling kernel longer than the input.
     """
-
-    def pool(tensor: Tensor) -> Tensor:
-        padded = functional.pad(tensor, (0, _CONTEXT_FRAMES - 1))
-        return functional.avg_pool1d(padded, _CONTEXT_FRAMES, stride=_CONTEXT_FRAMES)
-
-    return pool(features) / pool(torch.ones_like(features[:1, :1]))
+    padded = functional.pad(features, (0, _CONTEXT_FRAMES - 1))
+    return functional.avg_pool1d(padded, _CONTEXT_FRAMES, stride=_CONTEXT_FRAMES)
 
 
 class _DenseLayer(nn.Module):
@@ -173,9 +184,9 @@ class _DenseLayer(nn.Module):
         self.nonlinear2 = _BatchNormReLU(_BOTTLENECK_CHANNELS)
         self.cam_layer = _ContextAwareMask(_BOTTLENECK_CHANNELS, _GROWTH, dilation)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, segments: _Segments) -> Tensor:
         bottleneck = self.linear1(self.nonlinear1(features))
-        output: Tensor = self.cam_layer(self.nonlinear2(bottleneck))
+        output: Tensor = self.cam_layer(self.nonlinear2(bottleneck), segments)
         return output
 
 
@@ -188,8 +199,9 @@ class _DenseBlock(nn.Module):
             self.add_module(f"tdnnd{index + 1}", _DenseLayer(in_channels + index * _GROWTH, dilation))
 
     def forward(self, features: Tensor) -> Tensor:
+        segments = _segments_of(features)
         for layer in self.children():
-            features = torch.cat((features, layer(features)), dim=1)
+            features = torch.cat((features, layer(features, segments)), dim=1)
         return features
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import silhouette_samples
 
 from careca.types import DiarizationOptions, SpeakerCountCandidate
 from careca_diarizer.partitions import Floats, Labels, centroids, partitions
@@ -194,6 +193,9 @@ def _silhouette(labels: Labels, distance: npt.NDArray[np.float64]) -> float | No
     sizes = np.bincount(labels)
     if not 2 <= len(sizes) < len(labels):
         return None
+    # Imported late, like all of scikit-learn and most of scipy: the import takes longer than the rest of a start.
+    from sklearn.metrics import silhouette_samples
+
     widths = np.bincount(labels, weights=silhouette_samples(distance, labels, metric="precomputed")) / sizes  # (K,)
     return float(np.mean(widths[sizes > 1]))
 

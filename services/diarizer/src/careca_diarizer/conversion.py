@@ -1,4 +1,7 @@
-"""``python -m careca_diarizer.conversion SEGMENTATION EMBEDDING FOLDER`` converts two checkpoints to OpenVINO."""
+"""``python -m careca_diarizer.conversion SEGMENTATION EMBEDDING FOLDER`` converts two checkpoints to OpenVINO.
+
+It needs torch and pyannote.audio. ``networks`` runs it in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from careca_diarizer.campplus import MEL_BINS, load_campplus
-from careca_diarizer.runtime import import_openvino
-from careca_diarizer.segmentation import load_segmentation
+from careca_diarizer.campplus import load_campplus
+from careca_diarizer.pyannet import load_segmentation
+from careca_diarizer.runtime import CONVERTED_EMBEDDING, CONVERTED_SEGMENTATION, MEL_BINS, import_openvino
 from careca_diarizer.windows import WINDOW_SAMPLES
-
-SEGMENTATION, EMBEDDING = "segmentation.xml", "embedding.xml"
-"""The files that are written, each with a .bin file of the same name."""
 
 
 def main() -> None:
     """Converts the checkpoints in the command line."""
     segmentation, embedding, folder = map(Path, sys.argv[1:])
-    _save(load_segmentation(segmentation), torch.zeros(1, 1, WINDOW_SAMPLES), folder / SEGMENTATION)
-    _save(load_campplus(embedding), torch.zeros(1, 100, MEL_BINS), folder / EMBEDDING)
+    _save(load_segmentation(segmentation), torch.zeros(1, 1, WINDOW_SAMPLES), folder / CONVERTED_SEGMENTATION)
+    _save(load_campplus(embedding), torch.zeros(1, 100, MEL_BINS), folder / CONVERTED_EMBEDDING)
 
 
 def convert(module: nn.Module, example: Tensor) -> Any:

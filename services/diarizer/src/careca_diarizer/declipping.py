@@ -8,13 +8,13 @@ Restored samples are at least at full scale, because they were clipped there.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_toeplitz, solveh_banded
 
 from careca.inference.audio import Audio
 from careca.telemetry.logs import get_logger
@@ -49,18 +49,20 @@ _BLOCK = 1 << 20
 _log = get_logger(__name__)
 
 
-def declipped(audio: Audio, directory: Path | None = None) -> Audio:
+def declipped(audio: Audio, directory: Path | None = None, *, log_level: int = logging.INFO) -> Audio:
     """Returns clipped audio with a lower level and restored peaks; other audio unchanged.
 
     The restored samples are in an unnamed temporary file in ``directory``, which is removed together with them. If
-    there is no space for the file, the audio stays clipped and a warning is logged.
+    there is no space for the file, the audio stays clipped and a warning is logged. That audio is clipped is logged at
+    ``log_level``.
     """
     samples = audio.samples
     blocks = range(0, len(samples), _BLOCK)
     clipped = sum(int(np.count_nonzero(_clipped(samples[start : start + _BLOCK]))) for start in blocks)
     if clipped < max(1.0, _LEAST_SHARE * len(samples)) or len(samples) < _WINDOW:
         return audio
-    _log.info("clipped audio is restored", clipped_samples=clipped, share=round(clipped / len(samples), 5))
+    share = round(clipped / len(samples), 5)
+    _log.log(log_level, "clipped audio is restored", clipped_samples=clipped, share=share)
     try:
         restored = _new_samples(len(samples), directory)
     except OSError as error:
@@ -99,6 +101,8 @@ def _window_starts(samples: int) -> list[int]:
 
 def _interpolate(samples: Floats, missing: npt.NDArray[np.int64]) -> Floats:
     """Returns the values of the ``missing`` samples of a window with a full scale of 1: shape (missing,)."""
+    from scipy.linalg import solveh_banded
+
     signs = np.sign(samples[missing])
     known = samples.copy()
     known[missing] = 0.0
@@ -132,6 +136,8 @@ def _prediction_weights(samples: Floats) -> Floats:
     This is the autocorrelation of the prediction filter, which follows from that of the samples (Yule and Walker). The
     last weight, beyond the filter, is 0.
     """
+    from scipy.linalg import solve_toeplitz
+
     correlation = _autocorrelation(samples, _ORDER)
     noise_floor = np.zeros(_ORDER)
     noise_floor[0] = 1e-6 * correlation[0] + 1e-9

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import AgglomerativeClustering
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -189,6 +188,8 @@ def _merges(embeddings: Floats) -> list[tuple[int, int]]:
     """Returns the two nodes of each merge, in order; none for a single piece."""
     if len(embeddings) == 1:
         return []
+    from sklearn.cluster import AgglomerativeClustering
+
     distance = 1.0 - np.clip(embeddings @ embeddings.T, -1.0, 1.0).astype(np.float64)
     np.fill_diagonal(distance, 0.0)
     linkage = AgglomerativeClustering(n_clusters=1, metric="precomputed", linkage="average", compute_full_tree=True)

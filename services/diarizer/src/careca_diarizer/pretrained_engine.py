@@ -6,24 +6,37 @@ Loading a pipeline runs code from its configuration and its checkpoints, so the 
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, overload
 
 import numpy as np
 import torch
 
 from careca.errors import PreconditionFailed
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken, Emit
+from careca.inference.engine import Event, Work
 from careca.models import ModelStore
 from careca.telemetry.logs import get_logger
 from careca.turns import exclusive_turns, renamed, speaker_names
-from careca.types import SAMPLE_RATE, Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage, Turn
+from careca.types import (
+    SAMPLE_RATE,
+    ClusteredVoices,
+    Diarization,
+    DiarizationOptions,
+    DiarizedWindow,
+    GpuMemory,
+    Progress,
+    Speaker,
+    Stage,
+    Turn,
+    VoicesToCluster,
+    WindowToDiarize,
+)
 from careca_diarizer.pyannote_setup import import_pyannote
 from careca_diarizer.settings import DiarizerSettings
+from careca_diarizer.stepwise import in_steps
 from careca_diarizer.torch_device import TorchDevice
 
 _CONFIG = "config.yaml"
@@ -46,7 +59,6 @@ class PretrainedPipelineEngine:
         self._folder = store.path(self._name)
         self._device = TorchDevice(settings)
         self._pipeline: Any = None
-        self._lock = threading.Lock()  # a pipeline has state while it runs
 
     @cached_property
     def model(self) -> str:
@@ -97,17 +109,32 @@ class PretrainedPipelineEngine:
         """Releases cached GPU memory."""
         self._device.release_cache()
 
-    def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
-        """Finds who spoke when. Raises ``PreconditionFailed`` if nothing is loaded."""
+    @overload
+    def infer(self, audio: Audio, options: DiarizationOptions) -> Work[Diarization]: ...
+
+    @overload
+    def infer(self, audio: Audio, options: WindowToDiarize) -> Work[DiarizedWindow]: ...
+
+    @overload
+    def infer(self, audio: Audio, options: VoicesToCluster) -> Work[ClusteredVoices]: ...
+
+    def infer(
+        self, audio: Audio, options: DiarizationOptions | WindowToDiarize | VoicesToCluster
+    ) -> Work[Diarization] | Work[DiarizedWindow] | Work[ClusteredVoices]:
+        """Finds who spoke when. Raises ``PreconditionFailed`` for live audio, and if nothing is loaded.
+
+        A pipeline has state while it runs, so that no other request is computed in the meantime.
+        """
+        return self._diarize(audio, options) if isinstance(options, DiarizationOptions) else _refuse_live_audio()
+
+    def _diarize(self, audio: Audio, options: DiarizationOptions) -> Work[Diarization]:
         if not self._pipeline:
             raise PreconditionFailed("the pipeline is not loaded", reason="MODEL_NOT_LOADED")
-        cancel.raise_if_cancelled()
         if not len(audio.samples):
             return Diarization((), (), 0.0, self.model)
-        with self._lock, self._device.translated_errors():
-            output = self._run(audio, options, _Hook(cancel, emit))
-        cancel.raise_if_cancelled()
-        emit(Progress(Stage.DIARIZE, 1.0))
+        with self._device.translated_errors():
+            output = yield from in_steps(lambda pause: self._run(audio, options, _Hook(pause)))
+        yield Progress(Stage.DIARIZE, 1.0)
         return self._diarization(output, audio.duration)
 
     def _run(self, audio: Audio, options: DiarizationOptions, hook: _Hook) -> Any:
@@ -153,23 +180,29 @@ class PretrainedPipelineEngine:
         return Speaker(label, embedding, self.model if embedding else "")
 
 
-class _Hook:
-    """The callback of a pipeline between batches: reports progress, which never decreases, and cancels by raising."""
+def _refuse_live_audio() -> Work[NoReturn]:
+    """Refuses when it is run and not when it is made, like all work."""
+    raise PreconditionFailed(
+        "a pretrained pipeline cannot diarize live audio: leave CARECA_PIPELINE empty to use Careca's own diarization",
+        reason="LIVE_NOT_SUPPORTED",
+    )
+    yield  # makes it work
 
-    def __init__(self, cancel: CancelToken, emit: Callable[[Progress], None]) -> None:
-        self._cancel = cancel
-        self._emit = emit
+
+class _Hook:
+    """The callback of a pipeline between batches: pauses with the progress, which never decreases."""
+
+    def __init__(self, pause: Callable[[Event], None]) -> None:
+        self._pause = pause
         self._progress = 0.0
 
     def __call__(
         self, step: str, _artifact: object, *, total: int | None = None, completed: int | None = None, **_: object
     ) -> None:
-        self._cancel.raise_if_cancelled()
-        if not total or completed is None or step not in _SHARES:
-            return
-        start, end = _SHARES[step]
-        self._progress = max(self._progress, start + min(1.0, completed / total) * (end - start))
-        self._emit(Progress(Stage.DIARIZE, self._progress))
+        if total and completed is not None and step in _SHARES:
+            start, end = _SHARES[step]
+            self._progress = max(self._progress, start + min(1.0, completed / total) * (end - start))
+        self._pause(Progress(Stage.DIARIZE, self._progress))
 
 
 def _file(waveform: torch.Tensor) -> dict[str, Any]:

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import overload
 
 from careca.errors import PreconditionFailed
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken, Emit
+from careca.inference.engine import Batch, Work
 from careca.models import ModelStore
 from careca.telemetry.logs import get_logger
 from careca.turns import exclusive_turns, renamed, speaker_names
-from careca.types import Diarization, DiarizationOptions, GpuMemory, Progress, Speaker, Stage
+from careca.types import (
+    ClusteredVoices,
+    Diarization,
+    DiarizationOptions,
+    DiarizedWindow,
+    GpuMemory,
+    Progress,
+    Speaker,
+    Stage,
+    VoicesToCluster,
+    WindowToDiarize,
+)
 from careca_diarizer.clustering import Clustering, SpeakerBounds, Voices, cluster
 from careca_diarizer.declipping import declipped
+from careca_diarizer.device import select_device
 from careca_diarizer.embedding import Embedder
+from careca_diarizer.live import voice_pieces, voices_of
 from careca_diarizer.networks import EMBEDDING_MODEL, SEGMENTATION_MODEL, load_networks
-from careca_diarizer.reconstruction import reconstruct
-from careca_diarizer.runtime import Network
+from careca_diarizer.reconstruction import reconstruct, turns_by_track
+from careca_diarizer.runtime import Networks
 from careca_diarizer.segmentation import Segmenter
 from careca_diarizer.settings import DiarizerSettings
 from careca_diarizer.stitching import Piece, Run, cut_pieces, stitch
-from careca_diarizer.torch_device import TorchDevice
+from careca_diarizer.windows import frame_seconds
 
 ALGORITHM_VERSION = 6
 """Part of the model id. Increase it with every change of the results, so that older cached results are not used."""
@@ -43,7 +59,7 @@ class _Models:
 
     segment: Segmenter
     embed: Embedder
-    networks: tuple[Network, Network]
+    networks: Networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +78,7 @@ class PyannoteEngine:
     def __init__(self, settings: DiarizerSettings, store: ModelStore) -> None:
         self._settings = settings
         self._store = store
-        self._device = TorchDevice(settings)
+        self._device = select_device(settings)
         self._models: _Models | None = None
 
     @property
@@ -77,7 +93,7 @@ class PyannoteEngine:
     @property
     def device(self) -> str:
         """The device that computes, such as ``cpu`` or ``cuda:0``."""
-        return str(self._device.torch)
+        return self._device.name
 
     @property
     def loaded(self) -> bool:
@@ -85,26 +101,26 @@ class PyannoteEngine:
         return self._models is not None
 
     def load(self) -> None:
-        """Verifies and loads the weights and runs the models once; does nothing if they are loaded.
+        """Verifies and loads the weights, and on a GPU runs the models once; does nothing if they are loaded.
 
         Raises ``PreconditionFailed`` if the device is missing, and what ``load_networks`` raises.
         """
         if self._models:
             return
         self._device.prepare()
-        device, settings = self._device.torch, self._settings
+        settings = self._settings
         batch = _GPU_BATCH if self._device.is_gpu else _CPU_BATCH
         with self._device.translated_errors():
-            networks = load_networks(self._store, device, threads=self._device.threads)
+            networks = load_networks(self._store, self._device)
             segment = Segmenter(
-                networks[0],
-                device,
+                networks.segmentation,
                 step_seconds=settings.segmentation_step_seconds,
                 batch_size=settings.segmentation_batch_size or batch,
             )
-            embed = Embedder(networks[1], device, batch_size=settings.embedding_batch_size or batch)
-            segment.warm_up()
-            embed.warm_up()
+            embed = Embedder(networks.features, networks.embedding, batch_size=settings.embedding_batch_size or batch)
+            if self._device.is_gpu:
+                segment.warm_up()
+                embed.warm_up()
         self._models = _Models(segment, embed, networks)
 
     def unload(self) -> None:
@@ -118,35 +134,85 @@ class PyannoteEngine:
     def release_gpu_cache(self) -> None:
         """Releases memory that only makes the next audio faster, on any device."""
         if self._models:
-            for network in self._models.networks:
-                network.release()
+            self._models.networks.segmentation.release()
+            self._models.networks.embedding.release()
         self._device.release_cache()
 
-    def infer(self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Emit) -> Diarization:
-        """Finds who spoke when. Raises ``PreconditionFailed`` if nothing is loaded."""
-        speech = self.analyse(audio, cancel, emit)
+    @overload
+    def infer(self, audio: Audio, options: DiarizationOptions) -> Work[Diarization]: ...
+
+    @overload
+    def infer(self, audio: Audio, options: WindowToDiarize) -> Work[DiarizedWindow]: ...
+
+    @overload
+    def infer(self, audio: Audio, options: VoicesToCluster) -> Work[ClusteredVoices]: ...
+
+    def infer(
+        self, audio: Audio, options: DiarizationOptions | WindowToDiarize | VoicesToCluster
+    ) -> Work[Diarization] | Work[DiarizedWindow] | Work[ClusteredVoices]:
+        """Finds who spoke when, in a recording or a window of at most 10 s, or which pieces have the same voice.
+
+        Raises ``PreconditionFailed`` if audio is given and nothing is loaded.
+        """
+        match options:
+            case DiarizationOptions():
+                return self._diarize(audio, options)
+            case WindowToDiarize():
+                return self._diarize_window(audio, options)
+            case VoicesToCluster():
+                return self._cluster_voices(options)
+
+    def _diarize(self, audio: Audio, options: DiarizationOptions) -> Work[Diarization]:
+        speech = yield from self.analyse(audio)
         bounds = SpeakerBounds.of(options, self._settings.max_speakers)
-        clustering = self.cluster(speech, bounds)
+        (clustering,) = yield Batch.alone(lambda: self.cluster(speech, bounds))
         _log_candidates(clustering, bounds, pieces=len(speech.pieces))
         diarization = self.assemble(audio, speech, clustering)
-        emit(Progress(Stage.DIARIZE, 1.0))
+        yield Progress(Stage.DIARIZE, 1.0)
         return diarization
 
-    def analyse(self, audio: Audio, cancel: CancelToken, emit: Callable[[Progress], None]) -> Speech:
+    def analyse(self, audio: Audio) -> Work[Speech]:
         """Runs segmentation and embedding. Raises ``PreconditionFailed`` if nothing is loaded."""
-        if not self._models:
+        return (yield from self._find_speech(audio, clipping_log_level=logging.INFO))
+
+    def _diarize_window(self, audio: Audio, window: WindowToDiarize) -> Work[DiarizedWindow]:
+        # Logs of each window would hide all others.
+        speech = yield from self._find_speech(audio, clipping_log_level=logging.DEBUG, voices_from=window.voices_from)
+        return DiarizedWindow(
+            turns=turns_by_track(speech.runs, audio.duration),
+            pieces=tuple(voice_pieces(speech.pieces, speech.voices, audio.duration)),
+            embedding_model=self._store.digest_of(EMBEDDING_MODEL),
+        )
+
+    def _cluster_voices(self, asked: VoicesToCluster) -> Work[ClusteredVoices]:
+        if not asked.pieces:
+            return ClusteredVoices(())
+        bounds = SpeakerBounds.of(asked.options, self._settings.max_speakers)
+        (clustering,) = yield Batch.alone(lambda: self._cluster(voices_of(asked.pieces), bounds))
+        _log.debug("voices clustered", speakers=clustering.speakers, pieces=len(asked.pieces))
+        return ClusteredVoices(tuple(clustering.labels.tolist()))
+
+    def _find_speech(self, audio: Audio, *, clipping_log_level: int, voices_from: float = 0.0) -> Work[Speech]:
+        models = self._models
+        if not models:
             raise PreconditionFailed("the models are not loaded", reason="MODEL_NOT_LOADED")
-        audio = declipped(audio, self._settings.spool_dir)
+        restore = partial(declipped, audio, self._settings.spool_dir, log_level=clipping_log_level)
+        (audio,) = yield Batch.alone(restore)
         with self._device.translated_errors():
-            runs = stitch(self._models.segment(audio, cancel, _share(emit, 0.0, _SEGMENTED)))
+            runs = stitch((yield from models.segment(audio, _share(0.0, _SEGMENTED))))
             pieces = cut_pieces(runs)
-            voices = self._models.embed(audio, pieces, cancel, _share(emit, _SEGMENTED, _EMBEDDED))
-        cancel.raise_if_cancelled()
+            audible = {piece.track for piece in pieces}
+            runs = tuple(run for run in runs if run.track in audible)
+            pieces = tuple(piece for piece in pieces if frame_seconds(piece.spans[-1][1]) > voices_from)
+            voices = yield from models.embed(audio, pieces, _share(_SEGMENTED, _EMBEDDED))
         return Speech(runs, pieces, voices)
+
+    def _cluster(self, voices: Voices, bounds: SpeakerBounds) -> Clustering:
+        return cluster(voices, bounds, same_voice=self._settings.same_voice_similarity)
 
     def cluster(self, speech: Speech, bounds: SpeakerBounds) -> Clustering:
         """Finds the speaker of each piece."""
-        return cluster(speech.voices, bounds, same_voice=self._settings.same_voice_similarity)
+        return self._cluster(speech.voices, bounds)
 
     def assemble(self, audio: Audio, speech: Speech, clustering: Clustering) -> Diarization:
         """Returns the diarization. Speakers are labelled in order of first speech."""
@@ -161,9 +227,9 @@ class PyannoteEngine:
         return Diarization(turns, exclusive_turns(turns), audio.duration, self.model, clustering.candidates, speakers)
 
 
-def _share(emit: Callable[[Progress], None], start: float, end: float) -> Callable[[float], None]:
-    """Returns a function that emits the progress of one step as total progress from ``start`` to ``end``."""
-    return lambda fraction: emit(Progress(Stage.DIARIZE, start + fraction * (end - start)))
+def _share(start: float, end: float) -> Callable[[float], Progress]:
+    """Returns a function from the progress of one step to total progress from ``start`` to ``end``."""
+    return lambda fraction: Progress(Stage.DIARIZE, start + fraction * (end - start))
 
 
 def _log_candidates(clustering: Clustering, bounds: SpeakerBounds, *, pieces: int) -> None:

@@ -10,7 +10,6 @@ from itertools import pairwise
 from operator import attrgetter
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from careca.types import Turn
 from careca_diarizer.clustering import Clustering
@@ -48,6 +47,16 @@ def reconstruct(
         Turn(frame_seconds(start), min(frame_seconds(end), duration), str(speaker))
         for start, end, together in _moments(_spans(runs, pieces))
         for speaker in _speakers(together, clustering)
+    )
+
+
+def turns_by_track(runs: Iterable[Run], duration: float) -> tuple[Turn, ...]:
+    """Returns turns by start within ``duration`` seconds, before it is known whose they are.
+
+    Speakers have the numbers of their tracks.
+    """
+    return _joined(
+        Turn(frame_seconds(run.start), min(frame_seconds(run.end), duration), str(run.track)) for run in runs
     )
 
 
@@ -97,5 +106,7 @@ def _speakers(pieces: tuple[int, ...], clustering: Clustering) -> Iterable[int]:
     """Returns the speakers of ``pieces`` that are active together: different ones, with the best total similarity."""
     if len(pieces) == 1:
         return (int(clustering.labels[pieces[0]]),)
+    from scipy.optimize import linear_sum_assignment
+
     _, speakers = linear_sum_assignment(clustering.similarity[np.array(pieces)], maximize=True)
     return speakers.tolist()  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ import grpc.aio
 from careca import codec
 from careca.inference.cached_stage import AudioNeeded, CachedStage, Finished
 from careca.rpc.upload_stream import open_upload
-from careca.types import Diarization, DiarizationOptions, Progress, Segment
+from careca.types import Diarization, DiarizationOptions, Progress, Segment, WindowToDiarize
 from careca.v1 import audio_pb2, diarizer_pb2, diarizer_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,10 +32,42 @@ class DiarizerServicer(diarizer_pb2_grpc.DiarizerServiceServicer):
         config, chunks = await open_upload(request_iterator)
         audio = codec.decode_digest(config.audio, "config.audio")
         options = codec.decode_diarization_options(config.options)
-        skip_cache = config.cache_control.skip_cache
-        async with aclosing(self._stage.run(audio, options, skip_cache=skip_cache, chunks=chunks)) as events:
+        if config.cache_control.prepare:
+            scheduling = codec.decode_scheduling(config.scheduling)
+            preparing = self._stage.prepare(audio, options, scheduling=scheduling, chunks=chunks)
+            async with aclosing(preparing) as needs:
+                async for need in needs:
+                    yield encode_event(need)
+            yield diarizer_pb2.DiarizeResponse(result=diarizer_pb2.DiarizeResponse.Result())
+            return
+        running = self._stage.run(
+            audio,
+            options,
+            scheduling=codec.decode_scheduling(config.scheduling),
+            skip_cache=config.cache_control.skip_cache,
+            chunks=chunks,
+        )
+        async with aclosing(running) as events:
             async for event in events:
                 yield encode_event(event)
+
+    async def DiarizeWindow(
+        self, request: diarizer_pb2.DiarizeWindowRequest, context: Context
+    ) -> diarizer_pb2.DiarizeWindowResponse:
+        """Diarizes a window of live audio: see diarizer.proto."""
+        audio = codec.decode_window(request.audio, codec.MAX_DIARIZED_SECONDS)
+        window = WindowToDiarize(codec.decode_duration(request.voices_from))
+        scheduling = codec.decode_scheduling(request.scheduling, "scheduling")
+        found = await self._stage.compute_window(audio, window, scheduling)
+        return codec.encode_diarized_window(found)
+
+    async def ClusterVoices(
+        self, request: diarizer_pb2.ClusterVoicesRequest, context: Context
+    ) -> diarizer_pb2.ClusterVoicesResponse:
+        """Finds which pieces have the same voice: see diarizer.proto."""
+        voices = codec.decode_voices_to_cluster(request)
+        scheduling = codec.decode_scheduling(request.scheduling, "scheduling")
+        return codec.encode_clustered_voices(await self._stage.compute_window(b"", voices, scheduling))
 
     async def Stats(
         self, request: diarizer_pb2.DiarizerServiceStatsRequest, context: Context

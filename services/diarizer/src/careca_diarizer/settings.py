@@ -15,7 +15,8 @@ class DiarizerSettings(ModelServiceSettings):
     pipeline: str = Field(
         default="",
         description="Pretrained pyannote.audio pipeline to use in place of Careca's own: a local folder, or "
-        "a repository of the Hugging Face hub that has been pulled; empty uses Careca's own.",
+        "a repository of the Hugging Face hub that has been pulled; empty uses Careca's own. It needs "
+        "careca-diarizer[pyannote].",
     )
     segmentation_step_seconds: float = Field(
         default=2.5,

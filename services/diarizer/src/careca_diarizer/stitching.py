@@ -15,7 +15,6 @@ from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from careca_diarizer.windows import FRAMES_PER_SECOND, LocalSpeakers
 
@@ -126,6 +125,8 @@ def runs_of(active: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 
 def _link(local: LocalSpeakers) -> npt.NDArray[np.int64]:
     """Returns the track of each local speaker, or ``_SILENT``: shape (windows, speakers)."""
+    from scipy.optimize import linear_sum_assignment
+
     windows, frames, speakers = local.active.shape
     tracks = np.full((windows, speakers), _SILENT, dtype=np.int64)
     known = 0

@@ -1,4 +1,4 @@
-"""The device for torch: selection, preparation and memory."""
+"""A ``Device`` for torch: selection, preparation and memory."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ class TorchDevice:
         """Number of CPU threads."""
         self.torch = torch.device("cuda", settings.device_index) if on_gpu else torch.device("cpu")
         """The device in torch."""
+
+    @property
+    def name(self) -> str:
+        """Its name in torch, such as ``cpu`` or ``cuda:0``."""
+        return str(self.torch)
 
     @property
     def is_gpu(self) -> bool:

@@ -6,10 +6,10 @@ import grpc.aio
 
 from careca import codec
 from careca.inference.model_service import create_model_service
+from careca.inference.shared_engine import SharedEngine
 from careca.rpc.server import Service
-from careca.types import Stage
+from careca.types import Diarization, DiarizationOptions, Stage
 from careca.v1 import audio_pb2, diarizer_pb2, diarizer_pb2_grpc
-from careca_diarizer.engine import DiarizerEngine
 from careca_diarizer.service import DiarizerServicer, DiarizeStage
 from careca_diarizer.settings import DiarizerSettings
 
@@ -17,7 +17,7 @@ SCHEMA = 2
 """Version of the layout of cached results. Increase it when the Diarization of ``audio.proto`` changes its meaning."""
 
 
-def wire(settings: DiarizerSettings, engine: DiarizerEngine) -> Service:
+def wire(settings: DiarizerSettings, engine: SharedEngine[DiarizationOptions, Diarization]) -> Service:
     """Returns the diarizer for ``settings``. Call it in the event loop of the service."""
     return create_model_service(
         name="diarizer",

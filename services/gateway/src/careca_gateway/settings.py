@@ -123,6 +123,23 @@ class GatewaySettings(ServiceSettings):
         ge=1,
         description="Maximum number of waiting jobs of one submitter; further ones are refused with a time to retry.",
     )
+    max_live_sessions: int = Field(
+        default=32, ge=1, description="Live sessions at the same time; further ones are refused with a time to retry."
+    )
+    max_live_sessions_per_submitter: int = Field(
+        default=8, ge=1, description="Live sessions of one submitter at the same time; further ones are refused."
+    )
+    live_idle_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds without a call after which a live session ends: time to continue it after a broken "
+        "connection.",
+    )
+    live_prepare: bool = Field(
+        default=True,
+        description="Whether most of the work for the result of a live session is done while people still talk, so "
+        "that the result is there soon after the end. It takes about twice the time of the model services.",
+    )
     known_speaker_similarity: float = Field(
         default=0.5,
         gt=0.0,

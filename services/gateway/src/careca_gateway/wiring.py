@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import grpc.aio
 
@@ -11,7 +12,7 @@ from careca.auth.caller import Caller, allow_anyone
 from careca.auth.tokens import TokenFile
 from careca.resources.memory import MemoryCleaner
 from careca.rpc.server import Service
-from careca.types import Stage
+from careca.types import Scheduling, SchedulingClass, Stage
 from careca.v1 import (
     admin_pb2,
     admin_pb2_grpc,
@@ -19,6 +20,8 @@ from careca.v1 import (
     gateway_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
+    live_pb2,
+    live_pb2_grpc,
     recordings_pb2,
     recordings_pb2_grpc,
     transcripts_pb2,
@@ -30,6 +33,7 @@ from careca_gateway.admin import AdminService
 from careca_gateway.api.admin import AdminServicer
 from careca_gateway.api.authorization import Authorizer
 from careca_gateway.api.jobs import JobServicer
+from careca_gateway.api.live import LiveServicer
 from careca_gateway.api.recordings import RecordingServicer
 from careca_gateway.api.transcription import GatewayServicer, RunFor
 from careca_gateway.api.transcripts import TranscriptServicer
@@ -41,8 +45,12 @@ from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.ingest.ingest import Ingest
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.wiring import Jobs, Parts
+from careca_gateway.live.metrics import LiveMetrics
+from careca_gateway.live.models import WindowModels
+from careca_gateway.live.service import LiveService
 from careca_gateway.metrics import GatewayMetrics
 from careca_gateway.pipeline.pipeline import Pipeline
+from careca_gateway.pipeline.port import RunPipeline
 from careca_gateway.playback.service import RecordingService
 from careca_gateway.settings import GatewaySettings
 from careca_gateway.stages.result_builder import ResultBuilder
@@ -59,9 +67,7 @@ def wire(settings: GatewaySettings) -> Service:
     """Creates the gateway for ``settings``. Must be called in the event loop that the gateway runs in."""
     metrics = GatewayMetrics()
     memory = MemoryCleaner(on_cleanup=metrics.memory_cleaned)
-    storage = (
-        open_object_storage(settings.store_url, allow_http=settings.store_allow_http) if settings.store_url else None
-    )
+    storage = _storage(settings)
     store = Store(
         settings.store_dir,
         max_bytes=settings.store_max_bytes,
@@ -75,18 +81,10 @@ def wire(settings: GatewaySettings) -> Service:
     decoder = Decoder(settings.decode_limits, slots=settings.decoders, sandbox_mode=settings.decode_confined)
     ingest = Ingest(decoder, idle_seconds=settings.upload_idle_seconds)
     result_builder = ResultBuilder(least_similarity=settings.known_speaker_similarity)
-    pipeline = Pipeline(
-        decoder=ingest,
-        transcriber=transcriber,
-        diarizer=SpeakerRecognitionStage(diarizer, store=store, decoder=ingest),
-        merger=result_builder,
-        observer=metrics,
+    run_for = partial(
+        _pipeline_for, transcriber, diarizer, store=store, ingest=ingest, merger=result_builder, metrics=metrics
     )
-    queue = (
-        RedisJobQueue(settings.jobs_redis_url, timeout_seconds=settings.jobs_redis_timeout_seconds)
-        if settings.jobs_redis_url
-        else None
-    )
+    queue = _job_queue(settings)
     voices = Voices(settings)
     retention = StoreRetention(store, memory, metrics.set_store_usage, queue.recordings_in_use if queue else None)
     transcription = TranscriptionService(
@@ -98,7 +96,7 @@ def wire(settings: GatewaySettings) -> Service:
         clear_results=result_builder.clear,
         memory=memory,
     )
-    jobs = None
+    jobs = live = None
     if queue:
         parts = Parts(
             queue=queue,
@@ -110,12 +108,21 @@ def wire(settings: GatewaySettings) -> Service:
             result_builder=result_builder,
             admin=admin,
             metrics=metrics,
-            run_directly=pipeline.run,
+            run_directly=run_for,
             add_voices=voices.add_to,
             job_ended=retention.request_ended,
             caller_of=tokens.caller_named if tokens else Caller,
         )
         jobs = Jobs(settings, parts)
+        live = LiveService(
+            settings,
+            store=store,
+            jobs=jobs.service,
+            models=WindowModels(transcriber, diarizer),
+            add_voices=voices.add_to,
+            metrics=LiveMetrics(metrics.registry),
+        )
+    background = [each for each in (live, jobs) if each]
     info = InfoService(
         admin,
         requires_token=tokens is not None,
@@ -127,15 +134,15 @@ def wire(settings: GatewaySettings) -> Service:
     metrics.watch_work(in_flight=lambda: transcription.in_flight, waiting=lambda: decoder.waiting)
 
     def add_services(server: grpc.aio.Server) -> Sequence[str]:
-        run_for: RunFor = jobs.calls.run_for if jobs else lambda *_: pipeline.run
+        run: RunFor = jobs.calls.run_for if jobs else lambda submitter, _: run_for(submitter)
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
-            GatewayServicer(transcription, run_for, voices.add_to, info), server
+            GatewayServicer(transcription, run, voices.add_to, info), server
         )
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(admin), server)
         return (
             gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
             admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
-            *_add_job_services(server, jobs, transcription, recordings, voices),
+            *_add_job_services(server, jobs, live, recordings, transcription=transcription, voices=voices),
         )
 
     async def warm_up() -> None:
@@ -145,16 +152,16 @@ def wire(settings: GatewaySettings) -> Service:
         if queue:
             await queue.open()
         await retention.start()
-        if jobs:
-            await jobs.start()
+        for each in reversed(background):
+            await each.start()
 
     def drain() -> None:
-        if jobs:
-            jobs.drain()
+        for each in background:
+            each.drain()
 
     async def close() -> None:
-        if jobs:
-            await jobs.close()
+        for each in background:
+            await each.close()
         await retention.close()
         if queue:
             await queue.close()
@@ -166,12 +173,47 @@ def wire(settings: GatewaySettings) -> Service:
     return Service(add_services, metrics, warm_up, close, drain, Authorizer(tokens) if tokens else allow_anyone)
 
 
+def _pipeline_for(
+    transcriber: TranscriberClient,
+    diarizer: DiarizerClient,
+    submitter: str,
+    *,
+    store: Store,
+    ingest: Ingest,
+    merger: ResultBuilder,
+    metrics: GatewayMetrics,
+) -> RunPipeline[gateway_pb2.TranscribeResponse]:
+    """Returns the pipeline for the calls of a submitter that are not jobs."""
+    scheduling = Scheduling(SchedulingClass.INTERACTIVE, submitter)
+    return Pipeline(
+        decoder=ingest,
+        transcriber=transcriber.scheduled(scheduling),
+        diarizer=SpeakerRecognitionStage(diarizer.scheduled(scheduling), store=store, decoder=ingest),
+        merger=merger,
+        observer=metrics,
+    ).run
+
+
 def _replicas(settings: GatewaySettings, metrics: GatewayMetrics) -> tuple[Replicas, Replicas]:
     """Returns the replicas of the transcriber and of the diarizer."""
     tls = settings.services_tls
     if tls:
         metrics.watch_certificate("services", tls.expiry_unix)
     return Replicas(settings.transcriber_target, tls), Replicas(settings.diarizer_target, tls)
+
+
+def _storage(settings: GatewaySettings) -> ObjectStorage | None:
+    """Returns what gateways share, if they do."""
+    if not settings.store_url:
+        return None
+    return open_object_storage(settings.store_url, allow_http=settings.store_allow_http)
+
+
+def _job_queue(settings: GatewaySettings) -> RedisJobQueue | None:
+    """Returns the jobs, if this gateway takes any."""
+    if not settings.jobs_redis_url:
+        return None
+    return RedisJobQueue(settings.jobs_redis_url, timeout_seconds=settings.jobs_redis_timeout_seconds)
 
 
 def _shared_store(settings: GatewaySettings, storage: ObjectStorage) -> SharedStore:
@@ -181,19 +223,23 @@ def _shared_store(settings: GatewaySettings, storage: ObjectStorage) -> SharedSt
 def _add_job_services(
     server: grpc.aio.Server,
     jobs: Jobs | None,
-    transcription: TranscriptionService,
+    live: LiveService | None,
     recordings: RecordingService | None,
+    *,
+    transcription: TranscriptionService,
     voices: Voices,
 ) -> Sequence[str]:
     """Adds the services for jobs. Without jobs, they answer that this gateway takes none."""
     jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs.service if jobs else None, transcription), server)
     recordings_pb2_grpc.add_RecordingServiceServicer_to_server(RecordingServicer(recordings), server)
+    live_pb2_grpc.add_LiveServiceServicer_to_server(LiveServicer(live), server)
     transcripts = TranscriptService(jobs.service, jobs.queue, jobs.results, jobs.texts) if jobs else None
     transcripts_pb2_grpc.add_TranscriptServiceServicer_to_server(TranscriptServicer(transcripts), server)
     voice_service = voices.service(jobs.service.speakers) if jobs else None
     voices_pb2_grpc.add_VoiceServiceServicer_to_server(VoiceServicer(voice_service), server)
     return (
         jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+        live_pb2.DESCRIPTOR.services_by_name["LiveService"].full_name,
         recordings_pb2.DESCRIPTOR.services_by_name["RecordingService"].full_name,
         transcripts_pb2.DESCRIPTOR.services_by_name["TranscriptService"].full_name,
         voices_pb2.DESCRIPTOR.services_by_name["VoiceService"].full_name,

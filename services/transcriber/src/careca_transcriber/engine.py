@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import TypeAlias
+from typing import Protocol, overload
 
-from careca.inference.engine import Engine
+from careca.inference.audio import Audio
+from careca.inference.engine import Engine, Work
 from careca.models import ModelStore
-from careca.types import Transcript, TranscriptionOptions
+from careca.types import ReadWindow, Transcript, TranscriptionOptions, WindowToRead
 from careca_transcriber.settings import TranscriberSettings
 
-TranscriberEngine: TypeAlias = Engine[TranscriptionOptions, Transcript]
-"""Transcribes audio; emits each segment when it is finished, and progress in between."""
+
+class TranscriberEngine(Engine[TranscriptionOptions, Transcript], Protocol):
+    """Transcribes audio; yields each segment when it is finished, and progress. It also reads windows of live audio."""
+
+    @overload
+    def infer(self, audio: Audio, options: TranscriptionOptions) -> Work[Transcript]: ...
+
+    @overload
+    def infer(self, audio: Audio, options: WindowToRead) -> Work[ReadWindow]: ...
 
 
 def build_engine(settings: TranscriberSettings) -> TranscriberEngine:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import fmean
@@ -131,14 +131,14 @@ def unsure_pieces(pieces: Sequence[Piece], main: str) -> list[Piece]:
     ]
 
 
-def outweighs(pieces: Sequence[Piece], main: str, other: str) -> bool:
-    """Whether ``pieces`` favour ``main`` so strongly that ``other``, which another method found, must be wrong.
+def outweighs(pieces: Sequence[Piece], main: str, others: Collection[str]) -> bool:
+    """Whether ``pieces`` favour ``main`` so strongly that each of ``others`` would be wrong if another method found it.
 
-    This is so if a passage in ``main`` would be worth its cost even with ``other`` as the main language.
+    This is so if a passage in ``main`` would be worth its cost even with the other one as the main language.
     """
     path = [piece for _, run in _runs(pieces, main) for piece in run]
     score = sum(piece.score(main) for piece in path)
-    return score > 0 and score - sum(piece.score(other) for piece in path) > _PASSAGE_COST
+    return score > 0 and all(score - sum(piece.score(other) for piece in path) > _PASSAGE_COST for other in others)
 
 
 def find_passages(pieces: Sequence[Piece], main: str, total_samples: int) -> list[Passage]:

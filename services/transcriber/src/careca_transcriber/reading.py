@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from statistics import fmean
+from typing import Generic, TypeVar
 
 from careca.types import SAMPLE_RATE, Segment, Word
 from careca_transcriber.clips import on_grid
 from careca_transcriber.speech import Activity, Span
+
+K = TypeVar("K")
 
 _NO_SPEECH_PROBABILITY = 0.6
 _LEAST_LOG_PROBABILITY = -1.0
@@ -28,6 +30,9 @@ _LEAST_REST_SECONDS = 1.0
 _LEAST_ADVANCE_SECONDS = 1.0
 _REACH_SECONDS = 0.3
 _LEAST_WORD_PROBABILITY = 0.1
+_BATCHES_AHEAD = 4
+"""How far ahead clips of the same kind are looked for, in batches: the segments in between wait that long."""
+
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
@@ -51,38 +56,61 @@ class Judgement:
     unread: Span | None = None
 
 
-def read_in_order(
-    clips: Sequence[Span], read: Callable[[Sequence[Span]], Sequence[Reading]], activity: Activity, batch_size: int
-) -> Iterator[tuple[list[Segment], int]]:
-    """Reads ``clips`` in batches. After each batch, yields the segments that are final and the sample reached.
+class ReadInOrder(Generic[K]):
+    """Reads clips in batches, and finds out which segments are final.
 
-    ``clips`` and the yielded segments are by start and do not overlap. The unread parts of a batch are read in the next
-    one, and later segments wait for them.
+    ``clips`` and the segments are by start and do not overlap. The clips of a batch have the same kind: that of the
+    first clip that is not read yet. The unread parts of a batch are read after it, and later segments wait for them.
+
+    Args:
+        clips: the clips.
+        activity: speech in the recording.
+        kind_of: returns the kind of a clip. Only clips with equal kinds are read together.
+        batch_size: the largest number of clips to read together.
     """
-    pending = deque(clips)
-    waiting: list[Segment] = []
-    while pending:
-        batch = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
-        judgements = [judge(reading, activity) for reading in read(batch)]
-        pending.extendleft(judgement.unread for judgement in reversed(judgements) if judgement.unread)
-        waiting += (segment for judgement in judgements for segment in judgement.segments)
+
+    def __init__(
+        self, clips: Sequence[Span], activity: Activity, kind_of: Callable[[Span], K], batch_size: int
+    ) -> None:
+        self._pending = list(clips)
+        self._activity = activity
+        self._kind_of = kind_of
+        self._batch_size = batch_size
+        self._waiting: list[Segment] = []
+
+    def next_batch(self) -> tuple[list[Span], K] | None:
+        """Returns the clips to read next and their kind; ``None`` at the end."""
+        if not self._pending:
+            return None
+        kind = self._kind_of(self._pending[0])
+        near = self._pending[: self._batch_size * _BATCHES_AHEAD]
+        batch = [clip for clip in near if self._kind_of(clip) == kind][: self._batch_size]
+        self._pending = [clip for clip in self._pending if clip not in batch]
+        return batch, kind
+
+    def add(self, readings: Sequence[Reading]) -> tuple[list[Segment], int]:
+        """Takes what was read in the last batch. Returns the segments that are now final, and the sample reached."""
+        judgements = [judge(reading, self._activity) for reading in readings]
+        unread = [judgement.unread for judgement in judgements if judgement.unread]
+        pending = self._pending = sorted([*self._pending, *unread], key=lambda clip: clip.start)
+        waiting = [*self._waiting, *(segment for judgement in judgements for segment in judgement.segments)]
         waiting.sort(key=lambda segment: segment.start)
-        reached = pending[0].start if pending else batch[-1].end
+        reached = pending[0].start if pending else readings[-1].clip.end
         certain = [segment for segment in waiting if not pending or segment.start < reached / SAMPLE_RATE]
-        waiting = waiting[len(certain) :]
-        yield certain, reached
+        self._waiting = waiting[len(certain) :]
+        return certain, reached
 
 
 def judge(reading: Reading, activity: Activity) -> Judgement:
     """Keeps what was said and finds what was skipped.
 
     Dropped are: the whole clip if Whisper finds no speech probable and its words improbable (the rule of Whisper's
-    paper), text that repeats many times, text without a letter or digit, segments without speech around them, and
-    segments whose words have a low probability.
+    paper), text that repeats many times, words that begin where the clip ends, text without a letter or digit, segments
+    without speech around them, and segments whose words have a low probability.
     """
-    if reading.no_speech_probability > _NO_SPEECH_PROBABILITY and reading.log_probability < _LEAST_LOG_PROBABILITY:
+    if is_silence(reading.no_speech_probability, reading.log_probability):
         return Judgement()
-    segments = _without_loop(reading.segments)
+    segments = _within(_without_loop(reading.segments), reading.clip)
     kept = tuple(segment for segment in segments if _said(segment, activity))
     return Judgement(kept, _unread(reading.clip, kept, activity))
 
@@ -154,6 +182,19 @@ def _without_loop(segments: Sequence[Segment]) -> tuple[Segment, ...]:
     if first is None:
         return tuple(segments)
     return tuple(_words_before(segments, first))
+
+
+def is_silence(no_speech_probability: float, log_probability: float) -> bool:
+    """Returns whether what Whisper wrote was not said, by the rule of its paper."""
+    return no_speech_probability > _NO_SPEECH_PROBABILITY and log_probability < _LEAST_LOG_PROBABILITY
+
+
+def _within(segments: Sequence[Segment], clip: Span) -> tuple[Segment, ...]:
+    """Returns the segments up to the first word that begins at the end of the clip, which nobody said in the clip."""
+    _, end = clip.seconds
+    words = [word for segment in segments for word in segment.words]
+    count = next((index for index, word in enumerate(words) if word.start is not None and word.start >= end), None)
+    return tuple(segments) if count is None else tuple(_words_before(segments, count))
 
 
 def _words_before(segments: Sequence[Segment], count: int) -> Iterator[Segment]:

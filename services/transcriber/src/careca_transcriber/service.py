@@ -14,6 +14,7 @@ from careca.rpc.upload_stream import open_upload
 from careca.types import Progress, Segment, Transcript, TranscriptionOptions
 from careca.v1 import audio_pb2, transcriber_pb2, transcriber_pb2_grpc
 
+Response = transcriber_pb2.TranscriberServiceTranscribeResponse
 Context = grpc.aio.ServicerContext[Any, Any]
 TranscribeStage = CachedStage[TranscriptionOptions, Transcript, audio_pb2.Transcript]
 Event = AudioNeeded | Progress | Segment | Finished[audio_pb2.Transcript]
@@ -27,15 +28,40 @@ class TranscriberServicer(transcriber_pb2_grpc.TranscriberServiceServicer):
 
     async def Transcribe(
         self, request_iterator: AsyncIterator[transcriber_pb2.TranscriberServiceTranscribeRequest], context: Context
-    ) -> AsyncIterator[transcriber_pb2.TranscriberServiceTranscribeResponse]:
+    ) -> AsyncIterator[Response]:
         """Transcribes one recording: see transcriber.proto."""
         config, chunks = await open_upload(request_iterator)
         audio = codec.decode_digest(config.audio, "config.audio")
         options = codec.decode_transcription_options(config.options)
-        skip_cache = config.cache_control.skip_cache
-        async with aclosing(self._stage.run(audio, options, skip_cache=skip_cache, chunks=chunks)) as events:
+        if config.cache_control.prepare:
+            scheduling = codec.decode_scheduling(config.scheduling)
+            preparing = self._stage.prepare(audio, options, scheduling=scheduling, chunks=chunks)
+            async with aclosing(preparing) as needs:
+                async for need in needs:
+                    yield encode_event(need)
+            yield transcriber_pb2.TranscriberServiceTranscribeResponse(
+                result=transcriber_pb2.TranscriberServiceTranscribeResponse.Result()
+            )
+            return
+        running = self._stage.run(
+            audio,
+            options,
+            scheduling=codec.decode_scheduling(config.scheduling),
+            skip_cache=config.cache_control.skip_cache,
+            chunks=chunks,
+        )
+        async with aclosing(running) as events:
             async for event in events:
                 yield encode_event(event)
+
+    async def ReadWindow(
+        self, request: transcriber_pb2.ReadWindowRequest, context: Context
+    ) -> transcriber_pb2.ReadWindowResponse:
+        """Reads one window of live audio."""
+        audio = codec.decode_window(request.audio, codec.MAX_READ_SECONDS)
+        window = codec.decode_window_to_read(request)
+        scheduling = codec.decode_scheduling(request.scheduling, "scheduling")
+        return codec.encode_read_window(await self._stage.compute_window(audio, window, scheduling))
 
     async def Stats(
         self, request: transcriber_pb2.TranscriberServiceStatsRequest, context: Context
@@ -59,15 +85,14 @@ class TranscriberServicer(transcriber_pb2_grpc.TranscriberServiceServicer):
         return transcriber_pb2.TranscriberServiceReleaseMemoryResponse(memory=memory)
 
 
-def encode_event(event: Event) -> transcriber_pb2.TranscriberServiceTranscribeResponse:
+def encode_event(event: Event) -> Response:
     """Returns the message of an event."""
-    response = transcriber_pb2.TranscriberServiceTranscribeResponse
     match event:
         case Segment():
-            return response(segment=codec.encode_segment(event))
+            return Response(segment=codec.encode_segment(event))
         case Progress():
-            return response(progress=codec.encode_progress(event))
+            return Response(progress=codec.encode_progress(event))
         case Finished():
-            return response(result=response.Result(transcript=event.message, cached=event.cached))
+            return Response(result=Response.Result(transcript=event.message, cached=event.cached))
         case AudioNeeded():
-            return response(audio_needed=response.AudioNeeded())
+            return Response(audio_needed=Response.AudioNeeded())

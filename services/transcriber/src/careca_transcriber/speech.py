@@ -7,14 +7,15 @@ and parts without speech are checked twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import Batch, Event, Work
+from careca.inference.parallel import Threads
 from careca.types import SAMPLE_RATE
 
 FRAME_SAMPLES = 512
@@ -71,37 +72,42 @@ class Activity:
 
 
 def detect_activity(
-    audio: Audio,
-    detect: Detector,
-    *,
-    threshold: float,
-    threads: int,
-    cancel: CancelToken,
-    progress: Callable[[float], None],
-) -> Activity:
-    """Runs ``detect`` on ``audio`` minute by minute, in ``threads`` threads.
+    audio: Audio, detect: Detector, *, threshold: float, threads: Threads, progress: Callable[[float], Event]
+) -> Work[Activity]:
+    """Runs ``detect`` on ``audio`` in batches of one minute for each of ``threads``.
 
-    Calls ``progress`` with the fraction done. Raises ``Cancelled`` at most a minute of audio after ``cancel``.
+    Yields ``progress`` of the fraction done after each batch.
     """
     frames = -(-len(audio.samples) // FRAME_SAMPLES)
-    starts = range(0, frames, _WINDOW_FRAMES)
+    spans = [Span(start, min(start + _WINDOW_FRAMES, frames)) for start in range(0, frames, _WINDOW_FRAMES)]
 
-    def detect_from(start: int) -> Activity:
-        cancel.raise_if_cancelled()
-        return _detect_in_window(audio, Span(start, min(start + _WINDOW_FRAMES, frames)), detect, threshold)
+    def detect_all(minutes: Sequence[tuple[Audio, Span]]) -> list[Activity]:
+        return [_detect_in_window(*minute, detect, threshold) for minute in minutes]
 
     windows: list[Activity] = []
-    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="careca-vad") as pool:
-        for window in pool.map(detect_from, starts):
-            windows.append(window)
-            progress(len(windows) / len(starts))
-            cancel.raise_if_cancelled()
+    for first in range(0, len(spans), threads.count):
+        batch = [(audio, span) for span in spans[first : first + threads.count]]
+        windows += yield Batch(
+            "speech", batch, partial(threads.compute, detect_all), most=threads.count, identity=_identity
+        )
+        yield progress(len(windows) / len(spans))
     nothing = np.zeros(0, np.float32)
     return Activity(
         speech=np.concatenate([nothing, *(window.speech for window in windows)]),
         level=np.concatenate([nothing, *(window.level for window in windows)]),
         threshold=threshold,
     )
+
+
+def _identity(minute: tuple[Audio, Span]) -> bytes:
+    audio, frames = minute
+    run_up = _run_up(frames)
+    first, last = (frames.start - run_up) * FRAME_SAMPLES, frames.end * FRAME_SAMPLES
+    return audio.identity(first, last) + bytes([run_up])
+
+
+def _run_up(frames: Span) -> int:
+    return min(frames.start, _RUN_UP_FRAMES)
 
 
 def find_speech(activity: Activity) -> list[Span]:
@@ -131,7 +137,7 @@ def _detect_in_window(audio: Audio, frames: Span, detect: Detector, threshold: f
     Long stretches without speech are checked again separately: the detector is recurrent, and sometimes misses a voice
     for many seconds until its state is reset.
     """
-    run_up = min(frames.start, _RUN_UP_FRAMES)
+    run_up = _run_up(frames)
     samples = audio.float32((frames.start - run_up) * FRAME_SAMPLES, frames.end * FRAME_SAMPLES)
     samples = np.pad(samples, (0, -len(samples) % FRAME_SAMPLES))  # shape (frames * FRAME_SAMPLES,)
     level = _decibels(samples)[run_up:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import overload
 
 import ctranslate2
 import numpy as np
@@ -14,28 +15,46 @@ from faster_whisper.vad import get_vad_model
 
 from careca.errors import InvalidRequest, PreconditionFailed
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken, Emit
+from careca.inference.engine import Work, complete
+from careca.inference.parallel import Threads
 from careca.models import ModelStore
 from careca.resources.processors import usable_processors
 from careca.telemetry.logs import get_logger
-from careca.types import SAMPLE_RATE, GpuMemory, Progress, Segment, Stage, Transcript, TranscriptionOptions
+from careca.types import (
+    SAMPLE_RATE,
+    GpuMemory,
+    Progress,
+    ReadWindow,
+    Segment,
+    Stage,
+    Transcript,
+    TranscriptionOptions,
+    WindowToRead,
+)
 from careca_transcriber.clips import cut_clips
 from careca_transcriber.device_errors import translated_device_errors
 from careca_transcriber.gpu import GpuMemoryMeter
 from careca_transcriber.passages import Passage, prevailing
-from careca_transcriber.reading import read_in_order
+from careca_transcriber.reading import ReadInOrder
 from careca_transcriber.settings import TranscriberSettings
 from careca_transcriber.speech import Activity, Span, detect_activity, find_speech
 from careca_transcriber.whisper_request import WhisperRequest
+from careca_transcriber.window_reader import WindowReader
 
-VERSION = 2
+VERSION = 3
 """Part of the model's id and so of cache keys. Increase it with every change that changes transcripts."""
 
 
 _GPU_BATCH_SIZE = 16
-_CPU_BATCH_SIZE = 4
-_LISTENING_SHARE = 0.1
-_LANGUAGE_SHARE = 0.05
+_CPU_BATCH_SIZE = 2
+"""For each worker. Larger batches save little time on a CPU, and other requests would wait longer for their turn."""
+_MOST_WORKERS = 4
+"""Parts of a batch that a CPU computes at the same time. Threads that share a part wait for each other in each of its
+many small steps: two take longer than one to decode a clip."""
+
+_LISTENED = 0.1
+_PASSAGES_FOUND = 0.15
+"""Progress at the end of each step."""
 
 _log = get_logger(__name__)
 
@@ -50,8 +69,12 @@ class WhisperEngine:
         self._id = store.resolve_whisper(settings.whisper_model).id
         self._cuda = settings.device == "cuda" or (settings.device == "auto" and _gpu_count() > settings.device_index)
         self._compute_type = _resolve_compute_type(settings, cuda=self._cuda)
-        self._batch_size = settings.whisper_batch_size or (_GPU_BATCH_SIZE if self._cuda else _CPU_BATCH_SIZE)
-        self._threads = settings.threads or usable_processors()
+        processors = settings.threads or usable_processors()
+        workers, self._threads_of_a_worker = (1, processors) if self._cuda else divide_processors(processors)
+        self._clip_threads = Threads(workers)
+        self._speech_threads = Threads(processors)
+        default_batch_size = _GPU_BATCH_SIZE if self._cuda else _CPU_BATCH_SIZE * workers
+        self._batch_size = settings.whisper_batch_size or default_batch_size
         self._lock = threading.Lock()
         self._whisper: WhisperModel | None = None
         self._meter: GpuMemoryMeter | None = None
@@ -59,7 +82,8 @@ class WhisperEngine:
     @property
     def model(self) -> str:
         """The id of the model, and the settings that change transcripts."""
-        return f"{self._id}/{self._compute_type}/speech{self._settings.speech_threshold:g}/v{VERSION}"
+        windows = "/short" if self._settings.whisper_short_windows else ""
+        return f"{self._id}/{self._compute_type}/speech{self._settings.speech_threshold:g}{windows}/v{VERSION}"
 
     @property
     def device(self) -> str:
@@ -88,48 +112,64 @@ class WhisperEngine:
     def release_gpu_cache(self) -> None:
         """Does nothing: CTranslate2 frees its cache only together with the weights."""
 
-    def infer(self, audio: Audio, options: TranscriptionOptions, cancel: CancelToken, emit: Emit) -> Transcript:
-        """Transcribes ``audio``; emits each segment when it is finished."""
+    @overload
+    def infer(self, audio: Audio, options: TranscriptionOptions) -> Work[Transcript]: ...
+
+    @overload
+    def infer(self, audio: Audio, options: WindowToRead) -> Work[ReadWindow]: ...
+
+    def infer(self, audio: Audio, options: TranscriptionOptions | WindowToRead) -> Work[Transcript] | Work[ReadWindow]:
+        """Transcribes ``audio``, and yields each segment when it is finished; or reads a window of live audio."""
+        if isinstance(options, WindowToRead):
+            return self._read_window(audio, options)
+        return self._transcribe(audio, options)
+
+    def _read_window(self, audio: Audio, window: WindowToRead) -> Work[ReadWindow]:
+        whisper = self._load()
+        _check_options(whisper, window.options, self._settings.whisper_model)
+        with translated_device_errors(self.device):
+            activity = yield from self._detect_activity(audio)
+            return (yield from WindowReader(whisper).read(audio, activity, window))
+
+    def _transcribe(self, audio: Audio, options: TranscriptionOptions) -> Work[Transcript]:
         whisper = self._load()
         _check_options(whisper, options, self._settings.whisper_model)
-
-        def progress(fraction: float) -> None:
-            emit(Progress(Stage.TRANSCRIBE, fraction))
-
         with translated_device_errors(self.device):
-            activity = self._detect_activity(audio, cancel, lambda fraction: progress(_LISTENING_SHARE * fraction))
-            request = WhisperRequest(whisper, audio, options, cancel)
-            passages = request.find_passages(
-                activity, lambda fraction: progress(_LISTENING_SHARE + _LANGUAGE_SHARE * fraction)
-            )
+            activity = yield from self._detect_activity(audio)
+            request = self._request(whisper, audio, options)
+            passages = yield from request.find_passages(activity, _share(_LISTENED, _PASSAGES_FOUND))
             speech = find_speech(activity)
             clips = [clip for passage in passages for clip in cut_clips(speech, activity, passage.span)]
+            reading = ReadInOrder(clips, activity, lambda clip: request.options_for(clip, passages), self._batch_size)
+            progress = _share(_PASSAGES_FOUND, 1.0)
             segments: list[Segment] = []
-            begun = _LISTENING_SHARE + _LANGUAGE_SHARE
-            for certain, reached in read_in_order(
-                clips, lambda batch: request.read(batch, passages), activity, self._batch_size
-            ):
-                for segment in certain:
-                    emit(segment)
+            while batch := reading.next_batch():
+                certain, reached = reading.add((yield from request.read(*batch, most=self._batch_size)))
+                yield from certain
                 segments += certain
-                progress(begun + (1 - begun) * reached / len(audio.samples))
+                yield progress(reached / len(audio.samples))
         language, probability = prevailing(passages, segments)
         return Transcript(tuple(segments), language, probability, audio.duration, self.model)
 
-    def find_passages(self, audio: Audio, cancel: CancelToken) -> list[Passage]:
-        """Returns the language passages of ``audio``, as ``infer`` finds them if the options have no language."""
-        request = WhisperRequest(self._load(), audio, TranscriptionOptions(), cancel)
+    def find_passages(self, audio: Audio) -> Work[list[Passage]]:
+        """Finds the language passages of ``audio``, as ``infer`` does if the options have no language."""
+        request = self._request(self._load(), audio, TranscriptionOptions())
         with translated_device_errors(self.device):
-            return request.find_passages(self._detect_activity(audio, cancel, lambda _: None), lambda _: None)
+            activity = yield from self._detect_activity(audio)
+            return (yield from request.find_passages(activity, _share(_LISTENED, _PASSAGES_FOUND)))
 
-    def _detect_activity(self, audio: Audio, cancel: CancelToken, progress: Callable[[float], None]) -> Activity:
+    def _request(self, whisper: WhisperModel, audio: Audio, options: TranscriptionOptions) -> WhisperRequest:
+        return WhisperRequest(
+            whisper, self._clip_threads, audio, options, short_windows=self._settings.whisper_short_windows
+        )
+
+    def _detect_activity(self, audio: Audio) -> Work[Activity]:
         return detect_activity(
             audio,
             lambda samples: get_vad_model()(samples).reshape(-1),
             threshold=self._settings.speech_threshold,
-            threads=self._threads,
-            cancel=cancel,
-            progress=progress,
+            threads=self._speech_threads,
+            progress=_share(0.0, _LISTENED),
         )
 
     def _load(self) -> WhisperModel:
@@ -139,7 +179,10 @@ class WhisperEngine:
                 self._check_device()
                 with translated_device_errors(self.device):
                     whisper = self._open(str(folder))
-                    _warm_up(whisper)
+                    if self._cuda:
+                        _warm_up(whisper)
+                    else:
+                        _initialize(whisper)
                 self._whisper = whisper
             return self._whisper
 
@@ -166,17 +209,37 @@ class WhisperEngine:
             device="cuda" if self._cuda else "cpu",
             device_index=self._settings.device_index if self._cuda else 0,
             compute_type=self._compute_type,
-            cpu_threads=self._threads,
+            cpu_threads=self._threads_of_a_worker,
+            num_workers=self._clip_threads.count,
             local_files_only=True,
         )
 
 
+def divide_processors(processors: int) -> tuple[int, int]:
+    """Returns the number of workers, at most 4, and of the threads of each, so that few processors are left over."""
+    threads = -(-processors // _MOST_WORKERS)
+    return processors // threads, threads
+
+
+def _share(start: float, end: float) -> Callable[[float], Progress]:
+    """Returns a function from the progress of one step to total progress from ``start`` to ``end``."""
+    return lambda fraction: Progress(Stage.TRANSCRIBE, start + fraction * (end - start))
+
+
 def _warm_up(whisper: WhisperModel) -> None:
-    """Transcribes a second of silence, because the first inference on a device is slow."""
+    """Transcribes a second of silence, because the first inference on a GPU is slow; on a CPU it is not."""
     audio, whole = Audio(np.zeros(SAMPLE_RATE, dtype=np.int16)), Span(0, SAMPLE_RATE)
-    WhisperRequest(whisper, audio, TranscriptionOptions(language="en"), CancelToken()).read(
-        [whole], [Passage(whole, "en", 1.0)]
-    )
+    request = WhisperRequest(whisper, Threads(1), audio, TranscriptionOptions(language="en"))
+    complete(request.read([whole], request.options_for(whole, [Passage(whole, "en", 1.0)]), most=1))
+
+
+def _initialize(whisper: WhisperModel) -> None:
+    """Encodes 0.1 s of silence in this thread, before the threads of a batch do it at the same time.
+
+    A Python module made with pybind11 may initialize itself during its first call, and if two threads make that call,
+    each may wait for the other one forever. This was seen with OpenVINO.
+    """
+    whisper.encode(np.zeros((1, whisper.model.n_mels, 10), dtype=np.float32))
 
 
 def _check_options(whisper: WhisperModel, options: TranscriptionOptions, model: str) -> None:

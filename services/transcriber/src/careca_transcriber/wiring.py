@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc.aio
 
 from careca import codec
 from careca.inference.model_service import create_model_service
+from careca.inference.shared_engine import SharedEngine
 from careca.rpc.server import Service
 from careca.types import Stage
 from careca.v1 import audio_pb2, transcriber_pb2, transcriber_pb2_grpc
-from careca_transcriber.engine import TranscriberEngine
 from careca_transcriber.service import TranscriberServicer, TranscribeStage
 from careca_transcriber.settings import TranscriberSettings
 
@@ -17,7 +19,7 @@ SCHEMA = 2
 """Version of the layout of cached results. Increase it when the Transcript of ``audio.proto`` changes its meaning."""
 
 
-def wire(settings: TranscriberSettings, engine: TranscriberEngine) -> Service:
+def wire(settings: TranscriberSettings, engine: SharedEngine[Any, Any]) -> Service:
     """Returns the transcriber for ``settings``. Call it in the event loop of the service."""
     return create_model_service(
         name="transcriber",

@@ -20,6 +20,11 @@ class WebMetrics(Metrics):
         )
         self._in_flight = self._gauge("careca_http_requests_in_flight", "HTTP requests that are being served.")
         self._event_streams = self._gauge("careca_http_event_streams", "Event streams that browsers have open.")
+        self._websockets = self._gauge("careca_http_websockets", "WebSockets that are open.")
+        self._closed_websockets = self._counter(
+            "careca_http_closed_websockets", "WebSockets that were closed, by route and code.", ("route", "code")
+        )
+        self._live_audio_bytes = self._counter("careca_http_live_audio_bytes", "Bytes of live audio received.")
         self._upload_bytes = self._counter("careca_http_upload_bytes", "Bytes of recordings received over HTTP.")
         self._unfinished_uploads = self._gauge(
             "careca_http_unfinished_uploads_bytes", "Bytes of uploads that are not finished."
@@ -32,6 +37,18 @@ class WebMetrics(Metrics):
     def event_stream_open(self) -> AbstractContextManager[None]:
         """Counts an event stream as open as long as the context lasts."""
         return self._event_streams.track_inprogress()
+
+    def websocket_open(self) -> AbstractContextManager[None]:
+        """Counts a WebSocket as open as long as the context lasts."""
+        return self._websockets.track_inprogress()
+
+    def count_closed_websocket(self, route: str, code: int) -> None:
+        """Counts a WebSocket that was accepted and has ended. ``route`` is as in ``observe_request``."""
+        self._closed_websockets.labels(route, str(code)).inc()
+
+    def count_live_audio(self, size_bytes: int) -> None:
+        """Counts bytes of live audio."""
+        self._live_audio_bytes.inc(size_bytes)
 
     def expect_requests(self, requests: Iterable[tuple[str, str, int]]) -> None:
         """Starts the counts of ``requests`` at zero: methods, routes and statuses."""

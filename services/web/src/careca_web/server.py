@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import ssl
@@ -22,6 +23,8 @@ from careca.resources.memory import freeze_objects
 from careca.settings import public_values
 from careca.telemetry.logs import get_logger
 from careca.telemetry.metrics import MetricsEndpoint
+from careca_web.http.requests import ended_early
+from careca_web.http.sockets import MAX_MESSAGE_BYTES
 from careca_web.settings import WebSettings
 from careca_web.wiring import WebService
 
@@ -91,10 +94,9 @@ class WebServer:
         self._service.draining.begin()
         if self._server:
             self._server.should_exit = True
-            serving, *others = self._tasks
-            for task in others:
+            for task in self._tasks[1:]:
                 task.cancel()
-            await asyncio.wait((serving,))
+            await asyncio.wait(self._tasks)
         elif self._socket:
             self._socket.close()
         await self._service.gateway.close()
@@ -165,11 +167,19 @@ class _Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._upgraded:
+            return
         if self._waiting is None:
             if self.cycle is None or self.cycle.response_complete:
                 self._await_headers()
         elif self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hands the connection over. The headers have arrived."""
+        self._stop_waiting()
+        self._upgraded = True
+        super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
         """Refuses bytes that are not HTTP. For a request that they are the body of, the caller has gone."""
@@ -186,6 +196,7 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     _waiting: asyncio.TimerHandle | None = None
+    _upgraded = False
 
     def _await_headers(self) -> None:
         self._waiting = self.loop.call_later(self.header_seconds, self._close_if_waiting)
@@ -201,15 +212,26 @@ class _Connection(H11Protocol):
             self.transport.close()
 
 
+_INCOMPLETE = "ASGI callable returned without completing response."
+
+
+def _says_more(record: logging.LogRecord) -> bool:
+    """Leaves out what ``RequestMiddleware`` has logged already, with its reason."""
+    return record.msg != _INCOMPLETE or not ended_early.get()
+
+
 def _config(settings: WebSettings, service: WebService, tls: TlsFiles | None) -> uvicorn.Config:
     connection = type("_Connection", (_Connection,), {"header_seconds": settings.header_seconds})
     options: dict[str, Any] = {}
     if tls:
         options["ssl_context_factory"] = lambda *_: _tls_context(tls)
+    logging.getLogger("uvicorn.error").addFilter(_says_more)
     return uvicorn.Config(
         service.app,
         http=connection,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # audio does not get smaller, and a small message could become a large one
         lifespan="off",
         interface="asgi3",
         loop="none",

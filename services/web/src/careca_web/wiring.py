@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from careca_web import operations
+from careca_web.api import live
 from careca_web.api import routes as api
 from careca_web.console import routes as console
 from careca_web.docs_page import routes as docs_page
@@ -24,7 +25,9 @@ from careca_web.http.limits import BodyLimitMiddleware
 from careca_web.http.requests import Draining, RequestMiddleware
 from careca_web.http.routes import paths_by_endpoint, paths_with_head, successes
 from careca_web.http.security import RequestOriginMiddleware, SecurityHeadersMiddleware
+from careca_web.live.sessions import LiveSessions
 from careca_web.metrics import WebMetrics
+from careca_web.openai import realtime
 from careca_web.openai import routes as openai
 from careca_web.openai.errors import error_body
 from careca_web.sessions import routes as sessions
@@ -83,6 +86,7 @@ def wire(settings: WebSettings) -> WebService:
         max_bytes=settings.uploads_max_bytes,
         retention_seconds=settings.uploads_retention_seconds,
     )
+    live_sessions = LiveSessions(draining)
     errors = ErrorHandlers({"/v1/": error_body})
     app = FastAPI(
         title="Careca",
@@ -90,6 +94,7 @@ def wire(settings: WebSettings) -> WebService:
         version=version("careca-web"),
         docs_url=None,  # its page loads scripts from another origin
         redoc_url=None,
+        redirect_slashes=False,  # the redirect would be to the host that the request names
         middleware=[
             Middleware(RequestOriginMiddleware, allowed_hosts=_allowed_hosts(settings)),
             *_cors(settings),
@@ -112,7 +117,9 @@ def wire(settings: WebSettings) -> WebService:
     app.include_router(operations.routes(gateway, draining))
     app.include_router(sessions.routes(gateway, cookies))
     app.include_router(openai.routes(metrics))
+    app.include_router(realtime.routes(metrics, draining))
     app.include_router(api.routes(metrics, draining, uploads))
+    app.include_router(live.routes(metrics, live_sessions))
     app.include_router(docs_page.routes())
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
@@ -120,7 +127,11 @@ def wire(settings: WebSettings) -> WebService:
     app.add_middleware(HeadMiddleware, own=paths_with_head(app))
     app.add_middleware(RequestMiddleware, metrics=metrics, errors=errors, paths=paths_by_endpoint(app))
     app.add_middleware(SecurityHeadersMiddleware, secure=settings.is_https)  # the last one is around all others
-    return WebService(app, gateway, metrics, draining, [partial(remove_expired_uploads, uploads, metrics)])
+    background: list[Callable[[], Coroutine[Any, Any, None]]] = [
+        partial(remove_expired_uploads, uploads, metrics),
+        live_sessions.run,
+    ]
+    return WebService(app, gateway, metrics, draining, background)
 
 
 def _allowed_hosts(settings: WebSettings) -> list[str]:

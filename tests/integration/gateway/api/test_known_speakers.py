@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +13,12 @@ import pytest
 from careca import codec
 from careca.errors import CarecaError, InvalidRecording, InvalidRequest, OutOfMemory, Overloaded
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import Work
 from careca.types import (
     Diarization,
     DiarizationOptions,
     KnownSpeaker,
     OutputFormat,
-    Progress,
     Speaker,
     Stage,
     StageReport,
@@ -42,10 +41,8 @@ ALONE = {0.5: (ANA,), 0.75: (BOB,), 1.0: (EVE,), 1.25: ()}
 class NamedSpeakersEngine(FakeDiarizerEngine):
     """Finds Ana and then Bob in every call, and in other recordings the speaker in ``ALONE``."""
 
-    def infer(
-        self, audio: Audio, options: DiarizationOptions, cancel: CancelToken, emit: Callable[[Progress], None]
-    ) -> Diarization:
-        heard = super().infer(audio, options, cancel, emit)
+    def infer(self, audio: Audio, options: DiarizationOptions) -> Work[Diarization]:
+        heard = yield from super().infer(audio, options)
         if audio.duration not in ALONE:
             return heard
         assert options == DiarizationOptions(speaker_count=1)

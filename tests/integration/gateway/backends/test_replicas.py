@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,9 +16,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from careca.errors import OutOfMemory, Overloaded
+from careca.inference import worker
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
-from careca.types import Progress, Segment, Transcript, TranscriptionOptions
+from careca.inference.engine import Work
+from careca.types import Segment, Transcript, TranscriptionOptions
 from careca_gateway.backends import Replicas, TranscriberClient
 from careca_gateway.backends import replicas as replicas_module
 from careca_gateway.backends.model_service import ModelServiceReplica
@@ -30,7 +31,7 @@ from local_stack import TIMED_SERVICE
 from support.fakes import SEGMENTS, FakeTranscriberEngine, digest_of, pcm
 from support.redis_server import free_port
 from support.stack import ModelService
-from support.waiting import HANG_SECONDS, Clock, eventually, until
+from support.waiting import HANG_SECONDS, Clock, eventually, settle, until
 
 NOTICED_SECONDS = 3.0
 """How long these tests wait for a hanging process. A process that is only busy answers by then."""
@@ -138,7 +139,7 @@ async def full(service: ModelService, folder: Path, *, calls: int = 2) -> AsyncI
         (replica,) = TranscriberClient(replicas).replicas()
 
         async def is_full() -> bool:
-            return await work(replica) == (1, calls - 1)
+            return sum(await work(replica)) == calls
 
         await eventually(is_full)
         try:
@@ -219,7 +220,7 @@ async def test_a_full_replica_gets_no_calls_while_another_has_room(
                 assert refusals() == before, "it is left alone for a while after it said so"
                 clock.seconds += FULL_SECONDS
 
-        assert inferences(services)[0] == 1
+    assert inferences(services)[0] == 2, "the calls that filled it, and no other"
 
 
 async def test_a_call_refused_by_a_full_replica_goes_to_another_one(
@@ -236,12 +237,13 @@ async def test_a_call_refused_by_a_full_replica_goes_to_another_one(
         resume_models(services[1:])
 
         assert await asyncio.gather(first, second) == [TEXTS, TEXTS]
-        assert inferences(services) == [1, 2]
+    assert inferences(services) == [2, 2], "of the full one the calls that filled it"
 
 
 async def test_if_all_replicas_are_full_the_shortest_retry_time_is_returned(
-    services: list[ModelService], longer: ModelService, tmp_path: Path
+    services: list[ModelService], longer: ModelService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker, "_LEAST_RETRY_SECONDS", 0.0)  # the recordings are short
     both = [services[0], longer]
     async with full(services[0], tmp_path), full(longer, tmp_path, calls=4), Replicas(listed(both)) as replicas:
         asker = Asker(replicas, tmp_path)
@@ -253,7 +255,7 @@ async def test_if_all_replicas_are_full_the_shortest_retry_time_is_returned(
             await asker.ask()
 
         assert refused.value.retry_after_seconds == min(alone)
-        assert inferences(both) == [1, 1], "they had these before"
+    assert inferences(both) == [2, 4], "the calls that filled them, and no other"
 
 
 async def test_if_one_replica_is_full_and_the_other_unavailable_the_call_is_refused(
@@ -328,6 +330,29 @@ async def test_new_addresses_get_calls_and_removed_ones_keep_theirs(
     assert set(asked) == {("transcriber", 50052)}
 
 
+async def test_closing_repeats_a_cancellation_that_was_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gRPC does if a call ends at that moment."""
+    monkeypatch.setattr(replicas_module, "_CANCEL_SECONDS", 0.01)
+    cancelled = Counter[str]()
+
+    async def resolve(name: str, port: int) -> set[str]:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled[name] += 1
+            if cancelled[name] > 1:
+                raise
+        return set()
+
+    replicas = Replicas("dns:///transcriber:50052", resolve=resolve)
+    await settle()
+
+    async with asyncio.timeout(HANG_SECONDS):
+        await replicas.close()
+
+    assert cancelled["transcriber"] == 1
+
+
 async def test_a_name_that_cannot_be_resolved_keeps_its_addresses(
     services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,18 +409,11 @@ async def test_a_hanging_process_gets_no_calls_until_it_answers_again(
 class HesitantEngine(FakeTranscriberEngine):
     """Emits its first segment and waits before it continues."""
 
-    def infer(
-        self,
-        audio: Audio,
-        options: TranscriptionOptions,
-        cancel: CancelToken,
-        emit: Callable[[Segment | Progress], None],
-    ) -> Transcript:
+    def infer(self, audio: Audio, options: TranscriptionOptions) -> Work[Transcript]:
         self.inferences += 1
-        emit(self.segments[0])
-        self._wait_to_go_on(cancel)
-        for segment in self.segments[1:]:
-            emit(segment)
+        yield self.segments[0]
+        yield from self._wait_to_go_on()
+        yield from self.segments[1:]
         return Transcript(self.segments, "en", 0.5, audio.duration, self.model)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken
+from careca.inference.engine import complete
 from careca.types import ChannelMode, DiarizationOptions
 from careca_diarizer.pyannote_engine import PyannoteEngine
 from careca_diarizer.settings import DiarizerSettings
@@ -189,7 +189,7 @@ def diarizer() -> PyannoteEngine:
 
 def speakers(diarizer: PyannoteEngine, samples: np.ndarray) -> int:
     """Returns the number of speakers that the diarizer finds."""
-    heard = diarizer.infer(Audio(samples.astype(np.int16)), DiarizationOptions(), CancelToken(), lambda _: None)
+    heard = complete(diarizer.infer(Audio(samples.astype(np.int16)), DiarizationOptions()))
     return len({turn.speaker for turn in heard.turns})
 
 

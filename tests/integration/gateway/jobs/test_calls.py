@@ -12,7 +12,7 @@ import pytest
 
 from careca import codec
 from careca.errors import Cancelled, CarecaError, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
-from careca.types import Job, JobPriority, JobState, OutputFormat, Stage, StageState
+from careca.types import Job, JobPriority, JobState, OutputFormat, Scheduling, SchedulingClass, Stage, StageState
 from careca_client import AsyncClient
 from support.fakes import digest_of
 from support.media import tone, wav
@@ -37,6 +37,9 @@ ANA = (("x-careca-submitter", "ana"),)
 
 def named(request_id: str) -> tuple[tuple[str, str], ...]:
     return (*ANA, ("x-request-id", request_id))
+
+
+INTERACTIVE, BATCH = SchedulingClass.INTERACTIVE, SchedulingClass.BATCH
 
 
 @pytest.fixture
@@ -84,6 +87,18 @@ async def test_a_call_is_an_interactive_job_of_its_submitter_with_a_result(calle
     assert (await ana.result(ended)).formats == {}
     assert await ana.result(ended, OutputFormat.TXT) == answer.result
     assert "hello there" in answer.result.formats[OutputFormat.TXT]
+
+
+async def test_model_services_are_told_the_class_and_the_submitter(
+    stack: Stack, caller: Caller, ana: Submitter
+) -> None:
+    await caller.transcribe(RECORDING, metadata=ANA)
+    assert [service.scheduled for service in stack.model_services] == [[Scheduling(INTERACTIVE, "ana")]] * 2
+
+    for priority, expected in ((JobPriority.BATCH, BATCH), (JobPriority.INTERACTIVE, INTERACTIVE)):
+        job = await ana.submit(priority=priority)
+        await ana.ended(job)
+        assert [service.scheduled[-1] for service in stack.model_services] == [Scheduling(expected, "ana")] * 2
 
 
 async def test_a_call_in_progress_is_seen_as_a_running_job(stack: Stack, caller: Caller, ana: Submitter) -> None:

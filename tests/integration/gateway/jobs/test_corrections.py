@@ -149,6 +149,22 @@ def objects(stack: Stack) -> list[Path]:
     return [path for path in (stack.store / "jobs" / "revisions").rglob("*") if path.is_file()]
 
 
+async def test_a_save_whose_answer_was_lost_may_be_repeated(stack: Stack, ana: AsyncClient, job: str) -> None:
+    edits = [ANA, RenameSpeaker("SPEAKER_01", "Bea")]
+    first = await ana.save_transcript(job, edits, base_revision=0)
+
+    assert await ana.save_transcript(job, edits, base_revision=0) == first
+    assert len(await ana.revisions(job)) == 1
+    assert len(objects(stack)) == 1
+    other = await refused(ana.save_transcript(job, [ANA], base_revision=0))
+    assert other.reason == "REVISION_CONFLICT"
+
+    restored = await ana.restore_revision(job, 0, base_revision=1)
+    assert await ana.restore_revision(job, 0, base_revision=1) == restored
+    assert (await refused(ana.save_transcript(job, edits, base_revision=0))).reason == "REVISION_CONFLICT"
+    assert len(await ana.revisions(job)) == 2
+
+
 async def test_an_older_revision_and_the_original_can_be_restored(ana: AsyncClient, job: str) -> None:
     await ana.save_transcript(job, [ANA], base_revision=0)
     await ana.save_transcript(job, [RenameSpeaker("Ana", "Eva")], base_revision=1)

@@ -8,11 +8,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from careca.types import RecordingForm
 from careca_client import AsyncClient
 from careca_web.api import media
+from careca_web.http.security import RequestOriginMiddleware
 from support.fakes import digest_of
 from support.media import recording
 from support.submitters import RECORDING
@@ -135,7 +137,7 @@ async def test_recordings_belong_to_those_who_see_the_job(guarded: Web, tokens: 
 
 
 async def test_a_job_that_is_deleted_while_its_recording_is_sent_ends_the_response(
-    web: Web, path: str, monkeypatch: pytest.MonkeyPatch
+    web: Web, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     find = media._source
 
@@ -151,5 +153,24 @@ async def test_a_job_that_is_deleted_while_its_recording_is_sent_ends_the_respon
         await until(lambda: any(line["event"] == "a response ended early" for line in lines))
 
     assert [line["reason"] for line in lines if line["event"] == "a response ended early"] == ["JOB_NOT_FOUND"]
-    assert "a request failed unexpectedly" not in [line["event"] for line in lines]
+    assert not [line for line in lines if line["log_level"] == "error"]
+    assert incomplete(caplog) == []
     assert (await web.http.get("/healthz")).status_code == 200
+
+
+def incomplete(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What uvicorn has logged about responses that were not completed."""
+    return [record.getMessage() for record in caplog.records if "completing" in record.getMessage()]
+
+
+async def test_an_endpoint_that_does_not_complete_its_response_is_logged(
+    web: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_self: object, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
+        await send({"type": "http.response.body", "body": b"12345", "more_body": True})
+
+    monkeypatch.setattr(RequestOriginMiddleware, "__call__", broken)
+    with pytest.raises(httpx2.RemoteProtocolError):
+        await web.http.get("/docs")
+    await until(lambda: len(incomplete(caplog)) == 1)

@@ -50,10 +50,18 @@ async def test_a_correction_is_the_next_revision(web: Web, path: str) -> None:
 
 async def test_two_who_edit_at_once_are_told(web: Web, path: str) -> None:
     await save(web, path, RENAME)
-    late = await save(web, path, RENAME)
+    late = await save(web, path, RENAME | {"new_name": "Eva"})
 
     assert problem(late)[:2] == (412, "REVISION_CONFLICT")
     assert late.json()["metadata"]["newest_revision"] == "1"
+
+
+async def test_a_save_whose_answer_was_lost_may_be_repeated(web: Web, path: str) -> None:
+    first = await save(web, path, RENAME)
+    again = await save(web, path, RENAME)
+
+    assert (again.status_code, again.json(), again.headers["etag"]) == (200, first.json(), '"1"')
+    assert len((await web.http.get(f"{path}/revisions")).json()["revisions"]) == 1
 
 
 async def test_an_older_revision_is_restored(web: Web, path: str) -> None:
@@ -65,7 +73,7 @@ async def test_an_older_revision_is_restored(web: Web, path: str) -> None:
     assert restored.json()["revision"]["restored_from"] == 0
     assert restored.headers["etag"] == '"2"'
     assert [(each["number"], each["restored_from"]) for each in revisions] == [(1, None), (2, 0)]
-    late = await web.http.post(f"{path}/revisions", json={"restore": 0}, headers={"If-Match": '"1"'})
+    late = await web.http.post(f"{path}/revisions", json={"restore": 1}, headers={"If-Match": '"1"'})
     assert problem(late)[:2] == (412, "REVISION_CONFLICT")
     unknown = await web.http.post(f"{path}/revisions", json={"restore": 9}, headers={"If-Match": '"2"'})
     assert problem(unknown)[:2] == (404, "REVISION_NOT_FOUND")
@@ -73,7 +81,7 @@ async def test_an_older_revision_is_restored(web: Web, path: str) -> None:
 
 async def test_a_tag_that_a_proxy_made_weak_names_the_same_revision(web: Web, path: str) -> None:
     saved = await save(web, path, RENAME, base='W/"0"')
-    late = await save(web, path, RENAME, base='W/"0"')
+    late = await save(web, path, RENAME | {"new_name": "Eva"}, base='W/"0"')
     restored = await web.http.post(f"{path}/revisions", json={"restore": 0}, headers={"If-Match": 'W/"1"'})
 
     assert saved.headers["etag"] == '"1"'

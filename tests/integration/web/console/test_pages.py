@@ -147,3 +147,15 @@ async def test_everything_is_reached_by_keys(page: Page, transcript: str) -> Non
     await expect(page.locator('[data-index="1"] [data-word="1"].spoken')).to_be_visible()
     await page.keyboard.press("s")
     await expect(page.get_by_label("Speaker", exact=True)).to_be_focused()
+
+
+async def test_the_page_of_the_api_shows_every_endpoint(page: Page, web: Web) -> None:
+    paths = (await web.http.get("/openapi.json")).json()["paths"]
+    await page.goto("/docs")
+
+    operations = page.locator("details")
+    await expect(operations).to_have_count(sum(map(len, paths.values())))
+    upload = operations.filter(has_text="POST /v1/audio/transcriptions")
+    await upload.locator("summary").click()
+    await expect(upload.locator("pre")).to_contain_text("-F file=@call.wav", use_inner_text=True)
+    await assert_accessible(page)

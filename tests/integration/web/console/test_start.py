@@ -71,7 +71,11 @@ async def test_the_options_are_sent(page: Page, recording: Path) -> None:
     ) as sent:
         await page.get_by_test_id("file-input").set_input_files(recording)
 
-    assert (await sent.value).post_data_json["options"] == {"language": "pt", "speaker_count": 3}
+    assert (await sent.value).post_data_json["options"] == {
+        "language": "pt",
+        "speaker_count": 3,
+        "use_saved_voices": True,
+    }
     await expect(page.get_by_test_id("job-state")).to_have_text("Done")
 
 

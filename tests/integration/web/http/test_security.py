@@ -107,3 +107,11 @@ async def test_programs_never_get_the_console_for_a_path_that_does_not_exist(web
 
     assert response.status_code == 404
     assert response.headers["content-type"] in ("application/problem+json", "application/json")
+
+
+@pytest.mark.parametrize("path", ["/api/jobs/", "/docs/", "/healthz/", "/v1/models/"])
+async def test_nobody_is_redirected_to_the_host_of_the_request(web: Web, path: str) -> None:
+    response = await web.http.get(path)
+
+    assert not response.is_redirect
+    assert "location" not in response.headers

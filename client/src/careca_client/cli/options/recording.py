@@ -1,4 +1,4 @@
-"""The options of ``careca transcribe`` and ``careca submit`` that change the result."""
+"""The options of ``careca transcribe``, ``careca submit`` and ``careca live`` that change the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from careca import languages
 from careca.codec.options import MAX_AUDIO_TRACK
 from careca.types import AudioTrack, AudioTracks, ChannelMode
-from careca_client.protocol.options import TranscribeOptions, build_config
+from careca_client.protocol.options import SpeechOptions, TranscribeOptions, build_config
 from careca_client.speakers import KnownSpeaker, read_reference, read_voice
 
 
@@ -123,8 +123,49 @@ def recording_options(
     cannot be read, ``InvalidRequest`` if it is not valid or an option is out of its range.
     """
     track = _parse_audio_track(audio_track)
-    _check_speakers(speakers, min_speakers, max_speakers, channels, track)
-    options = TranscribeOptions(
+    _check_channels(channels, track, counted=(speakers, min_speakers, max_speakers) != (None, None, None))
+    options: TranscribeOptions = {
+        **speech_options(
+            speakers=speakers,
+            min_speakers=min_speakers,
+            max_speakers=max_speakers,
+            known=known,
+            saved_voices=saved_voices,
+            language=language,
+            translate=translate,
+            prompt=prompt,
+            hotwords=hotwords,
+            beam_size=beam_size,
+        ),
+        "channel_mode": channels,
+        "audio_track": track,
+        "skip_cache": skip_cache,
+        "formats": (),
+        "display_name": None,
+    }
+    build_config(options)
+    return options
+
+
+def speech_options(
+    *,
+    speakers: int | None,
+    min_speakers: int | None,
+    max_speakers: int | None,
+    known: Sequence[str],
+    saved_voices: bool,
+    language: str | None,
+    translate: bool,
+    prompt: str,
+    hotwords: Sequence[str],
+    beam_size: int | None,
+) -> SpeechOptions:
+    """Returns the options that recordings and live audio have, unchecked. Raises as ``recording_options`` does."""
+    if speakers is not None and (min_speakers is not None or max_speakers is not None):
+        raise typer.BadParameter("--speakers is exact: it cannot be combined with --min-speakers or --max-speakers")
+    if min_speakers is not None and max_speakers is not None and min_speakers > max_speakers:
+        raise typer.BadParameter(f"--min-speakers {min_speakers} is greater than --max-speakers {max_speakers}")
+    return SpeechOptions(
         language=language,
         translate=translate,
         initial_prompt=prompt,
@@ -133,20 +174,12 @@ def recording_options(
         speaker_count=speakers,
         min_speaker_count=min_speakers,
         max_speaker_count=max_speakers,
-        channel_mode=channels,
-        audio_track=track,
         known_speakers=[_parse_known_speaker(each) for each in known],
         use_saved_voices=saved_voices,
-        skip_cache=skip_cache,
     )
-    build_config(options)
-    return options
 
 
-def _check_speakers(
-    exact: int | None, least: int | None, most: int | None, channels: ChannelMode, track: AudioTrack
-) -> None:
-    counted = (exact, least, most) != (None, None, None)
+def _check_channels(channels: ChannelMode, track: AudioTrack, *, counted: bool) -> None:
     if channels is ChannelMode.SEPARATE and counted:
         raise typer.BadParameter(
             "--channels separate makes each channel a speaker:"
@@ -161,10 +194,6 @@ def _check_speakers(
         raise typer.BadParameter(
             f"--audio-track {track} cannot be combined with --channels separate, which needs one track: give its number"
         )
-    if exact is not None and (least is not None or most is not None):
-        raise typer.BadParameter("--speakers is exact: it cannot be combined with --min-speakers or --max-speakers")
-    if least is not None and most is not None and least > most:
-        raise typer.BadParameter(f"--min-speakers {least} is greater than --max-speakers {most}")
 
 
 def _parse_known_speaker(text: str) -> KnownSpeaker:

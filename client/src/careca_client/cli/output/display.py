@@ -14,6 +14,7 @@ from rich.text import Text
 from careca import types
 from careca_client.cli.output import terminal
 from careca_client.events import Event, EventCallback, Hashing, RecordingKnown, Retrying, Uploading
+from careca_client.live import LiveReconnecting
 
 
 @contextmanager
@@ -180,10 +181,15 @@ class _RecordingBars:
             self._progress.remove_task(bar)
 
 
+def describe_retry(event: Retrying | LiveReconnecting) -> str:
+    """Says in one line why another attempt follows, and when."""
+    why = " ".join(event.error.message.split())
+    return f"{why}; trying again in {event.delay_seconds:.1f} s (attempt {event.attempt})"
+
+
 def _describe(event: RecordingKnown | Retrying) -> str:
     match event:
         case RecordingKnown():
             return "the gateway has this recording already"
         case Retrying():
-            why = " ".join(event.error.message.split())
-            return f"{why}; trying again in {event.delay_seconds:.1f} s (attempt {event.attempt})"
+            return describe_retry(event)

@@ -49,7 +49,7 @@ def write_result(
 def print_segment(segment: Segment, name: str, console: Console) -> None:
     """Prints one line: the recording's ``name``, unless it is empty, the time, and the text."""
     prefix = f"{printable(name)}: " if name else ""
-    console.print(Text.assemble(prefix, _times(segment.start, segment.end), segment.text.strip()))
+    console.print(Text.assemble(prefix, times_text(segment.start, segment.end), segment.text.strip()))
 
 
 def _print_utterances(result: TranscriptionResult, console: Console) -> None:
@@ -60,8 +60,9 @@ def _print_utterances(result: TranscriptionResult, console: Console) -> None:
     }
     for utterance in result.utterances:
         speaker = (f"{utterance.speaker or 'UNKNOWN'}: ", styles.get(utterance.speaker or "", ""))
-        console.print(Text.assemble(_times(utterance.start, utterance.end), speaker, utterance.text))
+        console.print(Text.assemble(times_text(utterance.start, utterance.end), speaker, utterance.text))
 
 
-def _times(start: float, end: float) -> tuple[str, str]:
+def times_text(start: float, end: float) -> tuple[str, str]:
+    """Returns the times before a line, with their style."""
     return f"[{format_time(start)} - {format_time(end)}] ", "dim"

@@ -14,6 +14,7 @@ from careca.types import (
     JobState,
     OutputFormat,
     RecordingForm,
+    SchedulingClass,
     Stage,
     StageState,
     WebhookState,
@@ -70,6 +71,9 @@ FORMATS = EnumCodec(OutputFormat, gateway_pb2.OutputFormat, "OUTPUT_FORMAT", fie
 JOB_PRIORITIES = EnumCodec(JobPriority, jobs_pb2.JobPriority, "JOB_PRIORITY", default=JobPriority.BATCH)
 JOB_STATES = EnumCodec(JobState, jobs_pb2.JobState, "JOB_STATE")
 RECORDING_FORMS = EnumCodec(RecordingForm, recordings_pb2.RecordingForm, "RECORDING_FORM", field="form")
+SCHEDULING_CLASSES = EnumCodec(
+    SchedulingClass, audio_pb2.SchedulingClass, "SCHEDULING_CLASS", default=SchedulingClass.INTERACTIVE
+)
 STAGES = EnumCodec(Stage, audio_pb2.Stage, "STAGE", field="stage")
 STAGE_STATES = EnumCodec(StageState, gateway_pb2.StageState, "STAGE_STATE")
 WEBHOOK_STATES = EnumCodec(WebhookState, jobs_pb2.WebhookState, "WEBHOOK_STATE")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from careca import languages
-from careca.codec.enums import AUDIO_TRACK_MODES, CHANNEL_MODES
+from careca.codec.enums import AUDIO_TRACK_MODES, CHANNEL_MODES, SCHEDULING_CLASSES
 from careca.codec.messages import Field, MessageCodec
 from careca.errors import InvalidRequest
-from careca.types import AudioTrack, AudioTracks, ChannelMode, DiarizationOptions, TranscriptionOptions
+from careca.types import AudioTrack, AudioTracks, ChannelMode, DiarizationOptions, Scheduling, TranscriptionOptions
 from careca.v1 import audio_pb2, gateway_pb2
 
 MAX_BEAM_SIZE = 20
@@ -26,6 +26,9 @@ MAX_SPEAKERS = 50
 
 MAX_AUDIO_TRACK = 999
 """Largest number of an audio track in a request: recordings do not have more tracks."""
+
+MAX_SUBMITTER_CHARACTERS = 64
+"""Largest length of the name of a submitter."""
 
 _TRANSCRIPTION_OPTIONS = MessageCodec(
     TranscriptionOptions, audio_pb2.TranscriptionOptions, language=Field("language_code")
@@ -126,6 +129,26 @@ def decode_audio_track(config: gateway_pb2.TranscribeRequest.Config) -> AudioTra
     if mode is AudioTracks.EACH:
         _refuse_speaker_counts(config.diarization, "separate tracks", "use one track")
     return mode
+
+
+def encode_scheduling(scheduling: Scheduling) -> audio_pb2.Scheduling:
+    """Returns the message."""
+    return audio_pb2.Scheduling(
+        scheduling_class=SCHEDULING_CLASSES.encode(scheduling.scheduling_class), submitter=scheduling.submitter
+    )
+
+
+def decode_scheduling(message: audio_pb2.Scheduling, field: str = "config.scheduling") -> Scheduling:
+    """Returns the value. Raises ``InvalidRequest`` for an unknown class, or a name of a submitter that is too long."""
+    if len(message.submitter) > MAX_SUBMITTER_CHARACTERS:
+        raise InvalidRequest(
+            f"{field}.submitter has {len(message.submitter)} characters; "
+            f"at most {MAX_SUBMITTER_CHARACTERS} are accepted",
+            field=f"{field}.submitter",
+        )
+    return Scheduling(
+        SCHEDULING_CLASSES.decode(message.scheduling_class, f"{field}.scheduling_class"), message.submitter
+    )
 
 
 def _refuse_speaker_counts(options: audio_pb2.DiarizationOptions, what: str, instead: str) -> None:

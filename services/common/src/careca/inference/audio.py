@@ -28,6 +28,10 @@ class Audio:
         """Length in seconds."""
         return len(self.samples) / SAMPLE_RATE
 
+    def identity(self, start: int, stop: int) -> bytes:
+        """Returns a digest of the samples from ``start`` to ``stop``."""
+        return hashlib.blake2b(np.ascontiguousarray(self.samples[start:stop]).data, digest_size=16).digest()
+
     def float32(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
         """Returns a copy of the samples from ``start`` to ``stop``, shape (stop - start,), scaled to [-1, 1)."""
         return self.samples[start:stop].astype(np.float32) / np.float32(32768.0)

@@ -1,48 +1,46 @@
-"""An engine in a child process, so that unloading it releases all its memory.
+"""A shared engine in a child process, so that unloading it releases all its memory.
 
 Model libraries keep hundreds of megabytes that none of their calls frees: modules, thread pools, and on a GPU the whole
-context. The end of the process frees all of it, and a crash of a library costs one task and not the service. The child
-process exists while the engine is loaded.
+context. The end of the process frees all of it, and a crash of a library costs the tasks in hand and not the service.
+The child process exists while the engine is loaded.
 
-The parent sends a command and, for an inference, a descriptor of the audio's file. The child answers with events and
-then with one outcome. It runs one command at a time.
+The parent sends commands and, for each request, a descriptor of the audio's file. A thread of the child reads them, and
+its main thread runs the engine's loop. A thread of the parent passes the answers to the calls that wait for them.
 """
 
 from __future__ import annotations
 
-import gc
+import contextvars
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from multiprocessing.synchronize import Event
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from structlog.contextvars import bound_contextvars, get_contextvars
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 from careca.errors import CarecaError, InternalError, OutOfMemory
 from careca.inference.audio import Audio
-from careca.inference.engine import CancelToken, Emit, Engine
-from careca.resources.memory import freeze_objects, trim_heap
-from careca.settings import ServiceSettings
+from careca.inference.engine import Engine
+from careca.inference.engine_loop import Cancel, EngineLoop, Infer, Run, Stop, careca_error, shares_batches
+from careca.inference.shared_engine import Calls, CancelToken, Computed, Emit, Outcome
+from careca.resources.memory import freeze_objects, use_one_heap
+from careca.settings import ModelServiceSettings
 from careca.telemetry import logs
-from careca.types import SAMPLE_BYTES, GpuMemory
+from careca.types import SAMPLE_BYTES, GpuMemory, Scheduling
 
-S = TypeVar("S", bound=ServiceSettings)
+S = TypeVar("S", bound=ModelServiceSettings)
 O = TypeVar("O")  # noqa: E741 - options
 R = TypeVar("R")
 
 _BuildEngine = Callable[[Any], Engine[Any, Any]]
-
-_POLL_SECONDS = 0.05
-"""How often the parent checks for a cancellation while it waits for an event."""
 
 _STOP_SECONDS = 5.0
 
@@ -53,16 +51,24 @@ _log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
-    """The result or error of a command, and the GPU memory in use at its end."""
+class _Infer:
+    """Takes a request in hand. A descriptor of the audio's file follows."""
 
-    value: Any = None
-    error: Exception | None = None
-    gpu_memory: GpuMemory = field(default_factory=GpuMemory)
+    number: int
+    options: object
+    scheduling: Scheduling
+    log_context: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Loads the weights."""
+
+    number: int
 
 
 class EngineProcess(Generic[O, R]):
-    """An ``Engine`` that works in a child process, one task at a time."""
+    """A ``SharedEngine`` in a child process."""
 
     def __init__(self, build: Callable[[S], Engine[O, R]], settings: S) -> None:
         """Starts the child process to get the names of its model and device. Raises what ``build`` raises.
@@ -72,16 +78,10 @@ class EngineProcess(Generic[O, R]):
             settings: passed to ``build``; the child also takes its log settings from them.
         """
         self._build: _BuildEngine = build
-        self._settings: ServiceSettings = settings
-        self._lock = threading.Lock()
-        self._gpu_memory = GpuMemory()
-        self._loaded = False
+        self._settings: ModelServiceSettings = settings
+        self._loading = threading.Lock()
         self._child: _ChildProcess | None = None
-        try:
-            self._description: tuple[str, str] = self._run("describe")
-        except BaseException:
-            self._end()
-            raise
+        self._description: tuple[str, str] = self._start().description
 
     @property
     def model(self) -> str:
@@ -96,176 +96,180 @@ class EngineProcess(Generic[O, R]):
     @property
     def loaded(self) -> bool:
         """Whether the child process is running and has loaded the weights."""
-        return self._loaded and self._child is not None and self._child.alive
+        child = self._child
+        return child is not None and child.loaded and child.alive
 
     def load(self) -> None:
         """Loads the weights, in a new child process if there is none; does nothing if they are loaded.
 
         Raises what the engine raises, and ``OutOfMemory`` or ``InternalError`` if the child process dies.
         """
-        with self._lock:
-            if not self.loaded:
-                self._run("load")
-                self._loaded = True
+        with self._loading:
+            child = self._child
+            if child is None or not child.alive:
+                child = self._start()
+            child.load()
 
     def unload(self) -> None:
         """Ends the child process, if there is one."""
-        with self._lock:
-            self._end()
+        with self._loading:
+            child, self._child = self._child, None
+            if child:
+                child.end()
 
     def gpu_memory(self) -> GpuMemory:
-        """The GPU memory in use at the end of the last command; zero without a child process."""
-        return self._gpu_memory
+        """The GPU memory in use at the end of the last call; zero without a child process."""
+        child = self._child
+        return child.gpu_memory if child and child.alive else GpuMemory()
 
     def release_gpu_cache(self) -> None:
-        """Makes the child process collect garbage and release free memory of the GPU and of the system."""
-        with self._lock:
-            if self.loaded:
-                self._run("clean_up")
+        """Does nothing: the child process does it after each request."""
 
-    def infer(self, audio: Audio, options: O, cancel: CancelToken, emit: Emit) -> R:
-        """Returns the result of the engine and emits its events.
+    def infer(self, audio: Audio, options: O, scheduling: Scheduling, cancel: CancelToken, emit: Emit) -> Computed[R]:
+        """See ``SharedEngine.infer``. Raises ``OutOfMemory`` or ``InternalError`` if the child process dies."""
+        child = self._child
+        if child is None:
+            raise InternalError("an inference was requested from an engine that is not loaded")
+        with _descriptor_of(audio) as descriptor:
+            computed: Computed[R] = child.infer(descriptor, options, scheduling, cancel, emit)
+            return computed
 
-        Raises what the engine raises, and ``OutOfMemory`` or ``InternalError`` if the child process dies.
-        """
-        with self._lock:
-            if not self._child:
-                raise InternalError("an inference was requested from an engine that is not loaded")
-            with self._ending_on_failure(), _descriptor_of(audio) as descriptor:
-                self._child.send("infer", options, descriptor=descriptor)
-                result: R = self._outcome(self._child, cancel, emit)
-                return result
-
-    def _run(self, command: str) -> Any:
-        """Runs a command, in a new child process if there is none."""
-        if self._child and not self._child.alive:
-            self._end()
-        child = self._child = self._child or _ChildProcess(self._build, self._settings)
-        with self._ending_on_failure():
-            child.send(command)
-            return self._outcome(child, CancelToken(), lambda _: None)
-
-    def _outcome(self, child: _ChildProcess, cancel: CancelToken, emit: Emit) -> Any:
-        outcome = child.receive(cancel, emit)
-        self._gpu_memory = outcome.gpu_memory
-        if outcome.error:
-            raise outcome.error
-        return outcome.value
-
-    @contextmanager
-    def _ending_on_failure(self) -> Iterator[None]:
-        """Ends the child process if it has died or its answers are out of step. A ``CarecaError`` does not end it."""
-        try:
-            yield
-        except CarecaError:
-            raise
-        except (EOFError, ConnectionError) as error:
-            code = self._end()
-            _log.error("the engine's process died", exit_code=code)
-            if code == -signal.SIGKILL:
-                raise OutOfMemory(
-                    "the model was killed while it worked, most likely because of too little memory"
-                ) from error
-            raise InternalError(f"the engine's process died with exit code {code}") from error
-        except BaseException:
-            self._end()
-            raise
-
-    def _end(self) -> int | None:
-        """Ends the child process, if there is one, and returns its exit code."""
-        child, self._child = self._child, None
-        self._loaded = False
-        self._gpu_memory = GpuMemory()
-        return child.end() if child else None
+    def _start(self) -> _ChildProcess:
+        self._child = None
+        child = _ChildProcess(self._build, self._settings)
+        self._child = child
+        return child
 
 
 class _ChildProcess:
     """The parent's side of one child process."""
 
-    def __init__(self, build: _BuildEngine, settings: ServiceSettings) -> None:
+    def __init__(self, build: _BuildEngine, settings: ModelServiceSettings) -> None:
+        """Raises what ``build`` raises in the child."""
         self._pipe, child_pipe = _processes.Pipe()
-        self._cancelled: Event = _processes.Event()
-        arguments = (child_pipe, self._cancelled, build, settings)
-        self._process: SpawnProcess = _processes.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
-        child_pipe.close()
+        self._sending = threading.Lock()
+        self._calls = Calls()
+        self._ending = False
+        self._ended = False
+        self.loaded = False
+        self.gpu_memory = GpuMemory()
+        self._process: SpawnProcess = _processes.Process(target=_serve, args=(child_pipe, build, settings), daemon=True)
+        self._reader = threading.Thread(target=self._read, name="careca-engine-reader", daemon=True)
+
+        def start(_number: int) -> None:
+            self._process.start()
+            child_pipe.close()
+            self._reader.start()
+
+        self.description: tuple[str, str] = self._calls.run(start).value_or_error()
 
     @property
     def alive(self) -> bool:
-        return self._process.is_alive()
+        return not self._ended
 
-    def send(self, command: str, options: object = None, *, descriptor: int | None = None) -> None:
-        """Sends a command, and a file if there is a ``descriptor``."""
-        self._cancelled.clear()
-        self._pipe.send((command, options, get_contextvars()))
-        if descriptor is not None:
-            reduction.send_handle(self._pipe, descriptor, self._process.pid)
+    def load(self) -> None:
+        if not self.loaded:
+            self._run(lambda number: self._send(_Load(number)))
+            self.loaded = True
 
-    def receive(self, cancel: CancelToken, emit: Emit) -> _Outcome:
-        """Emits the events of a command until it has ended. Returns its outcome."""
-        while True:
-            if cancel.cancelled:
-                self._cancelled.set()
-            if self._pipe.poll(_POLL_SECONDS):
-                message = self._pipe.recv()
-                if isinstance(message, _Outcome):
-                    return message
-                emit(message)
+    def infer(
+        self, descriptor: int, options: object, scheduling: Scheduling, cancel: CancelToken, emit: Emit
+    ) -> Computed[Any]:
+        def send(number: int) -> None:
+            self._send(_Infer(number, options, scheduling, get_contextvars()), descriptor)
 
-    def end(self) -> int | None:
-        """Ends the child process, by force if necessary, and returns its exit code."""
-        self._pipe.close()  # an idle child ends when it notices this
-        self._process.join(_STOP_SECONDS)
+        computed: Computed[Any] = self._run(send, cancel, emit)
+        return computed
+
+    def end(self) -> None:
+        """Ends the child process, by force if necessary."""
+        self._ending = True
+        self._send(Stop())
+        self._reader.join(_STOP_SECONDS)
         if self.alive:
             self._process.kill()
-            self._process.join()
-        return self._process.exitcode
+            self._reader.join()
+
+    def _run(self, send: Callable[[int], None], cancel: CancelToken | None = None, emit: Emit = lambda _: None) -> Any:
+        outcome = self._calls.run(send, cancel, lambda number: self._send(Cancel(number)), emit)
+        self.gpu_memory = outcome.gpu_memory
+        return outcome.value_or_error()
+
+    def _send(self, command: _Infer | _Load | Cancel | Stop, descriptor: int | None = None) -> None:
+        """Sends a command, perhaps with a file. If the process has died, the reader fails the call."""
+        with self._sending, suppress(OSError):
+            self._pipe.send(command)
+            if descriptor is not None:
+                reduction.send_handle(self._pipe, descriptor, self._process.pid)
+
+    def _read(self) -> None:
+        """Passes answers on until the process ends. Only this thread waits for the process."""
+        try:
+            with suppress(EOFError, OSError):
+                while True:
+                    self._calls.deliver(*self._pipe.recv())
+        finally:
+            self._process.join(_STOP_SECONDS)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+            with self._sending:
+                self._pipe.close()
+            code = self._process.exitcode
+            if code and not self._ending:
+                _log.error("the engine's process died", exit_code=code)
+            self._ended = True
+            self._calls.fail(lambda: _death(code))
 
 
-def _serve(pipe: Connection, cancelled: Event, build: _BuildEngine, settings: ServiceSettings) -> None:
-    """The child process: runs one command after the other until the parent closes the pipe or ends."""
+def _death(code: int | None) -> CarecaError:
+    if code == -signal.SIGKILL:
+        return OutOfMemory("the model was killed while it worked, most likely because of too little memory")
+    return InternalError(f"the engine's process died with exit code {code}")
+
+
+def _serve(pipe: Connection, build: _BuildEngine, settings: ModelServiceSettings) -> None:
+    """The child process: works until the parent stops it, closes the pipe or ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and then ends this process
+    use_one_heap()
     logs.configure(settings.log_level, settings.log_format)
-    engine: Engine[Any, Any] | None = None
-    with suppress(EOFError, ConnectionError):
-        while True:
-            command, options, context = pipe.recv()
-            audio = _receive_audio(pipe) if command == "infer" else None
-            with bound_contextvars(**context):
-                value, failure = None, None
-                try:
-                    engine = engine or build(settings)
-                    if audio is not None:
-                        value = engine.infer(audio, options, CancelToken(cancelled), pipe.send)
-                    else:
-                        value = _run(engine, command)
-                except Exception as error:  # noqa: BLE001 - every failure is an answer
-                    failure = _careca_error(error)
-            del audio
-            pipe.send(_Outcome(value, failure, engine.gpu_memory() if engine else GpuMemory()))
+    try:
+        engine = build(settings)
+    except Exception as error:  # noqa: BLE001 - every failure is an answer
+        pipe.send((0, Outcome(error=careca_error(error))))
+        return
+    loop = EngineLoop(
+        engine,
+        share=shares_batches(settings, engine.device),
+        tell=lambda number, message: pipe.send((number, message)),
+    )
+    pipe.send((0, Outcome((engine.model, engine.device))))
+    threading.Thread(target=_receive, args=(pipe, engine, loop), name="careca-commands", daemon=True).start()
+    with suppress(ConnectionError):  # the parent has ended
+        loop.run()
 
 
-def _run(engine: Engine[Any, Any], command: str) -> Any:
-    """Runs a command without audio."""
-    match command:
-        case "describe":
-            return engine.model, engine.device
-        case "load":
-            engine.load()
-            return freeze_objects()
-        case "clean_up":
-            gc.collect()
-            engine.release_gpu_cache()
-            return trim_heap()
-    raise ValueError(f"there is no command {command!r}")
+def _receive(pipe: Connection, engine: Engine[Any, Any], loop: EngineLoop) -> None:
+    """Passes the parent's commands to the loop."""
 
+    def load() -> None:
+        engine.load()
+        freeze_objects()
 
-def _careca_error(error: Exception) -> CarecaError:
-    """Returns the error for the parent. An unexpected error is logged here, because only here is its traceback."""
-    if isinstance(error, CarecaError):
-        return error.with_traceback(None)
-    _log.error("the engine failed unexpectedly", exc_info=error)
-    return InternalError(f"the engine failed unexpectedly: {type(error).__name__}")
+    try:
+        with suppress(EOFError, ConnectionError):  # the parent has ended
+            while True:
+                match pipe.recv():
+                    case _Infer(number, options, scheduling, log_context):
+                        context = contextvars.Context()
+                        context.run(bind_contextvars, **log_context)
+                        loop.put(Infer(number, _receive_audio(pipe), options, scheduling, context))
+                    case _Load(number):
+                        loop.put(Run(number, load))
+                    case command:
+                        loop.put(command)
+    finally:
+        loop.put(Stop())
 
 
 def _receive_audio(pipe: Connection) -> Audio:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from careca.cache.port import CacheObserver, CacheOutcome, Removal
-from careca.inference.engine import Engine
+from careca.inference.scheduler import Step
+from careca.inference.shared_engine import SharedEngine
 from careca.inference.worker import Worker
 from careca.telemetry.metrics import Metrics
-from careca.types import Stage
+from careca.types import SchedulingClass, Stage
+
+_ITEM_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class ModelServiceMetrics(Metrics, CacheObserver):
     """Adds the metrics of the cache, the work and the model to those of every service."""
 
-    def __init__(self, stage: Stage, engine: Engine[Any, Any], worker: Worker) -> None:
+    def __init__(self, stage: Stage, engine: SharedEngine[Any, Any], worker: Worker) -> None:
         super().__init__((stage,), engine)
         self._cache_requests = self._counter("careca_cache_requests", "Lookups and bypasses of the cache.", ("result",))
         self._cache_evictions = self._counter("careca_cache_evictions", "Entries removed from the cache.", ("reason",))
@@ -32,7 +35,32 @@ class ModelServiceMetrics(Metrics, CacheObserver):
         self._gauge("careca_work_waiting", "Admitted tasks that do not compute yet.").set_function(
             lambda: worker.waiting
         )
+        self._gauge("careca_live_windows", "Windows of live audio in hand.").set_function(lambda: worker.windows)
         self._gauge("careca_model_loaded", "Whether the models are in memory.").set_function(lambda: engine.loaded)
+        self._step_seconds = self._histogram(
+            "careca_scheduler_step_seconds",
+            "Seconds of each batch, by the class of the task chosen.",
+            ("class",),
+        )
+        self._shared_steps = self._counter(
+            "careca_scheduler_shared_steps",
+            "Batches with items of several tasks, by the class of the task chosen.",
+            ("class",),
+        )
+        self._batch_items = self._histogram(
+            "careca_scheduler_batch_items",
+            "Items in a batch: clips, windows or pieces of audio.",
+            buckets=_ITEM_BUCKETS,
+        )
+        self._waited = self._histogram(
+            "careca_scheduler_wait_seconds",
+            "Seconds of successful tasks in which the model worked for other tasks.",
+            ("class",),
+        )
+        for each in SchedulingClass:
+            self._step_seconds.labels(each.label)
+            self._shared_steps.labels(each.label)
+            self._waited.labels(each.label)
         for outcome in CacheOutcome:
             self._cache_requests.labels(outcome)
         for reason in Removal:
@@ -66,3 +94,13 @@ class ModelServiceMetrics(Metrics, CacheObserver):
     def out_of_memory(self) -> None:
         """Counts a task that ran out of the device's memory."""
         self._out_of_memory.inc()
+
+    def count_step(self, step: Step) -> None:
+        """Counts one batch."""
+        self._step_seconds.labels(step.scheduling_class.label).observe(step.seconds)
+        self._shared_steps.labels(step.scheduling_class.label).inc(step.requests > 1)
+        self._batch_items.observe(step.items)
+
+    def observe_wait(self, scheduling_class: SchedulingClass, seconds: float) -> None:
+        """Counts the time in which the model worked for others than a task that succeeded."""
+        self._waited.labels(scheduling_class.label).observe(seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 from careca.cache.port import NoCache, ResultCache
 from careca.cache.redis_cache import RedisResultCache
 from careca.inference.cached_stage import CachedStage
-from careca.inference.engine import Engine
 from careca.inference.metrics import ModelServiceMetrics
+from careca.inference.shared_engine import SharedEngine
 from careca.inference.worker import Worker
 from careca.resources.memory import MemoryCleaner
 from careca.rpc.server import Service
@@ -32,7 +32,7 @@ def create_model_service(
     name: str,
     stage: Stage,
     schema: int,
-    engine: Engine[O, R],
+    engine: SharedEngine[Any, Any],
     encode: Callable[[R], M],
     message_type: type[M],
     settings: ModelServiceSettings,
@@ -50,7 +50,7 @@ def create_model_service(
         settings: limits, cache and device.
         add_service: adds the servicer of the stage to the server and returns the full name of the gRPC service.
     """
-    worker = Worker(max_waiting=settings.max_waiting)
+    worker = Worker(max_waiting=settings.max_waiting, max_windows=settings.max_live_windows)
     metrics = ModelServiceMetrics(stage, engine, worker)
     metrics.cache_limited(settings.cache_max_entries if settings.redis_url else 0)
     cache: ResultCache = NoCache(metrics)
@@ -65,7 +65,7 @@ def create_model_service(
             timeout_seconds=settings.cache_timeout_seconds,
             observer=metrics,
         )
-    cached_stage = CachedStage(
+    cached_stage: CachedStage[O, R, M] = CachedStage(
         stage=stage,
         schema=schema,
         engine=engine,

@@ -25,6 +25,8 @@ class TaskLog:
         """How the cache answered."""
         self.succeeded = False
         """Whether there is a result, even if the caller disconnects afterwards."""
+        self.compute_seconds: float | None = None
+        """Time of the device that the task received; ``None`` if nothing was computed."""
         self.memory: MemoryRelease | None = None
         """Memory before and after the cleanup; ``None`` if nothing was computed."""
 
@@ -47,6 +49,7 @@ class TaskLog:
             audio_seconds=round(self._audio.size_bytes / SAMPLE_BYTES / SAMPLE_RATE, 3),
             seconds=round(self.seconds, 3),
             cache=self.cache,
+            **({} if self.compute_seconds is None else {"compute_seconds": round(self.compute_seconds, 3)}),
             **self._memory_values(),
         )
 

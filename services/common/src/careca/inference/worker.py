@@ -1,7 +1,8 @@
-"""Runs blocking inference in a thread, one task at a time, with a bounded number of waiting tasks.
+"""Runs the tasks of a model service: how many there are, which of them compute, and when all must have ended.
 
-``admit`` reserves a place for a task before its audio is requested. The slot is needed only to compute. It is free
-again when the work has ended, not when its caller has gone, because a thread cannot be stopped from outside.
+``admit`` reserves a place for a task before its audio is requested. ``stream`` runs its blocking work in a thread,
+beside that of others. The place is free again when the work has ended, not when its caller has gone, because a thread
+cannot be stopped from outside. ``run_alone`` runs a function while no task computes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from careca.errors import Cancelled, Overloaded
-from careca.inference.engine import CancelToken
+from careca.inference.shared_engine import CancelToken
 from careca.telemetry.logs import get_logger
 from careca.types import Progress
 
@@ -28,7 +28,9 @@ _log = get_logger(__name__)
 
 _LEAST_RETRY_SECONDS = 1.0
 _GREATEST_RETRY_SECONDS = 60.0
-_MEAN_DECAY = 0.8
+_FIRST_RATE = 0.1
+"""Seconds of the device per second of audio, before anything has been measured."""
+_DECAY = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,42 +40,90 @@ class Done(Generic[R]):
     result: R
 
 
-class Worker:
-    """The thread of one model service. Call all methods from the event loop."""
+@dataclass(slots=True, eq=False)
+class Place:
+    """The place of one task. Its thread may change it at any time."""
 
-    def __init__(self, *, max_waiting: int = 8) -> None:
-        self._places = 1 + max_waiting
-        self._admitted = 0
-        self._slot = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="careca-worker")
-        self._mean_seconds = 5.0
+    audio_seconds: float
+    computing: bool = False
+    """Whether the engine has begun to compute."""
+    fraction: float = 0.0
+    """Fraction done, from 0 to 1."""
+
+
+class Worker:
+    """The tasks of one model service. Call all methods from the event loop.
+
+    Args:
+        max_waiting: there are places for this number of tasks, and one more.
+        max_windows: there are places for this number of windows of live audio.
+    """
+
+    def __init__(self, *, max_waiting: int = 8, max_windows: int = 64) -> None:
+        self._most = 1 + max_waiting
+        self._most_windows = max_windows
+        self._places: list[Place] = []
+        self._windows = 0
+        self._threads = ThreadPoolExecutor(
+            max_workers=self._most + max_windows, thread_name_prefix="careca-worker"
+        )  # starts threads as it needs them
+        self._running = 0
+        self._turn = asyncio.Lock()
+        """Held for a moment to start a task, and by ``run_alone`` while it waits and runs: tasks queue behind it."""
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._rate = _Rate()
 
     @property
     def in_flight(self) -> int:
-        """Tasks that compute: 0 or 1."""
-        return int(self._slot.locked())
+        """Tasks that the engine computes."""
+        return sum(place.computing for place in self._places)
 
     @property
     def waiting(self) -> int:
-        """Admitted tasks that do not compute: they receive audio or wait for the slot."""
-        return max(0, self._admitted - self.in_flight)
+        """Admitted tasks that do not compute: they receive audio, or wait for their first batch."""
+        return len(self._places) - self.in_flight
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self, audio_seconds: float) -> Iterator[Place]:
         """Reserves a place for one task. Raises ``Overloaded`` if all places are taken."""
-        if self._admitted >= self._places:
+        if len(self._places) >= self._most:
             raise Overloaded(
                 f"{self.in_flight} tasks are computing and {self.waiting} are waiting: try again later",
-                retry_after_seconds=self._expected_wait_seconds(),
+                retry_after_seconds=self._retry_seconds(),
             )
-        self._admitted += 1
+        place = Place(audio_seconds)
+        self._places.append(place)
+        try:
+            yield place
+        finally:
+            self._places.remove(place)
+
+    @property
+    def windows(self) -> int:
+        """Windows of live audio in hand."""
+        return self._windows
+
+    @contextmanager
+    def admit_window(self) -> Iterator[None]:
+        """Reserves a place for one window of live audio. Raises ``Overloaded`` if all places are taken."""
+        if self._windows >= self._most_windows:
+            raise Overloaded(
+                f"{self._windows} windows of live audio are in hand: try again later",
+                retry_after_seconds=_LEAST_RETRY_SECONDS,
+            )
+        self._windows += 1
         try:
             yield
         finally:
-            self._admitted -= 1
+            self._windows -= 1
+
+    def measured(self, audio_seconds: float, seconds: float) -> None:
+        """Takes note of the time of the device that a task received. May be called from any thread."""
+        self._rate.add(audio_seconds, seconds)
 
     async def stream(self, work: Callable[[CancelToken, Callable[[E], None]], R]) -> AsyncGenerator[E | Done[R], None]:
-        """Waits for the slot, runs ``work`` in a thread and yields what it emits, then ``Done`` with its result.
+        """Runs ``work`` in a thread and yields what it emits, then ``Done`` with its result.
 
         ``work`` may call its second argument from its thread at any time. If the consumer is slow, only the latest
         progress is kept. Closing the generator or cancelling its consumer cancels the token and then waits until the
@@ -81,8 +131,8 @@ class Worker:
         """
         cancel = CancelToken()
         events = _Events[E](asyncio.get_running_loop())
-        await self._slot.acquire()
-        thread = self._start(lambda: work(cancel, events.emit))
+        async with self._turn:
+            thread = self._start(lambda: work(cancel, events.emit))
         thread.add_done_callback(events.wake)
         try:
             while not thread.done():
@@ -100,33 +150,60 @@ class Worker:
                 _log_unseen_failure(thread)
             raise
 
-    async def run(self, function: Callable[[], R]) -> R:
-        """Waits for the slot and runs ``function`` in it, to its end even if the caller is cancelled."""
-        await self._slot.acquire()
-        thread = self._start(function)
-        await _until_done(thread)
-        return thread.result()
+    async def run_alone(self, function: Callable[[], R]) -> R:
+        """Runs ``function`` as soon as no task computes. Tasks that come later wait for it.
+
+        It runs to its end even if the caller is cancelled.
+        """
+        async with self._turn:
+            await self._idle.wait()
+            thread = self._start(function)
+            await _until_done(thread)
+            return thread.result()
 
     async def close(self) -> None:
-        """Waits until nothing is in flight and ends the thread. Nothing may be run afterwards."""
-        await self.run(lambda: None)
-        self._thread.shutdown(wait=False)
+        """Waits until no task computes, and ends the threads. Nothing may be run afterwards."""
+        await self.run_alone(lambda: None)
+        self._threads.shutdown(wait=False)
 
     def _start(self, function: Callable[[], R]) -> asyncio.Future[R]:
-        """Runs ``function`` in the thread with the caller's context variables. The slot must be taken already."""
+        """Runs ``function`` in a thread with the caller's context variables."""
         context = contextvars.copy_context()
-        started = time.monotonic()
-        thread = asyncio.get_running_loop().run_in_executor(self._thread, lambda: context.run(function))
-        thread.add_done_callback(lambda _: self._free_slot(time.monotonic() - started))
+        thread = asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(function))
+        self._running += 1
+        self._idle.clear()
+        thread.add_done_callback(self._ended)
         return thread
 
-    def _free_slot(self, seconds: float) -> None:
-        self._mean_seconds = _MEAN_DECAY * self._mean_seconds + (1 - _MEAN_DECAY) * seconds
-        self._slot.release()
+    def _ended(self, _: object) -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
 
-    def _expected_wait_seconds(self) -> float:
-        seconds = self._mean_seconds * (self.waiting + 1)
-        return min(max(seconds, _LEAST_RETRY_SECONDS), _GREATEST_RETRY_SECONDS)
+    def _retry_seconds(self) -> float:
+        """Returns the time that the device needs for all the work in hand, within limits."""
+        audio_seconds = sum(place.audio_seconds * (1 - place.fraction) for place in self._places)
+        return min(max(audio_seconds * self._rate.value, _LEAST_RETRY_SECONDS), _GREATEST_RETRY_SECONDS)
+
+
+class _Rate:
+    """Seconds of the device per second of audio, of the latest tasks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds = self._audio_seconds = 0.0
+
+    def add(self, audio_seconds: float, seconds: float) -> None:
+        """Adds a task."""
+        with self._lock:
+            self._seconds = _DECAY * self._seconds + seconds
+            self._audio_seconds = _DECAY * self._audio_seconds + audio_seconds
+
+    @property
+    def value(self) -> float:
+        """The rate."""
+        with self._lock:
+            return self._seconds / self._audio_seconds if self._audio_seconds else _FIRST_RATE
 
 
 class _Events(Generic[E]):

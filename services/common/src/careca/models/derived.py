@@ -16,6 +16,9 @@ from careca.telemetry.logs import get_logger
 _LOCK_FILE = ".lock"
 _WORK_FOLDER = ".new"
 
+_KEPT = 2
+"""How many folders stay: the newest, and the one before, which processes of the previous version may still load."""
+
 Make = Callable[[Path], None]
 """Writes the files into an empty folder."""
 
@@ -33,13 +36,29 @@ def derived_folder(folder: Path, make: Make) -> Iterator[Path]:
     if not fault:
         yield folder
         return
-    with TemporaryDirectory(prefix="careca-derived-") as name:
-        made = Path(name)
-        make(made)
+    with _made(make) as made:
         try:
             _keep(made, folder)
         except OSError as error:
             _log.info("derived files are not kept", folder=str(folder), fault=fault, error=str(error))
+        yield made
+
+
+def keep_derived(folder: Path, make: Make) -> None:
+    """Makes the files in ``folder``, unless it has them and their digests are right.
+
+    Raises ``OSError`` if ``folder`` cannot be written.
+    """
+    if _fault_of(folder):
+        with _made(make) as made:
+            _keep(made, folder)
+
+
+@contextmanager
+def _made(make: Make) -> Iterator[Path]:
+    with TemporaryDirectory(prefix="careca-derived-") as name:
+        made = Path(name)
+        make(made)
         yield made
 
 
@@ -55,6 +74,13 @@ def _keep(made: Path, folder: Path) -> None:
         write_record(work, {"derived": folder.name})
         shutil.rmtree(folder, ignore_errors=True)
         work.rename(folder)
+        _remove_old(folder.parent)
+
+
+def _remove_old(parent: Path) -> None:
+    folders = [folder for folder in parent.iterdir() if folder.is_dir()]
+    for old in sorted(folders, key=lambda folder: folder.stat().st_mtime_ns)[:-_KEPT]:
+        shutil.rmtree(old)
 
 
 def _fault_of(folder: Path) -> str | None:

@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -64,7 +65,7 @@ class IndexAndHub(Downloads):
         with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, env=environment) as pip:  # noqa: S603
             try:
                 while pip.poll() is None:
-                    on_bytes(_size(folder))
+                    on_bytes(folder_bytes(folder))
                     time.sleep(_POLL_SECONDS)
             finally:
                 pip.kill()
@@ -113,14 +114,13 @@ def _hub() -> ModuleType:
     return huggingface_hub
 
 
-def _size(folder: Path) -> int:
-    """Returns the size of the folder in bytes, without files that are removed in the meantime."""
+def folder_bytes(folder: Path) -> int:
+    """Returns the size of the files in the folder in bytes, without what is removed in the meantime."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    for parent, _, names in os.walk(folder):  # skips folders that cannot be read any more
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).stat().st_size
     return total
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from careca.errors import NotFound, PreconditionFailed
 from careca.models.catalogue import SHORT_DIGEST, Model, load_catalogue
-from careca.models.derived import Make, derived_folder
+from careca.models.derived import Make, derived_folder, keep_derived
 from careca.models.digests import find_fault, sha256_of
 from careca.models.pull import OnProgress, pulling
 from careca.models.records import read_record
@@ -137,9 +137,18 @@ class ModelStore:
         """Enters a folder with files that are made from models, which are made once and kept in ``derived/name``.
 
         ``name`` must change with everything that changes the files: the ids of the models, and the versions of what
-        makes them. See ``derived_folder``.
+        makes them. The folder that was made last and the one before it stay. See ``derived_folder``.
         """
         return derived_folder(self.root / _DERIVED / name, make)
+
+    def keep_derived(self, name: str, make: Make) -> Path:
+        """Makes the files of ``derived`` unless they are there, and returns their folder.
+
+        Raises ``OSError`` if it cannot be written, and what ``make`` raises.
+        """
+        folder = self.root / _DERIVED / name
+        keep_derived(folder, make)
+        return folder
 
     def pull(self, *names: str, on_progress: OnProgress | None = None) -> None:
         """Fetches models, by default Careca's default models. Quick if they are present and right.

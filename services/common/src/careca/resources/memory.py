@@ -19,6 +19,11 @@ from careca.types import GpuMemory, MemoryRelease, MemoryUsage
 CleanupLevel = Literal["task", "release"]
 OnCleanup = Callable[[CleanupLevel, MemoryRelease], None]
 
+# The options of glibc's malloc that mallopt sets.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
+
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
@@ -80,18 +85,23 @@ class MemoryCleaner:
         # Two cleanups at the same time would each count what the other one released.
         self._lock = threading.Lock()
 
-    def clean_up(self) -> MemoryRelease:
-        """Releases what a finished task left behind; the model stays loaded."""
-        return self._clean("task")
+    def clean_up(self, model: MemoryRelease | None = None) -> MemoryRelease:
+        """Releases what a finished task left behind; the model stays loaded.
+
+        Adds what the process of the model has released for the task already, if it has one.
+        """
+        return self._clean("task", model)
 
     def release(self) -> MemoryRelease:
         """Releases as much as possible and unloads the model. Call it only while no inference runs."""
         return self._clean("release")
 
-    def _clean(self, level: CleanupLevel) -> MemoryRelease:
+    def _clean(self, level: CleanupLevel, earlier: MemoryRelease | None = None) -> MemoryRelease:
         with self._lock:
             thorough = level == "release"  # after a task it must be quick, because the next task waits
             before = measure_memory(self._model, thorough=thorough)
+            if earlier:
+                before = _before(before, earlier)
             unloaded = self._free(thorough=thorough)
             after = measure_memory(self._model, thorough=thorough)
             release = MemoryRelease(before=before, after=after, models_unloaded=unloaded)
@@ -132,6 +142,17 @@ class MemoryCleaner:
         )
 
 
+def _before(usage: MemoryUsage, earlier: MemoryRelease) -> MemoryUsage:
+    """Returns ``usage`` with what an earlier release gave back."""
+    before, after = earlier.before, earlier.after
+    return MemoryUsage(
+        usage.rss_bytes + before.rss_bytes - after.rss_bytes,
+        usage.uss_bytes,
+        usage.gpu_allocated_bytes + before.gpu_allocated_bytes - after.gpu_allocated_bytes,
+        usage.gpu_reserved_bytes + before.gpu_reserved_bytes - after.gpu_reserved_bytes,
+    )
+
+
 def _collect_all() -> None:
     """Collects garbage among frozen objects too, such as models that have been unloaded."""
     frozen = gc.get_freeze_count() > 0
@@ -149,6 +170,20 @@ def trim_heap() -> None:
     """Returns the free pages of all of glibc's arenas to the system; garbage collection alone does not do that."""
     if trim := _malloc_trim():
         trim(0)
+
+
+def use_one_heap() -> None:
+    """Makes glibc serve all allocations of this process from one heap, and keep what is freed until ``trim_heap``.
+
+    By default, large allocations are separate mappings, which the system creates, fills with zeros and removes again
+    each time: a model's buffers are such allocations. So are those of the threads' own heaps, which are small. Call it
+    at the start of a process. Does nothing if the C library is not glibc.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(_M_ARENA_MAX, 1)
+        set_option(_M_MMAP_MAX, 0)
+        set_option(_M_TRIM_THRESHOLD, -1)
 
 
 @functools.cache

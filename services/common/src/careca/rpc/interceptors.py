@@ -17,7 +17,7 @@ import grpc.aio
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from careca.auth.caller import Authorize, acting_as, allow_anyone
-from careca.errors import CarecaError, DeadlineExceeded, InternalError, Unavailable
+from careca.errors import CarecaError, DeadlineExceeded, InternalError, Unavailable, internal_error
 from careca.rpc import request_id
 from careca.rpc.admission import AdmissionControl
 from careca.rpc.requests import DecodedMessages, catching_decode_errors, single_message
@@ -35,6 +35,9 @@ noticeably later than the moment when the caller started to count.
 
 # Health and reflection: called by machines every few seconds, and never refused.
 _INFRASTRUCTURE = "/grpc."
+
+# Windows of live audio: several a second for each session.
+_FREQUENT_METHODS = ("/ReadWindow", "/DiarizeWindow", "/ClusterVoices")
 
 _log = get_logger(__name__)
 
@@ -155,7 +158,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         seconds = time.monotonic() - started
         if not quiet:
             self._metrics.observe_rpc(method, code, seconds)
-        log = _log.debug if quiet else _log.info
+        log = _log.debug if quiet or method.endswith(_FREQUENT_METHODS) else _log.info
         log("call served", method=method, code=code, seconds=round(seconds, 3), peer=peer)
 
 
@@ -197,7 +200,7 @@ def _public_error(error: Exception, method: str, call_id: str) -> CarecaError:
     if isinstance(error, CarecaError) and not isinstance(error, InternalError):
         return error
     _log.error("a call failed unexpectedly", method=method, exc_info=error)
-    return InternalError(f"internal error; the service's log has the details under request id {call_id}")
+    return internal_error(call_id)
 
 
 async def _abort(context: Context, error: CarecaError, call_id: str) -> Never:

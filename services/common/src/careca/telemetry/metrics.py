@@ -104,8 +104,10 @@ class Metrics:
     def _gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(name, documentation, labels, registry=self.registry)
 
-    def _histogram(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Histogram:
-        return Histogram(name, documentation, labels, buckets=SECONDS_BUCKETS, registry=self.registry)
+    def _histogram(
+        self, name: str, documentation: str, labels: Sequence[str] = (), *, buckets: Sequence[float] = SECONDS_BUCKETS
+    ) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
 
 
 class MemoryCollector(Collector):

@@ -16,8 +16,18 @@ from careca.types.diarization import (
     Voice,
 )
 from careca.types.jobs import Job, JobAttempt, JobPriority, JobStage, JobState, JobWebhook, WebhookState
+from careca.types.live import (
+    ClusteredVoices,
+    DiarizedWindow,
+    ReadWindow,
+    VoicePiece,
+    VoicesToCluster,
+    WindowToDiarize,
+    WindowToRead,
+)
 from careca.types.recordings import Peaks, RecordingForm, RecordingInfo, Waveform
 from careca.types.result import Notice, NoticeCode, OutputFormat, Result, Utterance
+from careca.types.scheduling import Scheduling, SchedulingClass
 from careca.types.stages import Progress, Stage, StageReport, StageState
 from careca.types.statistics import (
     CacheClearance,
@@ -40,8 +50,10 @@ __all__ = [
     "Channel",
     "ChannelMode",
     "ClearScope",
+    "ClusteredVoices",
     "Diarization",
     "DiarizationOptions",
+    "DiarizedWindow",
     "Digest",
     "Edit",
     "GpuMemory",
@@ -60,6 +72,7 @@ __all__ = [
     "OutputFormat",
     "Peaks",
     "Progress",
+    "ReadWindow",
     "RecordingForm",
     "RecordingInfo",
     "RenameSpeaker",
@@ -68,6 +81,8 @@ __all__ = [
     "Revision",
     "SavedTranscript",
     "SavedVoice",
+    "Scheduling",
+    "SchedulingClass",
     "Segment",
     "Speaker",
     "SpeakerCountCandidate",
@@ -80,7 +95,11 @@ __all__ = [
     "Turn",
     "Utterance",
     "Voice",
+    "VoicePiece",
+    "VoicesToCluster",
     "Waveform",
     "WebhookState",
+    "WindowToDiarize",
+    "WindowToRead",
     "Word",
 ]

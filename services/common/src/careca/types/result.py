@@ -47,6 +47,8 @@ class NoticeCode(enum.StrEnum):
     """The recording has more than one language."""
     VOICES_SKIPPED = "VOICES_SKIPPED"
     """Saved voices could not be compared with those in the recording."""
+    FALLING_BEHIND = "FALLING_BEHIND"
+    """A live transcript is late: the audio arrives faster than the models work. Only in live sessions."""
 
 
 @dataclass(frozen=True, slots=True)

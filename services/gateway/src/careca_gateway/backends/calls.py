@@ -30,6 +30,9 @@ CHUNK_BYTES = 1024 * 1024
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Pauses before retries."""
 
+WINDOW_SECONDS = 30.0
+"""Timeout for a window of live audio. It is read again then: newer audio has arrived."""
+
 _OPTIONS = "config.options"
 """The path of the options in the requests of both model services."""
 
@@ -204,6 +207,13 @@ def _translated_fields(options_field: str) -> Iterator[None]:
         error.field = options_field + error.field.removeprefix(_OPTIONS)
         error.message = error.message.replace(_OPTIONS, options_field)
         raise
+
+
+async def call_window(
+    replicas: Replicas, method: Callable[[grpc.aio.Channel], grpc.aio.UnaryUnaryMultiCallable[Q, U]], request: Q
+) -> U:
+    """Returns the response for a window of live audio, from the best replica. Raises ``CarecaError``."""
+    return await call_unary(method(replicas.best()), request, Deadline.after(WINDOW_SECONDS))
 
 
 async def call_unary(method: grpc.aio.UnaryUnaryMultiCallable[Q, U], request: Q, deadline: Deadline) -> U:

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from careca import codec
 from careca.types import (
     CacheClearance,
     ClearScope,
+    ClusteredVoices,
     DiarizationOptions,
+    DiarizedWindow,
     MemoryRelease,
     ModelServiceStats,
+    ReadWindow,
+    Scheduling,
     TranscriptionOptions,
+    VoicesToCluster,
+    WindowToDiarize,
+    WindowToRead,
 )
 from careca.v1 import audio_pb2, diarizer_pb2, diarizer_pb2_grpc, transcriber_pb2, transcriber_pb2_grpc
 from careca_gateway.backends.addresses import display_address
-from careca_gateway.backends.calls import AudioCall, call_unary
+from careca_gateway.backends.calls import AudioCall, call_unary, call_window
 from careca_gateway.backends.replicas import Replica, Replicas
 from careca_gateway.pipeline.port import StageResult
 from careca_gateway.request import Deadline, PipelineEvent
@@ -53,27 +60,21 @@ class ModelServiceClient(Generic[O, M]):
 
     _protocol: ClassVar[_Protocol]
 
-    def __init__(self, replicas: Replicas) -> None:
+    def __init__(self, replicas: Replicas, scheduling: Scheduling | None = None) -> None:
+        """``scheduling`` says when services work on the audio; the default is interactive, without a submitter."""
         self._replicas = replicas
+        self._scheduling = scheduling or Scheduling()
+
+    def scheduled(self, scheduling: Scheduling) -> Self:
+        """Returns a client of the same replicas with another scheduling."""
+        return type(self)(self._replicas, scheduling)
 
     async def run(
         self, audio: StoredAudio, options: O, *, skip_cache: bool, deadline: Deadline
     ) -> AsyncGenerator[PipelineEvent | StageResult[M], None]:
         """Yields progress and finished segments, and lastly the message with what the model found."""
         protocol = self._protocol
-        config = protocol.request.Config(
-            audio=codec.encode_digest(audio.digest),
-            options=protocol.encode_options(options),
-            cache_control=audio_pb2.CacheControl(skip_cache=skip_cache),
-        )
-        call: AudioCall[Any, Any] = AudioCall(
-            self._replicas,
-            lambda channel: getattr(protocol.stub(channel), protocol.method),
-            config=protocol.request(config=config),
-            chunk=lambda data: protocol.request(audio_chunk=data),
-            audio=audio.path,
-            options_field=protocol.options_field,
-        )
+        call = self._call_with_audio(self._config(audio, options, audio_pb2.CacheControl(skip_cache=skip_cache)), audio)
         async with aclosing(call.responses(deadline)) as responses:
             async for response in responses:
                 match response.WhichOneof("message"):
@@ -83,6 +84,32 @@ class ModelServiceClient(Generic[O, M]):
                         yield codec.decode_segment(response.segment)
                     case _:
                         yield StageResult(getattr(response.result, protocol.result_field), response.result.cached)
+
+    async def prepare(self, audio: StoredAudio, options: O, deadline: Deadline) -> None:
+        """Has a replica compute what a longer audio needs too that begins with ``audio``. Nothing is cached."""
+        config = self._config(audio, options, audio_pb2.CacheControl(prepare=True))
+        async with aclosing(self._call_with_audio(config, audio).responses(deadline)) as responses:
+            async for _ in responses:
+                pass
+
+    def _config(self, audio: StoredAudio, options: O, cache_control: audio_pb2.CacheControl) -> Any:
+        return self._protocol.request.Config(
+            audio=codec.encode_digest(audio.digest),
+            options=self._protocol.encode_options(options),
+            cache_control=cache_control,
+            scheduling=codec.encode_scheduling(self._scheduling),
+        )
+
+    def _call_with_audio(self, config: Any, audio: StoredAudio) -> AudioCall[Any, Any]:
+        protocol = self._protocol
+        return AudioCall(
+            self._replicas,
+            lambda channel: getattr(protocol.stub(channel), protocol.method),
+            config=protocol.request(config=config),
+            chunk=lambda data: protocol.request(audio_chunk=data),
+            audio=audio.path,
+            options_field=protocol.options_field,
+        )
 
     def replicas(self) -> Sequence[ModelServiceReplica]:
         """Returns all replicas, the best one to call first. Unavailable replicas are included."""
@@ -107,6 +134,16 @@ class TranscriberClient(ModelServiceClient[TranscriptionOptions, audio_pb2.Trans
         result_field="transcript",
     )
 
+    async def read_window(self, audio: bytes, window: WindowToRead) -> ReadWindow:
+        """Returns what is said in a window of live audio: 16 kHz mono 16-bit PCM."""
+        request = codec.encode_window_to_read(audio, window)
+        request.scheduling.CopyFrom(codec.encode_scheduling(self._scheduling))
+        return codec.decode_read_window(
+            await call_window(
+                self._replicas, lambda channel: transcriber_pb2_grpc.TranscriberServiceStub(channel).ReadWindow, request
+            )
+        )
+
 
 class DiarizerClient(ModelServiceClient[DiarizationOptions, audio_pb2.Diarization]):
     """The diarizer."""
@@ -121,6 +158,29 @@ class DiarizerClient(ModelServiceClient[DiarizationOptions, audio_pb2.Diarizatio
         options_field="config.diarization",
         result_field="diarization",
     )
+
+    async def diarize_window(self, audio: bytes, window: WindowToDiarize) -> DiarizedWindow:
+        """Returns who speaks when in a window of live audio: 16 kHz mono 16-bit PCM."""
+        request = diarizer_pb2.DiarizeWindowRequest(
+            audio=audio,
+            scheduling=codec.encode_scheduling(self._scheduling),
+            voices_from=codec.encode_duration(window.voices_from),
+        )
+        return codec.decode_diarized_window(
+            await call_window(
+                self._replicas, lambda channel: diarizer_pb2_grpc.DiarizerServiceStub(channel).DiarizeWindow, request
+            )
+        )
+
+    async def cluster_voices(self, voices: VoicesToCluster) -> ClusteredVoices:
+        """Returns which pieces of speech have the same voice."""
+        request = codec.encode_voices_to_cluster(voices)
+        request.scheduling.CopyFrom(codec.encode_scheduling(self._scheduling))
+        return codec.decode_clustered_voices(
+            await call_window(
+                self._replicas, lambda channel: diarizer_pb2_grpc.DiarizerServiceStub(channel).ClusterVoices, request
+            )
+        )
 
 
 class ModelServiceReplica:

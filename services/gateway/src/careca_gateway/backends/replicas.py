@@ -43,6 +43,9 @@ RESOLVE_SECONDS = 2.0
 FULL_SECONDS = 0.5
 """How long a replica counts as full after it refused a call."""
 
+_CANCEL_SECONDS = 1.0
+"""How long tasks have to end after they were cancelled."""
+
 # A process that hangs keeps its connection. Its calls fail after this time without an answer to pings and are retried
 # at another replica. A process that is only busy answers pings.
 _OPTIONS: Options = [
@@ -199,10 +202,12 @@ class Replicas:
 
     async def close(self, grace: float | None = None) -> None:
         """Closes all connections. Running calls get ``grace`` seconds."""
-        tasks = [*self._health_tasks.values(), *self._closing, *([self._resolving] if self._resolving else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {*self._health_tasks.values(), *self._closing, *([self._resolving] if self._resolving else [])}
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # A call of gRPC that ends at the moment of a cancellation swallows it: it is repeated then.
+            _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
         await asyncio.gather(*(replica.close(grace) for replica in self._replicas.values()))
 
     async def _resolve_repeatedly(self) -> None:

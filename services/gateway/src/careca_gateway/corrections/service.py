@@ -17,7 +17,7 @@ from careca.types import Edit, Revision, SavedTranscript
 from careca.v1 import gateway_pb2
 from careca_gateway.corrections.edits import Correction, apply_edits
 from careca_gateway.corrections.limits import MAX_REVISIONS, MAX_TRANSCRIPT_BYTES
-from careca_gateway.jobs.queue.port import JobQueue, NewRevision, StoredTranscript
+from careca_gateway.jobs.queue.port import JobQueue, NewRevision, StoredRevision, StoredTranscript
 from careca_gateway.jobs.results import JobResults
 from careca_gateway.jobs.service import JobService
 from careca_gateway.jobs.texts import JobTexts
@@ -42,13 +42,22 @@ class TranscriptService:
     async def save(self, submitter: str, job_id: str, base: int, edits: Sequence[Edit]) -> SavedTranscript:
         """Applies ``edits`` to revision ``base``, which must be the newest one, and saves the next revision.
 
+        If the submitter has saved the same edits already, as the newest revision, that one is returned: the answer to
+        the first call may have been lost on its way.
+
         Raises ``InvalidRequest`` if an edit cannot be applied, ``PreconditionFailed`` (REVISION_CONFLICT, NO_RESULT),
         ``NotFound`` (RESULT_MISSING).
         """
         _, transcript = await self._jobs.transcript(submitter, job_id)
-        _check_base(base, transcript)
+        saved = _saved_after(transcript, submitter, base)
+        if saved is None:
+            _check_base(base, transcript)
         message = await self._results.get(transcript.key_of(base))
         correction, content = await asyncio.to_thread(_corrected, message, edits)
+        if saved is not None:
+            if content != await self._results.get(saved.key):
+                raise _conflict(base, transcript.newest)
+            return SavedTranscript(saved.revision, correction.splices)
         new = NewRevision(submitter, correction.summary)
         revision = await self._add(job_id, transcript, content, new)
         return SavedTranscript(revision, correction.splices)
@@ -61,9 +70,14 @@ class TranscriptService:
     async def restore(self, submitter: str, job_id: str, base: int, number: int) -> Revision:
         """Saves revision ``number`` again, as the next revision after ``base``, which must be the newest one.
 
+        If the submitter has done so already, and that is the newest revision, it is returned.
+
         Raises ``PreconditionFailed`` (REVISION_CONFLICT, NO_RESULT), ``NotFound`` (REVISION_NOT_FOUND, RESULT_MISSING).
         """
         _, transcript = await self._jobs.transcript(submitter, job_id)
+        saved = _saved_after(transcript, submitter, base)
+        if saved is not None and saved.revision.restored_from == number:
+            return saved.revision
         _check_base(base, transcript)
         message = await self._results.get(transcript.key_of(number), revision=number)
         summary = f"restored revision {number}" if number else "restored what was recognised"
@@ -103,6 +117,14 @@ def _corrected(
             metadata={"size_bytes": str(size), "max_bytes": str(MAX_TRANSCRIPT_BYTES)},
         )
     return correction, corrected
+
+
+def _saved_after(transcript: StoredTranscript, submitter: str, base: int) -> StoredRevision | None:
+    """Returns the newest revision if ``submitter`` saved it as the one after ``base``."""
+    newest = transcript.revisions[-1] if transcript.revisions else None
+    if newest and newest.revision.number == base + 1 and newest.revision.author == submitter:
+        return newest
+    return None
 
 
 def _check_base(base: int, transcript: StoredTranscript) -> None:

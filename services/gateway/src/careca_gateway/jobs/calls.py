@@ -69,7 +69,7 @@ class CallRunner:
         specs: writes the specs of jobs.
         results: reads the results of jobs.
         limits: how many jobs may wait.
-        run_directly: runs a call without a job.
+        run_directly: returns what runs a call of a submitter without a job.
         stopping: returns whether the server is ending the calls because the process stops.
         metrics: counts calls.
     """
@@ -82,7 +82,7 @@ class CallRunner:
         specs: JobSpecs,
         results: JobResults,
         limits: Limits,
-        run_directly: RunPipeline[Response],
+        run_directly: Callable[[str], RunPipeline[Response]],
         stopping: Callable[[], bool],
         metrics: JobMetrics,
     ) -> None:
@@ -127,7 +127,7 @@ class CallRunner:
                 recording.release()  # the attempt holds it, and must be able to discard it if it is unusable
                 return await self._wait_for_result(call, job, listener)
         self._metrics.call_without_job()
-        return await completed(self._run_directly(call.request, recording, call.deadline), emit)
+        return await completed(self._run_directly(call.submitter)(call.request, recording, call.deadline), emit)
 
     async def _submit_uncancelled(self, call: _Call) -> Job:
         """Submits the call's job. If the caller leaves meanwhile, the job is cancelled: nobody would wait for it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from careca.auth.caller import Caller
-from careca.types import Stage
+from careca.types import Scheduling, SchedulingClass, Stage
 from careca.v1 import audio_pb2, gateway_pb2
 from careca_gateway.admin import AdminService
 from careca_gateway.backends import DiarizerClient, TranscriberClient
@@ -53,8 +53,8 @@ class Parts:
     result_builder: ResultBuilder
     admin: AdminService
     metrics: GatewayMetrics
-    run_directly: RunPipeline[gateway_pb2.TranscribeResponse]
-    """Runs a call without a job."""
+    run_directly: Callable[[str], RunPipeline[gateway_pb2.TranscribeResponse]]
+    """Returns what runs a call of a submitter without a job."""
     add_voices: Callable[[str, gateway_pb2.TranscribeRequest.Config], Awaitable[gateway_pb2.TranscribeRequest.Config]]
     """Adds the saved voices of a submitter to a config that asks for them."""
     job_ended: Callable[[], None]
@@ -68,9 +68,7 @@ class Jobs:
         self._parts = parts
         self._drain_seconds = settings.drain_seconds
         self._drained_at: float | None = None
-        patience = settings.job_patience_seconds
-        self._transcriber = RetryingStage(parts.transcriber, patience_seconds=patience)
-        self._diarizer = RetryingStage(parts.diarizer, patience_seconds=patience)
+        self._patience_seconds = settings.job_patience_seconds
         self.queue = queue = parts.queue
         specs, results = JobSpecs(parts.storage), JobResults(parts.storage)
         texts = JobTexts(queue, results, parts.storage)
@@ -92,7 +90,7 @@ class Jobs:
             slots=settings.job_slots,
             interactive_slots=settings.max_requests,
             max_attempts=settings.job_max_attempts,
-            patience_seconds=patience,
+            patience_seconds=self._patience_seconds,
             metrics=metrics,
             job_ended=parts.job_ended,
         )
@@ -162,11 +160,21 @@ class Jobs:
 
     def _pipeline(self, lease: Lease, stage_results: StageResults) -> RunPipeline[gateway_pb2.TranscribeResponse]:
         """Returns the pipeline of a job. If a caller waits, it does not retry when a service is full or unavailable."""
-        parts = self._parts
-        transcribe = parts.transcriber if lease.caller else self._transcriber
-        diarize = parts.diarizer if lease.caller else self._diarizer
-        transcriber = ResumingStage(Stage.TRANSCRIBE, transcribe, audio_pb2.Transcript, stage_results)
-        diarizer = ResumingStage(Stage.DIARIZE, diarize, audio_pb2.Diarization, stage_results)
+        parts, patience = self._parts, self._patience_seconds
+        scheduling = Scheduling(SchedulingClass[lease.job.priority.name], lease.job.submitter)
+        transcribe, diarize = parts.transcriber.scheduled(scheduling), parts.diarizer.scheduled(scheduling)
+        transcriber = ResumingStage(
+            Stage.TRANSCRIBE,
+            transcribe if lease.caller else RetryingStage(transcribe, patience_seconds=patience),
+            audio_pb2.Transcript,
+            stage_results,
+        )
+        diarizer = ResumingStage(
+            Stage.DIARIZE,
+            diarize if lease.caller else RetryingStage(diarize, patience_seconds=patience),
+            audio_pb2.Diarization,
+            stage_results,
+        )
         return Pipeline(
             decoder=parts.decoder,
             transcriber=transcriber,

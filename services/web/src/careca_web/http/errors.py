@@ -27,6 +27,7 @@ from careca.errors import (
     PreconditionFailed,
     Unauthenticated,
     Unavailable,
+    internal_error,
 )
 from careca.rpc import request_id
 from careca.rpc.statuses import is_unanswered
@@ -50,6 +51,7 @@ _STATUS_BY_REASON = {
     "BODY_STALLED": 408,
     "BODY_TOO_LARGE": 413,
     "FIELDS_TOO_LARGE": 413,
+    "MESSAGE_TOO_LARGE": 413,
     "METHOD_NOT_ALLOWED": 405,
     "RANGE_NOT_SATISFIABLE": 416,
     "RECORDING_TOO_LARGE": 413,
@@ -132,11 +134,7 @@ class ErrorHandlers:
         return JSONResponse(body, problem.status, headers, media_type)
 
     def _invalid(self, request: Request, error: RequestValidationError) -> Response:
-        """The first thing that is wrong with the fields, such as ``body.options.speaker_count``."""
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][1:])
-        where = f"{field}: " if field else ""
-        return self.respond(request.url.path, Problem(422, "INVALID_REQUEST", f"{where}{first['msg']}", field))
+        return self.respond(request.url.path, _invalid_problem(error))
 
     def _http(self, request: Request, error: HTTPException) -> Response:
         """What Starlette and FastAPI raise themselves. The reading of a body may have failed with our own error."""
@@ -154,19 +152,28 @@ class ErrorHandlers:
 
 def problem_of(error: Exception) -> Problem:
     """Returns what the caller may see of ``error``. Bugs are logged, and the caller gets only the request id."""
+    if isinstance(error, RequestValidationError):
+        return _invalid_problem(error)
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         _log.error("the disk is full", error=str(error))
         error = Unavailable("the disk of the web service is full: try again later", reason="DISK_FULL")
     if not isinstance(error, CarecaError):
         _log.error("a request failed unexpectedly", exc_info=error)
-        text = f"internal error; the service's log has the details under request id {request_id.current()}"
-        return Problem(500, InternalError.default_reason, text)
-    if is_unanswered(error):
+        error = internal_error(request_id.current())
+    elif is_unanswered(error):
         error = Unavailable(f"the gateway cannot be reached: {error.message}", reason="GATEWAY_UNREACHABLE")
     status = _STATUS_BY_REASON.get(error.reason) or next(
         status for error_class, status in _STATUS_BY_CLASS.items() if isinstance(error, error_class)
     )
     return Problem(status, error.reason, error.message, error.field, error.retry_after_seconds, error.metadata)
+
+
+def _invalid_problem(error: RequestValidationError) -> Problem:
+    """The first thing that is wrong with the fields, such as ``body.options.speaker_count``."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:])
+    where = f"{field}: " if field else ""
+    return Problem(422, "INVALID_REQUEST", f"{where}{first['msg']}", field)
 
 
 def _as_coroutine(handler: Callable[[Request, Any], Response]) -> Callable[[Request, Any], Any]:

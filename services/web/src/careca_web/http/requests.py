@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -22,6 +24,18 @@ from careca_web.metrics import WebMetrics
 
 QUIET_PATHS = ("/healthz", "/readyz")
 """Paths that machines request every few seconds."""
+
+ended_early: ContextVar[bool] = ContextVar("ended_early", default=False)
+"""Whether the response of the current request ended early, and the reason is in the log."""
+
+RESPONSE_STARTS = ("http.response.start", "websocket.http.response.start")
+"""The messages with the status and headers of a response. The second one refuses a WebSocket."""
+
+WEBSOCKET = "WEBSOCKET"
+"""What metrics and logs call the method of a WebSocket."""
+
+_LEFT = 1005
+"""The code of a WebSocket that the caller closed, or whose connection broke."""
 
 _UNMATCHED = "unmatched"
 
@@ -46,7 +60,7 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         metadata = [(key.decode("latin-1"), value.decode("latin-1")) for key, value in scope["headers"]]
@@ -54,11 +68,11 @@ class RequestMiddleware:
         response = _Response(send, call_id)
         started = time.monotonic()
         quiet = scope["path"] in QUIET_PATHS
-        method = known_method(scope["method"])
+        method = WEBSOCKET if scope["type"] == "websocket" else known_method(scope["method"])
         with (
             bound_contextvars(request_id=call_id),
             tracing.serving(method, metadata, {"http.request.method": method}, traced=not quiet) as set_attributes,
-            self._metrics.request_in_flight(),
+            self._metrics.websocket_open() if method == WEBSOCKET else self._metrics.request_in_flight(),
         ):
             try:
                 await self._app(scope, receive, response.send)
@@ -66,23 +80,28 @@ class RequestMiddleware:
                 _log.debug("the caller disconnected")
             except Exception as error:
                 cause = error.__cause__  # Starlette raises an error of its own if it is too late for an answer
-                if response.status is None:
+                if response.status is None and not response.accepted:
                     problem = problem_of(error)
                     await self._errors.respond(scope["path"], problem)(scope, receive, response.send)
                 elif isinstance(cause, CarecaError):  # the server closes the connection, which tells the caller
                     _log.warning("a response ended early", reason=cause.reason, error=cause.message)
+                    ended_early.set(True)
                 else:
                     raise InternalError("the response failed after it had begun") from error
             finally:
                 seconds = time.monotonic() - started
-                status = response.status or 499  # the caller has gone before there was an answer
                 route = self._paths.get(scope.get("endpoint"), _UNMATCHED)
+                if response.accepted:
+                    status = HTTPStatus.SWITCHING_PROTOCOLS.value
+                    self._metrics.count_closed_websocket(route, response.close_code)
+                else:
+                    status = response.status or 499  # the caller has gone before there was an answer
+                    self._metrics.observe_request(method, route, status, seconds)
                 set_attributes(span_name=f"{method} {route}", code=status)
-                self._metrics.observe_request(method, route, status, seconds)
                 log = _log.debug if quiet else _log.info
                 log(
                     "request served",
-                    method=scope["method"],
+                    method=scope.get("method", method),
                     path=scope["path"],
                     status=status,
                     seconds=round(seconds, 3),
@@ -91,16 +110,27 @@ class RequestMiddleware:
 
 
 class _Response:
-    """The response of one request: adds the request id and remembers the status."""
+    """The response of one request: adds the request id and remembers the status, or how a WebSocket was closed."""
 
     def __init__(self, send: Send, call_id: str) -> None:
         self._send = send
         self._call_id = call_id
         self.status: int | None = None
+        self.accepted = False
+        self.close_code = _LEFT
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind in RESPONSE_STARTS:
             self.status = message["status"]
+        if kind == "websocket.accept":
+            self.accepted = True
+            message.setdefault("headers", [])
+        if kind == "websocket.close" and self.accepted:
+            self.close_code = message.get("code", 1000)
+        elif kind == "websocket.close":
+            self.status = HTTPStatus.FORBIDDEN
+        if kind == "websocket.accept" or kind in RESPONSE_STARTS:
             MutableHeaders(scope=message)[request_id.KEY] = self._call_id
         await self._send(message)
 

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from careca.errors import InvalidRequest, PermissionDenied
-from careca_web.http.requests import QUIET_PATHS
+from careca_web.http.requests import QUIET_PATHS, RESPONSE_STARTS
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -60,7 +60,7 @@ class SecurityHeadersMiddleware:
         """Serves one request."""
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in RESPONSE_STARTS:
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
@@ -76,7 +76,8 @@ class RequestOriginMiddleware:
 
     A request without an Authorization header may be one that a browser sends on behalf of another web page: with the
     session's cookie or, if the gateway requires no token, with nothing at all. Such requests must come from our own
-    pages unless they only read. Browsers say where a request comes from, and pages cannot change that.
+    pages unless they only read; a WebSocket does more than that. Browsers say where a request comes from, and pages
+    cannot change that.
 
     Args:
         app: the rest of the application.
@@ -90,11 +91,11 @@ class RequestOriginMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             headers = Headers(scope=scope)
             if scope["path"] not in QUIET_PATHS:  # probes call pods by their addresses
                 self._check_host(headers.get("host", ""))
-            if scope["method"] not in _SAFE_METHODS and "authorization" not in headers:
+            if scope.get("method") not in _SAFE_METHODS and "authorization" not in headers:
                 _check_same_site(headers)
         await self._app(scope, receive, send)
 

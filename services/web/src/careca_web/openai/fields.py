@@ -112,9 +112,7 @@ class Fields:
                 or (translations and not field.translations)
                 or (name.endswith("[]") and not field.is_list)
             ):
-                raise InvalidRequest(
-                    f"there is no field {name[:200]} here", reason="UNKNOWN_PARAMETER", field=name[:200]
-                )
+                raise unknown(name[:200])
 
     def file(self, name: str) -> UploadFile:
         """Returns an uploaded file."""
@@ -170,6 +168,11 @@ class Fields:
 def base_name(name: str) -> str:
     """Returns the field that ``name``, ``name[]`` or ``name[member]`` belongs to."""
     return name.partition("[")[0]
+
+
+def unknown(name: str) -> InvalidRequest:
+    """The error for a field that does not exist."""
+    return InvalidRequest(f"there is no field {name} here", reason="UNKNOWN_PARAMETER", field=name)
 
 
 def missing(name: str) -> InvalidRequest:

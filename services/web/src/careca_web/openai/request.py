@@ -7,14 +7,13 @@ import binascii
 import enum
 import json
 from dataclasses import dataclass
-from pathlib import PurePath
 from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import FormData, UploadFile
 
 from careca.types import AudioTracks, ChannelMode
 from careca_client import GatewayInfo, KnownSpeaker, TranscribeOptions
-from careca_client.recording import displayable
+from careca_web.http.file_names import received_name
 from careca_web.openai.fields import Fields, invalid, missing, unsupported
 from careca_web.openai.models import check_model
 
@@ -108,7 +107,7 @@ def _options(fields: Fields, file: UploadFile, *, translate: bool) -> Transcribe
         "max_speaker_count": fields.integer("max_speaker_count"),
         "known_speakers": _known_speakers(fields),
         "use_saved_voices": fields.flag("use_saved_voices"),
-        "display_name": displayable(PurePath((file.filename or "").replace("\\", "/")).name) or None,
+        "display_name": received_name(file.filename) or None,
     }
     if mode := fields.text("channel_mode"):
         options["channel_mode"] = mode

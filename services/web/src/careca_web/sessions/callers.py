@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
 
 from careca.auth.submitter import KEY
 from careca.auth.tokens import SCHEME, hash_token
@@ -30,7 +31,7 @@ class Callers:
         self._gateway = gateway
         self._cookies = cookies
 
-    def client(self, request: Request) -> AsyncClient:
+    def client(self, request: HTTPConnection) -> AsyncClient:
         """Returns a client that calls as the caller of ``request``.
 
         Raises ``InvalidRequest`` for an Authorization header or a submitter's name that is not valid. Whether a token
@@ -38,12 +39,12 @@ class Callers:
         """
         return self._gateway.as_caller(self._token(request), request.headers.get(KEY, ""))
 
-    def identity(self, request: Request) -> str:
+    def identity(self, request: HTTPConnection) -> str:
         """Returns a text that is the same for all requests of this caller, and that reveals no token."""
         token = self._token(request)
         return f"token:{hash_token(token)}" if token else f"submitter:{request.headers.get(KEY, '')}"
 
-    def _token(self, request: Request) -> str:
+    def _token(self, request: HTTPConnection) -> str:
         header = request.headers.get("authorization")
         if header is None:
             session = self._cookies.read(request)
@@ -56,13 +57,13 @@ class Callers:
         )
 
 
-def client_of(request: Request) -> AsyncClient:
+def client_of(request: HTTPConnection) -> AsyncClient:
     """Returns the client of the gateway for the caller of ``request``."""
     callers: Callers = request.app.state.callers
     return callers.client(request)
 
 
-def identity_of(request: Request) -> str:
+def identity_of(request: HTTPConnection) -> str:
     """Returns who calls: see ``Callers.identity``."""
     callers: Callers = request.app.state.callers
     return callers.identity(request)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from careca.errors import PreconditionFailed
@@ -53,7 +53,7 @@ class SessionCookies:
         )
         return Session(token, now + self._seconds)
 
-    def read(self, request: Request) -> Session | None:
+    def read(self, request: HTTPConnection) -> Session | None:
         """Returns the session of ``request``; ``None`` without a cookie, or if it is not valid or has expired."""
         value = request.cookies.get(self._name, "")
         now = int(self._clock())

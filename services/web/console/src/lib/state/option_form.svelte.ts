@@ -22,8 +22,11 @@ export class OptionForm {
   );
   readonly isValid = $derived(!this.rangeIsWrong && !this.trackIsWrong);
 
-  /** The options that differ from the server's defaults. */
-  options(hasVoices: boolean): JobOptions {
+  /**
+   * The options that differ from the server's defaults. Saved voices are asked for even if none is known of: a person may
+   * choose a file before the list of voices has arrived.
+   */
+  options(): JobOptions {
     const options: JobOptions = {};
     const hotwords = this.hotwords.split(',').map((word) => word.trim()).filter(Boolean);
     if (this.language) options.language = this.language;
@@ -35,7 +38,7 @@ export class OptionForm {
     }
     if (this.channelMode === 'separate') options.channel_mode = 'separate';
     if (this.trackMode !== 'auto') options.audio_track = this.trackMode === 'number' ? this.trackNumber : this.trackMode;
-    if (this.useSavedVoices && hasVoices) options.use_saved_voices = true;
+    if (this.useSavedVoices) options.use_saved_voices = true;
     if (hotwords.length) options.hotwords = hotwords;
     if (this.prompt.trim()) options.initial_prompt = this.prompt.trim();
     if (this.skipCache) options.skip_cache = true;

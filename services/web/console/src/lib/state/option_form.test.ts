@@ -3,9 +3,9 @@ import { OptionForm } from './option_form.svelte';
 
 const filled = (fields: Partial<OptionForm>): OptionForm => Object.assign(new OptionForm(), fields);
 
-it('sends nothing but what was chosen', () => {
-  expect(new OptionForm().options(false)).toEqual({});
-  expect(new OptionForm().options(true)).toEqual({ use_saved_voices: true });
+it('asks for saved voices only, unless something else is chosen', () => {
+  expect(new OptionForm().options()).toEqual({ use_saved_voices: true });
+  expect(filled({ useSavedVoices: false }).options()).toEqual({});
 });
 
 it.each([
@@ -18,7 +18,7 @@ it.each([
   [{ hotwords: ' Careca,, gRPC ' }, { hotwords: ['Careca', 'gRPC'] }],
   [{ prompt: ' A talk. ', translate: true, skipCache: true }, { initial_prompt: 'A talk.', translate: true, skip_cache: true }],
 ] as [Partial<OptionForm>, object][])('%j becomes %j', (fields, options) => {
-  expect(filled(fields).options(false)).toEqual(options);
+  expect(filled({ ...fields, useSavedVoices: false }).options()).toEqual(options);
 });
 
 it.each([

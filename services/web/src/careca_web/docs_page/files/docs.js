@@ -79,7 +79,7 @@ class Page {
       const schema = this.resolved(content.schema);
       const rows = Object.entries(schema.properties || {}).map(([name, each]) =>
         [name, each, "", (schema.required || []).includes(name)]);
-      return element("section", {}, element("h4", {}, `Body: ${type}`), this.fields(rows));
+      return element("section", {}, element("h3", {}, `Body: ${type}`), this.fields(rows));
     });
     const answers = Object.entries(operation.responses || {}).map(([status, answer]) => {
       const content = Object.entries(answer.content || {}).map(([type, each]) => {
@@ -87,12 +87,12 @@ class Page {
         const rows = Object.entries(schema.properties || {}).map(([name, field]) => [name, field, "", false]);
         return element("div", {}, element("code", {}, type), this.fields(rows));
       });
-      return element("section", {}, element("h4", {}, `${status}: ${answer.description}`), ...content);
+      return element("section", {}, element("h3", {}, `${status}: ${answer.description}`), ...content);
     });
     return element("details", {},
       element("summary", {}, element("code", {}, `${method.toUpperCase()} ${path}`), operation.summary || ""),
       element("p", {}, operation.description || ""), this.fields(parameters), ...body,
-      element("pre", {}, this.curl(method, path, operation)), ...answers);
+      element("pre", { tabindex: "0" }, this.curl(method, path, operation)), ...answers);
   }
 
   show() {

@@ -1,0 +1,1 @@
+"""The speed of reading beside that of faster-whisper's batched pipeline: `make bench-reading`."""

@@ -1,0 +1,1 @@
+"""Measures how a model service divides its device among requests: `make bench-scheduling`."""

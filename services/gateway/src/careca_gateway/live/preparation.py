@@ -1,0 +1,64 @@
+"""Does most of the work for the result of a session while people still talk.
+
+The model services compute what the recording will need, for all audio so far, and keep it. At the end they compute the
+rest only. The result does not depend on it: see ``careca.inference.preparation``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from careca import codec
+from careca.errors import CarecaError
+from careca.telemetry.logs import get_logger
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
+from careca_gateway.live.audio import Converter
+from careca_gateway.live.models import WindowModels
+from careca_gateway.live.session import LiveSession
+from careca_gateway.request import Deadline
+from careca_gateway.storage.files import StoreFiles
+from careca_gateway.storage.held_recording import StoredAudio
+
+_LEAST_NEW_SECONDS = 20.0
+_NEW_SHARE = 0.01
+"""The work is prepared again after so much new audio, absolute and as a share of all audio: the audio is sent anew, and
+its last seconds are computed in vain."""
+
+_TIMEOUT_SECONDS = 120.0
+
+_log = get_logger(__name__)
+
+
+async def prepare_repeatedly(session: LiveSession, models: WindowModels, files: StoreFiles) -> None:
+    """Prepares the result of ``session`` until it ends. Failures are logged: they only make the result later."""
+    config = session.journal.config
+    transcription = codec.decode_transcription_options(config.transcription, "config.transcription")
+    diarization = codec.decode_diarization_options(config.diarization, "config.diarization")
+    prepared = 0.0
+    while await session.read_beyond(prepared + max(_LEAST_NEW_SECONDS, prepared * _NEW_SHARE)):
+        seconds = session.read_until
+        try:
+            with files.draft() as path:
+                audio = await asyncio.to_thread(_write_audio, session, seconds, path)
+                deadline = Deadline.after(_TIMEOUT_SECONDS)
+                await models.prepare(audio, transcription, diarization, deadline)
+        except (CarecaError, OSError) as error:
+            _log.info("the result of a live session was not prepared", session_id=session.id, error=str(error))
+        prepared = seconds
+
+
+def _write_audio(session: LiveSession, seconds: float, path: Path) -> StoredAudio:
+    """Writes the first ``seconds`` of the session, as 16 kHz PCM."""
+    size = int(seconds * SAMPLE_RATE) * SAMPLE_BYTES
+    converter, digest, written = Converter(session.options.encoding), hashlib.sha256(), 0
+    with path.open("wb") as file:
+        for data in session.journal.audio():
+            pcm = converter.convert(data)[: size - written]
+            digest.update(pcm)
+            file.write(pcm)
+            written += len(pcm)
+            if written == size:
+                break
+    return StoredAudio(Digest(digest.hexdigest(), written), path)

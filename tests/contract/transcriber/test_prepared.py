@@ -1,0 +1,60 @@
+"""What is prepared with the beginning of a recording is used for all of it, and changes nothing."""
+
+import numpy as np
+import pytest
+
+from careca.inference.audio import Audio
+from careca.inference.engine import Batch, complete
+from careca.inference.preparation import PreparedResults, with_prepared
+from careca.types import SAMPLE_RATE, TranscriptionOptions
+
+
+@pytest.fixture(scope="module")
+def talk(call):
+    """A minute and a half, with a pause after each call."""
+    pause = np.zeros(2 * SAMPLE_RATE, dtype=np.int16)
+    return Audio(np.concatenate([call.samples, pause] * 3))
+
+
+def counted(work, computed):
+    """Notes the kinds of the items that are computed."""
+    results = None
+    while True:
+        try:
+            asked = work.send(results)
+        except StopIteration as stop:
+            return stop.value
+        results = yield asked
+        if isinstance(asked, Batch):
+            computed += [asked.key[0] if isinstance(asked.key, tuple) else asked.key] * len(asked.items)
+
+
+@pytest.mark.parametrize("model", ["tiny", "base"])
+def test_the_transcript_is_the_same(model, talk, request):
+    engine, prepared = request.getfixturevalue(model), PreparedResults()
+    options = TranscriptionOptions(beam_size=1)
+    for seconds in (40, 70, 80):
+        complete(
+            with_prepared(engine.infer(Audio(talk.samples[: seconds * SAMPLE_RATE]), options), prepared, keep=True)
+        )
+    alone, computed = [], []
+    expected = complete(counted(engine.infer(talk, options), alone))
+
+    found = complete(counted(with_prepared(engine.infer(talk, options), prepared, keep=False), computed))
+
+    assert found == expected
+    if model == "tiny":  # the other one reads all clips in two batches
+        assert computed.count("read") < alone.count("read") / 2
+    assert computed.count("speech") == 1 < alone.count("speech")
+
+
+def test_other_options_use_nothing(tiny, talk):
+    prepared = PreparedResults()
+    complete(with_prepared(tiny.infer(talk, TranscriptionOptions(beam_size=1)), prepared, keep=True))
+    computed = []
+
+    work = tiny.infer(talk, TranscriptionOptions(beam_size=2))
+    complete(counted(with_prepared(work, prepared, keep=False), computed))
+
+    assert computed.count("read") > 1
+    assert computed.count("speech") == 0

@@ -1,0 +1,139 @@
+"""Live audio: converted in pieces of any size, and the recording that it becomes."""
+
+from __future__ import annotations
+
+import io
+import wave
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from careca.errors import InvalidRequest
+from careca.types import SAMPLE_RATE
+from careca.v1 import live_pb2
+from careca_gateway.live.audio import MOST_ADDED_BYTES, Converter, Encoding, decode_encoding
+from support.live import Config
+from support.media import tone
+
+S16, MULAW, ALAW = (
+    live_pb2.LIVE_ENCODING_PCM_S16LE,
+    live_pb2.LIVE_ENCODING_MULAW,
+    live_pb2.LIVE_ENCODING_ALAW,
+)
+
+
+def encoding_of(encoding: live_pb2.LiveEncoding, rate: int = 0) -> Encoding:
+    return decode_encoding(Config(encoding=encoding, sample_rate_hertz=rate))
+
+
+def converted(encoding: Encoding, data: bytes, piece: int) -> bytes:
+    converter = Converter(encoding)
+    parts = [converter.convert(data[first : first + piece]) for first in range(0, len(data), piece)]
+    return b"".join([*parts, converter.finish()])
+
+
+def sine(rate: int, seconds: float = 1.0) -> bytes:
+    return tone(seconds, rate, hertz=300.0).astype("<i2").tobytes()
+
+
+def in_g711(pcm: bytes, codec: str) -> bytes:
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 8_000, "mono", "s16"  # type: ignore[attr-defined]
+    frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm, "<i2").reshape(1, -1), format="s16", layout="mono")
+    frame.sample_rate = 8_000
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rate", "codec", "sample_bytes"),
+    [(S16, 16_000, "pcm_s16le", 2), (MULAW, 8_000, "pcm_mulaw", 1), (ALAW, 8_000, "pcm_alaw", 1)],
+)
+def test_each_encoding_has_its_usual_rate(
+    encoding: live_pb2.LiveEncoding, rate: int, codec: str, sample_bytes: int
+) -> None:
+    found = encoding_of(encoding)
+
+    assert (found.rate, found.codec, found.bytes_per_second) == (rate, codec, rate * sample_bytes)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rate"),
+    [(0, 16_000), (4, 0), (S16, 7_999), (S16, 48_001), (S16, -1), (MULAW, 16_000), (ALAW, 8_001)],
+)
+def test_other_encodings_and_rates_are_refused(encoding: live_pb2.LiveEncoding, rate: int) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        encoding_of(encoding, rate)
+
+    assert refused.value.field in ("config.encoding", "config.sample_rate_hertz")
+
+
+@given(st.binary(max_size=400), st.integers(1, 60))
+def test_pcm_of_16_khz_stays_as_it_is(data: bytes, piece: int) -> None:
+    assert converted(encoding_of(S16), data, piece) == data[: len(data) // 2 * 2]
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("piece", [1, 7, 640, 100_000])
+def test_pcm_of_other_rates_is_resampled_the_same_in_pieces_of_any_size(rate: int, piece: int) -> None:
+    data = sine(rate, 0.3)
+
+    pcm = np.frombuffer(converted(encoding_of(S16, rate), data, piece), "<i2").astype(float)
+
+    assert len(pcm) == pytest.approx(0.3 * SAMPLE_RATE, abs=40)
+    expected = np.frombuffer(sine(SAMPLE_RATE, 0.3), "<i2").astype(float)
+    length = min(len(pcm), len(expected))
+    inner = slice(200, length - 200)
+    assert np.abs(pcm[inner] - expected[inner]).max() < 300
+
+
+@pytest.mark.parametrize(("encoding", "codec"), [(MULAW, "pcm_mulaw"), (ALAW, "pcm_alaw")])
+@pytest.mark.parametrize("piece", [1, 160, 100_000])
+def test_g711_is_decoded(encoding: live_pb2.LiveEncoding, codec: str, piece: int) -> None:
+    data = in_g711(sine(8_000, 0.5), codec)
+
+    pcm = np.frombuffer(converted(encoding_of(encoding), data, piece), "<i2").astype(float)
+
+    expected = np.frombuffer(sine(SAMPLE_RATE, 0.5), "<i2").astype(float)
+    assert len(pcm) == pytest.approx(len(expected), abs=40)
+    inner = slice(200, min(len(pcm), len(expected)) - 200)
+    assert np.abs(pcm[inner] - expected[inner]).max() < 800
+
+
+def test_pieces_that_are_empty_give_nothing() -> None:
+    for encoding in (encoding_of(S16), encoding_of(S16, 44_100), encoding_of(MULAW)):
+        converter = Converter(encoding)
+        assert converter.convert(b"") == b""
+        assert converter.convert(b"\1" * (encoding.sample_bytes - 1)) == b""
+        assert converter.finish() in (b"", converter.finish())
+
+
+@pytest.mark.parametrize("encoding", [S16, MULAW, ALAW])
+@pytest.mark.parametrize("size", [0, 1, 2, 999, 4_000])
+def test_the_header_makes_a_wav_file_of_audio(encoding: live_pb2.LiveEncoding, size: int) -> None:
+    form = encoding_of(encoding)
+    data = bytes(range(1, 251)) * 16
+    file = form.wav_header(size) + data[:size] + b"\0" * (size % 2)
+    assert len(file) - size <= MOST_ADDED_BYTES
+    assert int.from_bytes(file[4:8], "little") == len(file) - 8
+
+    if size < 2:
+        return
+    with av.open(io.BytesIO(file)) as container:
+        (stream,) = container.streams
+        assert (stream.codec_context.name, stream.rate, stream.channels) == (form.codec, form.rate, 1)  # type: ignore[attr-defined]
+        packets = b"".join(bytes(packet) for packet in container.demux(stream))
+    whole = size // form.sample_bytes * form.sample_bytes
+    assert packets[:whole] == data[:whole]
+    assert len(packets) <= size
+
+
+def test_a_program_that_knows_only_pcm_reads_the_file() -> None:
+    data = sine(44_100)
+    form = encoding_of(S16, 44_100)
+
+    with wave.open(io.BytesIO(form.wav_header(len(data)) + data)) as reader:
+        assert (reader.getframerate(), reader.getnchannels(), reader.getsampwidth()) == (44_100, 1, 2)
+        assert reader.readframes(reader.getnframes()) == data

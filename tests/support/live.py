@@ -549,7 +549,7 @@ async def pace(live: Live, data: bytes, session: LiveSession, *, seconds: float 
     start = session.received_bytes
 
     def keeps_up(kept: int) -> bool:
-        diarized = session._received - session._speakers.diarized_until < 1.0
+        diarized = session.received - session._speakers.diarized_until < 1.0
         return session.received_bytes >= kept and session.behind < 0.5 and diarized
 
     for first in range(0, len(data), piece):

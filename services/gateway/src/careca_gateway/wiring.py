@@ -45,6 +45,7 @@ from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.ingest.ingest import Ingest
 from careca_gateway.jobs.queue.redis_queue import RedisJobQueue
 from careca_gateway.jobs.wiring import Jobs, Parts
+from careca_gateway.live.journal import Journals
 from careca_gateway.live.metrics import LiveMetrics
 from careca_gateway.live.models import WindowModels
 from careca_gateway.live.service import LiveService
@@ -118,6 +119,12 @@ def wire(settings: GatewaySettings) -> Service:
             settings,
             store=store,
             jobs=jobs.service,
+            journals=Journals(
+                settings.jobs_redis_url,
+                timeout_seconds=settings.jobs_redis_timeout_seconds,
+                storage=parts.storage,
+                files=store.files,
+            ),
             models=WindowModels(transcriber, diarizer),
             add_voices=voices.add_to,
             metrics=LiveMetrics(metrics.registry),

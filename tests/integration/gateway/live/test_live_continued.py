@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from careca import codec
 from careca.errors import InternalError, InvalidRequest, NotFound, OutOfMemory, PreconditionFailed, Unavailable
 from careca.types import JobState
+from careca_gateway.jobs.queue.redis_script import PREFIX
 from careca_gateway.live import service
-from careca_gateway.live.journal import Journal
 from integration.gateway.live.conftest import Sessions
 from support.live import (
     BYTES_PER_SECOND,
@@ -29,9 +31,10 @@ from support.live import (
     spoken_words,
     words,
 )
+from support.redis_server import RedisServer
 from support.stack import Stack
 from support.submitters import submitting
-from support.waiting import until
+from support.waiting import eventually, until
 
 TALK: list[Said | float] = [
     *words(0, 1, 8),
@@ -58,6 +61,7 @@ SAID = [each.text for each in spoken_words(TALK)]
 @pytest.fixture
 def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "_SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(service, "_SILENCE_SECONDS", 0.2)
 
 
 async def finish(live: Live, data: bytes = DATA) -> Heard:
@@ -323,26 +327,26 @@ async def test_speakers_keep_their_labels_after_a_restart(stack: Stack, sessions
     assert_speakers(heard, [*said, *after])
 
 
-async def test_a_session_without_a_call_ends_after_a_restart(
-    stack: Stack, sessions: Sessions, quick_sweeps: None
-) -> None:
-    async with live_client(stack.target, "ana") as client:
+async def test_a_session_without_a_call_ends_after_a_restart(stack: Stack, quick_sweeps: None) -> None:
+    async with live_client(stack.target, "ana") as client, submitting(stack, "ana") as ana:
         first = await client.begin()
         await first.audio(DATA)
-        session = await sessions.of(first, "ana")
-        await until(lambda: session.received_bytes == len(DATA))
+        await first.until_heard("final")
+        await first.cancel()
+        received = (await client.resume(first.session_id)).received_bytes
         stack.gateway_settings["live_idle_seconds"] = 0.05
         await restart(stack)
-    assert sessions.service
+    async with live_client(stack.target, "ana") as client, submitting(stack, "ana") as ana:
 
-    restored = await sessions.service.resume("ana", first.session_id)
-    await until(lambda: restored.job_id)
+        async def submitted() -> bool:
+            return bool((await ana.list())[0])
 
-    async with live_client(stack.target, "ana") as client:
+        await eventually(submitted)
         second = await client.resume(first.session_id, first.heard.last_number)
         heard = first.heard + await second.ended()
-    assert texts(heard) == SAID
+    assert_numbered(heard)
     assert heard.result.utterances
+    assert second.received_bytes == received
 
 
 async def test_a_session_that_has_ended_is_kept_over_a_restart(stack: Stack) -> None:
@@ -360,31 +364,27 @@ async def test_a_session_that_has_ended_is_kept_over_a_restart(stack: Stack) -> 
     assert heard.responses[0].started.received_bytes == len(DATA)
 
 
-async def test_a_damaged_session_does_not_stop_the_others(stack: Stack) -> None:
+async def test_a_damaged_session_does_not_stop_the_others(
+    stack: Stack, redis_server: RedisServer, quick_sweeps: None
+) -> None:
     async with live_client(stack.target) as client:
-        damaged, torn, whole = [await client.begin() for _ in range(3)]
-        for live in (damaged, torn, whole):
+        damaged, whole = [await client.begin() for _ in range(2)]
+        for live in (damaged, whole):
             await live.audio(DATA[: len(DATA) // 2])
             await live.until_heard("final")
         await stack.stop_gateway()
-    folder = stack.store / "live"
-    (folder / damaged.session_id / "events").write_bytes(b"\3\0\0\0\xff\xff\xff")
-    with (folder / torn.session_id / "events").open("ab") as file:
-        file.write(b"\x40\0\0\0half of it")
-    with (folder / torn.session_id / "voices").open("ab") as file:
-        file.write(b"\0\0\0\0\0\0")
-    (folder / ".draft").mkdir()
-    (folder / "nonsense").mkdir()
-    await stack.start_gateway()
-
-    async with live_client(stack.target) as client:
-        for live in (torn, whole):
-            second = await client.resume(live.session_id, live.heard.last_number)
-            heard = live.heard + await finish(second)
-            assert_numbered(heard)
-            assert texts(heard) == SAID
-        with pytest.raises(NotFound):
-            await client.resume(damaged.session_id)
+    async with Redis.from_url(redis_server.url) as redis:
+        await redis.rpush(f"{PREFIX}:live:{damaged.session_id}:events", b"\xff\xff\xff")
+    with capture_logs() as logs:
+        await stack.start_gateway()
+        async with live_client(stack.target) as client:
+            second = await client.resume(whole.session_id, whole.heard.last_number)
+            heard = whole.heard + await finish(second)
+            await until(lambda: any(each.get("session_id") == damaged.session_id for each in logs))
+            with pytest.raises(InternalError):
+                await client.resume(damaged.session_id)
+    assert_numbered(heard)
+    assert texts(heard) == SAID
 
 
 # The model services
@@ -451,9 +451,8 @@ async def test_calls_that_continue_a_failed_session_at_once_share_it(
     heard = first.heard + await finish(last)
     assert_numbered(heard)
     assert texts(heard) == SAID
-    kept = Journal(stack.store / "live" / first.session_id)
-    assert kept.events() == heard.numbered
-    kept.close()
+    again = await client.resume(first.session_id)
+    assert (await again.ended()).numbered == heard.numbered
 
 
 @pytest.mark.parametrize("gateway_settings", [{"live_idle_seconds": 0.05}])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from redis.asyncio import Redis
 
 from careca import codec
 from careca.errors import (
@@ -20,6 +21,7 @@ from careca.errors import (
 )
 from careca.types import NoticeCode
 from careca.v1 import live_pb2
+from careca_gateway.jobs.queue.redis_script import PREFIX
 from careca_gateway.live.audio import MOST_ADDED_BYTES
 from integration.gateway.live.conftest import Sessions
 from support.live import (
@@ -36,6 +38,7 @@ from support.live import (
     spoken,
     words,
 )
+from support.redis_server import RedisServer
 from support.stack import Stack
 from support.waiting import longer_and_longer, until
 
@@ -270,13 +273,14 @@ async def refused_as_too_many(client: LiveClient) -> None:
 
 
 @pytest.mark.parametrize("gateway_settings", [{"max_live_sessions": 3}])
-async def test_sessions_that_begin_at_once_are_limited_too(stack: Stack, client: LiveClient) -> None:
+async def test_sessions_that_begin_at_once_are_limited_too(redis_server: RedisServer, client: LiveClient) -> None:
     begun = await asyncio.gather(*(client.begin() for _ in range(12)), return_exceptions=True)
 
     refused = [each for each in begun if isinstance(each, BaseException)]
     assert len(begun) - len(refused) == 3
     assert {each.reason for each in refused if isinstance(each, Overloaded)} == {"TOO_MANY_SESSIONS"}
-    assert len(list((stack.store / "live").glob("*"))) == 3
+    async with Redis.from_url(redis_server.url) as redis:
+        assert await redis.scard(f"{PREFIX}:live") == 3
 
 
 @pytest.mark.parametrize("gateway_settings", [{"max_live_sessions": 1}])

@@ -1,13 +1,11 @@
-"""A session between a caller that comes and goes and models that a test holds. Its journal is real."""
+"""A session between a caller that comes and goes and models that a test holds."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -34,7 +32,8 @@ from careca.types import (
     WindowToDiarize,
     WindowToRead,
 )
-from careca_gateway.live import session as session_module
+from careca.v1.diarizer_pb2 import VoicePiece
+from careca_gateway.live import recognition as recognition_module
 from careca_gateway.live.journal import Journal
 from careca_gateway.live.metrics import LiveMetrics
 from careca_gateway.live.session import LiveLimits, LiveSession
@@ -97,12 +96,53 @@ def _audio(data: bytes) -> Audio:
     return Audio(np.frombuffer(data, "<i2"))
 
 
+class MemoryJournal:
+    """Keeps a session in memory. ``again`` opens it again."""
+
+    session_id = "one"
+    submitter = "ana"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.events: list[Response] = []
+        self.voices: list[VoicePiece] = []
+        self.kept_audio = b""
+
+    def again(self) -> MemoryJournal:
+        journal = MemoryJournal(self.config)
+        journal.events, journal.voices = list(self.events), list(self.voices)
+        journal.kept_audio = self.kept_audio
+        return journal
+
+    @property
+    def audio_bytes(self) -> int:
+        return len(self.kept_audio)
+
+    async def append_audio(self, data: bytes) -> None:
+        await asyncio.sleep(0)
+        self.kept_audio += data
+
+    async def append_event(self, event: Response) -> None:
+        await asyncio.sleep(0)
+        self.events.append(Response.FromString(event.SerializeToString()))
+
+    async def append_voice(self, piece: VoicePiece) -> None:
+        await asyncio.sleep(0)
+        self.voices.append(piece)
+
+    def audio(self) -> Iterator[bytes]:
+        yield self.kept_audio
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 @dataclass
 class Room:
     """Where a session is, which may be opened again after it was closed."""
 
-    folder: Path
     models: Models
+    journal: MemoryJournal | None = None
     config: dict[str, Any] = field(default_factory=dict)
     limits: LiveLimits = field(default_factory=lambda: LiveLimits(10**9, 10**6))
     jobs: list[bytes] = field(default_factory=list)
@@ -111,14 +151,12 @@ class Room:
 
     async def open(self) -> LiveSession:
         """Begins the session, or continues it."""
-        if self.folder.exists():
-            journal = Journal(self.folder)
-        else:
+        if self.journal is None:
             config = Config(**({"encoding": PCM, "interim_results": True} | self.config))
-            journal = Journal.create(self.folder, config, "ana")
+            self.journal = MemoryJournal(config)
+        self.journal = self.journal.again()
         session = LiveSession(
-            self.folder.name,
-            journal,
+            cast("Journal", self.journal),
             models=self.models,
             speakers=SpeakerMemory(similarity=0.5, options=DiarizationOptions()),
             limits=self.limits,
@@ -129,6 +167,12 @@ class Room:
         self.opened.append(session)
         return session
 
+    @property
+    def kept(self) -> MemoryJournal:
+        """What is kept of the session that was opened last."""
+        assert self.journal
+        return self.journal
+
     async def _finish(self, session: LiveSession) -> str:
         if self.job_failures:
             raise self.job_failures.pop(0)
@@ -137,9 +181,9 @@ class Room:
 
 
 @pytest.fixture
-async def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
-    monkeypatch.setattr(session_module, "_PAUSES", (0.0,))
-    room = Room(tmp_path / "live" / "one", Models())
+async def room(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
+    monkeypatch.setattr(recognition_module, "_PAUSES", (0.0,))
+    room = Room(Models())
     yield room
     for session in room.opened:
         await session.close()
@@ -177,17 +221,17 @@ class Listener:
 
 
 class HeldWrites:
-    """Holds the thread that writes to a journal."""
+    """Holds what is written to a journal."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, journal: Journal, method: str) -> None:
-        self.began, self.may_end = threading.Event(), threading.Event()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, journal: MemoryJournal, method: str) -> None:
+        self.began, self.may_end = asyncio.Event(), asyncio.Event()
         self.may_end.set()
-        original: Callable[..., None] = getattr(journal, method)
+        original: Callable[..., Awaitable[None]] = getattr(journal, method)
 
-        def held(*args: Any) -> None:
+        async def held(*args: Any) -> None:
             self.began.set()
-            assert self.may_end.wait(60)
-            original(*args)
+            await self.may_end.wait()
+            await original(*args)
 
         monkeypatch.setattr(journal, method, held)
 
@@ -213,7 +257,7 @@ async def test_audio_is_kept_once_if_its_call_ends_while_it_is_written(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await room.open()
-    writes = HeldWrites(monkeypatch, session.journal, "append_audio")
+    writes = HeldWrites(monkeypatch, room.kept, "append_audio")
     first = Listener(session)
     await first.say(DATA[:1000])
     writes.hold()
@@ -238,7 +282,7 @@ async def test_audio_is_kept_once_if_its_call_ends_while_it_is_written(
 
 async def test_a_newer_call_learns_of_audio_that_is_still_written(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     session = await room.open()
-    writes = HeldWrites(monkeypatch, session.journal, "append_audio")
+    writes = HeldWrites(monkeypatch, room.kept, "append_audio")
     writes.hold()
     first = Listener(session)
     sending = asyncio.create_task(session.receive(first.call, DATA[:5000]))
@@ -352,7 +396,7 @@ async def test_a_call_that_comes_late_sees_no_old_interim_words(room: Room) -> N
 async def test_the_end_does_not_cut_corrections_off(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """Corrections of one clustering are all told, with numbers that are those on disk."""
     session = await room.open()
-    writes = HeldWrites(monkeypatch, session.journal, "append_event")
+    writes = HeldWrites(monkeypatch, room.kept, "append_event")
     room.models.cluster.clear()
     listener = Listener(session)
     await listener.say(spoken([*words(0, 1, 20), *words(1, 101, 20), 1.0]))
@@ -368,29 +412,29 @@ async def test_the_end_does_not_cut_corrections_off(room: Room, monkeypatch: pyt
         return next(told, [])
 
     monkeypatch.setattr(session._speakers, "settle", settled)
-    await until(lambda: session._received - session._speakers.diarized_until < 1.0)
+    await until(lambda: session.received - session._speakers.diarized_until < 1.0)
     room.models.diarize.clear()
     await session.receive(listener.call, spoken([1.6]))  # as one: there is one more window
     session.end(listener.call)
-    await until(lambda: session._words_done)
+    await until(lambda: session._recognition.all_read)
     writes.hold()
     room.models.cluster.set()
     await until(writes.began.is_set)
     room.models.diarize.set()
-    await until(lambda: session._speakers.diarized_until >= session._received)
+    await until(lambda: session._speakers.diarized_until >= session.received)
     writes.may_end.set()
 
     heard = await listener.ended()
     assert heard.kinds.count("speaker_correction") == len(corrections)
     assert_numbered(heard)
-    assert session.journal.events() == [each for each in heard.responses if each.event_number]
+    assert room.kept.events == [each for each in heard.responses if each.event_number]
 
 
 async def test_a_session_that_is_closed_while_it_writes_continues_with_the_same_numbers(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await room.open()
-    writes = HeldWrites(monkeypatch, session.journal, "append_event")
+    writes = HeldWrites(monkeypatch, room.kept, "append_event")
     first = Listener(session)
     await first.say(DATA[: len(DATA) // 2])
     await until(lambda: first.heard.numbered)
@@ -497,9 +541,9 @@ async def test_audio_that_no_window_needs_is_dropped(room: Room) -> None:
     listener = Listener(session)
     for first in range(0, 120, 4):
         await listener.say(spoken([*words(first % 2, first + 1, 4), 0.9, *words(first % 2, first + 301, 2), 0.7]))
-        await until(lambda: session.behind < 0.5 and session._speakers.diarized_until > session._received - 1)
-        assert len(session._pcm) < 30 * BYTES_PER_SECOND
-    assert session._received > 115
+        await until(lambda: session.behind < 0.5 and session._speakers.diarized_until > session.received - 1)
+        assert session.received - session._audio.start < 30
+    assert session.received > 115
 
 
 async def test_words_do_not_wait_long_for_a_diarizer_that_is_away(room: Room) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
 
-from careca.errors import InvalidRequest, Unavailable
+from careca.errors import InvalidRequest
 from careca.rpc.upload_stream import MAX_CHUNK_BYTES
 from careca.v1 import live_pb2, live_pb2_grpc
 from careca_gateway.api.jobs import require_jobs
 from careca_gateway.api.submitter import submitter_of
 from careca_gateway.live.service import LiveService
 from careca_gateway.live.session import LiveSession
+from careca_gateway.streams import raise_when_stopping, run_beside
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Request = live_pb2.LiveServiceTranscribeRequest
@@ -48,63 +48,19 @@ class LiveServicer(live_pb2_grpc.LiveServiceServicer):
         call = live.attach(session, after)
         try:
             yield await session.started()
-            async with aclosing(_serve(live, session, call, after, request_iterator)) as events:
-                async for event in events:
+            async with (
+                aclosing(session.events(call, after)) as events,
+                aclosing(
+                    run_beside(events, _receive(session, call, request_iterator), raise_when_stopping(live.stopping))
+                ) as served,
+            ):
+                async for event in served:
                     yield event
             result = await live.result(session)
             if result is not None:
                 yield session.result(result)
         finally:
             live.detach(session, call)
-
-
-async def _serve(
-    live: LiveService, session: LiveSession, call: int, after: int, requests: AsyncIterator[Request]
-) -> AsyncGenerator[Response, None]:
-    """Passes audio to the session and yields its events, until it has ended.
-
-    Raises ``Unavailable`` when the gateway stops, and what either half of the stream raises.
-    """
-    events: asyncio.Queue[Response | Exception | None] = asyncio.Queue(maxsize=1)
-
-    async def send() -> None:
-        async with aclosing(session.events(call, after)) as found:
-            async for event in found:
-                await events.put(event)
-
-    async def stop() -> None:
-        await live.stopping.wait()
-        raise Unavailable("the gateway is about to stop: continue the session", retry_after_seconds=0.5)
-
-    async def receive() -> None:
-        await _receive(session, call, requests)
-        await asyncio.Event().wait()  # the events end the call
-
-    async def run() -> None:
-        tasks = {asyncio.create_task(each) for each in (send(), stop(), receive())}
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        except Exception as error:  # noqa: BLE001 - the caller would wait forever
-            await events.put(error)
-        else:
-            await events.put(None)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    running = asyncio.create_task(run())
-    try:
-        while (event := await events.get()) is not None:
-            if isinstance(event, Exception):
-                raise event
-            yield event
-        await running
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def _receive(session: LiveSession, call: int, requests: AsyncIterator[Request]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from careca import codec
 from careca.auth.caller import current_caller
-from careca.errors import PreconditionFailed, Unavailable
+from careca.errors import PreconditionFailed
 from careca.types import Job, JobPriority, JobState, MemoryRelease, OutputFormat, Speaker, Stage
 from careca.v1 import gateway_pb2
 from careca_gateway.admin import AdminService
@@ -34,6 +34,7 @@ from careca_gateway.jobs.specs import JobSpecs
 from careca_gateway.request import Deadline, Request
 from careca_gateway.request_codec import decode_request
 from careca_gateway.storage.store import Store
+from careca_gateway.streams import raise_when_stopping, run_beside
 
 Config = gateway_pb2.TranscribeRequest.Config
 
@@ -167,7 +168,7 @@ class JobService:
         await self.get(submitter, job_id)
         async with (
             aclosing(self._queue.watch(job_id, cursor)) as events,
-            aclosing(_until(self._draining, events)) as watched,
+            aclosing(run_beside(events, raise_when_stopping(self._draining))) as watched,
         ):
             async for event in watched:
                 yield event
@@ -234,27 +235,3 @@ def _digest_of(config: Config) -> bytes:
 def is_job_id(text: str) -> bool:
     """Returns whether ``text`` has the form of a job id."""
     return _ID.fullmatch(text) is not None
-
-
-async def _until(stopping: asyncio.Event, events: AsyncGenerator[JobEvent, None]) -> AsyncGenerator[JobEvent, None]:
-    """Yields ``events`` to their end. Raises ``Unavailable`` when ``stopping`` is set."""
-    stopped = asyncio.create_task(stopping.wait())
-    try:
-        while True:
-            following = asyncio.create_task(anext(events, None))
-            try:
-                await asyncio.wait((following, stopped), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not following.done():
-                    following.cancel()
-                    await asyncio.wait((following,))
-            if following.cancelled():
-                raise Unavailable(
-                    "the gateway is about to stop: continue with another gateway", retry_after_seconds=0.5
-                )
-            event = following.result()
-            if event is None:
-                return
-            yield event
-    finally:
-        stopped.cancel()

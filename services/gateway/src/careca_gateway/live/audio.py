@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from careca.errors import InvalidRequest
-from careca.types import SAMPLE_RATE
+from careca.types import SAMPLE_BYTES, SAMPLE_RATE
 from careca.v1 import live_pb2
 
 if TYPE_CHECKING:
@@ -129,3 +129,38 @@ class Converter:
             if frame is not None:
                 frame.pts = None  # pieces follow one another
             yield from (piece.to_ndarray().tobytes() for piece in self._resampler.resample(frame))
+
+
+class AudioBuffer:
+    """The newest audio of a session, as 16 kHz PCM. Times are seconds from the start of the session."""
+
+    def __init__(self) -> None:
+        self._pcm = bytearray()
+        self._first = 0
+        """The number of samples before ``_pcm``."""
+
+    @property
+    def start(self) -> float:
+        """The audio before this time has been dropped."""
+        return self._first / SAMPLE_RATE
+
+    @property
+    def end(self) -> float:
+        """The end of the audio."""
+        return (self._first + len(self._pcm) // SAMPLE_BYTES) / SAMPLE_RATE
+
+    def append(self, pcm: bytes) -> None:
+        """Adds audio at the end."""
+        self._pcm += pcm
+
+    def read(self, start: float, end: float) -> bytes:
+        """Returns the audio from ``start`` to ``end``, as far as it is here."""
+        first = max(0, round(start * SAMPLE_RATE) - self._first)
+        last = max(0, round(end * SAMPLE_RATE) - self._first)
+        return bytes(self._pcm[first * SAMPLE_BYTES : last * SAMPLE_BYTES])
+
+    def drop_before(self, seconds: float) -> None:
+        """Drops the audio before a time."""
+        samples = min(max(0, int(seconds * SAMPLE_RATE) - self._first), len(self._pcm) // SAMPLE_BYTES)
+        del self._pcm[: samples * SAMPLE_BYTES]
+        self._first += samples

@@ -1,31 +1,44 @@
-"""What a session keeps on disk, so that it survives a restart of the gateway.
+"""What is kept of a session, so that any gateway can continue it when a call, a gateway or a machine is gone.
 
-    live/<id>/config    the caller's config and name
-    live/<id>/audio     the audio, in the caller's encoding, as it was received
-    live/<id>/events    the numbered events
-    live/<id>/voices    the pieces of speech that were heard, with their speakers
+Events, voices and the newest audio are in the jobs' Redis (``live.lua``). Older audio is in the object storage that the
+gateways share, in parts of about a minute. The gateway that works on a session also has all of its audio in a temporary
+file, from which it makes the recording.
 
-Each entry is written at once, and survives the end of the process. All methods block and are called from threads, those
-of one journal from one at a time.
+One gateway at a time works on a session: the one that opened it last. The one before it learns that when it writes.
 """
 
 from __future__ import annotations
 
-import shutil
-import struct
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+import asyncio
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
-from google.protobuf.message import Message
-
+from careca.errors import CarecaError, NotFound, PreconditionFailed, Unavailable
 from careca.telemetry.logs import get_logger
 from careca.v1 import diarizer_pb2, live_pb2
+from careca_gateway.jobs.queue.redis_script import JobScript
+from careca_gateway.storage.files import StoreFiles
+from careca_gateway.storage.object_storage import ObjectStorage
 from careca_gateway.storage.upload import disk_space
 
-_LENGTH = struct.Struct("<I")
+_PART_BYTES = 2 * 1024 * 1024
+"""Audio that Redis holds before it goes to the object storage: 65 s of 16 kHz PCM."""
+
 _READ_BYTES = 1024 * 1024
+
+_RETRY_SECONDS = 0.3
+_PATIENCE_SECONDS = 10.0
+"""How long a write is tried again if Redis does not answer: a restart takes less."""
+
+_DONE_SECONDS = 3_600
+"""How long after the end a caller can get the events that were not received."""
+
+_ID_BYTES = 12
+_ID = re.compile(rf"[0-9a-f]{{{2 * _ID_BYTES}}}")
 
 Config = live_pb2.LiveServiceTranscribeRequest.Config
 Response = live_pb2.LiveServiceTranscribeResponse
@@ -33,119 +46,244 @@ Response = live_pb2.LiveServiceTranscribeResponse
 _log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A session as Redis has it."""
+
+    fence: int
+    """How often it has been opened. Only the last opener can write."""
+    submitter: str
+    config: Config
+    audio_bytes: int
+    stored_bytes: int
+    parts: int
+    audio: Sequence[bytes]
+    """The audio after the stored parts."""
+    events: Sequence[Response]
+    voices: Sequence[diarizer_pb2.VoicePiece]
+
+
 class Journal:
-    """The files of one session, in ``folder``."""
+    """What is kept of one session. ``Journals`` opens it.
 
-    def __init__(self, folder: Path) -> None:
-        """Opens the files of a session that exists."""
-        self.folder = folder
-        self.config = Config.FromString((folder / "config").read_bytes())
-        self.submitter = (folder / "submitter").read_text()
-        self._audio = (folder / "audio").open("ab", buffering=0)
-        self._events = _opened(folder / "events")
-        self._voices = _opened(folder / "voices")
+    Methods that write raise ``PreconditionFailed`` (SESSION_TAKEN_OVER) if the session has been opened again,
+    ``Unavailable`` if Redis does not answer for some seconds, and ``Overloaded`` if Redis or the disk is full. Then
+    nothing was written: the same or something else can be written in its place.
+    """
 
-    @classmethod
-    def create(cls, folder: Path, config: Config, submitter: str) -> Journal:
-        """Creates the files of a new session. Raises ``Overloaded`` (STORE_FULL) if the disk is full."""
-        with disk_space():
-            folder.parent.mkdir(mode=0o700, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
-            (draft / "config").write_bytes(config.SerializeToString())
-            (draft / "submitter").write_text(submitter)
-            draft.rename(folder)
-            return cls(folder)
+    def __init__(
+        self, session_id: str, opened: _Opened, *, script: JobScript, storage: ObjectStorage, files: StoreFiles
+    ) -> None:
+        """Blocks while it reads the audio, unless the session has ended.
 
-    @property
-    def audio_bytes(self) -> int:
+        Raises ``Unavailable``, and ``Overloaded`` if the disk is full.
+        """
+        self.session_id = session_id
+        self.submitter = opened.submitter
+        self.config = opened.config
+        self.events = opened.events
+        """The events when it was opened."""
+        self.voices = opened.voices
+        """The pieces of speech when it was opened."""
+        self.audio_bytes = opened.audio_bytes
         """The size of the audio."""
-        return (self.folder / "audio").stat().st_size
+        self._fence = opened.fence
+        self._script = script
+        self._storage = storage
+        self._counts = {"events": len(opened.events), "voices": len(opened.voices)}
+        self._parts = opened.parts
+        self._stored_bytes = self._tried_bytes = opened.stored_bytes
+        with ExitStack() as opening:
+            self._path = opening.enter_context(files.draft())
+            self._file = opening.enter_context(self._path.open("ab", buffering=0))
+            if not any(event.HasField("ended") for event in opened.events):
+                self._restore_audio(opened)
+            self._files = opening.pop_all()
 
-    def append_audio(self, data: bytes) -> None:
-        """Appends audio. Raises ``Overloaded`` (STORE_FULL) if the disk is full; then nothing is appended."""
-        size = self.audio_bytes
+    async def append_audio(self, data: bytes) -> None:
+        """Appends audio."""
         try:
-            with disk_space():
-                _write(self._audio, data)
+            await asyncio.to_thread(self._write, data)
+            await self._run("append_audio", self.audio_bytes, data)
         except BaseException:
-            self._audio.truncate(size)
+            self._file.truncate(self.audio_bytes)
             raise
+        self.audio_bytes += len(data)
+        if self.audio_bytes - self._tried_bytes >= _PART_BYTES:
+            self._tried_bytes = self.audio_bytes
+            await self._store_part()
 
-    def append_event(self, event: Response) -> None:
+    async def append_event(self, event: Response) -> None:
         """Appends an event."""
-        with disk_space():
-            _write(self._events, _framed(event))
+        await self._append("events", event.SerializeToString())
 
-    def append_voice(self, piece: diarizer_pb2.VoicePiece) -> None:
+    async def append_voice(self, piece: diarizer_pb2.VoicePiece) -> None:
         """Appends a piece of speech."""
-        with disk_space():
-            _write(self._voices, _framed(piece))
+        await self._append("voices", piece.SerializeToString())
+
+    async def beat(self) -> None:
+        """Says that this gateway works on the session."""
+        await self._run("beat")
 
     def audio(self) -> Iterator[bytes]:
-        """Yields the audio from its start."""
-        with (self.folder / "audio").open("rb") as file:
+        """Yields the audio from its start. Blocks."""
+        with self._path.open("rb") as file:
             while data := file.read(_READ_BYTES):
                 yield data
 
-    def events(self) -> list[Response]:
-        """Returns all events."""
-        return [Response.FromString(entry) for entry in _entries(self.folder / "events")]
-
-    def voices(self) -> list[diarizer_pb2.VoicePiece]:
-        """Returns all pieces of speech."""
-        return [diarizer_pb2.VoicePiece.FromString(entry) for entry in _entries(self.folder / "voices")]
+    async def done(self) -> None:
+        """Removes what is not needed after the last event. The events are kept for an hour."""
+        await asyncio.to_thread(self._storage.delete_prefix, _folder(self.session_id))
+        await self._run("done", _DONE_SECONDS)
 
     def close(self) -> None:
-        """Closes the files."""
-        for file in (self._audio, self._events, self._voices):
-            file.close()
+        """Removes the temporary file. What is kept stays."""
+        self._files.close()
 
-    def remove(self) -> None:
-        """Removes the session."""
-        self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def _restore_audio(self, opened: _Opened) -> None:
+        for part in range(opened.parts):
+            self._write(self._storage.get(_part_key(self.session_id, part)))
+        for data in opened.audio:
+            self._write(data)
 
+    async def _append(self, name: str, entry: bytes) -> None:
+        await self._run("append", name, self._counts[name] + 1, entry)
+        self._counts[name] += 1
 
-def open_journals(root: Path) -> list[Journal]:
-    """Returns the journals of all sessions in ``root``. One that cannot be read is logged and left alone."""
-    journals = []
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if folder.name.startswith("."):
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
+    async def _store_part(self) -> None:
+        """Moves the audio from Redis to the object storage. A failure is logged: it is tried again with more audio."""
         try:
-            journals.append(Journal(folder))
-        except Exception as error:  # noqa: BLE001 - one damaged session must not stop the others
-            _log.error("a live session cannot be restored", session_id=folder.name, exc_info=error)
-    return journals
+            part = await asyncio.to_thread(self._read_from, self._stored_bytes)
+            await asyncio.to_thread(self._storage.put, _part_key(self.session_id, self._parts), part)
+            await self._run("audio_stored", self._parts + 1, self._stored_bytes + len(part))
+        except CarecaError as error:
+            if is_taken_over(error):
+                raise
+            _log.warning("live audio was not stored", session_id=self.session_id, error=error.message)
+        else:
+            self._parts += 1
+            self._stored_bytes += len(part)
+
+    async def _run(self, operation: str, *arguments: bytes | str | int) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _PATIENCE_SECONDS
+        while True:
+            try:
+                written = await self._script.run(operation, self.session_id, self._fence, *arguments)
+            except Unavailable:
+                if loop.time() > end:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                break
+        if not written:
+            raise taken_over(self.session_id)
+
+    def _write(self, data: bytes) -> None:
+        with disk_space():
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+
+    def _read_from(self, offset: int) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
 
 
-def _opened(path: Path) -> BinaryIO:
-    """Opens a file of entries. The process may have ended while it wrote the last one: that is removed."""
-    file = path.open("ab", buffering=0)
-    file.truncate(sum(_LENGTH.size + len(entry) for entry in _entries(path)))
-    return file
+class Journals:
+    """The journals of all gateways.
+
+    Args:
+        redis_url: the jobs' Redis.
+        timeout_seconds: the timeout of each of its operations.
+        storage: what the gateways share.
+        files: gives temporary files.
+    """
+
+    def __init__(self, redis_url: str, *, timeout_seconds: float, storage: ObjectStorage, files: StoreFiles) -> None:
+        """Does not connect yet."""
+        self._script = JobScript(
+            redis_url, timeout_seconds=timeout_seconds, package="careca_gateway.live", name="live.lua"
+        )
+        self._storage = storage
+        self._files = files
+
+    @property
+    def failures(self) -> int:
+        """How often Redis could not be reached."""
+        return self._script.failures
+
+    async def create(self, config: Config, submitter: str) -> Journal:
+        """Creates a session. Raises ``Unavailable`` and ``Overloaded``."""
+        session_id = secrets.token_hex(_ID_BYTES)
+        await self._script.run("create", session_id, config.SerializeToString(), submitter)
+        return await self.open(session_id)
+
+    async def open(self, session_id: str, submitter: str = "") -> Journal:
+        """Opens a session, so that nobody who opened it before can write to it.
+
+        Raises ``NotFound`` (SESSION_NOT_FOUND) if there is none with this id, or it has another submitter;
+        ``Unavailable`` and ``Overloaded``.
+        """
+        reply = await self._script.run("open", session_id, submitter) if _ID.fullmatch(session_id) else None
+        if not reply:
+            raise session_not_found(session_id)
+        return await asyncio.to_thread(
+            Journal,
+            session_id,
+            _read_opened(reply),
+            script=self._script,
+            storage=self._storage,
+            files=self._files,
+        )
+
+    async def states(self) -> Mapping[str, bytes]:
+        """Returns the ids of all sessions that are not done, each with a value that changes while it is worked on."""
+        reply: list[bytes] = await self._script.run("states")
+        return {session_id.decode(): state for session_id, state in zip(reply[::2], reply[1::2], strict=True)}
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._script.aclose()
 
 
-def _framed(message: Message) -> bytes:
-    data = message.SerializeToString()
-    return _LENGTH.pack(len(data)) + data
+def session_not_found(session_id: str) -> NotFound:
+    """Returns the error for a session that does not exist, or that the caller may not see."""
+    shown = session_id[: 2 * _ID_BYTES]  # a longer one is no id, and would not fit into a status
+    return NotFound(f"there is no live session {shown!r}", reason="SESSION_NOT_FOUND", metadata={"session_id": shown})
 
 
-def _write(file: BinaryIO, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
+def taken_over(session_id: str) -> PreconditionFailed:
+    """Returns the error for a session that goes on in a newer call, which may be at another gateway."""
+    return PreconditionFailed(
+        "a newer call continues this session", reason="SESSION_TAKEN_OVER", metadata={"session_id": session_id}
+    )
 
 
-def _entries(path: Path) -> Iterator[bytes]:
-    """Yields the entries of a file that are whole. None is empty: a disk may show zeros for what was not written."""
-    data = path.read_bytes()
-    position = 0
-    while position + _LENGTH.size <= len(data):
-        (length,) = _LENGTH.unpack_from(data, position)
-        position += _LENGTH.size
-        if not length or position + length > len(data):
-            return
-        yield data[position : position + length]
-        position += length
+def is_taken_over(error: CarecaError | None) -> bool:
+    """Returns whether ``error`` is that of ``taken_over``."""
+    return error is not None and error.reason == "SESSION_TAKEN_OVER"
+
+
+def _read_opened(reply: Sequence[Any]) -> _Opened:
+    fence, submitter, config, audio_bytes, stored_bytes, parts, audio, events, voices = reply
+    return _Opened(
+        fence,
+        submitter.decode(),
+        Config.FromString(config),
+        audio_bytes,
+        stored_bytes,
+        parts,
+        audio,
+        [Response.FromString(event) for event in events],
+        [diarizer_pb2.VoicePiece.FromString(voice) for voice in voices],
+    )
+
+
+def _folder(session_id: str) -> str:
+    return f"live/{session_id}/"
+
+
+def _part_key(session_id: str, part: int) -> str:
+    return f"{_folder(session_id)}{part:06}"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 
 from careca.errors import NotFound, Overloaded, PreconditionFailed
 from careca.telemetry.logs import get_logger
 from careca.types import Digest, JobPriority, JobState, KnownSpeaker, Scheduling, SchedulingClass, Voice
 from careca.v1 import gateway_pb2, live_pb2
+from careca_gateway.background import cancel_and_wait, repeat
+from careca_gateway.jobs.queue.liveness import LivenessTracker
 from careca_gateway.jobs.service import JobRequest, JobService
-from careca_gateway.live.journal import Journal, open_journals
+from careca_gateway.live.journal import Journal, Journals, session_not_found
 from careca_gateway.live.metrics import LiveMetrics
 from careca_gateway.live.models import WindowModels
 from careca_gateway.live.options import Config, decode_options, job_config
@@ -28,11 +29,10 @@ from careca_gateway.storage.store import Store
 Response = live_pb2.LiveServiceTranscribeResponse
 AddVoices = Callable[[str, gateway_pb2.TranscribeRequest.Config], Awaitable[gateway_pb2.TranscribeRequest.Config]]
 
-_ID_BYTES = 12
 _RETRY_SECONDS = 10.0
-_ENDED_SECONDS = 3_600.0
-"""How long a session can be continued after its end, by a caller who has not received all events."""
 _SWEEP_SECONDS = 1.0
+_SILENCE_SECONDS = 10.0
+"""After so long without a sign of its gateway, a session is continued by another one."""
 
 _log = get_logger(__name__)
 
@@ -44,6 +44,7 @@ class LiveService:
         settings: the limits.
         store: gets the recordings.
         jobs: transcribes them.
+        journals: keeps the sessions.
         models: reads and diarizes windows.
         add_voices: adds the saved voices of a submitter to a config that asks for them.
         metrics: counts.
@@ -55,6 +56,7 @@ class LiveService:
         *,
         store: Store,
         jobs: JobService,
+        journals: Journals,
         models: WindowModels,
         add_voices: AddVoices,
         metrics: LiveMetrics,
@@ -62,17 +64,20 @@ class LiveService:
         self._settings = settings
         self._store = store
         self._jobs = jobs
+        self._journals = journals
         self._models = models
         self._add_voices = add_voices
         self._metrics = metrics
-        self._root = settings.store_dir / "live"
         self._sessions: dict[str, LiveSession] = {}
         self._without_call: dict[str, float] = {}
         """Since when sessions have no call, by ``time.monotonic``."""
         self._beginning: Counter[str] = Counter()
         """How many sessions of each submitter are being created."""
         self._preparing: dict[str, asyncio.Task[None]] = {}
-        self._reopening = asyncio.Lock()
+        self._opening = asyncio.Lock()
+        """Held while a session is opened or closed that somebody else may open."""
+        self._liveness = LivenessTracker()
+        self._failures = 0
         self._sweeping: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         metrics.watch(
@@ -81,19 +86,11 @@ class LiveService:
         )
 
     async def start(self) -> None:
-        """Continues the sessions that the last process of this gateway left."""
-        for journal in await asyncio.to_thread(open_journals, self._root):
-            try:
-                await self._open(journal)
-            except Exception as error:  # noqa: BLE001 - one damaged session must not stop the others
-                _log.error("a live session cannot be restored", session_id=journal.folder.name, exc_info=error)
-                await asyncio.to_thread(journal.close)
-        if self._sessions:
-            _log.info("live sessions restored", sessions=len(self._sessions))
-        self._sweeping = asyncio.create_task(self._sweep())
+        """Begins to look after the sessions of this gateway, and those of gateways that are gone."""
+        self._sweeping = repeat("live sessions", self._sweep, pause_seconds=_SWEEP_SECONDS)
 
     def drain(self) -> None:
-        """Ends all calls with ``Unavailable``. Their sessions are continued by the next process of this gateway."""
+        """Ends all calls with ``Unavailable``. Another gateway, or the next process of this one, continues them."""
         self._stopping.set()
 
     @property
@@ -102,14 +99,11 @@ class LiveService:
         return self._stopping
 
     async def close(self) -> None:
-        """Stops all work. Sessions stay on disk."""
-        if self._sweeping:
-            self._sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sweeping
-        for session in self._sessions.values():
-            await self._end_preparation(session)
-            await session.close()
+        """Stops all work. What is kept of the sessions stays."""
+        await cancel_and_wait([self._sweeping])
+        for session in list(self._sessions.values()):
+            await self._close(session)
+        await self._journals.close()
 
     async def begin(self, submitter: str, config: Config) -> LiveSession:
         """Returns a new session. Raises ``InvalidRequest``, and ``Overloaded`` if there are too many."""
@@ -121,19 +115,20 @@ class LiveService:
             del kept.known_speakers[:]
             kept.known_speakers.extend(voices.known_speakers)
             kept.use_saved_voices = voices.use_saved_voices
-            session_id = secrets.token_hex(_ID_BYTES)
-            journal = await asyncio.to_thread(Journal.create, self._root / session_id, kept, submitter)
-            return await self._open(journal)
+            return await self._open(await self._journals.create(kept, submitter))
 
     async def resume(self, submitter: str, session_id: str) -> LiveSession:
-        """Returns the session. Raises ``NotFound`` (SESSION_NOT_FOUND)."""
+        """Returns the session, which another gateway may have begun. Raises ``NotFound`` (SESSION_NOT_FOUND)."""
         session = self._own(submitter, session_id)
-        if session.failed:
-            async with self._reopening:
-                session = self._own(submitter, session_id)  # another call may have opened it again
-                if session.failed:
-                    await session.close()
-                    session = await self._open(await asyncio.to_thread(Journal, session.journal.folder))
+        if session:
+            await self._beat(session)  # another gateway may have continued it
+        if session is None or session.failed:
+            async with self._opening:
+                session = self._own(submitter, session_id)  # another call may have opened it meanwhile
+                if session is None:
+                    if failed := self._sessions.get(session_id):
+                        await self._close(failed)
+                    session = await self._open(await self._journals.open(session_id, submitter))
         self._metrics.resumed()
         return session
 
@@ -171,16 +166,12 @@ class LiveService:
             )
         return await self._jobs.result(submitter, session.job_id, ())
 
-    def _own(self, submitter: str, session_id: str) -> LiveSession:
+    def _own(self, submitter: str, session_id: str) -> LiveSession | None:
+        """Returns the session if it is open here and works. Raises ``NotFound`` if it is another submitter's."""
         session = self._sessions.get(session_id)
-        if session is None or session.journal.submitter != submitter:
-            shown = session_id[: 2 * _ID_BYTES]  # a longer one is no id, and would not fit into a status
-            raise NotFound(
-                f"there is no live session {shown!r} at this gateway",
-                reason="SESSION_NOT_FOUND",
-                metadata={"session_id": shown},
-            )
-        return session
+        if session and session.journal.submitter != submitter:
+            raise session_not_found(session_id)
+        return None if session is None or session.failed else session
 
     def _running(self) -> list[LiveSession]:
         return [session for session in self._sessions.values() if session.job_id is None and not session.failed]
@@ -214,7 +205,6 @@ class LiveService:
         options = decode_options(journal.config)
         scheduling = Scheduling(SchedulingClass.LIVE, journal.submitter)
         session = LiveSession(
-            journal.folder.name,
             journal,
             models=self._models.scheduled(scheduling),
             speakers=SpeakerMemory(
@@ -226,7 +216,11 @@ class LiveService:
             finish=self._submit,
             metrics=self._metrics,
         )
-        await session.start()
+        try:
+            await session.start()
+        except BaseException:
+            await session.close()
+            raise
         self._sessions[session.id] = session
         self._without_call[session.id] = time.monotonic()
         if self._settings.live_prepare and session.job_id is None:
@@ -234,6 +228,13 @@ class LiveService:
             preparing = prepare_repeatedly(session, self._models.scheduled(scheduling), self._store.files)
             self._preparing[session.id] = asyncio.create_task(preparing, name=f"prepare {session.id}")
         return session
+
+    async def _close(self, session: LiveSession) -> None:
+        """Stops the work on a session, and forgets it. What is kept of it stays."""
+        await self._end_preparation(session)
+        await session.close()
+        self._sessions.pop(session.id, None)
+        self._without_call.pop(session.id, None)
 
     async def _end_preparation(self, session: LiveSession) -> None:
         """Stops preparing the result. What has been computed is used."""
@@ -261,32 +262,62 @@ class LiveService:
         return job.id
 
     async def _sweep(self) -> None:
-        """Ends sessions that have had no call for long, and forgets those that ended long ago."""
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            for session_id in list(self._without_call):
-                try:
-                    await self._sweep_session(session_id)
-                except Exception as error:  # noqa: BLE001 - the others must be swept all the same
-                    _log.error("a live session cannot be ended", session_id=session_id, exc_info=error)
+        """Looks after all sessions once."""
+        for session in list(self._sessions.values()):
+            try:
+                await self._sweep_session(session)
+            except Exception as error:  # noqa: BLE001 - the others must be looked after all the same
+                _log.error("a live session cannot be looked after", session_id=session.id, exc_info=error)
+        if not self._stopping.is_set():
+            await self._adopt_abandoned()
 
-    async def _sweep_session(self, session_id: str) -> None:
-        async with self._reopening:
-            since = self._without_call.get(session_id)
-            if since is None:
+    async def _sweep_session(self, session: LiveSession) -> None:
+        """Ends the session if it has had no call for long, and forgets it after its end."""
+        await self._beat(session)
+        async with self._opening:
+            since = self._without_call.get(session.id)
+            if self._sessions.get(session.id) is not session or since is None:
                 return
-            session, seconds = self._sessions[session_id], time.monotonic() - since
-            if session.job_id is not None:
-                if seconds > _ENDED_SECONDS:
-                    del self._sessions[session_id], self._without_call[session_id]
-                    await session.close()
-                    await asyncio.to_thread(session.journal.remove)
-            elif seconds > self._settings.live_idle_seconds:
+            if session.taken_over:
+                await self._close(session)
+            elif session.job_id is not None:
+                await session.journal.done()
+                await self._close(session)
+            elif time.monotonic() - since > self._settings.live_idle_seconds:
                 if session.failed:
-                    self._without_call[session_id] = time.monotonic()  # if that fails, after another while
+                    self._without_call[session.id] = time.monotonic()  # if that fails, after another while
                     await session.give_up()
                 else:
                     session.end()
+
+    async def _beat(self, session: LiveSession) -> None:
+        """Says that the session is worked on. Ends the work if another gateway has continued it."""
+        if session.job_id is None and not session.taken_over:
+            try:
+                await session.journal.beat()
+            except PreconditionFailed as error:
+                session.fail(error)
+
+    async def _adopt_abandoned(self) -> None:
+        """Continues sessions whose gateway is gone, unless a caller has continued them elsewhere."""
+        requested_at = self._liveness.now()
+        states = await self._journals.states()
+        if self._failures != self._journals.failures:
+            # If this process could not reach Redis, the gateways of the sessions may not have been able to either.
+            self._failures = self._journals.failures
+            self._liveness.reset()
+        for session_id in self._liveness.unchanged(states, requested_at, _SILENCE_SECONDS):
+            async with self._opening:
+                if session_id in self._sessions:
+                    continue
+                try:
+                    await self._open(await self._journals.open(session_id))
+                except NotFound:
+                    continue
+                except Exception as error:  # noqa: BLE001 - one damaged session must not stop the others
+                    _log.error("a live session cannot be continued", session_id=session_id, exc_info=error)
+                else:
+                    _log.info("a live session is continued after its gateway is gone", session_id=session_id)
 
 
 def _known_voices(speakers: tuple[KnownSpeaker, ...]) -> list[tuple[str, Voice]]:

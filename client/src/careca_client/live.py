@@ -12,7 +12,7 @@ from careca_client.result import TranscriptionResult
 
 
 class LiveEncoding(StrEnum):
-    """The encodings of live audio. It has one channel."""
+    """The encodings of live audio. Unless it is in a container, it has one channel."""
 
     PCM = "pcm"
     """Signed 16-bit little-endian PCM, from 8,000 to 48,000 Hz."""
@@ -20,6 +20,8 @@ class LiveEncoding(StrEnum):
     """G.711 mu-law, 8,000 Hz."""
     ALAW = "alaw"
     """G.711 A-law, 8,000 Hz."""
+    CONTAINER = "container"
+    """A container as it grows, such as the WebM of a browser: also Ogg, fragmented MP4, MP3, ADTS, FLAC and WAV."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -183,7 +183,10 @@ class LiveGateway(live_pb2_grpc.LiveServiceServicer, jobs_pb2_grpc.JobServiceSer
         seconds = len(self.script.audio) // 2 / 16_000
         offset = min(seconds, float(self._words))
         return Response(
-            audio_offset=codec.encode_duration(offset), behind=codec.encode_duration(seconds - offset), **message
+            audio_offset=codec.encode_duration(offset),
+            behind=codec.encode_duration(seconds - offset),
+            received_bytes=len(self.script.audio),
+            **message,
         )
 
     def _fail(self, fault: Fault, context: Any) -> None:

@@ -151,6 +151,7 @@ def test_all_options_reach_the_gateway(careca: Careca, live_gateway: LiveFixture
         (("talk.wav", "--speakers", "2", "--max-speakers", "3"), ExitCode.USAGE),
         (("talk.wav", "--min-speakers", "3", "--max-speakers", "2"), ExitCode.USAGE),
         (("-", "--encoding", "opus"), ExitCode.USAGE),
+        (("-", "--encoding", "container", "--realtime"), ExitCode.USAGE),
         (("-", "--encoding", "alaw", "--sample-rate", "16000"), ExitCode.REFUSED),
         (("talk.wav", "--prompt", "x" * 1001), ExitCode.REFUSED),
         (("missing.wav",), ExitCode.REFUSED),

@@ -24,6 +24,7 @@ CHUNK_SECONDS = 0.1
 _MICROPHONE_RATE = 16_000
 _WAV_RATES = range(8_000, 48_001)
 _G711_RATE = 8_000
+_CONTAINER_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,12 @@ class AudioSource:
     chunks: AbstractContextManager[Iterator[bytes]]
     """Yields the audio. Closes the source at the end of the ``with`` block."""
     encoding: LiveEncoding = LiveEncoding.PCM
-    sample_rate: int = _MICROPHONE_RATE
+    sample_rate: int | None = _MICROPHONE_RATE
+    """``None`` for a container, which says it itself."""
     display_name: str = ""
     """The name of the recording; empty if it has none."""
-
-    @property
-    def bytes_per_second(self) -> int:
-        """Bytes in a second of the audio."""
-        return self.sample_rate * (2 if self.encoding is LiveEncoding.PCM else 1)
+    bytes_per_second: int | None = 2 * _MICROPHONE_RATE
+    """Bytes in a second of the audio; ``None`` if unknown."""
 
 
 def wav_file(path: str) -> AudioSource:
@@ -65,16 +64,20 @@ def wav_file(path: str) -> AudioSource:
         with reader:
             yield iter(lambda: reader.readframes(int(rate * CHUNK_SECONDS)), b"")
 
-    return AudioSource(path, chunks(), sample_rate=rate, display_name=Path(path).name)
+    return AudioSource(path, chunks(), sample_rate=rate, display_name=Path(path).name, bytes_per_second=2 * rate)
 
 
 def stdin_audio(encoding: LiveEncoding, sample_rate: int | None) -> AudioSource:
-    """Returns the audio without a header that comes through the standard input, as soon as it comes."""
-    rate = sample_rate or (_MICROPHONE_RATE if encoding is LiveEncoding.PCM else _G711_RATE)
+    """Returns the audio that comes through the standard input, as soon as it comes."""
     # The buffered reader waits for whole chunks, and has a lock that a thread may hold when the program ends.
     stream = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    if encoding is LiveEncoding.CONTAINER:
+        chunks = iter(lambda: stream.read(_CONTAINER_CHUNK_BYTES) or b"", b"")
+        return AudioSource("stdin", nullcontext(chunks), encoding, sample_rate, bytes_per_second=None)
+    rate = sample_rate or (_MICROPHONE_RATE if encoding is LiveEncoding.PCM else _G711_RATE)
     chunks = iter(lambda: stream.read(int(rate * CHUNK_SECONDS) * 2) or b"", b"")
-    return AudioSource("stdin", nullcontext(chunks), encoding, rate)
+    size = 2 if encoding is LiveEncoding.PCM else 1
+    return AudioSource("stdin", nullcontext(chunks), encoding, rate, bytes_per_second=rate * size)
 
 
 def microphone() -> AudioSource:

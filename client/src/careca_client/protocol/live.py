@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from careca import codec
-from careca.codec.scalars import NANOS
 from careca.codec.speech import read_words
 from careca.errors import CarecaError, InvalidRequest, PreconditionFailed, Unavailable
 from careca.types import Notice
@@ -48,7 +47,6 @@ MAX_NAME_CHARACTERS = 255
 """Greatest length of a display name."""
 
 _PCM_RATES = (8_000, 48_000)
-_PCM_DEFAULT_RATE = 16_000
 _G711_RATE = 8_000
 _PAUSES = (0.2, 5.0)
 
@@ -56,6 +54,7 @@ _ENCODINGS = {
     LiveEncoding.PCM: live_pb2.LIVE_ENCODING_PCM_S16LE,
     LiveEncoding.MULAW: live_pb2.LIVE_ENCODING_MULAW,
     LiveEncoding.ALAW: live_pb2.LIVE_ENCODING_ALAW,
+    LiveEncoding.CONTAINER: live_pb2.LIVE_ENCODING_CONTAINER,
 }
 
 
@@ -63,9 +62,9 @@ class LiveOptions(SpeechOptions, total=False):
     """What a caller may ask for. ``translate``, ``initial_prompt`` and ``beam_size`` are for the final result only."""
 
     encoding: LiveEncoding | str
-    """``pcm``, the default: signed 16-bit little-endian; ``mulaw`` or ``alaw``. The audio has one channel."""
+    """``pcm``, the default: signed 16-bit little-endian; ``mulaw`` or ``alaw``: all with one channel; ``container``."""
     sample_rate: int | None
-    """Samples per second: 8,000 to 48,000 for PCM, by default 16,000; 8,000 for the others."""
+    """Samples per second: 8,000 to 48,000 for PCM, by default 16,000; 8,000 for mu-law and A-law."""
     interim_results: bool
     """Whether to yield words that may still change. Default: true."""
     utterance_pause: float | None
@@ -207,9 +206,6 @@ class LiveStream:
         self._config = config
         self._attempts = Attempts(retries=retries, timeout=None)
         self._audio = LiveAudio()
-        pcm = config.encoding == live_pb2.LIVE_ENCODING_PCM_S16LE
-        self._rate = config.sample_rate_hertz or (_PCM_DEFAULT_RATE if pcm else _G711_RATE)
-        self._sample_bytes = 2 if pcm else 1
         self._connection = 0
         self._config_sent = False
         self._started = False
@@ -282,7 +278,7 @@ class LiveStream:
             raise protocol_error("started a second time" if self._started else f"{kind} before started")
         if kind == "started":
             return self._start(response)
-        self._audio.forget(self._received_bytes(response))
+        self._audio.forget(response.received_bytes)
         if 0 < response.event_number <= self._config.after_event:
             return None
         self._config.after_event = max(self._config.after_event, response.event_number)
@@ -357,11 +353,6 @@ class LiveStream:
             case _:
                 raise protocol_error("a message that this client does not know")
 
-    def _received_bytes(self, response: Response) -> int:
-        """How much audio the gateway had when it sent the response, in whole samples."""
-        nanos = response.audio_offset.ToNanoseconds() + response.behind.ToNanoseconds()
-        return nanos * self._rate // NANOS * self._sample_bytes
-
     @property
     def _is_over(self) -> bool:
         return self.failure is not None or self._audio.ended or self._gateway_ended or self._finished
@@ -382,6 +373,12 @@ def split(data: bytes | bytearray | memoryview) -> Iterator[memoryview]:
 
 def _checked_rate(encoding: LiveEncoding, rate: int | None) -> int:
     """Returns the sample rate, 0 for the default. Raises ``InvalidRequest`` if the encoding does not have it."""
+    if encoding is LiveEncoding.CONTAINER:
+        if rate:
+            raise InvalidRequest(
+                "sample_rate must be left out for a container, which says it itself", field="config.sample_rate_hertz"
+            )
+        return 0
     least, most = _PCM_RATES if encoding is LiveEncoding.PCM else (_G711_RATE, _G711_RATE)
     if rate is None or least <= rate <= most:
         return rate or 0

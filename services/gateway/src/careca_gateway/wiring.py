@@ -126,6 +126,7 @@ def wire(settings: GatewaySettings) -> Service:
                 files=store.files,
             ),
             models=WindowModels(transcriber, diarizer),
+            decoder=decoder,
             add_voices=voices.add_to,
             metrics=LiveMetrics(metrics.registry),
         )

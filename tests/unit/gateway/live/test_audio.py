@@ -26,7 +26,9 @@ S16, MULAW, ALAW = (
 
 
 def encoding_of(encoding: live_pb2.LiveEncoding, rate: int = 0) -> Encoding:
-    return decode_encoding(Config(encoding=encoding, sample_rate_hertz=rate))
+    decoded = decode_encoding(Config(encoding=encoding, sample_rate_hertz=rate))
+    assert decoded
+    return decoded
 
 
 def converted(encoding: Encoding, data: bytes, piece: int) -> bytes:
@@ -61,7 +63,16 @@ def test_each_encoding_has_its_usual_rate(
 
 @pytest.mark.parametrize(
     ("encoding", "rate"),
-    [(0, 16_000), (4, 0), (S16, 7_999), (S16, 48_001), (S16, -1), (MULAW, 16_000), (ALAW, 8_001)],
+    [
+        (0, 16_000),
+        (5, 0),
+        (live_pb2.LIVE_ENCODING_CONTAINER, 48_000),
+        (S16, 7_999),
+        (S16, 48_001),
+        (S16, -1),
+        (MULAW, 16_000),
+        (ALAW, 8_001),
+    ],
 )
 def test_other_encodings_and_rates_are_refused(encoding: live_pb2.LiveEncoding, rate: int) -> None:
     with pytest.raises(InvalidRequest) as refused:

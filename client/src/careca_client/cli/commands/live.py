@@ -84,7 +84,7 @@ class _Live:
         self, session: LiveSession, chunks: Iterator[bytes], stopped: threading.Event, failures: list[Exception]
     ) -> None:
         """Sends the audio, in a thread of its own."""
-        if self.realtime:
+        if self.realtime and self.source.bytes_per_second:
             chunks = paced(chunks, self.source.bytes_per_second, stopped)
         try:
             for chunk in chunks:
@@ -167,8 +167,8 @@ def live(
         str | None,
         typer.Argument(
             metavar="[FILE|-]",
-            help="A WAV file of mono 16-bit PCM. - is the standard input: audio without a header, one channel. Without"
-            " the argument: the microphone, which needs the package careca-client[live].",
+            help="A WAV file of mono 16-bit PCM. - is the standard input: audio with one channel and without a header,"
+            " or a container. Without the argument: the microphone, which needs the package careca-client[live].",
         ),
     ] = None,
     encoding: Annotated[
@@ -235,6 +235,8 @@ def live(
     chosen = _choose_formats(formats, output_dir)
     with reporting(gateway=gateway, debug=debug):
         source = _open_source(file, encoding, sample_rate)
+        if realtime and not source.bytes_per_second:
+            raise typer.BadParameter("--realtime is not for a container, whose speed is not known before it is decoded")
         transcript = _transcript(to_stdout=output_dir is not None or not chosen, quiet=quiet)
         options: LiveOptions = {
             **speech_options(

@@ -12,6 +12,7 @@
     level          measures loudness and clipping
     truncation     finds recordings that end too early
     passes         reads the recording once, and again if necessary
+    stream         reads a recording that is still being made
     notices        notices about the recording
 
 Nothing heavy is imported, because each recording starts a new process. For the same reason nothing else of Careca is.

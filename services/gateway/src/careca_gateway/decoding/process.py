@@ -8,6 +8,9 @@ output is one JSON object: ``{"fraction": 0.25}`` any number of times, then eith
 "size_bytes": ...}, ...], "notices": [{"code": ..., "message": ..., "start": ..., "end": ...}, ...], "raised_db": ...}``
 with one entry of ``audio`` for each file that was written, or ``{"reason": ..., "message": ...}``. Without files to
 write to, it decodes nothing and reports only the active layers of its sandbox: ``{"sandbox_layers": [...]}``.
+
+With the option ``stream``, the recording is still being made: standard input is a pipe, and the audio goes to a pipe as
+soon as it is decoded. The report has no audio then.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ from careca_gateway.decoding.notices import build_notices
 from careca_gateway.decoding.outputs import SAMPLE_BYTES
 from careca_gateway.decoding.passes import DecodeOptions, Progress, decode
 from careca_gateway.decoding.sandbox import SandboxUnavailable, enter_sandbox
-from careca_gateway.decoding.source import RecordingError, RecordingFile, not_a_recording
+from careca_gateway.decoding.source import RecordingError, RecordingFile, StreamedBytes, not_a_recording
+from careca_gateway.decoding.stream import decode_stream
 
 _BUFFER_BYTES = 1 << 20
 
@@ -41,15 +45,24 @@ def main() -> None:
     try:
         # Files are opened before the limits, after which nothing can be opened.
         with ExitStack() as opened:
-            source = opened.enter_context(RecordingFile(0, closefd=False))
-            files = [
-                opened.enter_context(os.fdopen(fd, "r+b", buffering=_BUFFER_BYTES)) for fd in options["output_fds"]
+            stream = options.get("stream", False)
+            files: list[BinaryIO] = [
+                opened.enter_context(
+                    os.fdopen(fd, "wb", buffering=0) if stream else os.fdopen(fd, "r+b", buffering=_BUFFER_BYTES)
+                )
+                for fd in options["output_fds"]
             ]
             limits = partial(
                 set_limits, options["memory_bytes"], options["cpu_seconds"], options["max_samples"] * SAMPLE_BYTES
             )
             layers = enter_sandbox(options["sandbox_mode"], limits)
-            report = _decode(source, files, options) if files else {"sandbox_layers": layers}
+            if stream:
+                decode_stream(StreamedBytes(0), files[0], options["max_samples"])
+                report: dict[str, object] = {"audio": []}
+            elif files:
+                report = _decode(opened.enter_context(RecordingFile(0, closefd=False)), files, options)
+            else:
+                report = {"sandbox_layers": layers}
     except RecordingError as error:
         _report(reason=error.reason, message=str(error))
     except SandboxUnavailable as error:

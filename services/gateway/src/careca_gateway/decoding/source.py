@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 import av
@@ -26,6 +26,12 @@ ACCEPTED = "any file that FFmpeg reads is accepted, such as WAV, MP3, M4A, FLAC,
 """What to send instead of an unreadable file."""
 
 _BUFFER_BYTES = 1 << 20
+
+_STREAMED_FORMATS = ("matroska,webm", "ogg", "mov,mp4,m4a,3gp,3g2,mj2", "mp3", "aac", "flac", "wav")
+"""Formats whose beginning says all that is needed to decode the rest."""
+
+_STREAM_BUFFER_BYTES = 4096
+"""FFmpeg waits until so much has arrived: a sixth of a second of the sound of a browser."""
 
 _REFERRING_FORMATS = frozenset(
     {
@@ -64,21 +70,49 @@ class RecordingFile(io.FileIO):
             return -1
 
 
+class StreamedBytes(io.RawIOBase):
+    """Bytes that arrive over time through a pipe, as FFmpeg reads them."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        """Returns true."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Waits for bytes. Returns what has arrived, at most ``size``; nothing at the end."""
+        return os.read(self._descriptor, size)
+
+
 def open_recording(recording: io.RawIOBase) -> InputContainer:
     """Opens ``recording`` from its beginning, in any container format that does not refer to other files."""
     recording.seek(0)
-    formats = ",".join(sorted(av.formats_available - _REFERRING_FORMATS))
+    formats = av.formats_available - _REFERRING_FORMATS
+    return _open(recording, formats, buffer_bytes=_BUFFER_BYTES, options={})
+
+
+def open_stream(stream: StreamedBytes) -> InputContainer:
+    """Opens a recording that is still being made, as soon as its first bytes have arrived."""
+    options = {"probesize": str(_STREAM_BUFFER_BYTES), "analyzeduration": "0"}
+    return _open(stream, _STREAMED_FORMATS, buffer_bytes=_STREAM_BUFFER_BYTES, options=options)
+
+
+def _open(
+    source: io.RawIOBase, formats: Iterable[str], *, buffer_bytes: int, options: dict[str, str]
+) -> InputContainer:
+    allowed = {
+        "format_whitelist": ",".join(sorted(formats)),
+        "protocol_whitelist": "",
+        "codec_whitelist": _sound_decoders(),
+    }
     try:
         return av.open(
-            recording,
+            source,
             mode="r",
-            container_options={
-                "format_whitelist": formats,
-                "protocol_whitelist": "",
-                "codec_whitelist": _sound_decoders(),
-            },
+            container_options=allowed | options,
             metadata_errors="replace",
-            buffer_size=_BUFFER_BYTES,
+            buffer_size=buffer_bytes,
             io_open=_refuse_reference,
         )
     except PermissionError:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from careca.errors import CarecaError, InternalError, InvalidRecording, Overloaded, PreconditionFailed
 from careca.telemetry.logs import get_logger
@@ -145,44 +145,67 @@ class Decoder:
     ) -> dict[str, Any]:
         """Runs a process and returns its last report. Raises the error that it reports, or by which it ended."""
         process = await self._start(recording, selection, drafts)
-        report: dict[str, Any]
         try:
-            report, stderr = await asyncio.gather(
-                _read_reports(cast("StreamReader", process.stdout), emit),
-                _read_stderr(cast("StreamReader", process.stderr)),
-            )
-            status = await process.wait()
+            return await last_report(process, emit)
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if not report.keys() & {"audio", "sandbox_layers"}:
-            raise decoder_error(report, status, stderr)
-        return report
+            await kill(process)
 
     async def _start(self, recording: Path, selection: AudioSelection, drafts: Sequence[Path]) -> Process:
         """Starts a process that inherits only the recording, as its standard input, and the files to write to."""
         with ExitStack() as files:
             source = files.enter_context(await asyncio.to_thread(recording.open, "rb"))
             targets = [files.enter_context(await asyncio.to_thread(path.open, "w+b")).fileno() for path in drafts]
-            options = {
-                "output_fds": targets,
-                "track": selection.audio_track,
-                "separate": selection.channel_mode is ChannelMode.SEPARATE,
-                "memory_bytes": self._limits.memory_bytes,
-                "cpu_seconds": self._limits.cpu_seconds,
-                "max_samples": int(self._limits.max_audio_seconds * SAMPLE_RATE),
-                "sandbox_mode": self._sandbox_mode,
-            }
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, *CHILD, json.dumps(options)),
-                stdin=source,
-                stdout=PIPE,
-                stderr=PIPE,
-                pass_fds=targets,
-                env={},
-                cwd="/",
-            )
+            options = {"track": selection.audio_track, "separate": selection.channel_mode is ChannelMode.SEPARATE}
+            return await self._start_process(source, targets, options)
+
+    async def start_stream(self, output: int) -> Process:
+        """Starts a process that decodes a recording that is still being made.
+
+        It reads the recording from its standard input, and writes PCM to the file descriptor ``output``. The caller
+        waits for its ``last_report``, and kills it in the end.
+        """
+        return await self._start_process(PIPE, [output], {"stream": True})
+
+    async def _start_process(self, source: IO[bytes] | int, outputs: Sequence[int], options: dict[str, Any]) -> Process:
+        common = {
+            "output_fds": outputs,
+            "memory_bytes": self._limits.memory_bytes,
+            "cpu_seconds": self._limits.cpu_seconds,
+            "max_samples": int(self._limits.max_audio_seconds * SAMPLE_RATE),
+            "sandbox_mode": self._sandbox_mode,
+        }
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, *CHILD, json.dumps(common | options)),
+            stdin=source,
+            stdout=PIPE,
+            stderr=PIPE,
+            pass_fds=outputs,
+            env={},
+            cwd="/",
+        )
+
+
+async def last_report(process: Process, emit: Callable[[float], None]) -> dict[str, Any]:
+    """Emits the fractions that the process reports. Returns its last report when it has ended.
+
+    Raises the error that it reports, or by which it ended.
+    """
+    report: dict[str, Any]
+    report, stderr = await asyncio.gather(
+        _read_reports(cast("StreamReader", process.stdout), emit),
+        _read_stderr(cast("StreamReader", process.stderr)),
+    )
+    status = await process.wait()
+    if not report.keys() & {"audio", "sandbox_layers"}:
+        raise decoder_error(report, status, stderr)
+    return report
+
+
+async def kill(process: Process) -> None:
+    """Ends the process if it still runs."""
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
 async def _read_reports(output: StreamReader, emit: Callable[[float], None]) -> dict[str, Any]:

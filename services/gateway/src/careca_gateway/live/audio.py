@@ -66,11 +66,20 @@ _ENCODINGS = {
 }
 
 
-def decode_encoding(config: live_pb2.LiveServiceTranscribeRequest.Config) -> Encoding:
-    """Returns the encoding in ``config``. Raises ``InvalidRequest`` if it is not supported."""
+def decode_encoding(config: live_pb2.LiveServiceTranscribeRequest.Config) -> Encoding | None:
+    """Returns the encoding in ``config``; ``None`` for a container. Raises ``InvalidRequest`` if it is unsupported."""
+    if config.encoding == live_pb2.LIVE_ENCODING_CONTAINER:
+        if config.sample_rate_hertz:
+            raise InvalidRequest(
+                "config.sample_rate_hertz must be 0 for a container, which says it itself",
+                field="config.sample_rate_hertz",
+                metadata={"value": str(config.sample_rate_hertz)},
+            )
+        return None
     if config.encoding not in _ENCODINGS:
         raise InvalidRequest(
-            "config.encoding must be LIVE_ENCODING_PCM_S16LE, LIVE_ENCODING_MULAW or LIVE_ENCODING_ALAW",
+            "config.encoding must be LIVE_ENCODING_PCM_S16LE, LIVE_ENCODING_MULAW, LIVE_ENCODING_ALAW or "
+            "LIVE_ENCODING_CONTAINER",
             field="config.encoding",
             metadata={"value": str(config.encoding)},
         )

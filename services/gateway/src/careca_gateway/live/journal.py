@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from careca.errors import CarecaError, NotFound, PreconditionFailed, Unavailable
@@ -124,6 +125,11 @@ class Journal:
     async def beat(self) -> None:
         """Says that this gateway works on the session."""
         await self._run("beat")
+
+    @property
+    def path(self) -> Path:
+        """The temporary file with the audio."""
+        return self._path
 
     def audio(self) -> Iterator[bytes]:
         """Yields the audio from its start. Blocks."""

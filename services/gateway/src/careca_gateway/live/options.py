@@ -17,14 +17,15 @@ Config = live_pb2.LiveServiceTranscribeRequest.Config
 _PAUSE_SECONDS = 0.8
 _LEAST_PAUSE_SECONDS, _GREATEST_PAUSE_SECONDS = 0.2, 5.0
 
-_FILE_NAME = "live.wav"
+_FILE_NAME, _CONTAINER_NAME = "live.wav", "live"
 
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
     """What the caller of a session asks for."""
 
-    encoding: Encoding
+    encoding: Encoding | None
+    """``None`` for a container, which says it itself."""
     transcription: TranscriptionOptions
     """For windows: greedy, without a prompt and without translation."""
     diarization: DiarizationOptions
@@ -50,8 +51,9 @@ def decode_options(config: Config) -> LiveOptions:
 
 def job_config(config: Config) -> gateway_pb2.TranscribeRequest.Config:
     """Returns the config of the job of a session, without its recording."""
+    in_container = config.encoding == live_pb2.LIVE_ENCODING_CONTAINER
     return gateway_pb2.TranscribeRequest.Config(
-        display_name=config.display_name or _FILE_NAME,
+        display_name=config.display_name or (_CONTAINER_NAME if in_container else _FILE_NAME),
         transcription=config.transcription,
         diarization=config.diarization,
         known_speakers=config.known_speakers,

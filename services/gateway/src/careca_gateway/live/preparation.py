@@ -14,10 +14,12 @@ from careca import codec
 from careca.errors import CarecaError
 from careca.telemetry.logs import get_logger
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
-from careca_gateway.live.audio import Converter
+from careca_gateway.ingest.decoder import Decoder
+from careca_gateway.live.audio import Converter, Encoding
+from careca_gateway.live.journal import Journal
 from careca_gateway.live.models import WindowModels
 from careca_gateway.live.session import LiveSession
-from careca_gateway.request import Deadline
+from careca_gateway.request import AudioSelection, Deadline
 from careca_gateway.storage.files import StoreFiles
 from careca_gateway.storage.held_recording import StoredAudio
 
@@ -31,7 +33,7 @@ _TIMEOUT_SECONDS = 120.0
 _log = get_logger(__name__)
 
 
-async def prepare_repeatedly(session: LiveSession, models: WindowModels, files: StoreFiles) -> None:
+async def prepare_repeatedly(session: LiveSession, models: WindowModels, files: StoreFiles, decoder: Decoder) -> None:
     """Prepares the result of ``session`` until it ends. Failures are logged: they only make the result later."""
     config = session.journal.config
     transcription = codec.decode_transcription_options(config.transcription, "config.transcription")
@@ -41,7 +43,7 @@ async def prepare_repeatedly(session: LiveSession, models: WindowModels, files: 
         seconds = session.read_until
         try:
             with files.draft() as path:
-                audio = await asyncio.to_thread(_write_audio, session, seconds, path)
+                audio = await _audio_of(session, seconds, path, decoder)
                 deadline = Deadline.after(_TIMEOUT_SECONDS)
                 await models.prepare(audio, transcription, diarization, deadline)
         except (CarecaError, OSError) as error:
@@ -49,12 +51,21 @@ async def prepare_repeatedly(session: LiveSession, models: WindowModels, files: 
         prepared = seconds
 
 
-def _write_audio(session: LiveSession, seconds: float, path: Path) -> StoredAudio:
+async def _audio_of(session: LiveSession, seconds: float, path: Path, decoder: Decoder) -> StoredAudio:
+    """Writes the audio of the session so far, at least ``seconds`` of it, as the recording will be decoded."""
+    encoding = session.options.encoding
+    if encoding:
+        return await asyncio.to_thread(_write_audio, session.journal, encoding, seconds, path)
+    decoded = await decoder.decode(session.journal.path, AudioSelection(), [path], lambda _: None)
+    return StoredAudio(decoded.audio[0], path)
+
+
+def _write_audio(journal: Journal, encoding: Encoding, seconds: float, path: Path) -> StoredAudio:
     """Writes the first ``seconds`` of the session, as 16 kHz PCM."""
     size = int(seconds * SAMPLE_RATE) * SAMPLE_BYTES
-    converter, digest, written = Converter(session.options.encoding), hashlib.sha256(), 0
+    converter, digest, written = Converter(encoding), hashlib.sha256(), 0
     with path.open("wb") as file:
-        for data in session.journal.audio():
+        for data in journal.audio():
             pcm = converter.convert(data)[: size - written]
             digest.update(pcm)
             file.write(pcm)

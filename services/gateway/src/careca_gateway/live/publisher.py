@@ -155,7 +155,7 @@ class Publisher:
 
     def message(self, until: float, **content: object) -> Response:
         """Returns a message without a number that says what is known up to a time."""
-        event = Response(**content)  # type: ignore[arg-type]  # one of the messages
+        event = Response(received_bytes=self._journal.audio_bytes, **content)  # type: ignore[arg-type]  # a message
         codec.set_duration(event.audio_offset, until)
         codec.set_duration(event.behind, max(0.0, self._audio.end - until))
         return event

@@ -14,6 +14,7 @@ from careca.telemetry.logs import get_logger
 from careca.types import Digest, JobPriority, JobState, KnownSpeaker, Scheduling, SchedulingClass, Voice
 from careca.v1 import gateway_pb2, live_pb2
 from careca_gateway.background import cancel_and_wait, repeat
+from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.jobs.queue.liveness import LivenessTracker
 from careca_gateway.jobs.service import JobRequest, JobService
 from careca_gateway.live.journal import Journal, Journals, session_not_found
@@ -46,6 +47,7 @@ class LiveService:
         jobs: transcribes them.
         journals: keeps the sessions.
         models: reads and diarizes windows.
+        decoder: decodes audio in containers.
         add_voices: adds the saved voices of a submitter to a config that asks for them.
         metrics: counts.
     """
@@ -58,6 +60,7 @@ class LiveService:
         jobs: JobService,
         journals: Journals,
         models: WindowModels,
+        decoder: Decoder,
         add_voices: AddVoices,
         metrics: LiveMetrics,
     ) -> None:
@@ -66,6 +69,7 @@ class LiveService:
         self._jobs = jobs
         self._journals = journals
         self._models = models
+        self._decoder = decoder
         self._add_voices = add_voices
         self._metrics = metrics
         self._sessions: dict[str, LiveSession] = {}
@@ -213,6 +217,7 @@ class LiveService:
                 known=_known_voices(options.known_speakers),
             ),
             limits=LiveLimits(self._settings.max_recording_bytes, self._settings.max_audio_seconds),
+            decoder=self._decoder,
             finish=self._submit,
             metrics=self._metrics,
         )
@@ -225,7 +230,8 @@ class LiveService:
         self._without_call[session.id] = time.monotonic()
         if self._settings.live_prepare and session.job_id is None:
             scheduling = Scheduling(SchedulingClass.BATCH, journal.submitter)
-            preparing = prepare_repeatedly(session, self._models.scheduled(scheduling), self._store.files)
+            models = self._models.scheduled(scheduling)
+            preparing = prepare_repeatedly(session, models, self._store.files, self._decoder)
             self._preparing[session.id] = asyncio.create_task(preparing, name=f"prepare {session.id}")
         return session
 
@@ -244,11 +250,12 @@ class LiveService:
 
     async def _submit(self, session: LiveSession) -> str:
         """Stores the recording of a session and submits its job. The same session always gives the same job."""
-        if session.received_bytes < session.options.encoding.sample_bytes:
+        encoding = session.options.encoding
+        if session.received_bytes < (encoding.sample_bytes if encoding else 1):
             return ""
         await self._end_preparation(session)
         journal = session.journal
-        header = session.options.encoding.wav_header(session.received_bytes)
+        header = encoding.wav_header(session.received_bytes) if encoding else b""
         digest = await asyncio.to_thread(_digest_of, journal, header)
         with self._store.hold(digest) as recording:
             with recording.upload() as upload:
@@ -339,11 +346,11 @@ def _digest_of(journal: Journal, header: bytes) -> Digest:
 
 
 def _copy(journal: Journal, header: bytes, write: Callable[[bytes], None]) -> None:
-    """Writes the recording of a session: a WAV file."""
+    """Writes the recording of a session: a WAV file if it has a header, else the container that was received."""
     write(header)
     size = 0
     for data in journal.audio():
         write(data)
         size += len(data)
-    if size % 2:
+    if header and size % 2:
         write(b"\0")  # parts of a WAV file have an even size

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from careca import codec
@@ -14,8 +15,11 @@ from careca.auth.caller import current_caller
 from careca.errors import CarecaError, InternalError, InvalidRequest, PreconditionFailed
 from careca.telemetry.logs import get_logger
 from careca.v1 import gateway_pb2
+from careca_gateway.background import cancel_and_wait
+from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.live.audio import MOST_ADDED_BYTES, AudioBuffer, Converter
 from careca_gateway.live.changes import Changes, run_to_end
+from careca_gateway.live.container import ContainerDecoder
 from careca_gateway.live.journal import Journal, is_taken_over, taken_over
 from careca_gateway.live.metrics import LiveMetrics
 from careca_gateway.live.options import decode_options
@@ -25,6 +29,11 @@ from careca_gateway.live.speakers import Heard, SpeakerMemory
 
 _AHEAD_SECONDS = 20.0
 """Audio that is taken before the models have worked on it. The caller waits then, by the flow control of gRPC."""
+
+_MOST_PENDING_BYTES = 256 * 1024
+"""Bytes of a container that wait for the decoder."""
+
+_POLL_SECONDS = 0.1
 
 _DELAY_STEP_SECONDS = 5.0
 """Audio without news after which the caller learns how much the gateway has: the caller keeps audio until then."""
@@ -48,6 +57,7 @@ class LiveSession:
         models: the model services.
         speakers: the memory of voices.
         limits: the limits of the audio.
+        decoder: decodes containers.
         finish: makes a job of the session, after the last word; returns its id, empty without audio.
         metrics: counts.
     """
@@ -59,6 +69,7 @@ class LiveSession:
         models: Models,
         speakers: SpeakerMemory,
         limits: LiveLimits,
+        decoder: Decoder,
         finish: Callable[[LiveSession], Awaitable[str]],
         metrics: LiveMetrics,
     ) -> None:
@@ -72,9 +83,10 @@ class LiveSession:
         self._speakers = speakers
         self._limits = limits
         self._finish = finish
-        self._converter = Converter(self.options.encoding)
         self._audio = AudioBuffer()
         self._changes = Changes()
+        self._converter = Converter(self.options.encoding) if self.options.encoding else None
+        self._container = ContainerDecoder(decoder, output=self._take_pcm, ended=self._end_audio, failed=self.fail)
         self._publisher = Publisher(
             journal,
             audio=self._audio,
@@ -92,6 +104,8 @@ class LiveSession:
         self._attached = False
         self._failure: CarecaError | None = None
         self._running: asyncio.Task[None] | None = None
+        self._restoring: asyncio.Task[None] | None = None
+        """Has the kept audio of a container decoded."""
 
     @property
     def failed(self) -> bool:
@@ -132,13 +146,15 @@ class LiveSession:
         """Begins to work. A session with events continues after its last final word."""
         await asyncio.to_thread(self._restore)
         if self.job_id is None:
+            if not self._converter:
+                await self._container.start()
+                self._restoring = asyncio.create_task(self._restore_container(), name=f"restore {self.id}")
             self._running = asyncio.create_task(self._run(), name=f"live {self.id}")
 
     async def close(self) -> None:
         """Stops the work. What is kept stays."""
-        if self._running:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        await cancel_and_wait((self._running, self._restoring))
+        await self._container.close()
         await asyncio.to_thread(self.journal.close)
 
     async def read_beyond(self, seconds: float) -> bool:
@@ -187,8 +203,8 @@ class LiveSession:
         """
         async with self._receiving:
             self._check_call(call)
-            while not self.failed and self.behind > _AHEAD_SECONDS:
-                await self._changes.wait()
+            while not self.failed and self._is_far_behind():
+                await self._wait_a_while()
                 self._check_call(call)
             if self.ending:
                 raise self._after_end(call)
@@ -211,8 +227,11 @@ class LiveSession:
         if not self.ending:
             self._ending = True
             self._ended_by = call
-            self._audio.append(self._converter.finish())
-            self._recognition.end()
+            if self._converter:
+                self._audio.append(self._converter.finish())
+                self._end_audio()
+            elif not self._restoring:
+                self._container.finish()
 
     async def give_up(self) -> None:
         """Makes a job of a session that has failed: it has all that was said, though not all words were published."""
@@ -282,16 +301,57 @@ class LiveSession:
         self._speakers.diarized_until = resumed
         voices = [codec.decode_voice_piece(message) for message in self.journal.voices]
         self._speakers.restore([Heard(piece, int(piece.speaker)) for piece in voices], published_words(events))
-        for data in self.journal.audio():
-            self._audio.append(self._converter.convert(data))
-            self._recognition.drop_audio()
+        if self._converter:
+            for data in self.journal.audio():
+                self._audio.append(self._converter.convert(data))
+                self._recognition.drop_audio()
 
     async def _take(self, data: bytes) -> None:
         """Keeps and converts audio."""
         await self.journal.append_audio(data)
         self.received_bytes += len(data)
-        self._audio.append(self._converter.convert(data))
+        if self._converter:
+            self._audio.append(self._converter.convert(data))
+            self._changes.notify()
+        else:
+            self._container.feed(data)
+
+    async def _restore_container(self) -> None:
+        """Has the audio decoded that is kept."""
+        pieces = self.journal.audio()
+        while data := await asyncio.to_thread(next, pieces, b""):
+            self._container.feed(data)
+            while self._container.pending_bytes > _MOST_PENDING_BYTES:
+                await self._wait_a_while()
+        if self._ending:
+            self._container.finish()
+        self._restoring = None
+
+    def _is_far_behind(self) -> bool:
+        return (
+            self.behind > _AHEAD_SECONDS
+            or self._container.pending_bytes > _MOST_PENDING_BYTES
+            or self._restoring is not None
+        )
+
+    async def _wait_a_while(self) -> None:
+        """Waits for a change, or for the decoder, of which nothing is heard if there is no sound."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_SECONDS):
+                await self._changes.wait()
+
+    async def _take_pcm(self, pcm: bytes) -> None:
+        """Takes what was decoded from a container."""
+        while self.behind > _AHEAD_SECONDS:
+            await self._changes.wait()
+        self._audio.append(pcm)
+        self._recognition.drop_audio()
         self._changes.notify()
+
+    def _end_audio(self) -> None:
+        """All audio is in the buffer. A container may end before the caller says so."""
+        self._ending = True
+        self._recognition.end()
 
     def _check_call(self, call: int) -> None:
         if call != self._call:
@@ -306,7 +366,8 @@ class LiveSession:
 
     def _check_length(self, added: int) -> None:
         size = self.received_bytes + added
-        seconds = size / self.options.encoding.bytes_per_second
+        encoding = self.options.encoding
+        seconds = size / encoding.bytes_per_second if encoding else self._audio.end
         own = current_caller().limits
         most_bytes = min(self._limits.max_bytes, own.recording_bytes or self._limits.max_bytes) - MOST_ADDED_BYTES
         most_seconds = min(self._limits.max_seconds, own.recording_seconds or self._limits.max_seconds)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from careca.types import DiarizationOptions, DiarizedWindow, Turn, Voice, VoicePiece, Word
+from careca_gateway.live import speakers
 from careca_gateway.live.speakers import Correction, Heard, SpeakerMemory
 
 SIZE = 32
@@ -222,13 +223,15 @@ def test_overlapping_speech_gives_each_word_to_one_of_them() -> None:
 # Clustering
 
 
-def wrong_at_first() -> Talk:
+@pytest.fixture
+def wrong_at_first(monkeypatch: pytest.MonkeyPatch) -> Talk:
     """Two people who are taken for one, because nothing is unlike enough. No window has both."""
-    return Talk(alternating(4, gap=WINDOW + 2), noise=0.0, memory=SpeakerMemory(similarity=-1.0))
+    monkeypatch.setattr(speakers, "_SAME_VOICE", -1.0)
+    return Talk(alternating(4, gap=WINDOW + 2), noise=0.0)
 
 
-def test_speakers_taken_for_one_are_divided_and_recent_words_corrected() -> None:
-    talk = wrong_at_first()
+def test_speakers_taken_for_one_are_divided_and_recent_words_corrected(wrong_at_first: Talk) -> None:
+    talk = wrong_at_first
     talk.listen(talk.end + 2)
     told = Told(talk)
     told.say(*(time for begin, end, _ in talk.turns for time in times_in(begin, end)))
@@ -271,8 +274,8 @@ def test_a_cluster_keeps_the_label_of_the_speaker_with_most_speech() -> None:
     assert told.labels[0] == "SPEAKER_00"
 
 
-def test_corrections_are_bounded_in_time() -> None:
-    talk = wrong_at_first()
+def test_corrections_are_bounded_in_time(wrong_at_first: Talk) -> None:
+    talk = wrong_at_first
     talk.turns = alternating(20, gap=WINDOW + 2)
     talk.listen(talk.end + 2)
     told = Told(talk)
@@ -287,8 +290,8 @@ def test_corrections_are_bounded_in_time() -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_consecutive_words_are_one_correction() -> None:
-    talk = wrong_at_first()
+def test_consecutive_words_are_one_correction(wrong_at_first: Talk) -> None:
+    talk = wrong_at_first
     talk.listen(21.0)
     told = Told(talk)
     told.say(*times_in(0.5, 4.0), *times_in(16.2, 20.0))
@@ -297,6 +300,47 @@ def test_consecutive_words_are_one_correction() -> None:
 
     assert correction.first_word == len(times_in(0.5, 4.0))
     assert correction.word_count == len(times_in(16.2, 20.0))
+
+
+@pytest.mark.parametrize(("seconds", "joined"), [(4.0, False), (20.0, True)])
+def test_clusters_of_little_speech_do_not_join_people_who_spoke_at_the_same_time(seconds: float, joined: bool) -> None:
+    second = seconds - 1.0
+    talk = Talk([(0.0, seconds, 0), (second, second + seconds, 1)], noise=0.0)
+    talk.listen()
+    told = Told(talk)
+    told.say(*times_in(0.5, second), *times_in(seconds + 0.2, second + seconds))
+    assert set(told.labels) == {"SPEAKER_00", "SPEAKER_01"}
+
+    count = len(talk.memory.pieces)
+    told.correct(talk.memory.settle(count, [0] * count))
+
+    assert len(set(told.labels)) == (1 if joined else 2)
+    assert talk.memory.new_seconds == 0
+
+
+def test_local_speakers_with_the_same_voice_are_one_unless_they_speak_at_the_same_time() -> None:
+    """The diarizer takes one person in a window for two."""
+
+    def heard(begin: float) -> list[str]:
+        memory = SpeakerMemory(similarity=0.5)
+        turns = (Turn(0.0, 4.0, "0"), Turn(begin, begin + 4.0, "1"))
+        pieces = tuple(VoicePiece(voice(0), 4.0, turn.start, turn.end, turn.speaker, alone=True) for turn in turns)
+        memory.add(DiarizedWindow(turns, pieces, "model"), 0.0, 10.0)
+        return [memory.speaker_of(0, Word("one", 1.0, 2.0)), memory.speaker_of(1, Word("two", 6.0, 7.0))]
+
+    assert heard(5.0) == ["SPEAKER_00", "SPEAKER_00"]
+    assert heard(3.5) == ["SPEAKER_00", "SPEAKER_01"]
+
+
+def test_a_short_unknown_voice_is_nobody_yet() -> None:
+    talk = Talk([(0.0, 5.0, 0), (6.0, 10.0, 1)], noise=0.0)
+    talk.listen(7.0)
+    assert not talk.memory.knows(Word("new", 6.2, 6.8))
+
+    talk.listen(9.0, start=7.0)
+    assert talk.memory.knows(Word("new", 6.2, 6.8))
+    assert talk.memory.speaker_of(0, Word("new", 6.2, 6.8)) == "SPEAKER_00"
+    assert talk.memory.speaker_of(1, Word("old", 2.0, 2.5)) == "SPEAKER_01"
 
 
 def test_pieces_that_come_while_voices_are_clustered_stay() -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import combinations, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,18 @@ _UNSETTLED_SECONDS = 2.0
 
 _OVERLAP_SECONDS = 1.0
 """Each window divides speech into pieces anew: so much of a piece may be in memory already."""
+
+_SAME_VOICE, _SURELY_SAME_VOICE = 0.35, 0.5
+"""Cosine from which a voice in a window is the one of a speaker; the second one if the window has that speaker already,
+as another local speaker. With a value from 0.3 to 0.4 for the first and from 0.5 to 0.6 for the second, eleven
+recordings of the bench have the same corrections but for a few words."""
+
+_LEAST_TOGETHER_SECONDS = 0.25
+"""Local speakers who speak at the same time for so long are two people."""
+
+_LEAST_MERGE_SECONDS = 30.0
+"""Speech from which clustering may join speakers who have spoken at the same time. From less of it, the number of
+speakers is uncertain: two voices of a phone call are one cluster for its first 25 s."""
 
 _CORRECTED_SECONDS = 60.0
 """How far back words are corrected: people do not read further back while others talk."""
@@ -94,6 +106,8 @@ class SpeakerMemory:
         self._voices: dict[int, Floats] = {}
         """The sum of the embeddings of each speaker, weighted by seconds: shape (D,)."""
         self._next = 0
+        self._apart: set[frozenset[int]] = set()
+        """Speakers who have spoken at the same time."""
         self._labels: dict[int, str] = {}
         self._turns: list[Turn] = []
         """Recent turns without overlap, by speaker number."""
@@ -196,6 +210,9 @@ class SpeakerMemory:
 
         A cluster keeps the number of the speaker with whom it has the most speech in common.
         """
+        self._new_seconds = 0.0
+        if self._merges_early(clusters):
+            return []
         names = self._numbers_of(clusters, self._heard[:count])
         self._heard[:count] = [
             Heard(replace(each.piece, speaker=str(names[cluster])), names[cluster])
@@ -204,7 +221,6 @@ class SpeakerMemory:
         self._voices = {}
         for each in self._heard:
             self._weigh(each)
-        self._new_seconds = 0.0
         self._relabel_turns()
         changed: list[tuple[int, int]] = []
         for word in self._words:
@@ -226,27 +242,43 @@ class SpeakerMemory:
             own[piece.speaker].append(piece)
         seconds = {label: sum(piece.speech for piece in pieces if not piece.part) for label, pieces in own.items()}
         common = self._common_seconds(window, start)
+        together = _labels_together(window.turns)
         found: dict[str, int | None] = {}
         labels = dict.fromkeys(turn.speaker for turn in window.turns)
         for label in sorted(labels, key=lambda label: -seconds.get(label, 0.0)):
-            taken = set(found.values())
             voice = _mean(own[label]) if label in own else None
-            similar = {
-                number: _cosine(voice, known)
-                for number, known in self._voices.items()
-                if voice is not None and number not in taken
-            }
-            nearest = max(similar, key=lambda number: similar[number], default=None)
-            if nearest is not None and similar[nearest] >= self._similarity:
-                found[label] = nearest
-            elif seconds.get(label, 0.0) >= _NEW_VOICE_SECONDS and len(self._voices) < self._most and voice is not None:
+            others = {speaker for other, speaker in found.items() if other in together[label] and speaker is not None}
+            taken = set(found.values())
+            similar = self._similar(voice, taken) if voice is not None else {}
+            for other in others:
+                similar.pop(other, None)
+            if similar:
+                found[label] = max(similar, key=lambda number: similar[number])
+            elif voice is not None and seconds[label] >= _NEW_VOICE_SECONDS and len(self._voices) < self._most:
                 found[label] = self._next
                 self._voices[self._next] = voice * np.float32(seconds[label])
                 self._next += 1
             else:
                 before = {number: shared for number, shared in common[label].items() if number not in taken}
-                found[label] = max(before, key=lambda number: before[number], default=nearest)
+                found[label] = max(before, key=lambda number: before[number], default=None)
+            speaker = found[label]
+            if speaker is not None:
+                self._apart.update(frozenset((speaker, other)) for other in others)
         return found
+
+    def _similar(self, voice: Floats, taken: Container[int | None]) -> dict[int, float]:
+        """Returns the similarity of each speaker who may have this voice. A local speaker has those of ``taken``.
+
+        If there can be no more speakers, every one of them may have it.
+        """
+        similar = {number: _cosine(voice, known) for number, known in self._voices.items()}
+        if len(self._voices) >= self._most:
+            return similar
+        return {
+            number: cosine
+            for number, cosine in similar.items()
+            if cosine >= (_SURELY_SAME_VOICE if number in taken else _SAME_VOICE)
+        }
 
     def _common_seconds(self, window: DiarizedWindow, start: float) -> dict[str, dict[int, float]]:
         """Returns how long each local speaker spoke when a speaker of the session did, in the windows before."""
@@ -282,6 +314,17 @@ class SpeakerMemory:
                 numbers[cluster] = self._next
                 self._next += 1
         return numbers
+
+    def _merges_early(self, clusters: Sequence[int]) -> bool:
+        """Returns whether the clusters join speakers although little has been heard."""
+        if self.heard_seconds >= _LEAST_MERGE_SECONDS:
+            return False
+        speakers: dict[int, set[int]] = defaultdict(set)
+        for cluster, each in zip(clusters, self._heard, strict=False):
+            speakers[cluster].add(each.speaker)
+        return any(
+            frozenset(pair) in self._apart for joined in speakers.values() for pair in combinations(sorted(joined), 2)
+        )
 
     def _relabel_turns(self) -> None:
         """Gives each recent turn the speaker of the piece in memory with which it has the most time in common."""
@@ -334,6 +377,21 @@ class SpeakerMemory:
         if len(self._heard) > _MOST_PIECES:
             half = len(self._heard) // 2
             self._heard = self._heard[:half:2] + self._heard[half:]
+
+
+def _labels_together(turns: Sequence[Turn]) -> dict[str, set[str]]:
+    """Returns, for each local speaker, those who speak at the same time."""
+    seconds: dict[tuple[str, str], float] = defaultdict(float)
+    for first, second in combinations(turns, 2):
+        shared = min(first.end, second.end) - max(first.start, second.start)
+        if first.speaker != second.speaker and shared > 0:
+            seconds[first.speaker, second.speaker] += shared
+            seconds[second.speaker, first.speaker] += shared
+    together: dict[str, set[str]] = {turn.speaker: set() for turn in turns}
+    for (label, other), shared in seconds.items():
+        if shared >= _LEAST_TOGETHER_SECONDS:
+            together[label].add(other)
+    return together
 
 
 def _mean(pieces: Sequence[VoicePiece]) -> Floats:

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from bench import REPOSITORY
 from bench.common import audio, dataset
+from bench.common.chaos import Chaos
 from bench.common.fleet import Fleet
 from bench.common.harness import announce, cleanly
 from bench.common.tables import splice, table
 from careca.errors import CarecaError
 from careca.types import Job, JobState
 from careca_client import AsyncClient
-from local_stack import Part
 
 DOCUMENT = REPOSITORY / "docs" / "jobs.md"
 MARK = "chaos"
@@ -142,37 +142,6 @@ async def _text(client: AsyncClient, job: Job) -> list[str]:
         return [each.text for each in (await client.job_result(job.id)).message.utterances]
     except CarecaError as error:
         return [f"{error.reason}: {error.message}"]
-
-
-class Chaos:
-    """Ends each part of a stack so many times, each by itself at random moments, and starts it again."""
-
-    def __init__(self, stack: Fleet, how: signal.Signals, ends: int, chance: random.Random) -> None:
-        self._stack = stack
-        self._how = how
-        self._ends = ends
-        self._chance = chance
-        self._parts = stack.parts()
-        self.ends = 0
-        """Processes ended so far."""
-
-    @property
-    def progress(self) -> float:
-        """Fraction of the ends that are done."""
-        return self.ends / (self._ends * len(self._parts))
-
-    async def run(self) -> None:
-        """Returns when all parts were ended as often as they should be, and are ready."""
-        await asyncio.gather(*(self._torment(part) for part in self._parts))
-
-    async def _torment(self, part: Part) -> None:
-        for _ in range(self._ends):
-            await asyncio.sleep(self._chance.uniform(0.5, 4.0))
-            await asyncio.to_thread(self._stack.end_part, part.name, self._how)
-            await asyncio.sleep(self._chance.uniform(0.0, 1.0))
-            self._stack.start_part(part)
-            await asyncio.to_thread(self._stack.wait_until_ready, part)
-            self.ends += 1
 
 
 def report(arguments: argparse.Namespace, outcomes: Sequence[Outcome]) -> str:

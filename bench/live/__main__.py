@@ -2,6 +2,7 @@
 
     speech     conversations, one after the other: delays, changes, words and speakers beside the recording's own
     sessions   several sessions at once: how far they fall behind
+    kills      a hundred sessions while every process is killed, with model services that only take time
 
 Without a part, both run, and docs/benchmarks.md is updated.
 """
@@ -18,6 +19,7 @@ from bench.common.report import Report, measure
 from bench.common.scoring import DiarizationErrors, WordErrors, score_text, score_turns, score_utterances
 from bench.common.tables import rate, seconds, table
 from bench.live import scores
+from bench.live.kills import measure_kills
 from bench.live.playing import Playing, play
 from careca.types import SAMPLE_RATE
 from careca_client import AsyncClient
@@ -165,7 +167,7 @@ class _Totals:
         report.at_most("result after the end of the audio, longest", RESULT_SECONDS, max(self.result_after))
 
 
-PARTS = {"speech": measure_speech, "sessions": measure_sessions}
+PARTS = {"speech": measure_speech, "sessions": measure_sessions, "kills": measure_kills}
 
 if __name__ == "__main__":
     sys.exit(cleanly(main))

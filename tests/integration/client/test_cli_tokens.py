@@ -12,6 +12,7 @@ import pytest
 import trustme
 from typer.testing import CliRunner, Result
 
+from careca.auth.caller import CallerLimits
 from careca.auth.tokens import TokenFile, hash_token
 from careca_client.cli.app import build_app
 from careca_client.cli.errors import ExitCode
@@ -36,7 +37,7 @@ def tokens_file(tmp_path: Path) -> Path:
 
 
 def test_a_token_is_shown_once_and_its_hash_is_kept_for_this_user_alone(tokens_file: Path) -> None:
-    ana = new_token(tokens_file, "ana", "--requests-per-second", "5", "--jobs", "10")
+    ana = new_token(tokens_file, "ana", "--requests-per-second", "5", "--jobs", "10", "--live-sessions", "2")
     ops = new_token(tokens_file, "ops", "--role", "admin")
 
     text = tokens_file.read_text()
@@ -45,7 +46,7 @@ def test_a_token_is_shown_once_and_its_hash_is_kept_for_this_user_alone(tokens_f
     assert ana not in text
     callers = [TokenFile(tokens_file).caller({"authorization": f"Bearer {token}"}) for token in (ana, ops)]
     assert [(caller.name, caller.is_admin) for caller in callers] == [("ana", False), ("ops", True)]
-    assert (callers[0].limits.requests_per_second, callers[0].limits.jobs) == (5, 10)
+    assert callers[0].limits == CallerLimits(requests_per_second=5, jobs=10, live_sessions=2)
 
 
 def test_without_a_file_the_entry_goes_to_stderr_and_the_token_to_stdout(tokens_file: Path) -> None:

@@ -71,6 +71,11 @@ class LiveOptions(SpeechOptions, total=False):
     """The pause that ends an utterance, from 0.2 to 5 seconds. Default: 0.8."""
     display_name: str | None
     """The name of the recording to show in formats and logs. Default: live."""
+    session_id: str
+    """A session to continue, which another process or another computer may have begun. ``LiveStarted`` says from which
+    byte of the audio on to send. All other options but ``after_event`` are ignored: they are those of the session."""
+    after_event: int
+    """To continue: the number of the last event that is not needed again. Default: 0."""
 
 
 def build_live_config(options: LiveOptions) -> Request.Config:
@@ -79,6 +84,8 @@ def build_live_config(options: LiveOptions) -> Request.Config:
     Raises ``InvalidRequest`` if an option is out of its range, ``OSError`` if a known speaker's recording cannot be
     read.
     """
+    if session_id := options.get("session_id"):
+        return Request.Config(session_id=session_id, after_event=options.get("after_event", 0))
     encoding = choice(
         LiveEncoding, options.get("encoding", LiveEncoding.PCM), "encoding", "encodings", "config.encoding"
     )
@@ -177,6 +184,10 @@ class LiveAudio:
         passed = sum(position < self._kept_from for position in self._flushes)
         del self._flushes[:passed]
         self._next_flush = max(0, self._next_flush - passed)
+
+    def begin_at(self, received: int) -> None:
+        """Says that the gateway has this much audio, which was sent by another client."""
+        self._kept_from = self._next = self._furthest = received
 
     def resume(self, received: int) -> None:
         """Goes back to what the gateway does not have. Raises ``InternalError`` if that was forgotten or never sent."""
@@ -308,7 +319,10 @@ class LiveStream:
             raise protocol_error(f"the id {session_id!r} of another session")
         if not self._config.session_id or received > self._audio.received_bytes:
             self._attempts.renew(RESTART_RETRIES)
-        self._audio.resume(received)
+        if self._config.session_id and not self.session_id:
+            self._audio.begin_at(received)
+        else:
+            self._audio.resume(received)
         self._started = True
         self.session_id = self._config.session_id = session_id
         return LiveStarted(session_id=session_id, received_bytes=received, **_position(response))

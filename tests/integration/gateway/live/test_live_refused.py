@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from redis.asyncio import Redis
 
 from careca import codec
+from careca.auth.caller import Caller, CallerLimits, acting_as
 from careca.errors import (
     CarecaError,
     DeadlineExceeded,
@@ -27,6 +28,7 @@ from integration.gateway.live.conftest import Sessions
 from support.live import (
     BYTES_PER_SECOND,
     PCM,
+    Config,
     Live,
     LiveClient,
     Request,
@@ -263,6 +265,16 @@ async def test_there_are_limits_for_sessions_at_the_same_time(stack: Stack) -> N
         fourth = await ana.begin()
         await refused_as_too_many(bob)
         assert {each.session_id for each in (first, _second, third, fourth)}
+
+
+async def test_a_token_may_have_fewer_sessions_than_others(stack: Stack, sessions: Sessions) -> None:
+    assert sessions.service
+    with acting_as(Caller("ana", limits=CallerLimits(live_sessions=1))):
+        await sessions.service.begin("ana", Config(encoding=PCM))
+        with pytest.raises(Overloaded) as refused:
+            await sessions.service.begin("ana", Config(encoding=PCM))
+    assert refused.value.reason == "TOO_MANY_SESSIONS"
+    await sessions.service.begin("bob", Config(encoding=PCM))
 
 
 async def refused_as_too_many(client: LiveClient) -> None:

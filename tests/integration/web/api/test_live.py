@@ -227,12 +227,37 @@ async def test_a_newer_connection_takes_a_session_over(web: Web) -> None:
     assert_told(second.messages)
 
 
-async def test_a_session_that_nobody_continues_is_forgotten(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_that_this_service_has_forgotten_goes_on_at_the_gateway(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sessions, "KEEP_SECONDS", 0.0)
     first = await broken_after_half(web)
+    monkeypatch.undo()
 
-    async with live(web, session_id=first.messages[0]["session_id"]) as second:
-        assert await second.problem() == (404, "SESSION_NOT_FOUND", "session_id", 1008)
+    await _continued(web, first)
+
+
+async def test_another_service_continues_a_session(web: Web, stack: Stack, tmp_path: Path) -> None:
+    first = await broken_after_half(web)
+
+    async with web_service(stack.target, tmp_path / "other") as other:
+        await _continued(other, first)
+
+
+async def _continued(web: Web, first: LiveSocket) -> None:
+    known = max(each.get("event_number", 0) for each in first.messages)
+    async with live(web, session_id=first.messages[0]["session_id"], after_event=known) as second:
+        started = await second.until("started")
+        await second.audio(AUDIO[started["received_bytes"] :])
+        await second.send({"type": "end"})
+        assert await second.rest() == 1000
+    assert_told([*first.messages, *(each for each in second.messages if each["type"] != "started")])
+
+
+async def test_a_session_that_does_not_exist_is_not_found(web: Web) -> None:
+    for session_id in ("0" * 24, "nonsense"):
+        async with live(web, session_id=session_id) as opened:
+            assert await opened.problem() == (404, "SESSION_NOT_FOUND", "session_id", 1008)
 
 
 async def test_nobody_continues_the_session_of_others(guarded: Web, tokens: Tokens) -> None:

@@ -256,6 +256,8 @@ def live(
             "interim_results": interim and transcript.shows_interim,
             "utterance_pause": utterance_pause,
             "display_name": source.display_name,
+            "session_id": "",
+            "after_event": 0,
         }
         build_live_config(options)
         files = _plan_files(source, chosen, output_dir, overwrite=overwrite)

@@ -42,6 +42,7 @@ def new(
     recording_bytes: Annotated[int | None, typer.Option(help="Size of the largest recording.")] = None,
     recording_seconds: Annotated[float | None, typer.Option(help="Length of the longest recording.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Greatest number of waiting jobs.")] = None,
+    live_sessions: Annotated[int | None, typer.Option(help="Greatest number of live sessions at once.")] = None,
 ) -> None:
     """Creates a token and prints it. It cannot be shown again: only its hash is stored.
 
@@ -53,6 +54,7 @@ def new(
         "recording_bytes": recording_bytes,
         "recording_seconds": recording_seconds,
         "jobs": jobs,
+        "live_sessions": live_sessions,
     }
     with reporting():
         entry = entry_text(name, role, hash_token(token), limits)

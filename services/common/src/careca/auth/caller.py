@@ -32,6 +32,8 @@ class CallerLimits:
     """Length of a recording's audio."""
     jobs: int | None = None
     """Number of waiting jobs."""
+    live_sessions: int | None = None
+    """Number of live sessions at the same time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ A token is 256 random bits, so a plain SHA-256 does not reveal it. The file is T
     name = "ana"             # for logs and lists of jobs; two tokens may share a name while one replaces the other
     role = "user"            # or "admin"
     sha256 = "9f86d081884c..."
-    requests_per_second = 5  # optional, as are recording_bytes, recording_seconds and jobs
+    requests_per_second = 5  # optional, as are all limits: see docs/security.md
 """
 
 from __future__ import annotations
@@ -63,11 +63,14 @@ class TokenEntry(BaseModel):
     recording_bytes: int | None = Field(default=None, gt=0)
     recording_seconds: float | None = Field(default=None, gt=0)
     jobs: int | None = Field(default=None, gt=0)
+    live_sessions: int | None = Field(default=None, gt=0)
 
     @property
     def caller(self) -> Caller:
         """The caller that the token stands for."""
-        limits = CallerLimits(self.requests_per_second, self.recording_bytes, self.recording_seconds, self.jobs)
+        limits = CallerLimits(
+            self.requests_per_second, self.recording_bytes, self.recording_seconds, self.jobs, self.live_sessions
+        )
         return Caller(self.name, self.role, limits)
 
 

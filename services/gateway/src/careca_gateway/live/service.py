@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
-from careca.errors import NotFound, Overloaded, PreconditionFailed
+from careca.auth.caller import current_caller
+from careca.errors import CarecaError, NotFound, Overloaded, PreconditionFailed
 from careca.telemetry.logs import get_logger
 from careca.types import Digest, JobPriority, JobState, KnownSpeaker, Scheduling, SchedulingClass, Voice
 from careca.v1 import gateway_pb2, live_pb2
@@ -193,9 +195,10 @@ class LiveService:
 
     def _check_room(self, submitter: str) -> None:
         running = Counter(session.journal.submitter for session in self._running()) + self._beginning
+        own = current_caller().limits.live_sessions
         if running.total() >= self._settings.max_live_sessions:
             what = f"the gateway has {running.total()} live sessions"
-        elif running[submitter] >= self._settings.max_live_sessions_per_submitter:
+        elif running[submitter] >= min(self._settings.max_live_sessions_per_submitter, own or math.inf):
             what = f"you have {running[submitter]} live sessions"
         else:
             return
@@ -206,9 +209,25 @@ class LiveService:
         )
 
     async def _open(self, journal: Journal) -> LiveSession:
+        try:
+            session = self._new_session(journal)
+            await session.start()
+        except BaseException:
+            await asyncio.to_thread(journal.close)
+            raise
+        self._sessions[session.id] = session
+        self._without_call[session.id] = time.monotonic()
+        if self._settings.live_prepare and session.job_id is None:
+            scheduling = Scheduling(SchedulingClass.BATCH, journal.submitter)
+            models = self._models.scheduled(scheduling)
+            preparing = prepare_repeatedly(session, models, self._store.files, self._decoder)
+            self._preparing[session.id] = asyncio.create_task(preparing, name=f"prepare {session.id}")
+        return session
+
+    def _new_session(self, journal: Journal) -> LiveSession:
         options = decode_options(journal.config)
         scheduling = Scheduling(SchedulingClass.LIVE, journal.submitter)
-        session = LiveSession(
+        return LiveSession(
             journal,
             models=self._models.scheduled(scheduling),
             speakers=SpeakerMemory(
@@ -221,19 +240,6 @@ class LiveService:
             finish=self._submit,
             metrics=self._metrics,
         )
-        try:
-            await session.start()
-        except BaseException:
-            await session.close()
-            raise
-        self._sessions[session.id] = session
-        self._without_call[session.id] = time.monotonic()
-        if self._settings.live_prepare and session.job_id is None:
-            scheduling = Scheduling(SchedulingClass.BATCH, journal.submitter)
-            models = self._models.scheduled(scheduling)
-            preparing = prepare_repeatedly(session, models, self._store.files, self._decoder)
-            self._preparing[session.id] = asyncio.create_task(preparing, name=f"prepare {session.id}")
-        return session
 
     async def _close(self, session: LiveSession) -> None:
         """Stops the work on a session, and forgets it. What is kept of it stays."""
@@ -273,6 +279,13 @@ class LiveService:
         for session in list(self._sessions.values()):
             try:
                 await self._sweep_session(session)
+            except CarecaError as error:
+                _log.warning(
+                    "a live session cannot be looked after",
+                    session_id=session.id,
+                    reason=error.reason,
+                    error=error.message,
+                )
             except Exception as error:  # noqa: BLE001 - the others must be looked after all the same
                 _log.error("a live session cannot be looked after", session_id=session.id, exc_info=error)
         if not self._stopping.is_set():

@@ -45,7 +45,7 @@ def routes(metrics: WebMetrics, sessions: LiveSessions) -> APIRouter:
         try:
             config = await _config(websocket)
             if config.session_id:
-                session = sessions.resume(caller, config.session_id)
+                session = await sessions.resume(caller, client, config.session_id)
             else:
                 session = await sessions.begin(caller, client, config.value())
             async with session.attached(config.after_event) as feed:

@@ -63,16 +63,19 @@ class LiveSessions:
         session.on_gone = lambda: self._sessions.pop(session.id, None)
         return session
 
-    def resume(self, caller: str, session_id: str) -> LiveSession:
-        """Returns a session to continue. Raises ``NotFound`` (SESSION_NOT_FOUND) if ``caller`` has no such session."""
-        session = self._sessions.get(session_id)
-        if session is None or session.caller != caller:
-            raise NotFound(
-                f"there is no live session {session_id[:100]}: it has ended, or it was begun by another caller",
-                reason="SESSION_NOT_FOUND",
-                field="session_id",
-            )
-        return session
+    async def resume(self, caller: str, client: AsyncClient, session_id: str) -> LiveSession:
+        """Returns a session to continue, which another web service may have begun.
+
+        Raises ``NotFound`` (SESSION_NOT_FOUND) if ``caller`` has no such session, and as ``begin`` does.
+        """
+        if session := self._sessions.get(session_id):
+            if session.caller != caller:
+                raise _not_found(session_id)
+            return session
+        try:
+            return await self.begin(caller, client, {"session_id": session_id})
+        except NotFound:
+            raise _not_found(session_id) from None
 
     async def run(self) -> None:
         """Waits until this service stops, and then ends all sessions here. The gateway goes on with them."""
@@ -144,7 +147,7 @@ class LiveSession:
             if number != self._attachments:
                 raise _taken_over()
             self._stop_waiting()
-            feed = self._feed = Feed(self._events_after(after_event))
+            feed = self._feed = Feed(self._events_after(after_event), after_event)
             if self._task.done():
                 feed.end(self._failure)
             try:
@@ -207,6 +210,7 @@ class LiveSession:
 
     def _receive(self, event: LiveEvent, session: AsyncLiveSession) -> None:
         if isinstance(event, LiveStarted) and not self._begun.done():
+            self.received_bytes = event.received_bytes
             self._begun.set_result((session, event))
             return
         if not self._begun.done():  # attempts before the session had begun
@@ -227,15 +231,19 @@ class LiveSession:
 class Feed:
     """The events that one WebSocket must still send. Of interim words only the latest are kept."""
 
-    def __init__(self, events: Iterable[LiveEvent]) -> None:
+    def __init__(self, events: Iterable[LiveEvent], after_event: int = 0) -> None:
+        """Begins with ``events``. The caller has those up to number ``after_event``."""
         self._events = deque(events)
+        self._after_event = after_event
         self._ended = False
         self._failure: Exception | None = None
         self._changed = asyncio.Event()
         self._replaced = asyncio.Event()
 
     def put(self, event: LiveEvent) -> None:
-        """Adds an event."""
+        """Adds an event, unless the caller has it: a session of another service sends all events again."""
+        if not isinstance(event, LiveReconnecting) and 0 < event.event_number <= self._after_event:
+            return
         if self._events and isinstance(event, LiveInterim) and isinstance(self._events[-1], LiveInterim):
             self._events.pop()
         self._events.append(event)
@@ -270,6 +278,14 @@ class Feed:
 def _follows(event: _FromGateway, number: int) -> bool:
     """Whether a caller who has the events up to ``number`` needs the event. The result comes last, without a number."""
     return event.event_number > number or isinstance(event, LiveResult)
+
+
+def _not_found(session_id: str) -> NotFound:
+    return NotFound(
+        f"there is no live session {session_id[:100]}: it has ended, or it was begun by another caller",
+        reason="SESSION_NOT_FOUND",
+        field="session_id",
+    )
 
 
 def _taken_over() -> PreconditionFailed:

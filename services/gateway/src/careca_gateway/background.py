@@ -61,6 +61,23 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
 
 
+async def interruptible(call: Awaitable[V]) -> V:
+    """Awaits ``call`` so that a cancellation is never lost.
+
+    gRPC and redis-py were seen to swallow one that comes as a call ends. A task in a ``TaskGroup`` would go on then,
+    and the group would never end.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait((task,))
+    except asyncio.CancelledError:
+        await cancel_and_wait((task,))
+        if not task.cancelled():
+            task.exception()  # nobody asks for it any more
+        raise
+    return task.result()
+
+
 async def _repeat(name: str, step: Callable[[], Awaitable[None]], pause_seconds: float, retry_seconds: float) -> None:
     while True:
         try:

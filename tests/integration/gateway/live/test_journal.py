@@ -96,7 +96,7 @@ async def test_another_gateway_gets_everything(start: Start, journals: Journals,
         await journal.append_event(event(number))
         await journal.append_voice(piece(number))
     await journal.append_audio(b"")
-    journal.close()
+    await journals.release(journal)
     assert [each.size_bytes for each in storage.list(f"live/{journal.session_id}/")] == [12, 12]
 
     again = await start("two").open(journal.session_id, "ana")
@@ -106,20 +106,21 @@ async def test_another_gateway_gets_everything(start: Start, journals: Journals,
     assert again.voices == [piece(number) for number in range(1, 9)]
 
     await again.append_audio(b"more")
-    assert audio_of(await journals.open(journal.session_id)) == data + b"more"
+    assert audio_of(await journals.open(journal.session_id, "ana")) == data + b"more"
 
 
 @pytest.mark.usefixtures("small_parts")
 async def test_only_the_last_opener_writes(start: Start, journals: Journals) -> None:
     first = await journals.create(CONFIG, "ana")
     await first.append_audio(b"1234")
-    second = await start("two").open(first.session_id)
+    second = await start("two").open(first.session_id, "ana")
 
     for write in (
         first.append_audio(b"x" * 20),
         first.append_event(event(1)),
         first.append_voice(piece(1)),
         first.beat(),
+        first.seal(),
         first.done(),
     ):
         with pytest.raises(CarecaError) as refused:
@@ -129,7 +130,7 @@ async def test_only_the_last_opener_writes(start: Start, journals: Journals) -> 
     assert (first.audio_bytes, audio_of(first)) == (4, b"1234")
     await second.append_audio(b"5")
     await second.append_event(event(1))
-    third = await journals.open(first.session_id)
+    third = await journals.open(first.session_id, "ana")
     assert (audio_of(third), third.events, third.voices) == (b"12345", [event(1)], [])
 
 
@@ -158,7 +159,7 @@ async def test_a_write_whose_reply_was_lost_is_not_repeated(
         await journal.append_voice(piece(number))
     monkeypatch.setattr(journals._script, "run", run)
 
-    again = await journals.open(journal.session_id)
+    again = await journals.open(journal.session_id, "ana")
     assert (again.audio_bytes, audio_of(again)) == (len(data), data)
     assert again.events == [event(number) for number in range(1, 15)]
     assert len(again.voices) == 14
@@ -185,7 +186,7 @@ async def test_what_could_not_be_written_is_replaced(journals: Journals, monkeyp
 
     await journal.append_audio(b"678")
     await journal.append_event(event(2))
-    again = await journals.open(journal.session_id)
+    again = await journals.open(journal.session_id, "ana")
     assert (audio_of(again), again.events) == (b"12678", [event(2)])
 
 
@@ -209,7 +210,7 @@ async def test_audio_that_the_disk_cannot_take_leaves_what_was_there(
 
     await journal.append_audio(b"67")
     assert audio_of(journal) == b"1267"
-    assert audio_of(await journals.open(journal.session_id)) == b"1267"
+    assert audio_of(await journals.open(journal.session_id, "ana")) == b"1267"
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -227,13 +228,13 @@ async def test_audio_stays_in_redis_while_the_storage_is_away(
         for _ in range(4):
             await journal.append_audio(b"123456")
     assert [each["log_level"] for each in logs] == ["warning", "warning"]
-    assert audio_of(await journals.open(journal.session_id)) == b"123456" * 4
+    assert audio_of(await journals.open(journal.session_id, "ana")) == b"123456" * 4
 
-    again = await journals.open(journal.session_id)
+    again = await journals.open(journal.session_id, "ana")
     monkeypatch.setattr(storage, "put", put)
     await again.append_audio(b"789")
     assert [each.size_bytes for each in storage.list(f"live/{journal.session_id}/")] == [27]
-    assert audio_of(await journals.open(journal.session_id)) == b"123456" * 4 + b"789"
+    assert audio_of(await journals.open(journal.session_id, "ana")) == b"123456" * 4 + b"789"
 
 
 async def test_sessions_of_others_do_not_exist(journals: Journals) -> None:
@@ -263,7 +264,7 @@ async def test_a_session_that_is_worked_on_changes_its_state(journals: Journals)
     await first.append_audio(b"1")
     between = await journals.states()
     assert {key for key in before if before[key] != between[key]} == {first.session_id}
-    await journals.open(second.session_id)
+    await journals.open(second.session_id, "ben")
     after = await journals.states()
     assert {key for key in between if between[key] != after[key]} == {second.session_id}
 
@@ -278,15 +279,15 @@ async def test_of_a_session_that_is_done_only_the_events_stay(
     await journal.append_event(event(1))
     await journal.append_event(ended(2))
     await journal.done()
-    journal.close()
+    await journals.release(journal)
 
     assert await journals.states() == {}
     assert list(storage.list("live/")) == []
-    again = await journals.open(journal.session_id)
+    again = await journals.open(journal.session_id, "ana")
     assert (again.events, again.voices, again.audio_bytes) == ([event(1), ended(2)], [], 25)
-    again.close()
+    await journals.release(again)
     assert list((tmp_path / "one" / "drafts").iterdir()) == []
-    keys = [key async for key in journals._script.client.scan_iter("*:live:*")]
+    keys = [key async for key in journals._script.client.scan_iter("*:live:*") if not key.endswith(b":sweeps")]
     assert len(keys) == 2
     for key in keys:
         assert 0 < await journals._script.client.ttl(key) <= 3600
@@ -302,6 +303,93 @@ async def test_a_session_that_ended_but_is_not_done_can_be_opened_without_its_au
     await journal.append_event(ended(1))
     await asyncio.to_thread(storage.delete_prefix, f"live/{journal.session_id}/")
 
-    again = await journals.open(journal.session_id)
+    again = await journals.open(journal.session_id, "ana")
     await again.done()
     assert await journals.states() == {}
+
+
+async def test_a_session_is_adopted_only_while_nobody_has_touched_it(start: Start, journals: Journals) -> None:
+    first = await journals.create(CONFIG, "ana")
+    other = start("two")
+    state = (await other.states())[first.session_id]
+    await first.beat()
+    with pytest.raises(NotFound):
+        await other.adopt(first.session_id, state)
+    await first.append_audio(b"1")  # it still has the session
+
+    adopted = await other.adopt(first.session_id, (await other.states())[first.session_id])
+    assert (adopted.submitter, audio_of(adopted)) == ("ana", b"1")
+    with pytest.raises(Unavailable):  # the caller must try again: there is no newer call
+        await first.append_audio(b"2")
+
+
+async def test_beats_say_what_is_settled_and_find_what_is_lost(start: Start, journals: Journals) -> None:
+    first, second = await journals.create(CONFIG, "ana"), await journals.create(CONFIG, "ana")
+    lost: list[CarecaError] = []
+    first.on_lost = second.on_lost = lost.append
+    first.settled_until = second.settled_until = 12.345
+    await journals.beat()
+    assert lost == []
+
+    again = await start("two").open(first.session_id, "ana")
+    assert again.settled_until == 12.345
+    await journals.beat()
+    assert [error.reason for error in lost] == ["SESSION_TAKEN_OVER"]
+    await journals.release(first)
+    await journals.beat()
+    assert len(lost) == 1
+
+
+async def test_a_late_write_changes_nothing(journals: Journals) -> None:
+    """It was tried again on another connection, and arrives when others have followed it."""
+    journal = await journals.create(CONFIG, "ana")
+    await journal.append_audio(b"12")
+    await journal.append_event(event(1))
+    await journal.append_audio(b"34")
+    await journal.append_event(event(2))
+    script, fence = journals._script, journal._fence
+
+    assert await script.run("append_audio", journal.session_id, fence, 1, 0, b"12") == 1
+    assert await script.run("audio_stored", journal.session_id, fence, 1, "late", 2) == 1
+    assert await script.run("append", journal.session_id, fence, 1, "events", 1, b"") == 1
+
+    again = await journals.open(journal.session_id, "ana")
+    assert (audio_of(again), again.events) == (b"1234", [event(1), event(2)])
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_parts_of_a_gateway_that_lost_the_session_are_not_read(
+    start: Start, journals: Journals, storage: ObjectStorage
+) -> None:
+    first = await journals.create(CONFIG, "ana")
+    await first.append_audio(b"123456")
+    second = await start("two").open(first.session_id, "ana")
+    await second.append_audio(b"7890123")
+    await asyncio.to_thread(storage.put, f"live/{first.session_id}/000000-{first._fence}", b"123456")
+
+    again = await journals.open(first.session_id, "ana")
+    assert (again.audio_bytes, audio_of(again)) == (13, b"1234567890123")
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_a_session_that_misses_audio_goes_on_with_what_is_there(
+    journals: Journals, storage: ObjectStorage
+) -> None:
+    journal = await journals.create(CONFIG, "ana")
+    await journal.append_audio(b"1" * 12)
+    (part,) = storage.list(f"live/{journal.session_id}/")
+    await asyncio.to_thread(storage.put, part.key, b"1" * 8)
+
+    with capture_logs() as logs:
+        again = await journals.open(journal.session_id, "ana")
+    assert [each["event"] for each in logs] == ["audio is missing"]
+    await again.append_audio(b"2")
+    assert audio_of(again) == b"1" * 8 + b"2"
+
+
+async def test_a_sealed_session_stays_sealed(journals: Journals) -> None:
+    journal = await journals.create(CONFIG, "ana")
+    assert not journal.sealed
+    await journal.seal()
+    assert journal.sealed
+    assert (await journals.open(journal.session_id, "ana")).sealed

@@ -238,6 +238,7 @@ async def test_what_is_no_container_is_refused_and_becomes_a_job_that_says_why(
     stack: Stack, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "_SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(service, "_BEAT_SECONDS", 0.01)
     async with live_client(stack.target, "ana") as client, submitting(stack, "ana") as ana:
         live = await client.begin(encoding=CONTAINER)
         session = await sessions.of(live, "ana")

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from careca import codec
 from careca.errors import InternalError, InvalidRequest, NotFound, OutOfMemory, PreconditionFailed, Unavailable
@@ -61,6 +60,7 @@ SAID = [each.text for each in spoken_words(TALK)]
 @pytest.fixture
 def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "_SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(service, "_BEAT_SECONDS", 0.01)
     monkeypatch.setattr(service, "_SILENCE_SECONDS", 0.2)
 
 
@@ -374,13 +374,18 @@ async def test_a_damaged_session_does_not_stop_the_others(
             await live.until_heard("final")
         await stack.stop_gateway()
     async with Redis.from_url(redis_server.url) as redis:
-        await redis.rpush(f"{PREFIX}:live:{damaged.session_id}:events", b"\xff\xff\xff")
-    with capture_logs() as logs:
+        key = f"{PREFIX}:live:{damaged.session_id}"
+        await redis.rpush(f"{key}:events", b"\xff\xff\xff")
+        fence = int(await redis.hget(key, "fence"))
         await stack.start_gateway()
         async with live_client(stack.target) as client:
             second = await client.resume(whole.session_id, whole.heard.last_number)
             heard = whole.heard + await finish(second)
-            await until(lambda: any(each.get("session_id") == damaged.session_id for each in logs))
+
+            async def was_tried() -> bool:
+                return int(await redis.hget(key, "fence")) > fence
+
+            await eventually(was_tried)
             with pytest.raises(InternalError):
                 await client.resume(damaged.session_id)
     assert_numbered(heard)

@@ -20,7 +20,6 @@ from support.live import (
     SpokenDiarizer,
     SpokenTranscriber,
     assert_numbered,
-    assert_speakers,
     assert_told,
     live_client,
     spoken,
@@ -63,6 +62,7 @@ async def stacks(
     """Two gateways, each with its own disk and model services. Audio is stored in small parts."""
     monkeypatch.setattr(journal, "_PART_BYTES", 100_000)
     monkeypatch.setattr(service, "_SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(service, "_BEAT_SECONDS", 0.02)
 
     def stack(name: str) -> Stack:
         return Stack(
@@ -102,7 +102,6 @@ async def test_a_session_goes_on_at_another_gateway(stacks: tuple[Stack, Stack])
 
     assert_numbered(heard)
     assert_told(heard, TALK)
-    assert_speakers(heard, TALK, sure_after=4.0)
     recorded = [word.text for utterance in heard.result.utterances for word in utterance.words]
     assert recorded == SAID
 

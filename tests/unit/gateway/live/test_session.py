@@ -108,11 +108,14 @@ class MemoryJournal:
         self.events: list[Response] = []
         self.voices: list[VoicePiece] = []
         self.kept_audio = b""
+        self.settled_until = 0.0
+        self.sealed = False
 
     def again(self) -> MemoryJournal:
         journal = MemoryJournal(self.config)
         journal.events, journal.voices = list(self.events), list(self.voices)
         journal.kept_audio = self.kept_audio
+        journal.settled_until, journal.sealed = self.settled_until, self.sealed
         return journal
 
     @property
@@ -131,11 +134,11 @@ class MemoryJournal:
         await asyncio.sleep(0)
         self.voices.append(piece)
 
+    async def seal(self) -> None:
+        self.sealed = True
+
     def audio(self) -> Iterator[bytes]:
         yield self.kept_audio
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 @dataclass

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 from careca.errors import CarecaError, NotFound, PreconditionFailed, Unavailable
 from careca.telemetry.logs import get_logger
 from careca.v1 import diarizer_pb2, live_pb2
+from careca_gateway.background import interruptible
 from careca_gateway.jobs.queue.redis_script import JobScript
 from careca_gateway.storage.files import StoreFiles
 from careca_gateway.storage.object_storage import ObjectStorage
@@ -34,6 +37,10 @@ _READ_BYTES = 1024 * 1024
 _RETRY_SECONDS = 0.3
 _PATIENCE_SECONDS = 10.0
 """How long a write is tried again if Redis does not answer: a restart takes less."""
+
+_PARALLEL_PARTS = 4
+
+_ADOPTED = "SESSION_ADOPTED"
 
 _DONE_SECONDS = 3_600
 """How long after the end a caller can get the events that were not received."""
@@ -57,7 +64,12 @@ class _Opened:
     config: Config
     audio_bytes: int
     stored_bytes: int
-    parts: int
+    settled_until: float
+    """Seconds of audio that need not be read again."""
+    sealed: bool
+    """Whether no more audio comes."""
+    parts: Sequence[str]
+    """The names of the stored parts."""
     audio: Sequence[bytes]
     """The audio after the stored parts."""
     events: Sequence[Response]
@@ -67,18 +79,13 @@ class _Opened:
 class Journal:
     """What is kept of one session. ``Journals`` opens it.
 
-    Methods that write raise ``PreconditionFailed`` (SESSION_TAKEN_OVER) if the session has been opened again,
-    ``Unavailable`` if Redis does not answer for some seconds, and ``Overloaded`` if Redis or the disk is full. Then
-    nothing was written: the same or something else can be written in its place.
+    Methods that write raise ``PreconditionFailed`` (SESSION_TAKEN_OVER) if a call has opened the session again, and
+    ``Unavailable`` if another gateway has, because this one seemed to be gone, or if Redis does not answer for some
+    seconds; ``Overloaded`` if Redis or the disk is full. Then nothing was written: the same or something else can be
+    written in its place. There is one write to each list at a time.
     """
 
-    def __init__(
-        self, session_id: str, opened: _Opened, *, script: JobScript, storage: ObjectStorage, files: StoreFiles
-    ) -> None:
-        """Blocks while it reads the audio, unless the session has ended.
-
-        Raises ``Unavailable``, and ``Overloaded`` if the disk is full.
-        """
+    def __init__(self, session_id: str, opened: _Opened, *, script: JobScript, storage: ObjectStorage) -> None:
         self.session_id = session_id
         self.submitter = opened.submitter
         self.config = opened.config
@@ -88,24 +95,46 @@ class Journal:
         """The pieces of speech when it was opened."""
         self.audio_bytes = opened.audio_bytes
         """The size of the audio."""
+        self.settled_until = opened.settled_until
+        """Seconds of audio that need not be read again by the next opener. Kept with the next beat."""
+        self.sealed = opened.sealed
+        """Whether no more audio comes."""
+        self.on_lost: Callable[[CarecaError], None] = lambda _: None
+        """Is called if a beat finds that the session was opened again."""
         self._fence = opened.fence
         self._script = script
         self._storage = storage
-        self._counts = {"events": len(opened.events), "voices": len(opened.voices)}
-        self._parts = opened.parts
+        self._positions = {"events": len(opened.events), "voices": len(opened.voices)}
+        self._numbers = Counter[str]()
+        """How many writes there were to each list."""
+        self._parts = len(opened.parts)
         self._stored_bytes = self._tried_bytes = opened.stored_bytes
-        with ExitStack() as opening:
-            self._path = opening.enter_context(files.draft())
-            self._file = opening.enter_context(self._path.open("ab", buffering=0))
-            if not any(event.HasField("ended") for event in opened.events):
-                self._restore_audio(opened)
-            self._files = opening.pop_all()
+        self._files = ExitStack()
+
+    def restore_audio(self, opened: _Opened, files: StoreFiles) -> None:
+        """Writes the audio to a temporary file, unless the session has ended. Blocks.
+
+        Raises ``Unavailable``, and ``Overloaded`` if the disk is full.
+        """
+        self._path = self._files.enter_context(files.draft())
+        self._file = self._files.enter_context(self._path.open("ab", buffering=0))
+        if any(event.HasField("ended") for event in opened.events):
+            return
+        with ThreadPoolExecutor(_PARALLEL_PARTS) as threads:
+            for part in threads.map(lambda name: self._storage.get(_folder(self.session_id) + name), opened.parts):
+                self._write(part)
+        for data in opened.audio:
+            self._write(data)
+        size = self._path.stat().st_size
+        if size != self.audio_bytes:
+            _log.error("audio is missing", session_id=self.session_id, found=size, expected=self.audio_bytes)
+            self.audio_bytes = size
 
     async def append_audio(self, data: bytes) -> None:
         """Appends audio."""
         try:
             await asyncio.to_thread(self._write, data)
-            await self._run("append_audio", self.audio_bytes, data)
+            await self._write_to("audio", "append_audio", self.audio_bytes, data)
         except BaseException:
             self._file.truncate(self.audio_bytes)
             raise
@@ -124,7 +153,12 @@ class Journal:
 
     async def beat(self) -> None:
         """Says that this gateway works on the session."""
-        await self._run("beat")
+        await self._run("beat", round(self.settled_until * 1000))
+
+    async def seal(self) -> None:
+        """Says that no more audio comes."""
+        await self._run("seal")
+        self.sealed = True
 
     @property
     def path(self) -> Path:
@@ -146,24 +180,25 @@ class Journal:
         """Removes the temporary file. What is kept stays."""
         self._files.close()
 
-    def _restore_audio(self, opened: _Opened) -> None:
-        for part in range(opened.parts):
-            self._write(self._storage.get(_part_key(self.session_id, part)))
-        for data in opened.audio:
-            self._write(data)
-
     async def _append(self, name: str, entry: bytes) -> None:
-        await self._run("append", name, self._counts[name] + 1, entry)
-        self._counts[name] += 1
+        await self._write_to(name, "append", name, self._positions[name] + 1, entry)
+        self._positions[name] += 1
+
+    async def _write_to(self, name: str, operation: str, *arguments: bytes | str | int) -> None:
+        """Writes to a list with the next number, so that a write whose reply was lost is not done twice."""
+        self._numbers[name] += 1
+        await self._run(operation, self._numbers[name], *arguments)
 
     async def _store_part(self) -> None:
         """Moves the audio from Redis to the object storage. A failure is logged: it is tried again with more audio."""
         try:
             part = await asyncio.to_thread(self._read_from, self._stored_bytes)
-            await asyncio.to_thread(self._storage.put, _part_key(self.session_id, self._parts), part)
-            await self._run("audio_stored", self._parts + 1, self._stored_bytes + len(part))
+            # With the fence: a gateway that had the session before may still be writing.
+            name = f"{self._parts:06}-{self._fence}"
+            await asyncio.to_thread(self._storage.put, _folder(self.session_id) + name, part)
+            await self._write_to("audio", "audio_stored", name, self._stored_bytes + len(part))
         except CarecaError as error:
-            if is_taken_over(error):
+            if is_lost(error):
                 raise
             _log.warning("live audio was not stored", session_id=self.session_id, error=error.message)
         else:
@@ -175,15 +210,16 @@ class Journal:
         end = loop.time() + _PATIENCE_SECONDS
         while True:
             try:
-                written = await self._script.run(operation, self.session_id, self._fence, *arguments)
+                call = self._script.run(operation, self.session_id, self._fence, *arguments)
+                written = await interruptible(call)
             except Unavailable:
                 if loop.time() > end:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 break
-        if not written:
-            raise taken_over(self.session_id)
+        if written != 1:
+            raise taken_over(self.session_id) if written == 0 else _adopted(self.session_id)
 
     def _write(self, data: bytes) -> None:
         with disk_space():
@@ -214,6 +250,7 @@ class Journals:
         )
         self._storage = storage
         self._files = files
+        self._opened: set[Journal] = set()
 
     @property
     def failures(self) -> int:
@@ -224,28 +261,57 @@ class Journals:
         """Creates a session. Raises ``Unavailable`` and ``Overloaded``."""
         session_id = secrets.token_hex(_ID_BYTES)
         await self._script.run("create", session_id, config.SerializeToString(), submitter)
-        return await self.open(session_id)
+        return await self.open(session_id, submitter)
 
-    async def open(self, session_id: str, submitter: str = "") -> Journal:
-        """Opens a session, so that nobody who opened it before can write to it.
+    async def open(self, session_id: str, submitter: str) -> Journal:
+        """Opens a session for a call, so that nobody who opened it before can write to it.
 
         Raises ``NotFound`` (SESSION_NOT_FOUND) if there is none with this id, or it has another submitter;
         ``Unavailable`` and ``Overloaded``.
         """
-        reply = await self._script.run("open", session_id, submitter) if _ID.fullmatch(session_id) else None
+        return await self._open(session_id, submitter, b"")
+
+    async def adopt(self, session_id: str, state: bytes) -> Journal:
+        """Opens a session whose gateway is gone. Raises ``NotFound`` if its state is not ``state`` anymore."""
+        return await self._open(session_id, "", state)
+
+    async def _open(self, session_id: str, submitter: str, expected: bytes) -> Journal:
+        reply = await self._script.run("open", session_id, submitter, expected) if _ID.fullmatch(session_id) else None
         if not reply:
             raise session_not_found(session_id)
-        return await asyncio.to_thread(
-            Journal,
-            session_id,
-            _read_opened(reply),
-            script=self._script,
-            storage=self._storage,
-            files=self._files,
-        )
+        opened = _read_opened(reply)
+        journal = Journal(session_id, opened, script=self._script, storage=self._storage)
+        self._opened.add(journal)  # it is kept alive from now on: reading the audio may take long
+        try:
+            await asyncio.to_thread(journal.restore_audio, opened, self._files)
+        except BaseException:
+            await self.release(journal)
+            raise
+        return journal
+
+    async def release(self, journal: Journal) -> None:
+        """Closes a journal. What is kept of the session stays."""
+        self._opened.discard(journal)
+        await asyncio.to_thread(journal.close)
+
+    async def beat(self) -> None:
+        """Says that this gateway works on all sessions that it has opened. Those that it has lost learn of it."""
+        journals = list(self._opened)
+        for journal, error in zip(
+            journals, await asyncio.gather(*(each.beat() for each in journals), return_exceptions=True), strict=True
+        ):
+            if isinstance(error, CarecaError) and is_lost(error):
+                journal.on_lost(error)
+            elif isinstance(error, CarecaError):
+                _log.warning("a live session has no beat", session_id=journal.session_id, reason=error.reason)
+            elif error is not None:
+                raise error
 
     async def states(self) -> Mapping[str, bytes]:
-        """Returns the ids of all sessions that are not done, each with a value that changes while it is worked on."""
+        """Returns the ids of all sessions that are not done, each with a value that changes while it is worked on.
+
+        Raises ``Unavailable`` and ``Overloaded``, also if gateways cannot write their beats.
+        """
         reply: list[bytes] = await self._script.run("states")
         return {session_id.decode(): state for session_id, state in zip(reply[::2], reply[1::2], strict=True)}
 
@@ -267,20 +333,32 @@ def taken_over(session_id: str) -> PreconditionFailed:
     )
 
 
-def is_taken_over(error: CarecaError | None) -> bool:
-    """Returns whether ``error`` is that of ``taken_over``."""
-    return error is not None and error.reason == "SESSION_TAKEN_OVER"
+def _adopted(session_id: str) -> Unavailable:
+    """Returns the error for a session that goes on at another gateway: the caller must continue it."""
+    return Unavailable(
+        "another gateway works on this session: continue it",
+        reason=_ADOPTED,
+        metadata={"session_id": session_id},
+        retry_after_seconds=0.5,
+    )
+
+
+def is_lost(error: CarecaError | None) -> bool:
+    """Returns whether ``error`` says that the session was opened again."""
+    return error is not None and error.reason in ("SESSION_TAKEN_OVER", _ADOPTED)
 
 
 def _read_opened(reply: Sequence[Any]) -> _Opened:
-    fence, submitter, config, audio_bytes, stored_bytes, parts, audio, events, voices = reply
+    fence, submitter, config, audio_bytes, stored_bytes, settled, sealed, parts, audio, events, voices = reply
     return _Opened(
         fence,
         submitter.decode(),
         Config.FromString(config),
         audio_bytes,
         stored_bytes,
-        parts,
+        settled / 1000,
+        sealed == 1,
+        [name.decode() for name in parts],
         audio,
         [Response.FromString(event) for event in events],
         [diarizer_pb2.VoicePiece.FromString(voice) for voice in voices],
@@ -289,7 +367,3 @@ def _read_opened(reply: Sequence[Any]) -> _Opened:
 
 def _folder(session_id: str) -> str:
     return f"live/{session_id}/"
-
-
-def _part_key(session_id: str, part: int) -> str:
-    return f"{_folder(session_id)}{part:06}"

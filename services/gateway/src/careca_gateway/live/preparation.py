@@ -14,6 +14,7 @@ from careca import codec
 from careca.errors import CarecaError
 from careca.telemetry.logs import get_logger
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
+from careca_gateway.background import interruptible
 from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.live.audio import Converter, Encoding
 from careca_gateway.live.journal import Journal
@@ -45,7 +46,7 @@ async def prepare_repeatedly(session: LiveSession, models: WindowModels, files: 
             with files.draft() as path:
                 audio = await _audio_of(session, seconds, path, decoder)
                 deadline = Deadline.after(_TIMEOUT_SECONDS)
-                await models.prepare(audio, transcription, diarization, deadline)
+                await interruptible(models.prepare(audio, transcription, diarization, deadline))
         except (CarecaError, OSError) as error:
             _log.info("the result of a live session was not prepared", session_id=session.id, error=str(error))
         prepared = seconds

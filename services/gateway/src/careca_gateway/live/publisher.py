@@ -88,14 +88,20 @@ class Publisher:
         """Seconds of audio that have not been read yet."""
         return max(0.0, self._audio.end - self.read_until)
 
-    def restore(self, events: Sequence[Response]) -> float:
-        """Takes the events of a session that is continued. Returns the end of its last final word."""
+    def restore(self, events: Sequence[Response], settled_until: float) -> float:
+        """Takes the events of a session that is continued. Returns from where on its audio must be read."""
         self.events = list(events)
         finals = [event.final for event in events if event.HasField("final")]
         if finals:
             self._word_count = finals[-1].first_word + len(finals[-1].words)
             self.read_until = codec.decode_duration(finals[-1].words[-1].end_offset)
+        self.read_until = max(self.read_until, settled_until)
         return self.read_until
+
+    def settle(self, start: float) -> None:
+        """Says that the next window begins at ``start``. If no word waits, audio before it need not be read again."""
+        if not self._pending:
+            self._journal.settled_until = max(self._journal.settled_until, start)
 
     def add_words(self, change: WordsChange, read_until: float) -> None:
         """Takes the words of a reading, which are published by ``publish_words``."""

@@ -16,9 +16,10 @@ from careca import codec
 from careca.errors import DeadlineExceeded, InternalError, Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
 from careca.types import ClusteredVoices, DiarizedWindow, ReadWindow, VoicesToCluster, WindowToDiarize, WindowToRead
+from careca_gateway.background import interruptible
 from careca_gateway.live.audio import AudioBuffer
 from careca_gateway.live.changes import Changes
-from careca_gateway.live.journal import Journal
+from careca_gateway.live.journal import Journal, is_lost
 from careca_gateway.live.options import LiveOptions
 from careca_gateway.live.publisher import Publisher
 from careca_gateway.live.speakers import SpeakerMemory
@@ -83,6 +84,7 @@ class Recognition:
         publisher: gets the words.
         changes: says that there is more audio, and is notified of progress.
         start: where the audio begins that has no final words yet.
+        in_utterance: whether an utterance goes on there.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Recognition:
         publisher: Publisher,
         changes: Changes,
         start: float,
+        in_utterance: bool,
     ) -> None:
         self._journal = journal
         self._options = options
@@ -104,7 +107,9 @@ class Recognition:
         self._speakers = speakers
         self._publisher = publisher
         self._changes = changes
-        self._words = WordStream(options.transcription, pause=options.utterance_pause, start=start)
+        self._words = WordStream(
+            options.transcription, pause=options.utterance_pause, start=start, in_utterance=in_utterance
+        )
         self._speech_until = 0.0
         """The end of the last speech that was found."""
         self._flushes: list[float] = []
@@ -174,6 +179,8 @@ class Recognition:
         self._publisher.add_words(self._words.add(read, now, last=last), now)
         await self._publisher.publish_words()
         await self._publisher.publish_delay()
+        if not self._words.has_final:
+            self._publisher.settle(self._words.start)
         self.drop_audio()
 
     async def _diarize(self) -> None:
@@ -228,8 +235,10 @@ class Recognition:
         failures = 0
         for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
             try:
-                return await call()
+                return await interruptible(call())
             except (Unavailable, Overloaded, DeadlineExceeded, InternalError) as error:
+                if is_lost(error):
+                    raise
                 failures += isinstance(error, InternalError)
                 if failures == _MOST_FAILURES:
                     raise

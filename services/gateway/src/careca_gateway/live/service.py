@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from weakref import WeakValueDictionary
 
 from careca.auth.caller import current_caller
 from careca.errors import CarecaError, NotFound, Overloaded, PreconditionFailed
@@ -19,7 +20,7 @@ from careca_gateway.background import cancel_and_wait, repeat
 from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.jobs.queue.liveness import LivenessTracker
 from careca_gateway.jobs.service import JobRequest, JobService
-from careca_gateway.live.journal import Journal, Journals, session_not_found
+from careca_gateway.live.journal import Journal, Journals, is_lost, session_not_found
 from careca_gateway.live.metrics import LiveMetrics
 from careca_gateway.live.models import WindowModels
 from careca_gateway.live.options import Config, decode_options, job_config
@@ -34,6 +35,7 @@ AddVoices = Callable[[str, gateway_pb2.TranscribeRequest.Config], Awaitable[gate
 
 _RETRY_SECONDS = 10.0
 _SWEEP_SECONDS = 1.0
+_BEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
 """After so long without a sign of its gateway, a session is continued by another one."""
 
@@ -80,11 +82,11 @@ class LiveService:
         self._beginning: Counter[str] = Counter()
         """How many sessions of each submitter are being created."""
         self._preparing: dict[str, asyncio.Task[None]] = {}
-        self._opening = asyncio.Lock()
-        """Held while a session is opened or closed that somebody else may open."""
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Held while the session with this id is opened or closed here."""
         self._liveness = LivenessTracker()
         self._failures = 0
-        self._sweeping: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         metrics.watch(
             sessions=lambda: len(self._running()),
@@ -93,7 +95,12 @@ class LiveService:
 
     async def start(self) -> None:
         """Begins to look after the sessions of this gateway, and those of gateways that are gone."""
-        self._sweeping = repeat("live sessions", self._sweep, pause_seconds=_SWEEP_SECONDS)
+        # Beats must not wait for anything else: without them, other gateways take the sessions.
+        self._background = [
+            repeat("beats of live sessions", self._journals.beat, pause_seconds=_BEAT_SECONDS),
+            repeat("live sessions", self._sweep, pause_seconds=_SWEEP_SECONDS),
+            repeat("abandoned live sessions", self._adopt_abandoned, pause_seconds=_SWEEP_SECONDS),
+        ]
 
     def drain(self) -> None:
         """Ends all calls with ``Unavailable``. Another gateway, or the next process of this one, continues them."""
@@ -106,7 +113,7 @@ class LiveService:
 
     async def close(self) -> None:
         """Stops all work. What is kept of the sessions stays."""
-        await cancel_and_wait([self._sweeping])
+        await cancel_and_wait(self._background)
         for session in list(self._sessions.values()):
             await self._close(session)
         await self._journals.close()
@@ -126,10 +133,10 @@ class LiveService:
     async def resume(self, submitter: str, session_id: str) -> LiveSession:
         """Returns the session, which another gateway may have begun. Raises ``NotFound`` (SESSION_NOT_FOUND)."""
         session = self._own(submitter, session_id)
-        if session:
+        if session and session.job_id is None:
             await self._beat(session)  # another gateway may have continued it
         if session is None or session.failed:
-            async with self._opening:
+            async with self._lock_of(session_id):
                 session = self._own(submitter, session_id)  # another call may have opened it meanwhile
                 if session is None:
                     if failed := self._sessions.get(session_id):
@@ -194,7 +201,9 @@ class LiveService:
             self._beginning += Counter()  # without those that are 0
 
     def _check_room(self, submitter: str) -> None:
-        running = Counter(session.journal.submitter for session in self._running()) + self._beginning
+        # Failed ones count too: they take the same place until they are done.
+        open_sessions = (session for session in self._sessions.values() if session.job_id is None)
+        running = Counter(session.journal.submitter for session in open_sessions) + self._beginning
         own = current_caller().limits.live_sessions
         if running.total() >= self._settings.max_live_sessions:
             what = f"the gateway has {running.total()} live sessions"
@@ -211,9 +220,10 @@ class LiveService:
     async def _open(self, journal: Journal) -> LiveSession:
         try:
             session = self._new_session(journal)
+            journal.on_lost = session.fail
             await session.start()
         except BaseException:
-            await asyncio.to_thread(journal.close)
+            await self._journals.release(journal)
             raise
         self._sessions[session.id] = session
         self._without_call[session.id] = time.monotonic()
@@ -245,14 +255,17 @@ class LiveService:
         """Stops the work on a session, and forgets it. What is kept of it stays."""
         await self._end_preparation(session)
         await session.close()
-        self._sessions.pop(session.id, None)
-        self._without_call.pop(session.id, None)
+        await self._journals.release(session.journal)
+        if self._sessions.get(session.id) is session:
+            del self._sessions[session.id]
+            self._without_call.pop(session.id, None)
+
+    def _lock_of(self, session_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(session_id, asyncio.Lock())
 
     async def _end_preparation(self, session: LiveSession) -> None:
         """Stops preparing the result. What has been computed is used."""
-        if preparing := self._preparing.pop(session.id, None):
-            preparing.cancel()
-            await asyncio.gather(preparing, return_exceptions=True)
+        await cancel_and_wait([self._preparing.pop(session.id, None)])
 
     async def _submit(self, session: LiveSession) -> str:
         """Stores the recording of a session and submits its job. The same session always gives the same job."""
@@ -275,34 +288,31 @@ class LiveService:
         return job.id
 
     async def _sweep(self) -> None:
-        """Looks after all sessions once."""
-        for session in list(self._sessions.values()):
-            try:
-                await self._sweep_session(session)
-            except CarecaError as error:
+        """Looks after all sessions of this gateway."""
+        sessions = list(self._sessions.values())
+        for session, error in zip(
+            sessions, await asyncio.gather(*map(self._sweep_session, sessions), return_exceptions=True), strict=True
+        ):
+            if isinstance(error, CarecaError):
                 _log.warning(
                     "a live session cannot be looked after",
                     session_id=session.id,
                     reason=error.reason,
                     error=error.message,
                 )
-            except Exception as error:  # noqa: BLE001 - the others must be looked after all the same
+            elif error is not None:
                 _log.error("a live session cannot be looked after", session_id=session.id, exc_info=error)
-        if not self._stopping.is_set():
-            await self._adopt_abandoned()
 
     async def _sweep_session(self, session: LiveSession) -> None:
         """Ends the session if it has had no call for long, and forgets it after its end."""
-        await self._beat(session)
-        async with self._opening:
+        async with self._lock_of(session.id):
             since = self._without_call.get(session.id)
             if self._sessions.get(session.id) is not session or since is None:
                 return
-            if session.taken_over:
+            if session.lost:
                 await self._close(session)
             elif session.job_id is not None:
-                await session.journal.done()
-                await self._close(session)
+                await self._done(session)
             elif time.monotonic() - since > self._settings.live_idle_seconds:
                 if session.failed:
                     self._without_call[session.id] = time.monotonic()  # if that fails, after another while
@@ -310,30 +320,46 @@ class LiveService:
                 else:
                     session.end()
 
+    async def _done(self, session: LiveSession) -> None:
+        """Removes what is kept of a session that has ended, and forgets it."""
+        try:
+            await session.journal.done()
+        except CarecaError as error:
+            if not is_lost(error):
+                raise
+        await self._close(session)
+
     async def _beat(self, session: LiveSession) -> None:
-        """Says that the session is worked on. Ends the work if another gateway has continued it."""
-        if session.job_id is None and not session.taken_over:
-            try:
-                await session.journal.beat()
-            except PreconditionFailed as error:
-                session.fail(error)
+        """Ends the work on a session if another gateway has continued it."""
+        try:
+            await session.journal.beat()
+        except CarecaError as error:
+            if not is_lost(error):
+                raise
+            session.fail(error)
 
     async def _adopt_abandoned(self) -> None:
         """Continues sessions whose gateway is gone, unless a caller has continued them elsewhere."""
+        if self._stopping.is_set():
+            return
         requested_at = self._liveness.now()
-        states = await self._journals.states()
+        try:
+            states = await self._journals.states()
+        except CarecaError:
+            self._liveness.reset()  # other gateways may not have been able to write their beats either
+            raise
         if self._failures != self._journals.failures:
-            # If this process could not reach Redis, the gateways of the sessions may not have been able to either.
             self._failures = self._journals.failures
             self._liveness.reset()
+            return
         for session_id in self._liveness.unchanged(states, requested_at, _SILENCE_SECONDS):
-            async with self._opening:
-                if session_id in self._sessions:
+            async with self._lock_of(session_id):
+                if session_id in self._sessions or self._stopping.is_set():
                     continue
                 try:
-                    await self._open(await self._journals.open(session_id))
+                    await self._open(await self._journals.adopt(session_id, states[session_id]))
                 except NotFound:
-                    continue
+                    continue  # a call or another gateway was faster
                 except Exception as error:  # noqa: BLE001 - one damaged session must not stop the others
                     _log.error("a live session cannot be continued", session_id=session_id, exc_info=error)
                 else:

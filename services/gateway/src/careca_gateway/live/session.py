@@ -6,7 +6,7 @@ All times are seconds of audio from the start of the session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.live.audio import MOST_ADDED_BYTES, AudioBuffer, Converter
 from careca_gateway.live.changes import Changes, run_to_end
 from careca_gateway.live.container import ContainerDecoder
-from careca_gateway.live.journal import Journal, is_taken_over, taken_over
+from careca_gateway.live.journal import Journal, is_lost, taken_over
 from careca_gateway.live.metrics import LiveMetrics
 from careca_gateway.live.options import decode_options
 from careca_gateway.live.publisher import Publisher, Response, published_words
@@ -58,7 +58,8 @@ class LiveSession:
         speakers: the memory of voices.
         limits: the limits of the audio.
         decoder: decodes containers.
-        finish: makes a job of the session, after the last word; returns its id, empty without audio.
+        finish: makes a job of the session, after the end of the audio; returns its id, empty without audio. The same
+            session always gives the same job.
         metrics: counts.
     """
 
@@ -97,6 +98,7 @@ class LiveSession:
         )
         self._recognition = self._new_recognition(0.0)
         self._ending = False
+        self._audio_ended = False
         self._ended_by: int | None = None
         """The call that ended the session; ``None`` if the session was without a call for too long."""
         self._receiving = asyncio.Lock()
@@ -113,9 +115,9 @@ class LiveSession:
         return self._failure is not None and self.job_id is None
 
     @property
-    def taken_over(self) -> bool:
-        """Whether another gateway continues the session."""
-        return is_taken_over(self._failure)
+    def lost(self) -> bool:
+        """Whether the session was opened again, here or at another gateway."""
+        return is_lost(self._failure)
 
     @property
     def ending(self) -> bool:
@@ -150,12 +152,13 @@ class LiveSession:
                 await self._container.start()
                 self._restoring = asyncio.create_task(self._restore_container(), name=f"restore {self.id}")
             self._running = asyncio.create_task(self._run(), name=f"live {self.id}")
+            if self.journal.sealed:
+                self.end()
 
     async def close(self) -> None:
-        """Stops the work. What is kept stays."""
+        """Stops the work. The journal stays open."""
         await cancel_and_wait((self._running, self._restoring))
         await self._container.close()
-        await asyncio.to_thread(self.journal.close)
 
     async def read_beyond(self, seconds: float) -> bool:
         """Returns true when all audio before ``seconds`` has been read, and false if the audio ends before."""
@@ -174,6 +177,8 @@ class LiveSession:
 
     def fail(self, error: CarecaError) -> None:
         """Ends the work and the calls with an error. What is kept can be continued."""
+        if self._failure or self.job_id is not None:
+            return
         if self._running:
             self._running.cancel()
         self._set_failure(error)
@@ -235,6 +240,7 @@ class LiveSession:
 
     async def give_up(self) -> None:
         """Makes a job of a session that has failed: it has all that was said, though not all words were published."""
+        await self.journal.seal()
         await self._end_with(await self._finish(self))
 
     async def events(self, call: int, after: int) -> AsyncGenerator[Response, None]:
@@ -276,7 +282,7 @@ class LiveSession:
         """Returns the last message of a call."""
         return self._publisher.message(self._audio.end, result=result)
 
-    def _new_recognition(self, start: float) -> Recognition:
+    def _new_recognition(self, start: float, *, in_utterance: bool = False) -> Recognition:
         return Recognition(
             self.journal,
             options=self.options,
@@ -286,18 +292,20 @@ class LiveSession:
             publisher=self._publisher,
             changes=self._changes,
             start=start,
+            in_utterance=in_utterance,
         )
 
     def _restore(self) -> None:
         """Reads what is kept."""
         events = self.journal.events
         self.received_bytes = self.journal.audio_bytes
-        resumed = self._publisher.restore(events)
+        resumed = self._publisher.restore(events, self.journal.settled_until)
         ended = [event.ended for event in events if event.HasField("ended")]
         if ended:
             self.job_id = ended[0].job_id
             return
-        self._recognition = self._new_recognition(resumed)
+        in_utterance = any(event.HasField("final") for event in _last_words(events))
+        self._recognition = self._new_recognition(resumed, in_utterance=in_utterance)
         self._speakers.diarized_until = resumed
         voices = [codec.decode_voice_piece(message) for message in self.journal.voices]
         self._speakers.restore([Heard(piece, int(piece.speaker)) for piece in voices], published_words(events))
@@ -350,7 +358,7 @@ class LiveSession:
 
     def _end_audio(self) -> None:
         """All audio is in the buffer. A container may end before the caller says so."""
-        self._ending = True
+        self._ending = self._audio_ended = True
         self._recognition.end()
 
     def _check_call(self, call: int) -> None:
@@ -382,13 +390,23 @@ class LiveSession:
 
     async def _run(self) -> None:
         try:
-            await self._recognition.run()
-            await self._end_with(await self._recognition.retry(lambda: self._finish(self)))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._recognition.run())
+                finishing = tasks.create_task(self._finish_after_the_audio())
+            await self._end_with(finishing.result())
         except* CarecaError as group:
             self._set_failure(_first(group))
         except* Exception as group:  # noqa: BLE001 - the caller must not wait forever
             _log.error("a live session failed unexpectedly", session_id=self.id, exc_info=group)
             self._set_failure(InternalError("the session failed unexpectedly"))
+
+    async def _finish_after_the_audio(self) -> str:
+        """Makes a job of the session as soon as all audio is there, though not all words may be. Returns its id."""
+        while not self._audio_ended:
+            await self._changes.wait()
+        async with self._receiving:  # a call that has been cancelled may still write
+            await self._recognition.retry(self.journal.seal)
+        return await self._recognition.retry(lambda: self._finish(self))
 
     async def _end_with(self, job_id: str) -> None:
         await self._publisher.publish_end(job_id)
@@ -399,6 +417,11 @@ class LiveSession:
         _log.warning("a live session failed", session_id=self.id, reason=error.reason, error=error.message)
         self._failure = error
         self._changes.notify()
+
+
+def _last_words(events: Sequence[Response]) -> list[Response]:
+    """Returns the last of the events that have words or say that an utterance ended; nothing if there is none."""
+    return [event for event in events if event.HasField("final") or event.HasField("utterance_end")][-1:]
 
 
 def _first(group: BaseExceptionGroup[CarecaError]) -> CarecaError:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice
+from itertools import combinations, count, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -190,6 +190,8 @@ class SpeakerMemory:
                 self._next = max(self._next, speaker + 1)
             self._remember(Heard(replace(each.piece, speaker=str(speaker)), speaker))
             self._heard_until = max(self._heard_until, each.piece.end)
+        while len(self._heard) > _MOST_PIECES:
+            self._forget()
 
     def knows(self, word: Word) -> bool:
         """Returns whether somebody is known to speak during ``word``."""
@@ -360,7 +362,8 @@ class SpeakerMemory:
             if speaker in self._voices and _cosine(self._voices[speaker], voice) >= self._similarity:
                 return name
         if speaker not in self._labels:
-            self._labels[speaker] = speaker_label(len(self._labels))
+            known = set(self._labels.values())  # not all numbers: a restart leaves labels out that nobody has any more
+            self._labels[speaker] = next(label for label in map(speaker_label, count()) if label not in known)
         return self._labels[speaker]
 
     def _corrections(self, changed: Sequence[tuple[int, int]]) -> list[Correction]:

@@ -51,9 +51,12 @@ class WordStream:
         options: the options of the transcriber.
         pause: seconds of silence that end an utterance.
         start: where the audio begins that has no final words yet.
+        in_utterance: whether an utterance goes on there.
     """
 
-    def __init__(self, options: TranscriptionOptions, *, pause: float, start: float = 0.0) -> None:
+    def __init__(
+        self, options: TranscriptionOptions, *, pause: float, start: float = 0.0, in_utterance: bool = False
+    ) -> None:
         self._options = options
         self._pause = pause
         self._start = start
@@ -65,7 +68,12 @@ class WordStream:
         """The language of this utterance, once it is known."""
         self._end = start
         """The end of the last final word of the session."""
-        self._in_utterance = False
+        self._in_utterance = in_utterance
+
+    @property
+    def has_final(self) -> bool:
+        """Returns whether final words are in the next window."""
+        return bool(self._final)
 
     @property
     def start(self) -> float:

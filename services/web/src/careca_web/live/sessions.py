@@ -60,7 +60,7 @@ class LiveSessions:
             session.stop(_restarting())
             raise _restarting()
         self._sessions[session.id] = session
-        session.on_gone = lambda: self._sessions.pop(session.id, None)
+        session.on_gone = lambda: self._forget(session)
         return session
 
     async def resume(self, caller: str, client: AsyncClient, session_id: str) -> LiveSession:
@@ -71,11 +71,17 @@ class LiveSessions:
         if session := self._sessions.get(session_id):
             if session.caller != caller:
                 raise _not_found(session_id)
-            return session
+            if not session.failed:
+                return session
+            session.forget()  # another web service may have continued it, or the gateway was away for long
         try:
             return await self.begin(caller, client, {"session_id": session_id})
         except NotFound:
             raise _not_found(session_id) from None
+
+    def _forget(self, session: LiveSession) -> None:
+        if self._sessions.get(session.id) is session:
+            del self._sessions[session.id]
 
     async def run(self) -> None:
         """Waits until this service stops, and then ends all sessions here. The gateway goes on with them."""
@@ -111,6 +117,11 @@ class LiveSession:
     def id(self) -> str:
         """The id, once the session has begun."""
         return self._started.session_id
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended with an error."""
+        return self._task.done() and self._failure is not None
 
     async def begin(self) -> None:
         """Waits until the gateway has answered. Raises the errors up to then."""

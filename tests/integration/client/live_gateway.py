@@ -45,6 +45,8 @@ class Fault:
 class LiveScript:
     """What the gateway does in the next calls, and what it has received."""
 
+    last_error: CarecaError | None = None
+    """Ends the call after the result."""
     faults: list[Fault] = field(default_factory=list)
     """One for each call, in order. Later calls succeed."""
     reading: threading.Event | None = None
@@ -116,6 +118,8 @@ class LiveGateway(live_pb2_grpc.LiveServiceServicer, jobs_pb2_grpc.JobServiceSer
                 return
         if script.audio and self._events[-1].WhichOneof("message") != "result":
             yield self._keep(result=codec.encode_result(self.result(())))
+        if script.last_error is not None:
+            abort(context, script.last_error)
 
     def _listen(self, requests: Any, config: Request.Config, fault: Fault | None, context: Any) -> Iterator[Response]:
         script, taken = self.script, 0

@@ -156,6 +156,18 @@ async def test_the_id_of_the_session_is_known_from_the_start(client: EitherClien
             assert blocking.id == "s1"
 
 
+async def test_a_gateway_that_is_gone_after_the_result_is_not_called_again(
+    client: EitherClient, live_gateway: LiveFixture
+) -> None:
+    live_gateway.script.last_error = Unavailable("killed")
+
+    events = await talk(client)
+
+    assert kinds(events)[-1] is LiveResult
+    assert LiveReconnecting not in kinds(events)
+    assert len(live_gateway.script.configs) == 1
+
+
 FAULTS = {
     "unavailable": [Fault(3 * SECOND, Unavailable("draining", retry_after_seconds=0.0))],
     "ended early": [Fault(3 * SECOND)],

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Unpack
 
-from careca.errors import Cancelled, CarecaError
+from careca.errors import Cancelled, CarecaError, InternalError
 from careca.rpc import request_id
 from careca.v1 import live_pb2, live_pb2_grpc
 from careca_client.access import Metadata
@@ -104,6 +104,8 @@ class AsyncLiveSession:
             except CarecaError as error:
                 async with self._changed:
                     self._changed.notify_all()
+                    if self._stream.is_complete and not isinstance(error, InternalError):
+                        return  # the gateway was gone after its last message
                     reconnecting = self._stream.after(error)
                 yield reconnecting
                 await sleep(reconnecting.delay_seconds)

@@ -296,12 +296,14 @@ class LiveStream:
         self._attempts.renew(RESTART_RETRIES)
         return self._event_of(response)
 
-    def finish(self) -> None:
-        """Raises ``Unavailable`` if the stream ended before the result: the session can be continued.
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last message has been received. A session without audio has no job and no result."""
+        return self._finished or self._without_job
 
-        A session without audio has no job and no result.
-        """
-        if not (self._finished or self._without_job):
+    def finish(self) -> None:
+        """Raises ``Unavailable`` if the stream ended before the last message: the session can be continued."""
+        if not self.is_complete:
             raise Unavailable("the gateway ended the call before the result")
 
     def after(self, error: CarecaError) -> LiveReconnecting:

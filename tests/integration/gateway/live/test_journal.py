@@ -17,6 +17,7 @@ from careca_gateway.live import journal as journal_module
 from careca_gateway.live.journal import Journal, Journals
 from careca_gateway.storage.files import StoreFiles
 from careca_gateway.storage.object_storage import LocalObjectStorage, ObjectStorage
+from careca_gateway.storage.upload import disk_space
 from support.live import PCM, Config, Response
 from support.redis_server import RedisServer
 from support.waiting import HANG_SECONDS
@@ -199,7 +200,7 @@ async def test_audio_that_the_disk_cannot_take_leaves_what_was_there(
 
     def fails(self: Journal, data: bytes) -> None:
         write(self, data[:1])
-        with journal_module.disk_space():
+        with disk_space():
             raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(Journal, "_write", fails)

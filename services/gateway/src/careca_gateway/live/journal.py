@@ -27,7 +27,7 @@ from careca_gateway.background import interruptible
 from careca_gateway.jobs.queue.redis_script import JobScript
 from careca_gateway.storage.files import StoreFiles
 from careca_gateway.storage.object_storage import ObjectStorage
-from careca_gateway.storage.upload import disk_space
+from careca_gateway.storage.upload import write_all
 
 _PART_BYTES = 2 * 1024 * 1024
 """Audio that Redis holds before it goes to the object storage: 65 s of 16 kHz PCM."""
@@ -222,10 +222,7 @@ class Journal:
             raise taken_over(self.session_id) if written == 0 else _adopted(self.session_id)
 
     def _write(self, data: bytes) -> None:
-        with disk_space():
-            rest = memoryview(data)
-            while rest:
-                rest = rest[self._file.write(rest) :]
+        write_all(self._file, data)
 
     def _read_from(self, offset: int) -> bytes:
         with self._path.open("rb") as file:

@@ -125,11 +125,6 @@ class LiveSession:
         return self._ending or self.job_id is not None
 
     @property
-    def attached(self) -> bool:
-        """Whether a call uses the session."""
-        return self._attached
-
-    @property
     def received(self) -> float:
         """Seconds of audio that have been received."""
         return self._audio.end

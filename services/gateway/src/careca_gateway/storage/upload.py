@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,14 +51,12 @@ class Upload:
 
     def write(self, chunk: bytes) -> None:
         """Appends ``chunk``. Raises ``InvalidRequest`` as soon as there are more bytes than announced."""
-        with self._lock, disk_space():
+        with self._lock:
             self._size += len(chunk)
             if self._size > self._expected.size_bytes:
                 raise _mismatch(f"more bytes were sent than the {self._expected.size_bytes} announced", "size_bytes")
             self._hash.update(chunk)
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            write_all(self._file, chunk)
 
     def finish(self) -> None:
         """Moves the recording to its path. Raises ``InvalidRequest`` if it differs from what was announced."""
@@ -74,6 +73,14 @@ class Upload:
 
 def _mismatch(message: str, field: str) -> InvalidRequest:
     return InvalidRequest(message, reason="DIGEST_MISMATCH", field=f"config.recording.{field}")
+
+
+def write_all(file: io.RawIOBase, data: bytes) -> None:
+    """Writes all of ``data`` to an unbuffered file. Raises ``Overloaded`` if the disk becomes full."""
+    with disk_space():
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 @contextmanager

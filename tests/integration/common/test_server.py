@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
 from careca.errors import PreconditionFailed, Unavailable
+from careca.rpc import server as server_module
 from careca.rpc.channel import create_channel
 from careca.rpc.server import Service, ServiceServer, serve
 from careca.rpc.statuses import translated_errors
@@ -190,6 +191,31 @@ async def test_a_stopped_server_frees_its_ports(diarizer):
     async with stopping(new_server(diarizer, ServiceSettings(**ports))) as second:
         await second.start()
         assert (second.port, second.metrics_port) == (ports["port"], ports["metrics_port"])
+
+
+async def test_a_grpc_server_that_does_not_stop_delays_the_end_only_for_a_while(diarizer, monkeypatch):
+    monkeypatch.setattr(server_module, "_STOP_SECONDS", 0.01)
+    closed = asyncio.Event()
+
+    async def close():
+        closed.set()
+
+    server = new_server(diarizer, close=close)
+    await server.start()
+    (running,) = server._servers
+
+    async def stop(grace):
+        await asyncio.Event().wait()
+
+    with capture_logs() as logs, monkeypatch.context() as patched:
+        patched.setattr(running, "stop", stop)
+        await server.stop()
+
+    assert closed.is_set()
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [
+        "gRPC did not stop: the process ends without waiting for it"
+    ]
+    await running.stop(0)
 
 
 async def test_a_large_message_passes(server):

@@ -15,11 +15,11 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from careca.errors import OutOfMemory, Overloaded
+from careca.errors import Cancelled, OutOfMemory, Overloaded, Unavailable
 from careca.inference import worker
 from careca.inference.audio import Audio
 from careca.inference.engine import Work
-from careca.types import Segment, Transcript, TranscriptionOptions
+from careca.types import Segment, Transcript, TranscriptionOptions, WindowToRead
 from careca_gateway.backends import Replicas, TranscriberClient
 from careca_gateway.backends import replicas as replicas_module
 from careca_gateway.backends.model_service import ModelServiceReplica
@@ -288,6 +288,24 @@ async def test_a_replica_that_fails_during_a_call_is_replaced_without_repeated_s
 
         assert await call == TEXTS
     await service.stop()
+
+
+async def test_a_call_that_the_service_cancels_is_repeated(services: list[ModelService], asker: Asker) -> None:
+    """As gRPC does with calls that come while a service stops."""
+    for service in services:
+        service.engine.failures = [Cancelled("CANCELLED")]
+
+    assert await asker.ask() == TEXTS
+
+    assert sum(inferences(services)) in (2, 3)
+
+
+async def test_a_window_that_the_service_cancels_can_be_read_again(services: list[ModelService], asker: Asker) -> None:
+    for service in services:
+        service.engine.failures = [Cancelled("CANCELLED")]
+
+    with pytest.raises(Unavailable):
+        await TranscriberClient(asker.replicas).read_window(b"", WindowToRead(TranscriptionOptions()))
 
 
 async def test_an_invalid_request_is_not_sent_to_other_replicas(services: list[ModelService], asker: Asker) -> None:

@@ -223,13 +223,14 @@ async def test_a_session_without_audio_that_has_ended_says_so_again(client: Live
 
 
 async def test_audio_for_a_session_that_was_ended_by_another_call_is_refused(
-    client: LiveClient, diarizer: SpokenDiarizer
+    client: LiveClient, diarizer: SpokenDiarizer, sessions: Sessions
 ) -> None:
     diarizer.may_go_on.clear()  # so that it does not end yet
     first = await client.begin()
+    session = await sessions.of(first)
     await first.audio(DATA[:BYTES_PER_SECOND])
     await first.end()
-    await first.until_heard("interim")
+    await until(lambda: session.ending)
     second = await client.resume(first.session_id)
     await second.audio(DATA[:BYTES_PER_SECOND])
 

@@ -139,7 +139,7 @@ async def test_who_leaves_the_page_finds_the_talk_in_the_history(page: Page) -> 
     await expect(page.get_by_test_id("captions")).to_contain_text(TEXTS[2])
     await page.get_by_role("link", name="History").click()
 
-    await expect(page.get_by_role("link", name=re.compile("^Live"))).to_be_visible()
+    await expect(page.get_by_role("main").get_by_role("link", name=re.compile("^Live"))).to_be_visible()
 
 
 async def test_the_microphone_may_be_refused(page: Page) -> None:

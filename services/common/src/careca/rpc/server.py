@@ -43,6 +43,9 @@ _STOP_GRACE_SECONDS = 0.2
 # Cancelled calls answer, and their threads end, after the current batch of the model.
 _CANCEL_GRACE_SECONDS = 10.0
 
+# gRPC stops at once when its grace is over. If it does not, nothing else may be lost for that.
+_STOP_SECONDS = 10.0
+
 _SERVER_OPTIONS: Options = [
     *KEEPALIVE_OPTIONS,
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -137,7 +140,7 @@ class ServiceServer:
             self._admission.cancel_calls()
             await self._admission.wait_until_idle(_CANCEL_GRACE_SECONDS)
         for server in self._servers:
-            await server.stop(_STOP_GRACE_SECONDS)
+            await _stop(server)
         await self._service.close()
         if self._endpoint:
             await asyncio.to_thread(self._endpoint.close)
@@ -225,6 +228,15 @@ async def _until(stopping: asyncio.Event, server: ServiceServer) -> None:
         _log.critical("Service does not serve any more", exc_info=broken.exception())
         raise SystemExit(1)
     broken.cancel()
+
+
+async def _stop(server: grpc.aio.Server) -> None:
+    """Stops ``server``. Returns after some seconds in any case."""
+    stopping = asyncio.create_task(server.stop(_STOP_GRACE_SECONDS))
+    done, _ = await asyncio.wait((stopping,), timeout=_STOP_SECONDS)
+    if not done:
+        _log.warning("gRPC did not stop: the process ends without waiting for it")
+        stopping.cancel()
 
 
 def _methods(services: Sequence[str]) -> list[str]:

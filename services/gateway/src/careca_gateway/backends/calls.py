@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import grpc.aio
 
-from careca.errors import InternalError, InvalidRecording, InvalidRequest, Overloaded, Unavailable
+from careca.errors import Cancelled, InternalError, InvalidRecording, InvalidRequest, Overloaded, Unavailable
 from careca.rpc import request_id
 from careca.rpc.statuses import responses_of, translated_errors
 from careca.telemetry import tracing
@@ -132,11 +132,15 @@ class AudioCall(Generic[Q, S]):
         metadata = (*request_id.outgoing(), *tracing.outgoing())
         call = self._method(replica)(requests.messages(), timeout=deadline.remaining(), metadata=metadata)
         try:
-            with _cancelled_calls_as_errors(requests):
+            with _cancelled_calls_as_errors():
                 async for response in responses_of(call):
                     if response.WhichOneof("message") == "audio_needed":
                         requests.send_audio()
                     yield response
+        except Unavailable:
+            if requests.failure:
+                raise InternalError("the stored audio cannot be read") from requests.failure
+            raise
         finally:
             call.cancel()
             requests.end()
@@ -178,19 +182,18 @@ class _Requests(Generic[Q]):
 
 
 @contextmanager
-def _cancelled_calls_as_errors(requests: _Requests[Any]) -> Iterator[None]:
+def _cancelled_calls_as_errors() -> Iterator[None]:
     """Raises ``Unavailable`` if gRPC or the service cancelled the call, unless our own task is being cancelled.
 
-    gRPC raises ``CancelledError`` in both cases, and also if the audio could not be read.
+    A service that stops may answer CANCELLED. gRPC raises ``CancelledError`` if it cancels a call by itself: when its
+    channel is closed, or the messages of the call could not be read.
     """
     try:
         yield
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, Cancelled) as error:
         task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise
-        if requests.failure:
-            raise InternalError("the stored audio cannot be read") from requests.failure
         raise Unavailable("the model service cancelled the call") from None
 
 
@@ -218,5 +221,5 @@ async def call_window(
 
 async def call_unary(method: grpc.aio.UnaryUnaryMultiCallable[Q, U], request: Q, deadline: Deadline) -> U:
     """Returns the response of a call without a stream. Raises ``CarecaError``."""
-    with translated_errors():
+    with _cancelled_calls_as_errors(), translated_errors():
         return await method(request, timeout=deadline.remaining(), metadata=request_id.outgoing())

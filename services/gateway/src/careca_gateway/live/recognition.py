@@ -208,8 +208,12 @@ class Recognition:
         return self.all_read and self._speakers.diarized_until >= self._audio.end
 
     def _may_have_speech(self, start: float, end: float) -> bool:
-        """Whether there may be speech in a window: none was found in it, or it has not been read yet."""
-        return self._speech_until > start or self._publisher.read_until < end - _DIARIZE_STEP_SECONDS
+        """Whether there may be speech in a window: some was found in it, or it has not been read yet.
+
+        The last second or so need not have been read: if there is speech, a later window has it too.
+        """
+        unread = 0.0 if self._ending else _DIARIZE_STEP_SECONDS
+        return self._speech_until > start or self._publisher.read_until < end - unread
 
     async def _cluster_repeatedly(self) -> None:
         """Clusters the voices again from time to time."""

@@ -13,7 +13,7 @@ from careca.auth.caller import Role
 from careca.resources.memory import freeze_objects
 from careca.resources.processors import disable_openmp_spinning
 from careca_gateway import admin
-from support.hangs import pytest_runtest_protocol as pytest_runtest_protocol  # pytest finds it here
+from support.hangs import pytest_runtest_protocol  # noqa: F401 - pytest finds it here
 from support.redis_server import RedisServer
 from support.s3_server import S3Server
 from support.tokens import Tokens

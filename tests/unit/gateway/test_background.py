@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from structlog.testing import capture_logs
 
+from careca.cancellation import cancel_and_wait
 from careca.errors import Unavailable
-from careca_gateway.background import cancel_and_wait, interruptible, repeat
+from careca_gateway.background import repeat
 
 
 async def test_a_step_is_repeated_after_expected_and_unexpected_errors() -> None:
@@ -52,37 +52,3 @@ async def test_the_pause_after_a_failed_step_differs() -> None:
     await cancel_and_wait([task])
 
     assert len(times) == 2
-
-
-async def test_a_cancellation_that_a_call_swallows_is_not_lost() -> None:
-    """As gRPC does if it comes while the call ends."""
-    swallowed = 0
-
-    async def call() -> int:
-        nonlocal swallowed
-        while swallowed < 2:
-            try:
-                await asyncio.sleep(60)
-            except asyncio.CancelledError:
-                swallowed += 1
-        return 1
-
-    task = asyncio.create_task(interruptible(call()))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert swallowed == 2
-
-
-async def test_an_interruptible_call_returns_and_raises_what_it_does() -> None:
-    async def returns() -> int:
-        return 5
-
-    async def fails() -> None:
-        raise Unavailable("away")
-
-    assert await interruptible(returns()) == 5
-    with pytest.raises(Unavailable):
-        await interruptible(fails())

@@ -1,18 +1,16 @@
-"""Background tasks: repeating a step, retrying until a shared service answers, and ending tasks."""
+"""Background tasks: repeating a step, and retrying until a shared service answers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from careca.errors import CarecaError, Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
 
 RETRY_SECONDS = 0.5
 """The default pause after a step that failed."""
-
-_CANCEL_AGAIN_SECONDS = 0.5
 
 _log = get_logger(__name__)
 
@@ -47,35 +45,6 @@ async def retry_until_reachable(
             _log.warning(warning, reason=error.reason, error=error.message)
             await asyncio.sleep(RETRY_SECONDS)
     return None
-
-
-async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
-    """Cancels ``tasks`` and returns when all of them have ended.
-
-    Cancels again after a while, because one cancellation may get lost: redis-py 8.1 was seen to swallow one.
-    """
-    pending = {task for task in tasks if task and not task.done()}
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
-
-
-async def interruptible(call: Awaitable[V]) -> V:
-    """Awaits ``call`` so that a cancellation is never lost.
-
-    gRPC and redis-py were seen to swallow one that comes as a call ends. A task in a ``TaskGroup`` would go on then,
-    and the group would never end.
-    """
-    task = asyncio.ensure_future(call)
-    try:
-        await asyncio.wait((task,))
-    except asyncio.CancelledError:
-        await cancel_and_wait((task,))
-        if not task.cancelled():
-            task.exception()  # nobody asks for it any more
-        raise
-    return task.result()
 
 
 async def _repeat(name: str, step: Callable[[], Awaitable[None]], pause_seconds: float, retry_seconds: float) -> None:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, Never, TypeVar
 
+from careca.cancellation import cancel_and_wait
 from careca.errors import Unavailable
-from careca_gateway.background import cancel_and_wait
 
 T = TypeVar("T")
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
+from careca import cancellation
 from careca.errors import Cancelled, OutOfMemory, Overloaded, Unavailable
 from careca.inference import worker
 from careca.inference.audio import Audio
@@ -350,7 +351,7 @@ async def test_new_addresses_get_calls_and_removed_ones_keep_theirs(
 
 async def test_closing_repeats_a_cancellation_that_was_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As gRPC does if a call ends at that moment."""
-    monkeypatch.setattr(replicas_module, "_CANCEL_SECONDS", 0.01)
+    monkeypatch.setattr(cancellation, "_CANCEL_AGAIN_SECONDS", 0.01)
     cancelled = Counter[str]()
 
     async def resolve(name: str, port: int) -> set[str]:

@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from careca.cancellation import cancel_and_wait, interruptible
 from careca.telemetry.logs import get_logger
 
 T = TypeVar("T")
@@ -82,16 +83,13 @@ class CircuitBreaker:
 
     async def aclose(self) -> None:
         """Stops probing and closes all connections."""
-        if self._probing:
-            self._probing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._probing
+        await cancel_and_wait((self._probing,))
         await self.client.aclose()
 
     async def _send(self, command: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await command()
+                return await interruptible(command())
         except (RedisError, OSError) as error:
             self._open(error)
             raise RedisUnavailableError(str(error)) from error

@@ -15,7 +15,7 @@ import asyncio
 import struct
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -24,6 +24,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from careca.cache.port import CacheOutcome, ResultCache, cache_key
+from careca.cancellation import cancel_and_wait
 from careca.errors import InternalError, InvalidRequest, OutOfMemory
 from careca.inference.audio import Audio, AudioSpool
 from careca.inference.engine import Event
@@ -228,10 +229,7 @@ class CachedStage(Generic[O, R, M]):
 
     async def close(self) -> None:
         """Waits for the threads and releases everything. No call may be in flight."""
-        if self._idle_release:
-            self._idle_release.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._idle_release
+        await cancel_and_wait((self._idle_release,))
         await self.worker.close()
         await asyncio.to_thread(self.engine.unload)
         await self.cache.close()

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import grpc.aio
 
+from careca.cancellation import interruptible
 from careca.errors import Cancelled, InternalError, InvalidRecording, InvalidRequest, Overloaded, Unavailable
 from careca.rpc import request_id
 from careca.rpc.statuses import responses_of, translated_errors
@@ -186,14 +187,14 @@ def _cancelled_calls_as_errors() -> Iterator[None]:
     """Raises ``Unavailable`` if gRPC or the service cancelled the call, unless our own task is being cancelled.
 
     A service that stops may answer CANCELLED. gRPC raises ``CancelledError`` if it cancels a call by itself: when its
-    channel is closed, or the messages of the call could not be read.
+    channel is closed, or the messages of the call could not be read. Of our own cancellation, it may tell by either.
     """
     try:
         yield
     except (asyncio.CancelledError, Cancelled) as error:
         task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
-            raise
+        if task is None or task.cancelling():
+            raise asyncio.CancelledError from error
         raise Unavailable("the model service cancelled the call") from None
 
 
@@ -222,4 +223,4 @@ async def call_window(
 async def call_unary(method: grpc.aio.UnaryUnaryMultiCallable[Q, U], request: Q, deadline: Deadline) -> U:
     """Returns the response of a call without a stream. Raises ``CarecaError``."""
     with _cancelled_calls_as_errors(), translated_errors():
-        return await method(request, timeout=deadline.remaining(), metadata=request_id.outgoing())
+        return await interruptible(method(request, timeout=deadline.remaining(), metadata=request_id.outgoing()))

@@ -25,6 +25,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from careca.auth.tls import TlsFiles
+from careca.cancellation import cancel_and_wait
 from careca.rpc.channel import Options, create_channel
 from careca.rpc.deferred_channel import DeferredChannel, Make
 from careca.rpc.statuses import at_once
@@ -42,9 +43,6 @@ RESOLVE_SECONDS = 2.0
 
 FULL_SECONDS = 0.5
 """How long a replica counts as full after it refused a call."""
-
-_CANCEL_SECONDS = 1.0
-"""How long tasks have to end after they were cancelled."""
 
 # A process that hangs keeps its connection. Its calls fail after this time without an answer to pings and are retried
 # at another replica. A process that is only busy answers pings.
@@ -202,12 +200,7 @@ class Replicas:
 
     async def close(self, grace: float | None = None) -> None:
         """Closes all connections. Running calls get ``grace`` seconds."""
-        tasks = {*self._health_tasks.values(), *self._closing, *([self._resolving] if self._resolving else [])}
-        while tasks:
-            for task in tasks:
-                task.cancel()
-            # A call of gRPC that ends at the moment of a cancellation swallows it: it is repeated then.
-            _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
+        await cancel_and_wait((*self._health_tasks.values(), *self._closing, self._resolving))
         await asyncio.gather(*(replica.close(grace) for replica in self._replicas.values()))
 
     async def _resolve_repeatedly(self) -> None:

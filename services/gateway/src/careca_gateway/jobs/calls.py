@@ -13,6 +13,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from careca.cancellation import cancel_and_wait
 from careca.errors import (
     Cancelled,
     CarecaError,
@@ -27,7 +28,6 @@ from careca.rpc.interceptors import DEADLINE_SLACK_SECONDS
 from careca.telemetry.logs import get_logger
 from careca.types import Job, JobPriority, JobState, StageReport
 from careca.v1 import gateway_pb2
-from careca_gateway.background import cancel_and_wait
 from careca_gateway.jobs.listener import JobListener
 from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.jobs.progress import first_stages, stages_to_repeat

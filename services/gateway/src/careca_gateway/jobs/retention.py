@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+from careca.cancellation import cancel_and_wait
 from careca.telemetry.logs import get_logger
-from careca_gateway.background import cancel_and_wait, repeat
+from careca_gateway.background import repeat
 from careca_gateway.jobs import results, specs, stage_results, texts
 from careca_gateway.jobs.queue.port import JobQueue
 from careca_gateway.storage.object_storage import ObjectStorage

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from structlog.contextvars import bound_contextvars
 
+from careca.cancellation import cancel_and_wait
 from careca.errors import CarecaError, InternalError, InvalidRequest, Overloaded, Unavailable
 from careca.rpc import request_id
 from careca.telemetry.logs import get_logger
 from careca.types import Job, JobState
-from careca_gateway.background import RETRY_SECONDS, cancel_and_wait, repeat, retry_until_reachable
+from careca_gateway.background import RETRY_SECONDS, repeat, retry_until_reachable
 from careca_gateway.jobs.attempt import PipelineAttempt
 from careca_gateway.jobs.listener import JobListener
 from careca_gateway.jobs.metrics import JobMetrics

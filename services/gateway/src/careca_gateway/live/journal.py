@@ -23,7 +23,6 @@ from typing import Any
 from careca.errors import CarecaError, NotFound, PreconditionFailed, Unavailable
 from careca.telemetry.logs import get_logger
 from careca.v1 import diarizer_pb2, live_pb2
-from careca_gateway.background import interruptible
 from careca_gateway.jobs.queue.redis_script import JobScript
 from careca_gateway.storage.files import StoreFiles
 from careca_gateway.storage.object_storage import ObjectStorage
@@ -210,8 +209,7 @@ class Journal:
         end = loop.time() + _PATIENCE_SECONDS
         while True:
             try:
-                call = self._script.run(operation, self.session_id, self._fence, *arguments)
-                written = await interruptible(call)
+                written = await self._script.run(operation, self.session_id, self._fence, *arguments)
             except Unavailable:
                 if loop.time() > end:
                     raise

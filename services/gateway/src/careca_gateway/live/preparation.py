@@ -11,10 +11,10 @@ import hashlib
 from pathlib import Path
 
 from careca import codec
+from careca.cancellation import interruptible
 from careca.errors import CarecaError
 from careca.telemetry.logs import get_logger
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
-from careca_gateway.background import interruptible
 from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.live.audio import Converter, Encoding
 from careca_gateway.live.journal import Journal

@@ -16,7 +16,6 @@ from careca import codec
 from careca.errors import DeadlineExceeded, InternalError, Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
 from careca.types import ClusteredVoices, DiarizedWindow, ReadWindow, VoicesToCluster, WindowToDiarize, WindowToRead
-from careca_gateway.background import interruptible
 from careca_gateway.live.audio import AudioBuffer
 from careca_gateway.live.changes import Changes
 from careca_gateway.live.journal import Journal, is_lost
@@ -239,7 +238,7 @@ class Recognition:
         failures = 0
         for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
             try:
-                return await interruptible(call())
+                return await call()
             except (Unavailable, Overloaded, DeadlineExceeded, InternalError) as error:
                 if is_lost(error):
                     raise

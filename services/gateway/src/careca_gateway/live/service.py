@@ -12,11 +12,12 @@ from contextlib import aclosing, contextmanager
 from weakref import WeakValueDictionary
 
 from careca.auth.caller import current_caller
+from careca.cancellation import cancel_and_wait
 from careca.errors import CarecaError, NotFound, Overloaded, PreconditionFailed
 from careca.telemetry.logs import get_logger
 from careca.types import Digest, JobPriority, JobState, KnownSpeaker, Scheduling, SchedulingClass, Voice
 from careca.v1 import gateway_pb2, live_pb2
-from careca_gateway.background import cancel_and_wait, repeat
+from careca_gateway.background import repeat
 from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.jobs.queue.liveness import LivenessTracker
 from careca_gateway.jobs.service import JobRequest, JobService

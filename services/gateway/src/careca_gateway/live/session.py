@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from careca import codec
 from careca.auth.caller import current_caller
+from careca.cancellation import cancel_and_wait
 from careca.errors import CarecaError, InternalError, InvalidRequest, PreconditionFailed
 from careca.telemetry.logs import get_logger
 from careca.v1 import gateway_pb2
-from careca_gateway.background import cancel_and_wait
 from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.live.audio import MOST_ADDED_BYTES, AudioBuffer, Converter
 from careca_gateway.live.changes import Changes, run_to_end

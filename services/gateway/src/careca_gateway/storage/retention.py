@@ -7,10 +7,10 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from careca.cancellation import cancel_and_wait
 from careca.errors import CarecaError
 from careca.resources.memory import MemoryCleaner
 from careca.telemetry.logs import get_logger
-from careca_gateway.background import cancel_and_wait
 from careca_gateway.storage.store import Store, StoreUsage
 
 QUIET_SECONDS = 1.0

@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from careca.cancellation import cancel_and_wait
 from careca.telemetry.logs import get_logger
-from careca_gateway.background import cancel_and_wait
 
 _QUIET_SECONDS = 10.0
 _RECONNECT_SECONDS = 0.5

@@ -18,6 +18,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from careca.cancellation import interruptible
 from careca.errors import Overloaded, Unavailable
 from careca.telemetry.logs import get_logger
 
@@ -64,7 +65,7 @@ class JobScript:
         """Returns the operation's reply. Raises ``Unavailable``, or ``Overloaded`` (JOBS_FULL) if memory is full."""
         try:
             async with self._slots, asyncio.timeout(self._timeout_seconds):
-                reply = await self._script(keys=[PREFIX], args=[operation, *arguments])
+                reply = await interruptible(self._script(keys=[PREFIX], args=[operation, *arguments]))
         except ResponseError as error:
             if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):
                 raise Overloaded(

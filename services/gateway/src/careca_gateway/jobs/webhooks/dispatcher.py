@@ -9,10 +9,11 @@ from weakref import WeakValueDictionary
 
 from yarl import URL
 
+from careca.cancellation import cancel_and_wait
 from careca.errors import PreconditionFailed
 from careca.settings import variable_name
 from careca.telemetry.logs import get_logger
-from careca_gateway.background import cancel_and_wait, repeat, retry_until_reachable
+from careca_gateway.background import repeat, retry_until_reachable
 from careca_gateway.jobs.metrics import JobMetrics
 from careca_gateway.jobs.queue.notifications import Wakeup
 from careca_gateway.jobs.queue.port import DueWebhook, JobQueue

@@ -116,6 +116,13 @@ def spoken(said: Iterable[Said | float], rate: int = SAMPLE_RATE, *, flat: bool 
     return samples.astype("<i2").tobytes()
 
 
+def stereo(left: bytes, right: bytes, sample_bytes: int = 2) -> bytes:
+    """Both channels, interleaved. The shorter one of 16-bit PCM ends with silence."""
+    size = max(len(left), len(right))
+    channels = [np.frombuffer(each.ljust(size, b"\0"), f"V{sample_bytes}") for each in (left, right)]
+    return np.stack(channels, axis=1).tobytes()
+
+
 @dataclass(frozen=True, slots=True)
 class Spoken:
     """A word as it is in audio."""
@@ -502,9 +509,9 @@ async def live_client(target: str, submitter: str = "") -> AsyncIterator[LiveCli
             await client.close()
 
 
-def wav_of(pcm: bytes, rate: int = SAMPLE_RATE) -> bytes:
-    """A WAV file of mono 16-bit PCM."""
-    form = struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 16)
+def wav_of(pcm: bytes, rate: int = SAMPLE_RATE, channels: int = 1) -> bytes:
+    """A WAV file of 16-bit PCM."""
+    form = struct.pack("<HHIIHH", 1, channels, rate, 2 * channels * rate, 2 * channels, 16)
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(pcm)) + pcm
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -545,11 +552,12 @@ def assert_numbered(heard: Heard) -> None:
 
 async def pace(live: Live, data: bytes, session: LiveSession, *, seconds: float = 0.25) -> None:
     """Sends audio as slowly as somebody speaks: the next piece when the models have worked on the one before it."""
-    piece = round(seconds * BYTES_PER_SECOND)
+    encoding = session.options.encoding
+    piece = round(seconds * (encoding.bytes_per_second if encoding else BYTES_PER_SECOND))
     start = session.received_bytes
 
     def keeps_up(kept: int) -> bool:
-        diarized = session.received - session._speakers.diarized_until < 1.0
+        diarized = session.options.separate or session.received - session._speakers.diarized_until < 1.0
         return session.received_bytes >= kept and session.behind < 0.5 and diarized
 
     for first in range(0, len(data), piece):

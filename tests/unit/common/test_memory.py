@@ -83,9 +83,12 @@ class Cycle:
 def churn() -> list[bytes]:
     """Allocates and frees some hundred MB of small buffers in threads; the survivors fragment the heaps."""
 
+    all_hold = threading.Barrier(4)  # or one would use what another has freed already
+
     def work(seed: int) -> list[bytes]:
         pick = random.Random(seed)
         buffers = [bytes(pick.randrange(600, 6000)) for _ in range(20_000)]
+        all_hold.wait()
         return buffers[::500]
 
     with ThreadPoolExecutor(4) as threads:

@@ -21,6 +21,9 @@ from careca.types import (
     TranscriptionOptions,
 )
 
+ONE_SPEAKER = DiarizationOptions(speaker_count=1)
+"""The diarizer's options for a channel or a track that has its own speaker."""
+
 R_co = TypeVar("R_co", covariant=True)
 
 

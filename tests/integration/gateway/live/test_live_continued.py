@@ -149,7 +149,7 @@ async def test_a_newer_call_takes_over_from_one_that_waits(client: LiveClient, t
     """The older call sends more than the gateway takes, because the engine is held."""
     transcriber.may_go_on.clear()
     first = await client.begin()
-    sending = asyncio.create_task(first.audio(spoken([40.0])))
+    sending = asyncio.create_task(first.audio(spoken(words(0, 1, 100))))
     session_id = first.session_id
     await until(lambda: first.sent_bytes > 19 * BYTES_PER_SECOND)
 

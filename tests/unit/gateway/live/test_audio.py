@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from careca.errors import InvalidRequest
 from careca.types import SAMPLE_RATE
 from careca.v1 import live_pb2
-from careca_gateway.live.audio import MOST_ADDED_BYTES, Converter, Encoding, decode_encoding
-from support.live import Config
+from careca_gateway.decoding.crosstalk import CrosstalkGate
+from careca_gateway.live.audio import MOST_ADDED_BYTES, AudioBuffer, Converter, Encoding, decode_encoding
+from support.live import Config, stereo
 from support.media import tone
 
 S16, MULAW, ALAW = (
@@ -25,8 +26,8 @@ S16, MULAW, ALAW = (
 )
 
 
-def encoding_of(encoding: live_pb2.LiveEncoding, rate: int = 0) -> Encoding:
-    decoded = decode_encoding(Config(encoding=encoding, sample_rate_hertz=rate))
+def encoding_of(encoding: live_pb2.LiveEncoding, rate: int = 0, channels: int = 0) -> Encoding:
+    decoded = decode_encoding(Config(encoding=encoding, sample_rate_hertz=rate, channel_count=channels))
     assert decoded
     return decoded
 
@@ -34,7 +35,7 @@ def encoding_of(encoding: live_pb2.LiveEncoding, rate: int = 0) -> Encoding:
 def converted(encoding: Encoding, data: bytes, piece: int) -> bytes:
     converter = Converter(encoding)
     parts = [converter.convert(data[first : first + piece]) for first in range(0, len(data), piece)]
-    return b"".join([*parts, converter.finish()])
+    return b"".join(block for (block,) in [*parts, converter.finish()])
 
 
 def sine(rate: int, seconds: float = 1.0) -> bytes:
@@ -116,9 +117,9 @@ def test_g711_is_decoded(encoding: live_pb2.LiveEncoding, codec: str, piece: int
 def test_pieces_that_are_empty_give_nothing() -> None:
     for encoding in (encoding_of(S16), encoding_of(S16, 44_100), encoding_of(MULAW)):
         converter = Converter(encoding)
-        assert converter.convert(b"") == b""
-        assert converter.convert(b"\1" * (encoding.sample_bytes - 1)) == b""
-        assert converter.finish() in (b"", converter.finish())
+        assert converter.convert(b"") == [b""]
+        assert converter.convert(b"\1" * (encoding.sample_bytes - 1)) == [b""]
+        assert converter.finish() == [b""]
 
 
 @pytest.mark.parametrize("encoding", [S16, MULAW, ALAW])
@@ -148,3 +149,95 @@ def test_a_program_that_knows_only_pcm_reads_the_file() -> None:
     with wave.open(io.BytesIO(form.wav_header(len(data)) + data)) as reader:
         assert (reader.getframerate(), reader.getnchannels(), reader.getsampwidth()) == (44_100, 1, 2)
         assert reader.readframes(reader.getnframes()) == data
+
+
+# Two channels
+
+
+def separated(encoding: Encoding, data: bytes, piece: int) -> tuple[bytes, bytes]:
+    converter = Converter(encoding, separate=True)
+    parts = [converter.convert(data[first : first + piece]) for first in range(0, len(data), piece)]
+    left, right = zip(*parts, converter.finish(), strict=True)
+    return b"".join(left), b"".join(right)
+
+
+def loud_and_quiet() -> tuple[bytes, bytes]:
+    """Two channels that are as loud as each other, but for a second that is an echo in the other one."""
+    noise = np.random.default_rng(1).integers(-9_000, 9_000, (2, 3 * SAMPLE_RATE))
+    noise[1, SAMPLE_RATE : 2 * SAMPLE_RATE] //= 100
+    left, right = noise.astype("<i2")
+    return left.tobytes(), right.tobytes()
+
+
+@pytest.mark.parametrize("piece", [1_001, 4, 3_000, 10**6])
+def test_separate_channels_are_those_of_a_recording(piece: int) -> None:
+    """Crosstalk is silenced in the same samples, however the audio is divided."""
+    left, right = loud_and_quiet()
+    gate = CrosstalkGate(2)
+    expected = [block + rest for block, rest in zip(gate.feed((left, right)), gate.rest(), strict=True)]
+
+    found = separated(encoding_of(S16, channels=2), stereo(left, right), piece)
+
+    assert found == tuple(map(bytes, expected))
+    assert found[0] == left
+    assert found[1] != right
+
+
+@pytest.mark.parametrize("extra", [1, 2, 3])
+def test_a_part_of_a_frame_is_dropped(extra: int) -> None:
+    left, right = sine(SAMPLE_RATE, 0.1), sine(SAMPLE_RATE, 0.1)[::-1]
+
+    found = separated(encoding_of(S16, channels=2), stereo(left, right) + b"\1" * extra, 999)
+
+    assert [len(each) for each in found] == [len(left), len(right)]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100_000])
+@pytest.mark.parametrize(("encoding", "codec"), [(MULAW, "pcm_mulaw"), (ALAW, "pcm_alaw")])
+def test_both_channels_of_g711_are_decoded(encoding: live_pb2.LiveEncoding, codec: str, piece: int) -> None:
+    left, right = sine(8_000, 0.3), (np.frombuffer(sine(8_000, 0.3), "<i2") // 2).astype("<i2").tobytes()
+    data = stereo(in_g711(left, codec), in_g711(right, codec), sample_bytes=1)
+
+    found = separated(encoding_of(encoding, channels=2), data, piece)
+
+    for pcm, said in zip(found, (left, right), strict=True):
+        alone = converted(encoding_of(encoding), in_g711(said, codec), 10**6)
+        assert np.array_equal(np.frombuffer(pcm, "<i2"), np.frombuffer(alone, "<i2"))
+
+
+def test_two_channels_are_mixed_to_their_mean() -> None:
+    left = sine(SAMPLE_RATE, 0.1)
+    data = stereo(left, bytes(len(left)))
+
+    mixed = np.frombuffer(converted(encoding_of(S16, channels=2), data, 999), "<i2")
+
+    assert np.abs(mixed - np.frombuffer(left, "<i2") / 2).max() <= 1
+
+
+@pytest.mark.parametrize("encoding", [S16, MULAW, ALAW])
+@pytest.mark.parametrize("size", [0, 4, 1_000])
+def test_the_header_names_both_channels(encoding: live_pb2.LiveEncoding, size: int) -> None:
+    form = encoding_of(encoding, channels=2)
+    assert form.bytes_per_second == 2 * encoding_of(encoding).bytes_per_second
+    data = bytes(range(1, 251)) * 4
+    file = form.wav_header(size) + data[:size]
+    assert len(file) - size <= MOST_ADDED_BYTES
+    if not size:
+        return
+
+    with av.open(io.BytesIO(file)) as container:
+        (stream,) = container.streams
+        assert (stream.codec_context.name, stream.rate, stream.channels) == (form.codec, form.rate, 2)  # type: ignore[attr-defined]
+        assert b"".join(bytes(packet) for packet in container.demux(stream)) == data[:size]
+
+
+def test_a_buffer_keeps_channels_together() -> None:
+    buffer = AudioBuffer((1, 2))
+    left, right = sine(SAMPLE_RATE), sine(SAMPLE_RATE)[::-1]
+    buffer.append([left[:10_000], right[:10_000]])
+    buffer.append([left[10_000:], right[10_000:]])
+    buffer.drop_before(0.25)
+
+    assert (buffer.start, buffer.end) == (0.25, 1.0)
+    assert buffer.read(0.5, 0.75, 1) == left[16_000:24_000]
+    assert buffer.read(0.0, 2.0, 2) == right[8_000:]

@@ -32,6 +32,7 @@ from careca.types import (
     WindowToDiarize,
     WindowToRead,
 )
+from careca.v1 import gateway_pb2
 from careca.v1.diarizer_pb2 import VoicePiece
 from careca_gateway.ingest.decoder import Decoder
 from careca_gateway.live import recognition as recognition_module
@@ -51,6 +52,8 @@ from support.live import (
     assert_numbered,
     spoken,
     spoken_words,
+    stereo,
+    word,
     words,
 )
 from support.waiting import settle, until
@@ -58,6 +61,7 @@ from support.waiting import settle, until
 TALK: list[Said | float] = [*words(0, 1, 10), 1.2, *words(1, 101, 10), 1.2, *words(0, 21, 10), 1.2]
 DATA = spoken(TALK)
 SAID = [each.text for each in spoken_words(TALK)]
+SEPARATE = {"channel_count": 2, "channel_mode": gateway_pb2.CHANNEL_MODE_SEPARATE}
 
 
 class Models:
@@ -515,7 +519,7 @@ async def test_more_audio_waits_while_the_session_is_far_behind(room: Room) -> N
     room.models.read.clear()
     session = await room.open()
     listener = Listener(session)
-    saying = asyncio.create_task(listener.say(spoken([60.0])))
+    saying = asyncio.create_task(listener.say(spoken(words(0, 1, 150))))
     await until(lambda: session.received_bytes > 20 * BYTES_PER_SECOND)
     for _ in range(10):
         await settle()
@@ -549,6 +553,64 @@ async def test_audio_that_no_window_needs_is_dropped(room: Room) -> None:
         await until(lambda: session.behind < 0.5 and session._speakers.diarized_until > session.received - 1)
         assert session.received - session._audio.start < 30
     assert session.received > 115
+
+
+async def test_channels_without_sound_are_not_read(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.config = SEPARATE
+    session = await room.open()
+    read, asked = room.models.read_window, list[bytes]()
+
+    async def recorded(audio: bytes, window: WindowToRead) -> ReadWindow:
+        asked.append(audio)
+        return await read(audio, window)
+
+    monkeypatch.setattr(room.models, "read_window", recorded)
+    listener = Listener(session)
+    await listener.say(stereo(DATA, b""))
+    session.end(listener.call)
+
+    assert [each.text for each in (await listener.ended()).words] == SAID
+    assert asked
+    assert all(audio.strip(b"\0") for audio in asked)
+
+
+async def test_words_do_not_wait_long_for_those_of_another_channel(room: Room) -> None:
+    """Somebody says one endless word, of which the model is not sure, while the other party talks."""
+    room.config = SEPARATE
+    session = await room.open()
+    listener = Listener(session)
+    left: list[Said | float] = [0.5, *words(0, 1, 20), 1.0]
+    endless = word(1, 1, 9.0)
+    data = stereo(spoken(left), spoken([0.2, endless, 0.3]))
+    await listener.say(data[: round(8.5 * 2 * BYTES_PER_SECOND)])
+    await until(lambda: len(listener.heard.words) >= 8)
+    assert {each.speaker for each in listener.heard.words} == {"SPEAKER_00"}
+    assert all(each.text != endless.text for each in listener.heard.words)
+
+    await listener.say(data[round(8.5 * 2 * BYTES_PER_SECOND) :])
+    session.end(listener.call)
+    heard = await listener.ended()
+    (late,) = [each for each in heard.words if each.text == endless.text]
+    assert (late.speaker, late.start) == ("SPEAKER_01", pytest.approx(0.2))
+    assert [each.text for each in heard.words if each.text != endless.text] == [
+        each.text for each in spoken_words(left)
+    ]
+    assert_numbered(heard)
+
+
+async def test_words_wait_for_earlier_ones_of_another_channel(room: Room) -> None:
+    room.config = SEPARATE
+    session = await room.open()
+    listener = Listener(session)
+    left: list[Said | float] = [0.5, *words(0, 1, 4), 2.0]
+    right: list[Said | float] = [0.2, word(1, 1, 2.5), 1.4]
+    await listener.say(stereo(spoken(left), spoken(right)))
+    session.end(listener.call)
+
+    heard = await listener.ended()
+    starts = [each.start for each in heard.words]
+    assert starts == sorted(starts)
+    assert heard.words[0].text == word(1, 1).text
 
 
 async def test_words_do_not_wait_long_for_a_diarizer_that_is_away(room: Room) -> None:

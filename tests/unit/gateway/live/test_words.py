@@ -75,6 +75,9 @@ class Reader:
         for told, each in zip(self.final, expected, strict=True):
             assert told.start == pytest.approx(each.start, abs=1e-6)
             assert told.end == pytest.approx(each.end, abs=1e-6)
+        for number, change in enumerate(self.changes):
+            for later in self.changes[number + 1 :]:
+                assert all((each.start or 0.0) > change.interim_start - 1e-6 for each in later.final)
 
 
 @st.composite
@@ -264,3 +267,25 @@ def test_a_stream_may_begin_anywhere() -> None:
     final = stream.add(ReadWindow((Word("on", 0.25, 0.5),), 1, "en", 0.25, 0.5), 62.5, last=True).final
 
     assert [(each.start, each.end) for each in final] == [(61.75, 62.0)]
+
+
+def test_no_word_is_expected_in_what_has_been_heard() -> None:
+    """Words of another channel need not wait for one on which nobody speaks, or where the model hears no word."""
+    stream = WordStream(TranscriptionOptions(), pause=PAUSE)
+    for number in range(1, 20):
+        now = number / 2
+        assert stream.add(ReadWindow(), now, last=False).interim_start >= now - 1.0
+    noise = WordStream(TranscriptionOptions(), pause=PAUSE)
+    for number in range(1, 20):
+        now = number / 2
+        assert noise.add(ReadWindow(speech_start=0.0, speech_end=now), now, last=False).interim_start >= now - 1.0
+
+
+def test_words_that_are_not_final_begin_after_the_final_ones() -> None:
+    reader = Reader([1.0, *words(0, 1, 5)])
+    first = reader.read(1.5)
+    assert (len(first.interim), first.interim_start) == (2, 1.0)
+
+    second = reader.read(2.0)
+    assert second.final
+    assert second.interim_start == second.final[-1].end

@@ -7,7 +7,7 @@ from careca.codec.enums import AUDIO_TRACK_MODES, CHANNEL_MODES, SCHEDULING_CLAS
 from careca.codec.messages import Field, MessageCodec
 from careca.errors import InvalidRequest
 from careca.types import AudioTrack, AudioTracks, ChannelMode, DiarizationOptions, Scheduling, TranscriptionOptions
-from careca.v1 import audio_pb2, gateway_pb2
+from careca.v1 import audio_pb2, gateway_pb2, live_pb2
 
 MAX_BEAM_SIZE = 20
 """Largest width of the beam search."""
@@ -26,6 +26,9 @@ MAX_SPEAKERS = 50
 
 MAX_AUDIO_TRACK = 999
 """Largest number of an audio track in a request: recordings do not have more tracks."""
+
+MAX_LIVE_CHANNELS = 2
+"""Largest number of channels of live audio."""
 
 MAX_SUBMITTER_CHARACTERS = 64
 """Largest length of the name of a submitter."""
@@ -99,6 +102,37 @@ def decode_channel_mode(
     mode = CHANNEL_MODES.decode(number, "config.channel_mode")
     if mode is ChannelMode.SEPARATE:
         _refuse_speaker_counts(options, "separate channels", "mix the channels")
+    return mode
+
+
+def decode_live_channels(config: live_pb2.LiveServiceTranscribeRequest.Config) -> ChannelMode:
+    """Returns how the channels of live audio are used.
+
+    Raises ``InvalidRequest`` as ``decode_channel_mode`` does, and if there are too many channels, or too few to be
+    separate.
+    """
+    in_container = config.encoding == live_pb2.LIVE_ENCODING_CONTAINER
+    count = config.channel_count
+    if not 0 <= count <= (0 if in_container else MAX_LIVE_CHANNELS):
+        allowed = "0 for a container, which says it itself" if in_container else f"1 or {MAX_LIVE_CHANNELS}"
+        raise InvalidRequest(
+            f"config.channel_count must be {allowed}, but is {count}",
+            field="config.channel_count",
+            metadata={"value": str(count)},
+        )
+    mode = decode_channel_mode(config.channel_mode, config.diarization)
+    if mode is ChannelMode.SEPARATE and in_container:
+        raise InvalidRequest(
+            "config.channel_mode must be CHANNEL_MODE_MIX for a container: its channels cannot be separated while it "
+            "grows",
+            field="config.channel_mode",
+        )
+    if mode is ChannelMode.SEPARATE and count != MAX_LIVE_CHANNELS:
+        raise InvalidRequest(
+            f"config.channel_count must be {MAX_LIVE_CHANNELS} for separate channels, but is {count}",
+            field="config.channel_count",
+            metadata={"value": str(count)},
+        )
     return mode
 
 

@@ -57,7 +57,8 @@ def keep_derived(folder: Path, make: Make) -> None:
 @contextmanager
 def _made(make: Make) -> Iterator[Path]:
     with TemporaryDirectory(prefix="careca-derived-") as name:
-        made = Path(name)
+        made = Path(name) / "files"  # the folder above is for this user only, and a copy would be so too
+        made.mkdir()
         make(made)
         yield made
 

@@ -1,5 +1,7 @@
 """The decoder's own process: imported by ``careca_gateway.decoding.process`` and not by the gateway.
 
+Only ``crosstalk`` is imported by the gateway too, for live audio.
+
     process        the entry point: limits, sandbox, reports
     sandbox        takes from the process all access that it does not need
     source         the recording as FFmpeg opens it, and its packets

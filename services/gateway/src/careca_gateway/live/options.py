@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from careca import codec
 from careca.errors import InvalidRequest
 from careca.names import check_name
-from careca.types import DiarizationOptions, KnownSpeaker, TranscriptionOptions
+from careca.types import ChannelMode, DiarizationOptions, KnownSpeaker, TranscriptionOptions
 from careca.v1 import gateway_pb2, live_pb2
 from careca_gateway.live.audio import Encoding, decode_encoding
 from careca_gateway.request_codec import MAX_NAME_CHARACTERS
@@ -26,6 +27,7 @@ class LiveOptions:
 
     encoding: Encoding | None
     """``None`` for a container, which says it itself."""
+    channel_mode: ChannelMode
     transcription: TranscriptionOptions
     """For windows: greedy, without a prompt and without translation."""
     diarization: DiarizationOptions
@@ -34,6 +36,16 @@ class LiveOptions:
     utterance_pause: float
     """Seconds of silence that end an utterance."""
 
+    @property
+    def separate(self) -> bool:
+        """Whether each channel is one speaker."""
+        return self.channel_mode is ChannelMode.SEPARATE
+
+    @property
+    def channels(self) -> Sequence[int]:
+        """The numbers of the channels that are read, as in events: 0 has all channels, mixed."""
+        return range(1, self.encoding.channels + 1) if self.encoding and self.separate else (0,)
+
 
 def decode_options(config: Config) -> LiveOptions:
     """Returns the options in ``config``. Raises ``InvalidRequest`` with the path of the invalid field."""
@@ -41,6 +53,7 @@ def decode_options(config: Config) -> LiveOptions:
     transcription = codec.decode_transcription_options(config.transcription, "config.transcription")
     return LiveOptions(
         encoding=decode_encoding(config),
+        channel_mode=codec.decode_live_channels(config),
         transcription=replace(transcription, beam_size=1, initial_prompt="", translate=False),
         diarization=codec.decode_diarization_options(config.diarization, "config.diarization"),
         known_speakers=codec.decode_known_speakers(config.known_speakers),
@@ -56,6 +69,7 @@ def job_config(config: Config) -> gateway_pb2.TranscribeRequest.Config:
         display_name=config.display_name or (_CONTAINER_NAME if in_container else _FILE_NAME),
         transcription=config.transcription,
         diarization=config.diarization,
+        channel_mode=config.channel_mode,
         known_speakers=config.known_speakers,
         use_saved_voices=config.use_saved_voices,
     )

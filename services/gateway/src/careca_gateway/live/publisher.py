@@ -1,18 +1,24 @@
-"""The events of a session: makes, numbers and keeps them. Final words wait here for their speakers."""
+"""The events of a session: makes, numbers and keeps them.
+
+Final words wait here for their speakers. If each channel is one speaker, they wait until it is known that nothing was
+said before them on another channel.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from careca import codec
+from careca.turns import speaker_label
 from careca.types import NoticeCode, Word
 from careca.v1 import gateway_pb2, live_pb2
 from careca_gateway.live.audio import AudioBuffer
 from careca_gateway.live.changes import Changes, run_to_end
 from careca_gateway.live.journal import Journal
 from careca_gateway.live.metrics import LiveMetrics
+from careca_gateway.live.options import LiveOptions
 from careca_gateway.live.speakers import Correction, SpeakerMemory
 from careca_gateway.live.words import WordsChange
 
@@ -27,15 +33,30 @@ _NEW_SPEAKER_LAG_SECONDS = 2.0
 _LONGEST_SPEAKER_WAIT_SECONDS = 4.0
 """A word gets the most probable speaker if the diarizer is further behind."""
 
+_LONGEST_ORDER_WAIT_SECONDS = 4.0
+"""A word of one channel is published before words of another one that the model is not sure of for so long."""
+
 _BEHIND_SECONDS = 10.0
 _CAUGHT_UP_SECONDS = 3.0
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a channel begins that has no final words yet."""
+
+    start: float = 0.0
+    in_utterance: bool = False
+    """Whether an utterance goes on there."""
+
+
 @dataclass(slots=True)
 class _Pending:
-    """A final word that waits for its speaker, or the end of an utterance."""
+    """A final word that waits, or the end of an utterance."""
 
-    word: Word | None
+    at: float
+    """The start of the word, or the end of the last one."""
+    channel: int
+    word: Word | None = None
     language: str = ""
 
 
@@ -48,7 +69,7 @@ class Publisher:
         speakers: find the speakers of words.
         changes: is notified of each event.
         metrics: counts.
-        interim_results: whether the caller wants interim words.
+        options: what the caller asks for.
     """
 
     def __init__(
@@ -59,7 +80,7 @@ class Publisher:
         speakers: SpeakerMemory,
         changes: Changes,
         metrics: LiveMetrics,
-        interim_results: bool,
+        options: LiveOptions,
     ) -> None:
         self.events: list[Response] = []
         """All numbered events."""
@@ -74,10 +95,15 @@ class Publisher:
         self._speakers = speakers
         self._changes = changes
         self._metrics = metrics
-        self._interim_results = interim_results
-        self._newest: tuple[Sequence[Word], str] = ((), "")
-        """The words and the language of the last reading that are not final."""
+        self._options = options
+        self._newest = dict.fromkeys(options.channels, WordsChange())
+        """The last reading of each channel."""
+        self._ends = dict.fromkeys(options.channels, 0.0)
+        """The end of the last final word of each channel."""
+        self._labels: dict[int, str] = {}
+        """The speakers of channels, in the order of their first words."""
         self._pending: list[_Pending] = []
+        """In order of time."""
         self._word_count = 0
         self._is_behind = False
         self.numbering = asyncio.Lock()
@@ -88,49 +114,62 @@ class Publisher:
         """Seconds of audio that have not been read yet."""
         return max(0.0, self._audio.end - self.read_until)
 
-    def restore(self, events: Sequence[Response], settled_until: float) -> float:
-        """Takes the events of a session that is continued. Returns from where on its audio must be read."""
+    def restore(self, events: Sequence[Response], settled_until: float) -> dict[int, Position]:
+        """Takes the events of a session that is continued. Returns from where on its channels must be read."""
         self.events = list(events)
-        finals = [event.final for event in events if event.HasField("final")]
-        if finals:
-            self._word_count = finals[-1].first_word + len(finals[-1].words)
-            self.read_until = codec.decode_duration(finals[-1].words[-1].end_offset)
-        self.read_until = max(self.read_until, settled_until)
-        return self.read_until
+        in_utterance = set[int]()
+        for event in events:
+            if event.HasField("final"):
+                last = event.final.words[-1]
+                self._word_count = event.final.first_word + len(event.final.words)
+                self._ends[event.final.channel] = codec.decode_duration(last.end_offset)
+                self._labels.setdefault(event.final.channel, last.speaker_label)
+                in_utterance.add(event.final.channel)
+            elif event.HasField("utterance_end"):
+                in_utterance.discard(event.utterance_end.channel)
+        starts = {channel: max(end, settled_until) for channel, end in self._ends.items()}
+        self._newest = {channel: WordsChange(interim_start=start) for channel, start in starts.items()}
+        self.read_until = min(starts.values())
+        return {channel: Position(start, channel in in_utterance) for channel, start in starts.items()}
 
     def settle(self, start: float) -> None:
         """Says that the next window begins at ``start``. If no word waits, audio before it need not be read again."""
         if not self._pending:
             self._journal.settled_until = max(self._journal.settled_until, start)
 
-    def add_words(self, change: WordsChange, read_until: float) -> None:
-        """Takes the words of a reading, which are published by ``publish_words``."""
+    def add_words(self, changes: Mapping[int, WordsChange], read_until: float) -> None:
+        """Takes the words of a reading of each channel, which are published by ``publish_words``."""
         self.read_until = read_until
-        for index, word in enumerate(change.final):
-            if index in change.pauses:
-                self._pending.append(_Pending(None))
-            self._pending.append(_Pending(word, change.language))
-        if change.utterance_ended:
-            self._pending.append(_Pending(None))
-        self._newest = change.interim, change.language
+        for channel, change in changes.items():
+            for index, word in enumerate(change.final):
+                if index in change.pauses:
+                    self._pending.append(_Pending(self._ends[channel], channel))
+                self._pending.append(_Pending(word.start or 0.0, channel, word, change.language))
+                self._ends[channel] = word.end or 0.0
+            if change.utterance_ended:
+                self._pending.append(_Pending(self._ends[channel], channel))
+        self._pending.sort(key=lambda pending: pending.at)  # stable: those of a channel stay in their order
+        self._newest.update(changes)
 
     async def publish_words(self, *, all_words: bool = False) -> None:
-        """Publishes the final words whose speakers are known, in order, and the interim words after them."""
+        """Publishes the final words that need not wait, in order, and the interim words after them."""
         async with self.numbering:
             words: list[Word] = []
-            language = ""
+            channel, language = 0, ""
             while self._pending and (all_words or self._is_ready(self._pending[0])):
                 pending = self._pending.pop(0)
-                if words and (pending.word is None or pending.language != language):
-                    await self._publish_final(words, language)
+                same = (pending.channel, pending.language) == (channel, language)
+                if words and (pending.word is None or not same):
+                    await self._publish_final(words, channel, language)
                     words = []
+                channel, language = pending.channel, pending.language
                 if pending.word is None:
-                    await self._keep(self.message(self.read_until, utterance_end=Response.UtteranceEnd()))
+                    end = Response.UtteranceEnd(channel=channel)
+                    await self._keep(self.message(self.read_until, utterance_end=end))
                 else:
                     words.append(pending.word)
-                    language = pending.language
             if words:
-                await self._publish_final(words, language)
+                await self._publish_final(words, channel, language)
         self._publish_interim()
 
     async def publish_corrections(self, corrections: Sequence[Correction]) -> None:
@@ -169,6 +208,10 @@ class Publisher:
     def _is_ready(self, pending: _Pending) -> bool:
         if pending.word is None:
             return True
+        if self._options.separate:
+            complete_until = min(change.interim_start for change in self._newest.values())
+            waited = self.read_until - (pending.word.end or 0.0)
+            return pending.at <= complete_until or waited > _LONGEST_ORDER_WAIT_SECONDS
         lag = _SPEAKER_LAG_SECONDS if self._speakers.knows(pending.word) else _NEW_SPEAKER_LAG_SECONDS
         end = (pending.word.end or 0.0) + lag
         if end > self.flushed_until >= (pending.word.end or 0.0):
@@ -176,23 +219,34 @@ class Publisher:
         until = self._speakers.diarized_until
         return until >= min(end, self._audio.end) or self.read_until - end > _LONGEST_SPEAKER_WAIT_SECONDS
 
-    async def _publish_final(self, words: Sequence[Word], language: str) -> None:
-        final = Response.Final(first_word=self._word_count, language_code=language)
+    async def _publish_final(self, words: Sequence[Word], channel: int, language: str) -> None:
+        final = Response.Final(first_word=self._word_count, language_code=language, channel=channel)
         for number, word in enumerate(words, self._word_count):
-            speaker = self._speakers.speaker_of(number, word)
+            if self._options.separate:
+                speaker = self._labels.setdefault(channel, speaker_label(len(self._labels)))
+            else:
+                speaker = self._speakers.speaker_of(number, word)
             codec.write_words(final.words, [replace(word, speaker=speaker or None)])
         self._word_count += len(words)
         self._metrics.final(self._audio.end - (words[-1].end or 0.0), len(words))
         await self._keep(self.message(self.read_until, final=final))
 
     def _publish_interim(self) -> None:
-        if not self._interim_results:
+        if not self._options.interim_results:
             return
-        words, language = self._newest
-        waiting = [each.word for each in self._pending if each.word is not None]
-        interim = Response.Interim(language_code=language)
-        for word in (*waiting, *words):
-            interim.words.add(text=word.text)
+        newest = (
+            _Pending(change.interim_start, channel, word, change.language)
+            for channel, change in self._newest.items()
+            for word in change.interim
+        )
+        interim = Response.Interim()
+        labels = dict(self._labels)
+        for each in sorted((*self._pending, *newest), key=lambda pending: pending.at):
+            if each.word is not None:
+                if self._options.separate:
+                    labels.setdefault(each.channel, speaker_label(len(labels)))
+                interim.words.add(text=each.word.text, speaker_label=labels.get(each.channel, ""))
+                interim.language_code = each.language
         if interim.words if self.interim is None else self.interim.interim != interim:
             self.interim = self.message(self.read_until, interim=interim)
             self._metrics.interim(self.behind)

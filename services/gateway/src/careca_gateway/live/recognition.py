@@ -1,13 +1,14 @@
 """Has the audio of a session read and diarized, window by window.
 
 Three tasks work beside each other: one reads windows, one diarizes them, and one clusters voices again from time to
-time. All times are seconds of audio from the start of the session.
+time. If each channel is one speaker, there is only the first, which reads the windows of all channels at the same time.
+All times are seconds of audio from the start of the session.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from itertools import chain, repeat
 from typing import Protocol, TypeVar
@@ -20,9 +21,9 @@ from careca_gateway.live.audio import AudioBuffer
 from careca_gateway.live.changes import Changes
 from careca_gateway.live.journal import Journal, is_lost
 from careca_gateway.live.options import LiveOptions
-from careca_gateway.live.publisher import Publisher
+from careca_gateway.live.publisher import Position, Publisher
 from careca_gateway.live.speakers import SpeakerMemory
-from careca_gateway.live.words import WordStream
+from careca_gateway.live.words import WordsChange, WordStream
 
 _READ_STEP_SECONDS = 0.5
 """New audio after which the window is read again."""
@@ -82,8 +83,7 @@ class Recognition:
         speakers: the memory of voices.
         publisher: gets the words.
         changes: says that there is more audio, and is notified of progress.
-        start: where the audio begins that has no final words yet.
-        in_utterance: whether an utterance goes on there.
+        positions: where each channel begins.
     """
 
     def __init__(
@@ -96,8 +96,7 @@ class Recognition:
         speakers: SpeakerMemory,
         publisher: Publisher,
         changes: Changes,
-        start: float,
-        in_utterance: bool,
+        positions: Mapping[int, Position],
     ) -> None:
         self._journal = journal
         self._options = options
@@ -106,9 +105,16 @@ class Recognition:
         self._speakers = speakers
         self._publisher = publisher
         self._changes = changes
-        self._words = WordStream(
-            options.transcription, pause=options.utterance_pause, start=start, in_utterance=in_utterance
-        )
+        self._words = {
+            channel: WordStream(
+                options.transcription,
+                pause=options.utterance_pause,
+                start=position.start,
+                in_utterance=position.in_utterance,
+            )
+            for channel, position in positions.items()
+        }
+        """The words of each channel."""
         self._speech_until = 0.0
         """The end of the last speech that was found."""
         self._flushes: list[float] = []
@@ -130,6 +136,13 @@ class Recognition:
 
     async def run(self) -> None:
         """Works until the end of the audio. Raises the error of a window that fails again and again."""
+        if self._options.separate:
+            await self._read()
+        else:
+            await self._read_and_diarize()
+        await self._publisher.publish_words(all_words=True)
+
+    async def _read_and_diarize(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read())
             tasks.create_task(self._diarize())
@@ -140,12 +153,19 @@ class Recognition:
                 clustering.cancel()
         if self._speakers.new_seconds:
             await self._cluster()
-        await self._publisher.publish_words(all_words=True)
 
     def drop_audio(self) -> None:
         """Drops audio that no window needs any more."""
-        diarized = max(self._speakers.diarized_until, self._audio.end - _MOST_UNDIARIZED_SECONDS) - _DIARIZED_SECONDS
-        self._audio.drop_before(min(self._words.start, diarized, self._publisher.read_until))
+        needed = min(self._start, self._publisher.read_until)
+        if not self._options.separate:
+            diarized = max(self._speakers.diarized_until, self._audio.end - _MOST_UNDIARIZED_SECONDS)
+            needed = min(needed, diarized - _DIARIZED_SECONDS)
+        self._audio.drop_before(needed)
+
+    @property
+    def _start(self) -> float:
+        """The audio before this time has been read for the last time."""
+        return min(words.start for words in self._words.values())
 
     async def _read(self) -> None:
         """Reads windows to the end of the audio."""
@@ -153,11 +173,11 @@ class Recognition:
             while not self._must_read():
                 await self._changes.wait()
             until = self._publisher.read_until
-            most = max(until + _READ_STEP_SECONDS, self._words.start + _MOST_READ_SECONDS)
+            most = max(until + _READ_STEP_SECONDS, self._start + _MOST_READ_SECONDS)
             now = min(self._audio.end, until + _MOST_NEW_SECONDS, most, *self._flushes[:1])
             flushed = now in self._flushes[:1]
             at_end = self._ending and now >= self._audio.end
-            await self._read_window(now, last=at_end or flushed or self._words.must_end(now))
+            await self._read_windows(now, last=at_end or flushed)
             if flushed:
                 self._publisher.flushed_until = self._flushes.pop(0)
             self.all_read = at_end
@@ -166,21 +186,32 @@ class Recognition:
     def _must_read(self) -> bool:
         return self._publisher.behind >= _READ_STEP_SECONDS or bool(self._flushes) or self._ending
 
-    async def _read_window(self, now: float, *, last: bool) -> None:
-        start = self._words.start
-        audio = self._audio.read(start, now)
-        read = ReadWindow()
-        if audio:
-            window = self._words.window(last=last)
-            read = await self.retry(partial(self._models.read_window, audio, window))
-        if read.speech_end is not None:
-            self._speech_until = start + read.speech_end
-        self._publisher.add_words(self._words.add(read, now, last=last), now)
+    async def _read_windows(self, now: float, *, last: bool) -> None:
+        """Reads the audio of each channel up to ``now``."""
+        async with asyncio.TaskGroup() as tasks:
+            reading = {
+                channel: tasks.create_task(self._read_window(channel, now, last=last))
+                for channel, words in self._words.items()
+                # A session that is continued has been read further on one channel than on another.
+                if words.start <= now
+            }
+        self._publisher.add_words({channel: task.result() for channel, task in reading.items()}, now)
         await self._publisher.publish_words()
         await self._publisher.publish_delay()
-        if not self._words.has_final:
-            self._publisher.settle(self._words.start)
+        self._publisher.settle(self._start)
         self.drop_audio()
+
+    async def _read_window(self, channel: int, now: float, *, last: bool) -> WordsChange:
+        words = self._words[channel]
+        start = words.start
+        last = last or words.must_end(now)
+        audio = self._audio.read(start, now, channel)
+        read = ReadWindow()
+        if audio.strip(b"\0"):  # a telephone line has such silence, as have channels whose crosstalk was silenced
+            read = await self.retry(partial(self._models.read_window, audio, words.window(last=last)))
+        if read.speech_end is not None:
+            self._speech_until = start + read.speech_end
+        return words.add(read, now, last=last)
 
     async def _diarize(self) -> None:
         """Finds who speaks, to the end of the audio."""

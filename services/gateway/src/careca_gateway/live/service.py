@@ -271,7 +271,7 @@ class LiveService:
     async def _submit(self, session: LiveSession) -> str:
         """Stores the recording of a session and submits its job. The same session always gives the same job."""
         encoding = session.options.encoding
-        if session.received_bytes < (encoding.sample_bytes if encoding else 1):
+        if session.received_bytes < (encoding.frame_bytes if encoding else 1):
             return ""
         await self._end_preparation(session)
         journal = session.journal

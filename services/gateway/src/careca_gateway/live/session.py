@@ -6,7 +6,7 @@ All times are seconds of audio from the start of the session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from careca_gateway.live.container import ContainerDecoder
 from careca_gateway.live.journal import Journal, is_lost, taken_over
 from careca_gateway.live.metrics import LiveMetrics
 from careca_gateway.live.options import decode_options
-from careca_gateway.live.publisher import Publisher, Response, published_words
+from careca_gateway.live.publisher import Position, Publisher, Response, published_words
 from careca_gateway.live.recognition import Models, Recognition
 from careca_gateway.live.speakers import Heard, SpeakerMemory
 
@@ -84,9 +84,9 @@ class LiveSession:
         self._speakers = speakers
         self._limits = limits
         self._finish = finish
-        self._audio = AudioBuffer()
+        self._audio = AudioBuffer(self.options.channels)
         self._changes = Changes()
-        self._converter = Converter(self.options.encoding) if self.options.encoding else None
+        self._converter = self.new_converter()
         self._container = ContainerDecoder(decoder, output=self._take_pcm, ended=self._end_audio, failed=self.fail)
         self._publisher = Publisher(
             journal,
@@ -94,9 +94,9 @@ class LiveSession:
             speakers=speakers,
             changes=self._changes,
             metrics=metrics,
-            interim_results=self.options.interim_results,
+            options=self.options,
         )
-        self._recognition = self._new_recognition(0.0)
+        self._recognition = self._new_recognition(dict.fromkeys(self.options.channels, Position()))
         self._ending = False
         self._audio_ended = False
         self._ended_by: int | None = None
@@ -138,6 +138,11 @@ class LiveSession:
     def read_until(self) -> float:
         """All audio before this time has been read."""
         return self._publisher.read_until
+
+    def new_converter(self) -> Converter | None:
+        """Returns what converts the audio from its start; ``None`` for a container."""
+        encoding = self.options.encoding
+        return Converter(encoding, separate=self.options.separate) if encoding else None
 
     async def start(self) -> None:
         """Begins to work. A session with events continues after its last final word."""
@@ -277,7 +282,7 @@ class LiveSession:
         """Returns the last message of a call."""
         return self._publisher.message(self._audio.end, result=result)
 
-    def _new_recognition(self, start: float, *, in_utterance: bool = False) -> Recognition:
+    def _new_recognition(self, positions: Mapping[int, Position]) -> Recognition:
         return Recognition(
             self.journal,
             options=self.options,
@@ -286,24 +291,23 @@ class LiveSession:
             speakers=self._speakers,
             publisher=self._publisher,
             changes=self._changes,
-            start=start,
-            in_utterance=in_utterance,
+            positions=positions,
         )
 
     def _restore(self) -> None:
         """Reads what is kept."""
         events = self.journal.events
         self.received_bytes = self.journal.audio_bytes
-        resumed = self._publisher.restore(events, self.journal.settled_until)
+        positions = self._publisher.restore(events, self.journal.settled_until)
         ended = [event.ended for event in events if event.HasField("ended")]
         if ended:
             self.job_id = ended[0].job_id
             return
-        in_utterance = any(event.HasField("final") for event in _last_words(events))
-        self._recognition = self._new_recognition(resumed, in_utterance=in_utterance)
-        self._speakers.diarized_until = resumed
-        voices = [codec.decode_voice_piece(message) for message in self.journal.voices]
-        self._speakers.restore([Heard(piece, int(piece.speaker)) for piece in voices], published_words(events))
+        self._recognition = self._new_recognition(positions)
+        if not self.options.separate:
+            self._speakers.diarized_until = self.read_until
+            voices = [codec.decode_voice_piece(message) for message in self.journal.voices]
+            self._speakers.restore([Heard(piece, int(piece.speaker)) for piece in voices], published_words(events))
         if self._converter:
             for data in self.journal.audio():
                 self._audio.append(self._converter.convert(data))
@@ -347,7 +351,7 @@ class LiveSession:
         """Takes what was decoded from a container."""
         while self.behind > _AHEAD_SECONDS:
             await self._changes.wait()
-        self._audio.append(pcm)
+        self._audio.append([pcm])
         self._recognition.drop_audio()
         self._changes.notify()
 
@@ -412,11 +416,6 @@ class LiveSession:
         _log.warning("a live session failed", session_id=self.id, reason=error.reason, error=error.message)
         self._failure = error
         self._changes.notify()
-
-
-def _last_words(events: Sequence[Response]) -> list[Response]:
-    """Returns the last of the events that have words or say that an utterance ended; nothing if there is none."""
-    return [event for event in events if event.HasField("final") or event.HasField("utterance_end")][-1:]
 
 
 def _first(group: BaseExceptionGroup[CarecaError]) -> CarecaError:

@@ -1,4 +1,4 @@
-"""Final and interim words of a session, from successive readings of a window that grows and slides. Pure.
+"""Final and interim words of a session or a channel, from successive readings of a window that grows and slides. Pure.
 
 A window begins at a pause, or with words that are final already, and ends with the newest audio. After an utterance it
 begins anew. During a long utterance its oldest words leave it, at the border between two of them. All times are seconds
@@ -38,6 +38,8 @@ class WordsChange:
     """The indices of those of them before which an utterance ended."""
     interim: tuple[Word, ...] = ()
     """All words after the final ones."""
+    interim_start: float = 0.0
+    """Where they begin, or may begin: there will be no other final word before, unless the model hears one late."""
     utterance_ended: bool = False
     """Whether an utterance ended after the last final word."""
     language: str = ""
@@ -45,7 +47,7 @@ class WordsChange:
 
 
 class WordStream:
-    """The words of one session.
+    """The words of one session, or of one of its channels.
 
     Args:
         options: the options of the transcriber.
@@ -71,11 +73,6 @@ class WordStream:
         self._in_utterance = in_utterance
 
     @property
-    def has_final(self) -> bool:
-        """Returns whether final words are in the next window."""
-        return bool(self._final)
-
-    @property
     def start(self) -> float:
         """The start of the next window. The audio before it is not needed any more."""
         return self._start
@@ -99,6 +96,7 @@ class WordStream:
         """Takes the reading of the window up to ``now``."""
         if read.language:
             self._likely_language = self._language = read.language
+        speech_start = self._start + (read.speech_start or 0.0)
         final: list[Word] = []
         pauses: list[int] = []
         for index, word in enumerate(read.words[: read.agreed_count]):
@@ -113,17 +111,26 @@ class WordStream:
         silent = now - spoken_until >= self._pause
         ended = last or (not self._previous and silent) or read.speech_end is None
         utterance_ended = self._in_utterance and (last or silent) and not self._previous
-        change = WordsChange(tuple(final), tuple(pauses), self._previous, utterance_ended, self._language)
-        if not final and not self._previous and self._final and spoken_until - self._end > _UNREAD_SECONDS:
+        language = self._language
+        unread = not final and not self._previous and self._final and spoken_until - self._end > _UNREAD_SECONDS
+        if unread:
             self._begin(self._end)
         elif ended:
             self._begin(now if last else max(self._start, min(spoken_until, now), now - _KEPT_SILENCE_SECONDS))
         elif now - self._start >= _LONG_WINDOW_SECONDS:
             self._slide()
+        heard_from = speech_start if self._previous or unread else max(self._start, now - _KEPT_SILENCE_SECONDS)
         if utterance_ended:
             self._in_utterance = False
             self._language = ""
-        return change
+        return WordsChange(
+            final=tuple(final),
+            pauses=tuple(pauses),
+            interim=self._previous,
+            interim_start=max(self._end, heard_from),
+            utterance_ended=utterance_ended,
+            language=language,
+        )
 
     def _placed(self, word: Word) -> Word:
         """Returns a word of the window with times of the session, which never go back."""

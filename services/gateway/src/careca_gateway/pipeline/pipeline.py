@@ -26,7 +26,7 @@ from careca.errors import (
     Unavailable,
 )
 from careca.telemetry import tracing
-from careca.types import DiarizationOptions, Progress, Stage, StageReport, StageState, TranscriptionOptions
+from careca.types import Progress, Stage, StageReport, StageState, TranscriptionOptions
 from careca_gateway.pipeline.event_stream import stream_events
 from careca_gateway.pipeline.port import (
     DecodeStage,
@@ -38,7 +38,7 @@ from careca_gateway.pipeline.port import (
     StageResult,
     stage_result,
 )
-from careca_gateway.request import Completed, Deadline, DiarizationRequest, PipelineEvent, Request
+from careca_gateway.request import ONE_SPEAKER, Completed, Deadline, DiarizationRequest, PipelineEvent, Request
 from careca_gateway.storage.held_recording import HeldRecording, StoredAudio
 
 ANSWER_SECONDS = 5.0
@@ -49,9 +49,6 @@ Merging and sending take milliseconds on an idle machine, and may take seconds i
 
 PROGRESS_STEP = 0.01
 """Progress is emitted again when it has grown by this fraction."""
-
-_ONE_SPEAKER = DiarizationOptions(speaker_count=1)
-"""The options for a channel or a track that has its own speaker."""
 
 _REFUSALS = (InvalidRequest, Overloaded)
 """Errors of one stage that fail the whole request: the caller must change it, or retry later."""
@@ -143,7 +140,7 @@ class Pipeline(Generic[T, D, A, R]):
     ) -> tuple[Found[T, D], tuple[StageReport, StageReport]]:
         """Runs both model stages at the same time. Raises if one refuses the request, or if both fail."""
         within = deadline.with_margin(ANSWER_SECONDS)
-        options = _ONE_SPEAKER if request.selection.separates_speakers else request.diarization
+        options = ONE_SPEAKER if request.selection.separates_speakers else request.diarization
         transcribe = partial(
             self._transcriber.run, options=request.transcription, skip_cache=request.skip_cache, deadline=within
         )

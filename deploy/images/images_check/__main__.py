@@ -1,0 +1,108 @@
+"""The command: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import yaml
+
+from careca.errors import CarecaError
+from careca.settings import ModelServiceSettings
+from images_check import checks, images
+from images_check.base import ROOT, base_images, default_of
+from images_check.podman import CheckError, Podman
+from images_check.pods import ADDRESSES, Cluster
+from k8s_check.build import build
+
+_SECRETS = ROOT / "deploy" / "k8s" / "secrets.sh"
+
+_CHECKS: dict[str, Callable[[checks.System], str | Iterable[str]]] = {
+    "start": checks.start,
+    "confinement": checks.confinement,
+    "transcription": checks.transcription,
+    "operation": checks.operation,
+    "http": checks.http,
+    "healthchecks": checks.healthchecks,
+    "drain": checks.drain,
+    "kill": checks.kill,
+    "faults": checks.faults,
+}
+
+
+def main() -> int:
+    """Returns 1 if something is not as it must be."""
+    parser = argparse.ArgumentParser(prog="make images-check", description=sys.modules["images_check"].__doc__)
+    parser.add_argument("--build-options", default="", help="more options of `buildah bud`, such as --secret, --volume")
+    parser.add_argument("--skip-build", action="store_true", help="take the images that were built before")
+    parser.add_argument("--keep", action="store_true", help="leave the containers running at the end")
+    parser.add_argument("--overlay", default="base", help="the build of the manifests to run (default: %(default)s)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="careca-images-", dir="/var/tmp") as folder:
+        try:
+            _run(arguments, Path(folder))
+        except (CheckError, CarecaError) as error:
+            print(f"FAILED: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def _run(arguments: argparse.Namespace, folder: Path) -> None:
+    podman = Podman(folder)
+    manifests = build(arguments.overlay)
+    redis = str(manifests.workload("redis-jobs").main.spec["image"])
+    for name, stand_in in base_images(podman, folder, redis).items():
+        _report("base image", f"{name}{' (a stand-in: no registry can be reached)' if stand_in else ''}")
+    for service in images.IMAGES:
+        name = str(manifests.workload(service).main.spec["image"])
+        began = time.monotonic()
+        if not arguments.skip_build:
+            images.build(podman, service, name, arguments.build_options)
+        image = images.examine(podman, service, name, default_of("PYTHON_IMAGE"))
+        _report(
+            "image", f"{name}: {image.added_bytes / 1e6:.0f} MB more than its base, {time.monotonic() - began:.0f} s"
+        )
+    people = folder / "people"
+    volumes = folder / "volumes"
+    volumes.mkdir()
+    models = folder / "models"
+    shutil.copytree(ModelServiceSettings().models_dir, models)
+    for path in (models, *models.rglob("*")):
+        os.chown(path, 10001, 10001)  # as the job leaves them that fetches them
+    cluster = Cluster(podman, manifests, _secrets(people), volumes, models)
+    cluster.create()
+    try:
+        system = checks.System(cluster, people, folder)
+        for name, check in _CHECKS.items():
+            found = check(system)
+            for line in (found,) if isinstance(found, str) else found:
+                _report(name, line)
+    finally:
+        if not arguments.keep:
+            cluster.remove()
+    print("All is as it must be.")
+
+
+def _secrets(people: Path) -> dict[str, dict[str, bytes]]:
+    command = ["sh", str(_SECRETS), str(people), "careca.example", *ADDRESSES.values()]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {
+        each["metadata"]["name"]: {key: base64.b64decode(value) for key, value in each["data"].items()}
+        for each in yaml.safe_load_all(text)
+    }
+
+
+def _report(check: str, found: str) -> None:
+    print(f"{check:>13}: {found}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

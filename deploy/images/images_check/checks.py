@@ -1,0 +1,303 @@
+"""What is checked, in order. Each check returns what it found; it raises ``CheckError`` if something is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import time
+import wave
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx2
+
+from careca.types import ClearScope, Job, JobState
+from careca_client import Access, Client, TranscriptionResult
+from demo import sample
+from images_check import certificates
+from images_check.podman import CheckError
+from images_check.pods import ADDRESSES, Cluster, Pod
+
+REDIS = ("redis-cache", "redis-jobs")
+MODEL_SERVICES = ("transcriber", "diarizer")
+IN_ORDER = (*REDIS, *MODEL_SERVICES, "gateway", "web")
+"""All workloads, each after those that it needs."""
+
+_NEEDED_SECONDS = 300.0
+"""How long a job may take after something was broken: a kubelet starts a container again within five minutes."""
+
+
+@dataclass
+class System:
+    """All pods, and what callers need."""
+
+    cluster: Cluster
+    people: Path
+    """The folder with the authority's certificate and the token."""
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.pods = {name: self.cluster.pod(name) for name in IN_ORDER}
+        self.token = (self.people / "admin.token").read_text()
+        access = Access(token=self.token, ca_file=self.people / "ca.crt")
+        self.client = Client(f"{ADDRESSES['gateway']}:50051", access=access)
+        self._numbers = iter(range(1, 1000))
+
+    def recording(self) -> Path:
+        """Returns another recording of the same call, with a longer silence at its end, so that no result is cached."""
+        path = self.folder / f"call-{(number := next(self._numbers))}.wav"
+        with wave.open(str(sample()), "rb") as source, wave.open(str(path), "wb") as target:
+            target.setparams(source.getparams())
+            target.writeframes(source.readframes(source.getnframes()))
+            target.writeframes(bytes(2 * source.getframerate() * source.getnchannels() * number // 10))
+        return path
+
+    def submit(self) -> Job:
+        """Submits a job for a new recording and waits until it runs."""
+        job = self.client.submit(self.recording())
+        wait_for(lambda: self.client.job(job.id).state is not JobState.QUEUED, "a job does not begin")
+        return job
+
+    def assert_succeeds(self, job: Job) -> None:
+        """Waits for the end of a job, which must have succeeded."""
+        wait_for(lambda: self.client.job(job.id).state.ended, f"job {job.id} does not end")
+        ended = self.client.job(job.id)
+        if ended.state is not JobState.SUCCEEDED:
+            raise CheckError(f"job {job.id} is {ended.state}: {ended.error_reason} {ended.error_message}")
+        assert_call(self.client.job_result(job.id))
+
+    def sure(self) -> None:
+        """The system transcribes. Used after each fault."""
+        assert_call(self.client.transcribe(self.recording()))
+
+
+def wait_for(condition: Callable[[], bool], otherwise: str, seconds: float = _NEEDED_SECONDS) -> None:
+    """Waits for a condition. Raises ``CheckError`` if it does not come true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise CheckError(otherwise)
+        time.sleep(0.5)
+
+
+def assert_call(result: TranscriptionResult) -> None:
+    """The sample is a call of two people."""
+    speakers = {utterance.speaker for utterance in result.utterances}
+    words = sum(len(utterance.words) for utterance in result.utterances)
+    if len(speakers) != 2 or words < 50:
+        raise CheckError(f"the sample call has {words} words of {len(speakers)} speakers")
+
+
+def start(system: System) -> str:
+    """All pods start as the manifests say."""
+    seconds = {name: system.pods[name].start() for name in IN_ORDER}
+    wait_for(lambda: system.pods["web"].passes("readinessProbe"), "the web service does not become ready")
+    return ", ".join(f"{name} {took:.0f} s" for name, took in seconds.items())
+
+
+def confinement(system: System) -> str:
+    """No container has rights that its manifest does not give it."""
+    for name, pod in system.pods.items():
+        status = pod.execute("cat", "/proc/1/status")
+        found = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        if (
+            int(found["CapEff"], 16)
+            or int(found["CapBnd"], 16)
+            or found["NoNewPrivs"] != "1"
+            or found["Seccomp"] != "2"
+        ):
+            raise CheckError(f"{name} has capabilities, or may get new privileges, or has no seccomp filter")
+        if "0" in found["Uid"].split() or pod.execute("touch", "/check").find("Read-only") < 0:
+            raise CheckError(f"{name} runs as root, or can write to its root file system")
+    return "no capabilities, no new privileges, seccomp, not root, root file system read-only: all pods"
+
+
+def transcription(system: System) -> str:
+    """A recording is transcribed; the same one again is answered from the caches."""
+    recording = system.recording()
+    result = system.client.transcribe(recording)
+    assert_call(result)
+    again = system.client.transcribe(recording)
+    if not all(stage.cached for stage in again.stages) or again.utterances != result.utterances:
+        raise CheckError("the second answer is not the first one from the caches")
+    return f"{len(result.utterances)} utterances of 2 speakers; the second time all stages come from the caches"
+
+
+def operation(system: System) -> str:
+    """Jobs, statistics, and clearing the caches."""
+    job = system.submit()
+    system.assert_succeeds(job)
+    stats = system.client.stats()
+    system.client.clear_cache(scope=ClearScope.ALL)
+    system.client.delete_job(job.id)
+    system.sure()
+    loaded = ", ".join(f"{each.stage} {each.stats.model}" for each in stats.stages if each.stats)
+    return f"a job; statistics ({loaded}); caches cleared, models loaded again"
+
+
+def http(system: System) -> str:
+    """The web service: signing in, OpenAI's API, the history."""
+    trust = ssl.create_default_context(cafile=str(system.people / "ca.crt"))
+    url = f"https://{ADDRESSES['web']}:8080"
+    with httpx2.Client(base_url=url, verify=trust, trust_env=False, timeout=_NEEDED_SECONDS) as browser:
+        browser.headers["Host"] = "careca.example"
+        signed_in = browser.post("/api/session", json={"token": system.token})
+        page = browser.get("/jobs")
+        with system.recording().open("rb") as file:
+            answer = browser.post(
+                "/v1/audio/transcriptions",
+                headers={"Authorization": f"Bearer {system.token}"},
+                files={"file": ("call.wav", file)},
+                data={"model": "whisper-1", "response_format": "diarized_json"},
+            )
+    if (signed_in.status_code, page.status_code, answer.status_code) != (HTTPStatus.OK,) * 3:
+        raise CheckError(f"the web service answers {signed_in.text} {page.status_code} {answer.text}")
+    return f"signed in; OpenAI's API has {len(answer.json()['segments'])} segments"
+
+
+def healthchecks(system: System) -> str:
+    """The HEALTHCHECK of each image succeeds, and that of a web service without its gateway does not."""
+    for name in (*MODEL_SERVICES, "gateway", "web"):
+        if not system.pods[name].healthy():
+            raise CheckError(f"the HEALTHCHECK of {name} fails")
+    return "healthy: all four images"
+
+
+def drain(system: System) -> str:
+    """SIGTERM during a job: the service ends in its grace period with status 0, and the job succeeds."""
+    found = []
+    for name in (*MODEL_SERVICES, "gateway", "web", *REDIS):
+        job = system.submit()
+        status, seconds = system.pods[name].stop()
+        if status:
+            raise CheckError(f"{name} ended with status {status} after SIGTERM: {system.pods[name].logs()[-1500:]}")
+        system.pods[name].start_again()
+        system.assert_succeeds(job)
+        found.append(f"{name} {seconds:.0f} s")
+    return ", ".join(found)
+
+
+def kill(system: System) -> str:
+    """SIGKILL of each container during a job: the job succeeds, and no other job is lost."""
+    done = [job.id for job in system.client.jobs()]
+    for name in IN_ORDER:
+        job = system.submit()
+        system.pods[name].kill()
+        system.pods[name].start_again()
+        system.assert_succeeds(job)
+        done.append(job.id)
+    listed = {job.id for job in system.client.jobs()}
+    if lost := set(done) - listed:
+        raise CheckError(f"jobs are lost: {', '.join(lost)}")
+    return f"{len(IN_ORDER)} containers, {len(listed)} jobs in the history, none lost"
+
+
+def faults(system: System) -> Iterator[str]:
+    """Each fault of an installation is told by the log line that docs/operations.md promises."""
+    yield from _weights(system)
+    gateway, diarizer = system.pods["gateway"], system.pods["diarizer"]
+    yield _fault(gateway, "a store that cannot be written to", "cannot be written", _unwritable(system.cluster))
+    wrong = system.cluster.pod("gateway", CARECA_JOBS_REDIS_URL="redis://:wrong@redis-jobs:6379/0")
+    yield _fault(wrong, "a wrong password of the jobs' Redis", "password", _nothing)
+    wrong = system.cluster.pod("gateway", CARECA_STORE_MAX_BYTES="many")
+    yield _fault(wrong, "a wrong setting", "CARECA_STORE_MAX_BYTES", _nothing)
+    kept = system.cluster.secrets["diarizer-tls"]
+    changed = {**kept, "tls.key": system.cluster.secrets["transcriber-tls"]["tls.key"]}
+    yield _fault(
+        diarizer, "a key of another certificate", "TLS_FILES", _secret(system.cluster, "diarizer-tls", changed)
+    )
+    changed = {**kept, "tls.crt": certificates.expired(kept, system.people)}
+    yield _fault(diarizer, "an expired certificate", "has expired", _secret(system.cluster, "diarizer-tls", changed))
+    system.sure()
+
+
+Undo = Callable[[], None]
+
+
+def _nothing() -> Undo:
+    return lambda: None
+
+
+def _fault(pod: Pod, what: str, told: str, apply: Callable[[], Undo]) -> str:
+    """Starts a pod with a fault, and again without it. Returns the log line that names the fault."""
+    name = pod.name.rpartition("-")[2]
+    pod.remove()
+    undo = apply()
+    try:
+        pod.begin()
+        wait_for(lambda: told in pod.logs(), f"{what}: no line with {told!r} in the log of {name}", 60.0)
+        line = next(line for line in pod.logs().splitlines() if told in line)
+    finally:
+        pod.remove()
+        undo()
+    pod.restored().start()
+    return f"{what}: {line[:160]}"
+
+
+def _unwritable(cluster: Cluster) -> Callable[[], Undo]:
+    folder = cluster.folder / "store"
+
+    def apply() -> Undo:
+        mode = folder.stat().st_mode
+        folder.chmod(0o500)
+        return lambda: folder.chmod(mode)
+
+    return apply
+
+
+def _secret(cluster: Cluster, name: str, changed: Mapping[str, bytes]) -> Callable[[], Undo]:
+    def apply() -> Undo:
+        kept = cluster.secrets[name]
+        cluster.secrets[name] = changed
+
+        def undo() -> None:
+            cluster.secrets[name] = kept
+
+        return undo
+
+    return apply
+
+
+def _weights(system: System) -> Iterator[str]:
+    """The init container says which weights are missing or damaged, and waits for them."""
+    cluster, complete = system.cluster, system.cluster.models
+    cluster.models = system.folder / "weights"
+    shutil.copytree(complete, cluster.models)
+    try:
+        for service in MODEL_SERVICES:
+            for what, spoil in (("missing", Path.unlink), ("damaged", _damage)):
+                file = _largest(cluster, service)
+                kept = file.read_bytes()
+                spoil(file)
+                yield f"{what} weights: {_told_by_init(cluster.pod(service), file.name)}"
+                file.unlink(missing_ok=True)
+                file.write_bytes(kept)
+    finally:
+        cluster.models = complete
+
+
+def _largest(cluster: Cluster, service: str) -> Path:
+    """Returns the largest file of the weights of a service."""
+    model = cluster.manifests.workload("transcriber").main.environment["CARECA_WHISPER_MODEL"]
+    folders = [model] if service == "transcriber" else ["segmentation-3.0", "campplus-zh-en"]
+    files = (file for name in folders for file in (cluster.models / name).rglob("*") if file.is_file())
+    return max(files, key=lambda file: file.stat().st_size)
+
+
+def _damage(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 2)
+        opened.write(b"\0" * 16 if opened.read(16).strip(b"\0") else b"\1" * 16)
+
+
+def _told_by_init(pod: Pod, file: str) -> str:
+    pod.remove()
+    pod.begin_init()
+    try:
+        wait_for(lambda: file in pod.logs(), f"the init container does not name {file}: {pod.logs()}", 60.0)
+        return next(line for line in pod.logs().splitlines() if file in line)[:160]
+    finally:
+        pod.remove()
+        pod.start()

@@ -219,7 +219,7 @@ class Pod:
         options = "ro" if mount.get("readOnly") else "rw"
         empty = volume.get("emptyDir")
         if empty is not None and empty.get("medium") == "Memory":
-            yield f"--mount=type=tmpfs,destination={mount['mountPath']},tmpfs-size={empty['sizeLimit']},tmpfs-mode=1777"
+            yield f"--mount=type=tmpfs,destination={mount['mountPath']},tmpfs-size={size_bytes(empty['sizeLimit'])},tmpfs-mode=1777"
         else:
             yield f"--volume={self._folder(volume)}:{mount['mountPath']}:{options}"
 

@@ -162,6 +162,17 @@ async def test_new_files_that_cannot_be_used_are_logged_and_the_old_ones_stay_in
         assert str(server_files.certificate) in line["error"]
 
 
+def test_an_expired_certificate_is_logged_as_an_error(tmp_path: Path, authority: trustme.CA) -> None:
+    files = issue(tmp_path / "server", authority, ends_in=timedelta(seconds=-1))
+
+    with capture_logs() as logs:
+        calling_with(files)
+
+    (line,) = logs
+    assert (line["log_level"], line["event"]) == ("error", "the certificate has expired")
+    assert line["file"] == str(files.certificate)
+
+
 @pytest.mark.parametrize("spoil", ["missing", "nonsense", "other key"])
 async def test_a_service_with_unusable_files_does_not_start_and_reports_the_reason(
     spoil: str, server_files: CertificateFiles, tmp_path: Path

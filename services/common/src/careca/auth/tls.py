@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -11,6 +12,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from careca.auth.watched_files import WatchedFiles
 from careca.errors import PreconditionFailed
+from careca.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class TlsFiles:
 
     Raises ``PreconditionFailed`` (TLS_FILES) if they cannot be used. Changed files are loaded again. If the new files
     cannot be used, that is logged and the old ones stay in use, because a key is often replaced shortly after its
-    certificate.
+    certificate. A certificate that has expired is used, and logged as an error.
     """
 
     def __init__(
@@ -63,9 +67,15 @@ class TlsFiles:
             if pem.authority:
                 x509.load_pem_x509_certificates(pem.authority)
             if pem.certificate:
-                own = x509.load_pem_x509_certificates(pem.certificate)[0].public_key()
-                if not pem.key or load_pem_private_key(pem.key, password=None).public_key() != own:
+                own = x509.load_pem_x509_certificates(pem.certificate)[0]
+                if not pem.key or load_pem_private_key(pem.key, password=None).public_key() != own.public_key():
                     raise _unusable(f"{self._key} is not the key of {self._certificate}")
+                if own.not_valid_after_utc < datetime.now(UTC):  # callers that do not verify it can still call
+                    _log.error(
+                        "the certificate has expired",
+                        file=str(self._certificate),
+                        at=own.not_valid_after_utc.isoformat(),
+                    )
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             names = ", ".join(str(path) for path in self._paths)
             raise _unusable(f"one of the files {names} is not valid PEM: {error}") from error

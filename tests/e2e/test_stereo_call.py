@@ -1,5 +1,7 @@
-"""A stereo call with one party on each channel, with the real stack: each channel is its own speaker."""
+"""A stereo call with one party on each channel, with the real stack: each channel is its own speaker, also live."""
 
+import io
+import threading
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +11,8 @@ import pytest
 
 from bench.common.dataset import parse_rttm
 from careca.errors import InvalidRecording
-from careca.types import Stage, Turn
-from careca_client import Client, TranscriptionResult
+from careca.types import Stage, Turn, Word
+from careca_client import Client, LiveFinal, LiveResult, LiveSession, TranscriptionResult
 from local_stack import LocalStack
 from support.media import wav
 
@@ -92,3 +94,38 @@ def test_a_call_with_both_parties_on_one_channel_is_refused(client: Client, reco
         client.transcribe(recording, channel_mode="separate")
 
     assert refused.value.reason == "SINGLE_CHANNEL"
+
+
+def test_live_words_have_the_speaker_of_their_channel(
+    client: Client, first: TranscriptionResult, stereo: bytes
+) -> None:
+    with wave.open(io.BytesIO(stereo)) as file:
+        rate, frames = file.getframerate(), file.readframes(file.getnframes())
+    words: list[Word] = []
+    with client.live(sample_rate=rate, channels=2, channel_mode="separate") as session:
+        feeding = threading.Thread(target=feed, args=(session, frames))
+        feeding.start()
+        for event in session:
+            if isinstance(event, LiveFinal):
+                words += event.words
+            elif isinstance(event, LiveResult):
+                result = event.result
+        feeding.join()
+
+    diane, sheila = (
+        " ".join(word.text for word in words if word.speaker == label) for label in ("SPEAKER_00", "SPEAKER_01")
+    )
+    assert "Jersey" in diane
+    assert "Jersey" not in sheila
+    assert "Texas" in sheila
+    assert "Texas" not in diane
+    assert {word.speaker for word in words} == {"SPEAKER_00", "SPEAKER_01"}
+    assert result.channels == first.channels
+    assert result.utterances == first.utterances
+
+
+def feed(session: LiveSession, audio: bytes) -> None:
+    """Sends the audio in pieces, and the end."""
+    for begin in range(0, len(audio), 10_000):
+        session.send(audio[begin : begin + 10_000])
+    session.end()

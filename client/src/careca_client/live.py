@@ -12,7 +12,7 @@ from careca_client.result import TranscriptionResult
 
 
 class LiveEncoding(StrEnum):
-    """The encodings of live audio. Unless it is in a container, it has one channel."""
+    """The encodings of live audio."""
 
     PCM = "pcm"
     """Signed 16-bit little-endian PCM, from 8,000 to 48,000 Hz."""
@@ -63,6 +63,8 @@ class LiveFinal(_FromGateway):
     """The number of the first of these words. They are counted from 0 throughout the session."""
     language: str
     """ISO 639-1 code of the language; empty if not known."""
+    channel: int | None = None
+    """If channels are separate, the one on which these words were said, from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,9 @@ class SpeakerCorrection(_FromGateway):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UtteranceEnd(_FromGateway):
     """An utterance has ended: there was a pause, or ``flush`` or ``end`` was called."""
+
+    channel: int | None = None
+    """If channels are separate, the one of the utterance, from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,8 @@ from typer.testing import CliRunner, Result
 from careca import codec
 from careca.errors import InternalError, Overloaded, PreconditionFailed, Unavailable
 from careca.types import Notice, OutputFormat, Stage
-from careca.v1 import live_pb2
+from careca.v1 import gateway_pb2, live_pb2
+from careca_client.cli import audio_sources
 from careca_client.cli.app import build_app
 from careca_client.cli.errors import ExitCode
 from integration.client.live_gateway import JOB, SECOND, Fault, LiveFixture
@@ -124,6 +125,42 @@ def test_the_sample_rate_of_the_standard_input_is_an_option(careca: Careca, live
     assert live_gateway.script.configs[0].sample_rate_hertz == 48_000
 
 
+@pytest.mark.parametrize(
+    ("options", "mode"),
+    [((), gateway_pb2.CHANNEL_MODE_MIX), (("--channels", "separate"), gateway_pb2.CHANNEL_MODE_SEPARATE)],
+)
+def test_a_file_may_be_stereo(
+    careca: Careca,
+    live_gateway: LiveFixture,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    mode: gateway_pb2.ChannelMode.ValueType,
+) -> None:
+    assert careca("live", wav(tmp_path / "call.wav", channels=2), "--no-realtime", *options).exit_code == ExitCode.OK
+
+    (config,) = live_gateway.script.configs
+    assert (config.channel_count, config.channel_mode) == (2, mode)
+    assert live_gateway.script.audio == AUDIO
+
+
+def test_the_standard_input_may_have_two_channels(careca: Careca, live_gateway: LiveFixture) -> None:
+    arguments = ("live", "-", "--encoding", "alaw", "--channel-count", "2", "--channels", "separate")
+
+    assert careca(*arguments, stdin=AUDIO).exit_code == ExitCode.OK
+
+    (config,) = live_gateway.script.configs
+    assert (config.channel_count, config.channel_mode) == (2, gateway_pb2.CHANNEL_MODE_SEPARATE)
+    assert live_gateway.script.audio == AUDIO
+
+
+def test_the_speed_of_stereo_is_that_of_its_frames(tmp_path: Path) -> None:
+    source = audio_sources.wav_file(str(wav(tmp_path / "call.wav", channels=2, rate=8_000)))
+
+    assert (source.channels, source.bytes_per_second) == (2, 32_000)
+    with source.chunks as chunks:
+        assert b"".join(chunks) == AUDIO
+
+
 def test_all_options_reach_the_gateway(careca: Careca, live_gateway: LiveFixture, talk: Path) -> None:
     options = "--language português --translate --prompt Careca --hotword New --hotword Jersey --beam-size 3"
     more = f"--min-speakers 2 --max-speakers 4 --known-speaker Ana={talk} --saved-voices --utterance-pause 1.5"
@@ -147,6 +184,14 @@ def test_all_options_reach_the_gateway(careca: Careca, live_gateway: LiveFixture
     [
         (("talk.wav", "--encoding", "alaw"), ExitCode.USAGE),
         (("talk.wav", "--sample-rate", "8000"), ExitCode.USAGE),
+        (("talk.wav", "--channel-count", "2"), ExitCode.USAGE),
+        (("-", "--channel-count", "3"), ExitCode.USAGE),
+        (("-", "--channels", "apart"), ExitCode.USAGE),
+        (("-", "--channel-count", "2", "--channels", "separate", "--max-speakers", "2"), ExitCode.USAGE),
+        (("-", "--channels", "separate"), ExitCode.REFUSED),
+        (("talk.wav", "--channels", "separate"), ExitCode.REFUSED),
+        (("-", "--encoding", "container", "--channels", "separate"), ExitCode.REFUSED),
+        (("-", "--encoding", "container", "--channel-count", "2"), ExitCode.REFUSED),
         (("talk.wav", "-f", "srt", "-f", "vtt"), ExitCode.USAGE),
         (("talk.wav", "--speakers", "2", "--max-speakers", "3"), ExitCode.USAGE),
         (("talk.wav", "--min-speakers", "3", "--max-speakers", "2"), ExitCode.USAGE),
@@ -182,7 +227,7 @@ def test_a_file_that_cannot_be_sent_says_how_to_convert_it(
     mp3.write_bytes(b"ID3 and more")
     empty.write_bytes(b"")
     files = [
-        *(mp3, empty, wav(tmp_path / "stereo.wav", channels=2), wav(tmp_path / "8bit.wav", width=1)),
+        *(mp3, empty, wav(tmp_path / "surround.wav", channels=4), wav(tmp_path / "8bit.wav", width=1)),
         wav(tmp_path / "fast.wav", rate=96_000),
     ]
 

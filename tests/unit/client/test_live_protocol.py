@@ -9,7 +9,7 @@ import pytest
 
 from careca import codec
 from careca.errors import CarecaError, InternalError, InvalidRequest, PreconditionFailed, Unavailable
-from careca.types import Notice, Word
+from careca.types import ChannelMode, Notice, Word
 from careca.v1 import audio_pb2, gateway_pb2, live_pb2
 from careca_client.live import (
     LiveEnded,
@@ -84,6 +84,7 @@ def test_the_config_has_all_options() -> None:
         {
             "encoding": "pcm",
             "sample_rate": 44_100,
+            "channels": 2,
             "language": "Portuguese",
             "hotwords": "Careca",
             "translate": True,
@@ -98,6 +99,7 @@ def test_the_config_has_all_options() -> None:
     )
 
     assert (config.encoding, config.sample_rate_hertz) == (live_pb2.LIVE_ENCODING_PCM_S16LE, 44_100)
+    assert (config.channel_count, config.channel_mode) == (2, gateway_pb2.CHANNEL_MODE_MIX)
     assert (config.transcription.language_code, list(config.transcription.hotwords)) == ("pt", ["Careca"])
     assert (config.transcription.translate, config.transcription.initial_prompt) == (True, "Ana")
     assert config.transcription.beam_size == 3
@@ -114,7 +116,15 @@ def test_without_options_the_gateway_chooses_but_interim_words_are_wanted() -> N
         interim_results=True,
         transcription=audio_pb2.TranscriptionOptions(),
         diarization=audio_pb2.DiarizationOptions(),
+        channel_mode=gateway_pb2.CHANNEL_MODE_MIX,
     )
+
+
+@pytest.mark.parametrize("mode", ["separate", ChannelMode.SEPARATE])
+def test_each_channel_may_be_a_speaker(mode: ChannelMode | str) -> None:
+    config = build_live_config({"encoding": "mulaw", "channels": 2, "channel_mode": mode})
+
+    assert (config.channel_count, config.channel_mode) == (2, gateway_pb2.CHANNEL_MODE_SEPARATE)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +136,15 @@ def test_without_options_the_gateway_chooses_but_interim_words_are_wanted() -> N
         ({"sample_rate": 0}, "sample_rate_hertz"),
         ({"encoding": "mulaw", "sample_rate": 16_000}, "sample_rate_hertz"),
         ({"encoding": "container", "sample_rate": 16_000}, "sample_rate_hertz"),
+        ({"channels": 0}, "channel_count"),
+        ({"channels": 3}, "channel_count"),
+        ({"channels": 2**40}, "channel_count"),
+        ({"channel_mode": "apart"}, "channel_mode"),
+        ({"channel_mode": "separate"}, "channel_count"),
+        ({"channel_mode": "separate", "channels": 1}, "channel_count"),
+        ({"channel_mode": "separate", "channels": 2, "speaker_count": 2}, "diarization.speaker_count"),
+        ({"encoding": "container", "channels": 2}, "channel_count"),
+        ({"encoding": "container", "channel_mode": "separate"}, "channel_mode"),
         ({"utterance_pause": 0.1}, "utterance_pause"),
         ({"utterance_pause": float("nan")}, "utterance_pause"),
         ({"display_name": "x" * 256}, "display_name"),
@@ -336,6 +355,8 @@ def test_all_events_are_decoded() -> None:
         {"final": Response.Final(words=[word], first_word=7, language_code="en")},
         {"speaker_correction": Response.SpeakerCorrection(first_word=7, word_count=2, speaker_label="Ana")},
         {"utterance_end": Response.UtteranceEnd()},
+        {"final": Response.Final(words=[word], first_word=8, channel=2)},
+        {"utterance_end": Response.UtteranceEnd(channel=2)},
         {"notice": notice},
         {"ended": Response.Ended(job_id="j1")},
     ]
@@ -363,8 +384,10 @@ def test_all_events_are_decoded() -> None:
         LiveFinal(words=words, first_word=7, language="en", **position(1)),
         SpeakerCorrection(first_word=7, word_count=2, speaker="Ana", **position(2)),
         UtteranceEnd(**position(3)),
-        LiveNotice(notice=Notice("FALLING_BEHIND", "slow", 1.0, None), **position(4)),
-        LiveEnded(job_id="j1", **position(5)),
+        LiveFinal(words=words, first_word=8, language="", channel=2, **position(4)),
+        UtteranceEnd(channel=2, **position(5)),
+        LiveNotice(notice=Notice("FALLING_BEHIND", "slow", 1.0, None), **position(6)),
+        LiveEnded(job_id="j1", **position(7)),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from careca.types import Word
 from careca_client.cli import audio_sources
@@ -162,3 +163,30 @@ def test_a_file_that_is_stopped_sends_nothing_more() -> None:
     stopped.set()
 
     assert list(paced(iter([b"ab", b"cd"]), 1, stopped)) == [b"ab"]
+
+
+def said(texts: str, channel: int, first: int = 0) -> LiveFinal:
+    speaker = f"SPEAKER_0{channel - 1}"
+    return LiveFinal(words=words(texts, speaker), first_word=first, language="en", channel=channel, **POSITION)
+
+
+def test_the_end_of_an_utterance_on_another_channel_does_not_end_the_line() -> None:
+    ends = [UtteranceEnd(channel=channel, **POSITION) for channel in (1, 2)]
+
+    lines = shown(said("Yes.", 2), said("one two", 1, 1), ends[1], said("three", 1, 3), ends[0], said("four", 1, 4))
+
+    assert [line.partition("] ")[2] for line in lines.splitlines()] == [
+        "SPEAKER_01: Yes.",
+        "SPEAKER_00: one two three",
+        "SPEAKER_00: four",
+    ]
+
+
+def test_guesses_of_other_speakers_have_their_names() -> None:
+    interim = LiveInterim(
+        words=(Word("three", speaker="SPEAKER_00"), Word("Yes", speaker="SPEAKER_01")), language="en", **POSITION
+    )
+
+    text = Text.from_ansi(shown(said("one two", 1), interim, terminal=True).split(ERASE)[-2]).plain
+
+    assert text.endswith("SPEAKER_00: one two three SPEAKER_01: Yes")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from careca.codec.options import MAX_LIVE_CHANNELS
 from careca.errors import InvalidRecording, PreconditionFailed
 from careca_client.cli.options.inputs import check_readable
 from careca_client.live import LiveEncoding
@@ -23,6 +24,7 @@ CHUNK_SECONDS = 0.1
 
 _MICROPHONE_RATE = 16_000
 _WAV_RATES = range(8_000, 48_001)
+_WAV_CHANNELS = range(1, MAX_LIVE_CHANNELS + 1)
 _G711_RATE = 8_000
 _CONTAINER_CHUNK_BYTES = 64 * 1024
 
@@ -38,6 +40,8 @@ class AudioSource:
     encoding: LiveEncoding = LiveEncoding.PCM
     sample_rate: int | None = _MICROPHONE_RATE
     """``None`` for a container, which says it itself."""
+    channels: int | None = 1
+    """The number of channels; ``None`` for a container."""
     display_name: str = ""
     """The name of the recording; empty if it has none."""
     bytes_per_second: int | None = 2 * _MICROPHONE_RATE
@@ -45,9 +49,9 @@ class AudioSource:
 
 
 def wav_file(path: str) -> AudioSource:
-    """Returns the audio of a WAV file.
+    """Returns the audio of a WAV file, with all its channels.
 
-    Raises ``OSError`` if it cannot be read, ``InvalidRecording`` if it is not a WAV file of mono 16-bit PCM.
+    Raises ``OSError`` if it cannot be read, ``InvalidRecording`` if it is not a WAV file of 16-bit PCM, mono or stereo.
     """
     check_readable(path)
     try:
@@ -55,7 +59,7 @@ def wav_file(path: str) -> AudioSource:
     except (wave.Error, EOFError) as error:
         raise _not_a_wav(path, str(error) or "it is empty") from None
     channels, rate = reader.getnchannels(), reader.getframerate()
-    if (channels, reader.getsampwidth()) != (1, 2) or rate not in _WAV_RATES:
+    if channels not in _WAV_CHANNELS or reader.getsampwidth() != 2 or rate not in _WAV_RATES:
         reader.close()
         raise _not_a_wav(path, f"it has {channels} channels of {8 * reader.getsampwidth()} bits at {rate} Hz")
 
@@ -64,20 +68,27 @@ def wav_file(path: str) -> AudioSource:
         with reader:
             yield iter(lambda: reader.readframes(int(rate * CHUNK_SECONDS)), b"")
 
-    return AudioSource(path, chunks(), sample_rate=rate, display_name=Path(path).name, bytes_per_second=2 * rate)
+    return AudioSource(
+        path,
+        chunks(),
+        sample_rate=rate,
+        channels=channels,
+        display_name=Path(path).name,
+        bytes_per_second=2 * channels * rate,
+    )
 
 
-def stdin_audio(encoding: LiveEncoding, sample_rate: int | None) -> AudioSource:
+def stdin_audio(encoding: LiveEncoding, sample_rate: int | None, channels: int | None) -> AudioSource:
     """Returns the audio that comes through the standard input, as soon as it comes."""
     # The buffered reader waits for whole chunks, and has a lock that a thread may hold when the program ends.
     stream = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
     if encoding is LiveEncoding.CONTAINER:
         chunks = iter(lambda: stream.read(_CONTAINER_CHUNK_BYTES) or b"", b"")
-        return AudioSource("stdin", nullcontext(chunks), encoding, sample_rate, bytes_per_second=None)
+        return AudioSource("stdin", nullcontext(chunks), encoding, sample_rate, channels, bytes_per_second=None)
     rate = sample_rate or (_MICROPHONE_RATE if encoding is LiveEncoding.PCM else _G711_RATE)
-    chunks = iter(lambda: stream.read(int(rate * CHUNK_SECONDS) * 2) or b"", b"")
-    size = 2 if encoding is LiveEncoding.PCM else 1
-    return AudioSource("stdin", nullcontext(chunks), encoding, rate, bytes_per_second=rate * size)
+    size = (2 if encoding is LiveEncoding.PCM else 1) * (channels or 1)
+    chunks = iter(lambda: stream.read(int(rate * CHUNK_SECONDS) * size) or b"", b"")
+    return AudioSource("stdin", nullcontext(chunks), encoding, rate, channels or 1, bytes_per_second=rate * size)
 
 
 def microphone() -> AudioSource:
@@ -127,7 +138,7 @@ def paced(chunks: Iterator[bytes], bytes_per_second: int, stopped: threading.Eve
 
 def _not_a_wav(path: str, why: str) -> InvalidRecording:
     return InvalidRecording(
-        f"{path} is not a WAV file of mono 16-bit PCM ({why}): convert it with "
+        f"{path} is not a WAV file of 16-bit PCM, mono or stereo ({why}): convert it with "
         f"`ffmpeg -i {path} -ac 1 -ar 16000 -c:a pcm_s16le {Path(path).stem}-mono.wav`",
         reason="NOT_A_RECORDING",
     )

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from careca import codec
+from careca.codec.options import MAX_LIVE_CHANNELS
 from careca.codec.speech import read_words
 from careca.errors import CarecaError, InvalidRequest, PreconditionFailed, Unavailable
-from careca.types import Notice
+from careca.types import ChannelMode, Notice
 from careca.v1 import gateway_pb2, live_pb2
 from careca_client.live import (
     LiveEncoding,
@@ -30,7 +31,7 @@ from careca_client.live import (
 )
 from careca_client.protocol.attempts import Attempts
 from careca_client.protocol.jobs import RESTART_RETRIES
-from careca_client.protocol.options import SpeechOptions, choice, set_speech_options
+from careca_client.protocol.options import SpeechOptions, choice, encode_channel_mode, set_speech_options
 from careca_client.protocol.streams import protocol_error
 from careca_client.result import TranscriptionResult
 
@@ -62,9 +63,14 @@ class LiveOptions(SpeechOptions, total=False):
     """What a caller may ask for. ``translate``, ``initial_prompt`` and ``beam_size`` are for the final result only."""
 
     encoding: LiveEncoding | str
-    """``pcm``, the default: signed 16-bit little-endian; ``mulaw`` or ``alaw``: all with one channel; ``container``."""
+    """``pcm``, the default: signed 16-bit little-endian; ``mulaw`` or ``alaw``; ``container``."""
     sample_rate: int | None
     """Samples per second: 8,000 to 48,000 for PCM, by default 16,000; 8,000 for mu-law and A-law."""
+    channels: int | None
+    """The number of channels, whose samples are interleaved: 1, the default, or 2. A container says it itself."""
+    channel_mode: ChannelMode | str
+    """How two channels are used: ``mix``, the default, or ``separate``: each is one speaker. ``separate`` allows no
+    number of speakers, and is not for a container."""
     interim_results: bool
     """Whether to yield words that may still change. Default: true."""
     utterance_pause: float | None
@@ -93,6 +99,8 @@ def build_live_config(options: LiveOptions) -> Request.Config:
     config = Request.Config(
         encoding=_ENCODINGS[encoding],
         sample_rate_hertz=_checked_rate(encoding, options.get("sample_rate")),
+        channel_count=_checked_channels(options.get("channels")),
+        channel_mode=encode_channel_mode(options.get("channel_mode")),
         display_name=options.get("display_name") or "",
         interim_results=options.get("interim_results", True),
         utterance_pause=None if pause is None else codec.encode_duration(_checked_pause(pause)),
@@ -103,6 +111,7 @@ def build_live_config(options: LiveOptions) -> Request.Config:
             field="config.display_name",
         )
     set_speech_options(config, options)
+    codec.decode_live_channels(config)
     return config
 
 
@@ -341,6 +350,7 @@ class LiveStream:
                     words=read_words(final.words),
                     first_word=final.first_word,
                     language=final.language_code,
+                    channel=final.channel or None,
                     **position,
                 )
             case "speaker_correction":
@@ -352,7 +362,7 @@ class LiveStream:
                     **position,
                 )
             case "utterance_end":
-                return UtteranceEnd(**position)
+                return UtteranceEnd(channel=response.utterance_end.channel or None, **position)
             case "delay":
                 return None
             case "notice":
@@ -402,6 +412,15 @@ def _checked_rate(encoding: LiveEncoding, rate: int | None) -> int:
     raise InvalidRequest(
         f"sample_rate must be {allowed} for {encoding}, but is {rate}", field="config.sample_rate_hertz"
     )
+
+
+def _checked_channels(count: int | None) -> int:
+    """Returns the number of channels, 0 for the default. Raises ``InvalidRequest`` if it is none."""
+    if count is None:
+        return 0
+    if not 1 <= count <= MAX_LIVE_CHANNELS:
+        raise InvalidRequest(f"channels must be 1 or {MAX_LIVE_CHANNELS}, but is {count}", field="config.channel_count")
+    return count
 
 
 def _checked_pause(seconds: float) -> float:

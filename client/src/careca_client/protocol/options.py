@@ -64,12 +64,10 @@ def build_config(options: TranscribeOptions) -> gateway_pb2.TranscribeRequest.Co
     Checks the options before anything is hashed or sent. Raises ``InvalidRequest`` if an option is out of its range,
     ``OSError`` if a known speaker's recording cannot be read.
     """
-    mode = options.get("channel_mode", ChannelMode.MIX)
-    mode = choice(ChannelMode, mode, "channel mode", "modes", "config.channel_mode")
     config = gateway_pb2.TranscribeRequest.Config(
         cache_control=audio_pb2.CacheControl(skip_cache=options.get("skip_cache", False)),
         formats=encode_formats(options.get("formats", ())),
-        channel_mode=codec.encode_channel_mode(mode),
+        channel_mode=encode_channel_mode(options.get("channel_mode")),
     )
     _set_audio_track(config, options.get("audio_track", AudioTracks.AUTO))
     set_speech_options(config, options)
@@ -103,6 +101,12 @@ def set_speech_options(
     codec.decode_known_speakers(config.known_speakers)
     config.transcription.CopyFrom(transcription)
     config.diarization.CopyFrom(diarization)
+
+
+def encode_channel_mode(mode: ChannelMode | str | None) -> gateway_pb2.ChannelMode.ValueType:
+    """Returns the mode as on the wire, by default ``mix``. Raises ``InvalidRequest`` if it is unknown."""
+    name = mode or ChannelMode.MIX
+    return codec.encode_channel_mode(choice(ChannelMode, name, "channel mode", "modes", "config.channel_mode"))
 
 
 def encode_formats(

@@ -179,7 +179,7 @@ class ModelServiceSettings(ServiceSettings, ModelStoreSettings):
         default=64,
         ge=1,
         description="Windows of live audio in hand at the same time, beside the tasks; more are refused. A session has "
-        "at most one at a time.",
+        "at most one at a time, or one for each of its channels if these are separate.",
     )
     share_batches: Literal["auto", "on", "off"] = Field(
         default="auto",

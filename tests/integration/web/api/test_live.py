@@ -22,6 +22,7 @@ from support.live import (
     labels_of,
     spoken,
     spoken_words,
+    stereo,
     word,
     words,
 )
@@ -97,7 +98,7 @@ async def test_the_fields_of_words_are_those_of_the_rest_api(web: Web) -> None:
     final = opened.of("final")[0]
     assert set(final) == {
         *("type", "event_number", "audio_seconds", "behind_seconds"),
-        *("first_word", "language", "text", "words"),
+        *("first_word", "channel", "language", "text", "words"),
     }
     assert final["text"] == " ".join(each["text"] for each in final["words"])
     assert set(final["words"][0]) == {"text", "start", "end", "probability", "speaker"}
@@ -122,6 +123,24 @@ async def test_interim_words_come_before_final_ones(web: Web, stack: Stack) -> N
     assert interim["event_number"] == 0
     assert interim["words"][0]["text"] in interim["text"]
     assert interim["words"][0]["start"] is None
+
+
+async def test_each_channel_is_a_speaker(web: Web) -> None:
+    left, right = [2.0, *words(0, 1, 4), 1.0], [0.1, *words(1, 101, 4), 3.0]
+    async with live(web, channels=2, channel_mode="separate") as opened:
+        await opened.audio(stereo(spoken(left), spoken(right)))
+        await opened.send({"type": "end"})
+        assert await opened.rest() == 1000
+
+    told = [(each["text"], each["speaker"]) for each in words_of(opened.messages)]
+    assert told == [
+        *((each.text, "SPEAKER_00") for each in spoken_words(right)),
+        *((each.text, "SPEAKER_01") for each in spoken_words(left)),
+    ]
+    assert {each["channel"] for each in opened.of("final")} == {1, 2}
+    assert sorted(each["channel"] for each in opened.of("utterance_end")) == [1, 2]
+    (result,) = opened.of("result")
+    assert [each["speaker"] for each in result["result"]["channels"]] == ["SPEAKER_01", "SPEAKER_00"]
 
 
 async def test_flush_makes_words_final_without_more_audio(web: Web) -> None:
@@ -299,6 +318,9 @@ async def test_a_gateway_that_restarts_is_waited_for(web: Web, stack: Stack) -> 
         ({"encoding": "mp3"}, "encoding"),
         ({"sample_rate": 7_999}, "sample_rate"),
         ({"sample_rate": "fast"}, "sample_rate"),
+        ({"channels": 0}, "channels"),
+        ({"channels": 3}, "channels"),
+        ({"channel_mode": "apart"}, "channel_mode"),
         ({"language": 1}, "language"),
         ({"hotwords": "Careca"}, "hotwords"),
         ({"hotwords": [""]}, "hotwords.0"),
@@ -325,6 +347,9 @@ async def test_a_config_with_a_wrong_field_is_refused_by_its_name(web: Web, conf
     [
         ({"encoding": "mulaw", "sample_rate": 16_000}, "sample_rate"),
         ({"language": "klingon"}, "language"),
+        ({"channel_mode": "separate"}, "channels"),
+        ({"channel_mode": "separate", "channels": 2, "max_speaker_count": 2}, "max_speaker_count"),
+        ({"encoding": "container", "channel_mode": "separate"}, "channel_mode"),
         ({"speaker_count": 2, "min_speaker_count": 1}, "speaker_count"),
         ({"min_speaker_count": 3, "max_speaker_count": 2}, "min_speaker_count"),
     ],

@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
+from careca.codec.options import MAX_LIVE_CHANNELS
 from careca.errors import CarecaError, InvalidRecording
 from careca.formatting import format_notice
-from careca.types import OutputFormat
+from careca.types import ChannelMode, OutputFormat
 from careca_client.access import DEFAULT_TARGET
 from careca_client.blocking.client import Client
 from careca_client.blocking.live import LiveSession
@@ -40,6 +41,7 @@ EPILOG = epilog(
     "careca live",
     "careca live meeting.wav",
     "careca live --speakers 2 --language pt-BR -f srt -o captions/ meeting.wav",
+    "careca live --channels separate call.wav",
     "ffmpeg -i rtsp://camera -ac 1 -ar 16000 -f s16le - | careca live -",
 )
 
@@ -167,8 +169,8 @@ def live(
         str | None,
         typer.Argument(
             metavar="[FILE|-]",
-            help="A WAV file of mono 16-bit PCM. - is the standard input: audio with one channel and without a header,"
-            " or a container. Without the argument: the microphone, which needs the package careca-client[live].",
+            help="A WAV file of 16-bit PCM, mono or stereo. - is the standard input: audio without a header, or a"
+            " container. Without the argument: the microphone, which needs the package careca-client[live].",
         ),
     ] = None,
     encoding: Annotated[
@@ -180,6 +182,17 @@ def live(
             "--sample-rate", min=8_000, max=48_000, metavar="HZ", help="Of the standard input. Default: 16000, or 8000."
         ),
     ] = None,
+    channel_count: Annotated[
+        int | None,
+        typer.Option(
+            "--channel-count",
+            min=1,
+            max=MAX_LIVE_CHANNELS,
+            metavar="N",
+            help="Number of channels of the standard input. Default: 1.",
+        ),
+    ] = None,
+    channels: option.Channels = ChannelMode.MIX,
     realtime: Annotated[
         bool | None,
         typer.Option(
@@ -229,12 +242,15 @@ def live(
 
     An interrupt (Ctrl-C) ends the audio and waits for the result. A second one leaves at once.
     """
-    if file != STDIN and (encoding is not LiveEncoding.PCM or sample_rate is not None):
-        raise typer.BadParameter("--encoding and --sample-rate are for the standard input: give - instead of a file")
+    if file != STDIN and (encoding, sample_rate, channel_count) != (LiveEncoding.PCM, None, None):
+        raise typer.BadParameter(
+            "--encoding, --sample-rate and --channel-count are for the standard input: give - instead of a file"
+        )
+    option.check_channels(channels, counted=(speakers, min_speakers, max_speakers) != (None, None, None))
     check_stdin([file or ""])
     chosen = _choose_formats(formats, output_dir)
     with reporting(gateway=gateway, debug=debug):
-        source = _open_source(file, encoding, sample_rate)
+        source = _open_source(file, encoding, sample_rate, channel_count)
         if realtime and not source.bytes_per_second:
             raise typer.BadParameter("--realtime is not for a container, whose speed is not known before it is decoded")
         transcript = _transcript(to_stdout=output_dir is not None or not chosen, quiet=quiet)
@@ -253,6 +269,8 @@ def live(
             ),
             "encoding": source.encoding,
             "sample_rate": source.sample_rate,
+            "channels": source.channels,
+            "channel_mode": channels,
             "interim_results": interim and transcript.shows_interim,
             "utterance_pause": utterance_pause,
             "display_name": source.display_name,
@@ -277,10 +295,12 @@ def live(
         raise typer.Exit(work.run(client))
 
 
-def _open_source(file: str | None, encoding: LiveEncoding, sample_rate: int | None) -> AudioSource:
+def _open_source(
+    file: str | None, encoding: LiveEncoding, sample_rate: int | None, channel_count: int | None
+) -> AudioSource:
     if file is None:
         return microphone()
-    return stdin_audio(encoding, sample_rate) if file == STDIN else wav_file(file)
+    return stdin_audio(encoding, sample_rate, channel_count) if file == STDIN else wav_file(file)
 
 
 def _transcript(*, to_stdout: bool, quiet: bool) -> LiveTranscript:

@@ -123,7 +123,9 @@ def recording_options(
     cannot be read, ``InvalidRequest`` if it is not valid or an option is out of its range.
     """
     track = _parse_audio_track(audio_track)
-    _check_channels(channels, track, counted=(speakers, min_speakers, max_speakers) != (None, None, None))
+    counted = (speakers, min_speakers, max_speakers) != (None, None, None)
+    check_channels(channels, counted=counted)
+    _check_tracks(channels, track, counted=counted)
     options: TranscribeOptions = {
         **speech_options(
             speakers=speakers,
@@ -179,12 +181,16 @@ def speech_options(
     )
 
 
-def _check_channels(channels: ChannelMode, track: AudioTrack, *, counted: bool) -> None:
+def check_channels(channels: ChannelMode, *, counted: bool) -> None:
+    """Raises a usage error if separate channels are combined with a number of speakers."""
     if channels is ChannelMode.SEPARATE and counted:
         raise typer.BadParameter(
             "--channels separate makes each channel a speaker:"
             " it cannot be combined with --speakers, --min-speakers or --max-speakers"
         )
+
+
+def _check_tracks(channels: ChannelMode, track: AudioTrack, *, counted: bool) -> None:
     if track == AudioTracks.EACH and counted:
         raise typer.BadParameter(
             "--audio-track each makes each track a speaker:"

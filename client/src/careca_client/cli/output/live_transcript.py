@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import groupby
 
 from rich.console import Console
 from rich.control import Control
@@ -33,31 +34,35 @@ class LiveTranscript:
         self._line: list[Word] = []
         self._line_from = 0
         self._language = ""
-        self._guess = ""
+        self._channel: int | None = None
+        """The channel of the line."""
+        self._guess: tuple[Word, ...] = ()
+        self._guess_language = ""
         self._styles: dict[str, str] = {}
 
     def show(self, event: LiveEvent) -> None:
         """Shows the event, if it changes the transcript."""
         match event:
             case LiveInterim():
-                self._guess = _joined(event.words, event.language)
+                self._guess, self._guess_language = event.words, event.language
             case LiveFinal():
-                self._guess = ""
-                self._language = event.language
+                self._guess = ()
+                self._language, self._channel = event.language, event.channel
                 for number, word in enumerate(event.words, event.first_word):
                     self._add(word, number)
             case SpeakerCorrection():
                 self._correct(event)
             case UtteranceEnd():
-                self._guess = ""
-                self._end_line()
+                self._guess = ()
+                if event.channel == self._channel:  # otherwise the line is another speaker's, who may go on
+                    self._end_line()
             case _:
                 return
         self._rewrite()
 
     def end(self) -> None:
         """Prints what has not been printed yet."""
-        self._guess = ""
+        self._guess = ()
         self._end_line()
 
     @contextmanager
@@ -105,8 +110,11 @@ class LiveTranscript:
             return
         self._erase()
         text = self._text() if self._line else Text()
-        if self._guess:
-            text = Text.assemble(text, " " if self._line else "", (self._guess, "dim"))
+        speaker = self._line[-1].speaker if self._line else None
+        for other, words in groupby(self._guess, key=lambda word: word.speaker):
+            name = f"{printable(other)}: " if other and other != speaker else ""
+            text = Text.assemble(text, " " if text else "", (name + _joined(words, self._guess_language), "dim"))
+            speaker = other
         self._console.print(_tail(text, self._console.width - 1), end="", soft_wrap=True)
         self._console.file.flush()
 

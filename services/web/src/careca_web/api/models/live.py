@@ -38,7 +38,7 @@ _KINDS: dict[type[Any], str] = {
     LiveReconnecting: "reconnecting",
 }
 
-_FIELD_NAMES = {"language_code": "language", "sample_rate_hertz": "sample_rate"}
+_FIELD_NAMES = {"language_code": "language", "sample_rate_hertz": "sample_rate", "channel_count": "channels"}
 
 
 class LiveConfig(BaseModel):
@@ -51,6 +51,8 @@ class LiveConfig(BaseModel):
     after_event: int = Field(default=0, ge=0, le=2**63 - 1)
     encoding: LiveEncoding = LiveEncoding.PCM
     sample_rate: int | None = Field(default=None, ge=8_000, le=48_000)
+    channels: int | None = Field(default=None, ge=1, le=2)
+    channel_mode: types.ChannelMode = types.ChannelMode.MIX
     language: str | None = Field(default=None, max_length=100)
     hotwords: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default_factory=list, max_length=100)
     speaker_count: int | None = Field(default=None, ge=1, le=50)
@@ -111,7 +113,9 @@ def _content(event: LiveEvent) -> dict[str, Any]:
         case LiveInterim():
             return _speech(event)
         case LiveFinal():
-            return {"first_word": event.first_word} | _speech(event)
+            return {"first_word": event.first_word, "channel": event.channel} | _speech(event)
+        case UtteranceEnd():
+            return {"channel": event.channel}
         case SpeakerCorrection():
             return {"first_word": event.first_word, "word_count": event.word_count, "speaker": event.speaker}
         case LiveNotice(notice=notice):

@@ -245,7 +245,7 @@ async def test_two_channels_with_the_same_audio_have_words_and_no_result(client:
 
 @pytest.mark.parametrize("piece", [1, 3, 333, 64_001])
 async def test_frames_may_be_divided_between_messages(client: LiveClient, piece: int) -> None:
-    left, right = (LEFT, RIGHT) if piece > 300 else ([word(0, 1, 0.1), 0.1], [0.13, word(1, 2, 0.1)])
+    left, right = (LEFT, RIGHT) if piece > 300 else ([word(0, 1, 0.1), 0.02], [0.02, word(1, 2, 0.11)])
     data = stereo(spoken(left), spoken(right))
     live = await client.begin(**SEPARATE)
     for first in range(0, len(data), piece):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, cast
 
 import numpy as np
@@ -596,6 +597,49 @@ async def test_words_do_not_wait_long_for_those_of_another_channel(room: Room) -
         each.text for each in spoken_words(left)
     ]
     assert_numbered(heard)
+
+
+def talk_of(speaker: int, random: Random) -> list[Said | float]:
+    """Half a minute of words of different lengths, with pauses between some of them."""
+    said: list[Said | float] = []
+    for number in range(1, 25):
+        if random.random() < 0.35:
+            said.append(round(random.uniform(0.1, 5.0), 2))
+        said.append(word(speaker, number, round(random.uniform(0.15, 0.8), 2)))
+    return said
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_words_of_both_channels_are_told_once_and_in_order_over_restarts(room: Room, seed: int) -> None:
+    random = Random(seed)
+    channels = talk_of(0, random), talk_of(1, random)
+    data = stereo(*map(spoken, channels))
+    room.config = SEPARATE
+    heard, position = Heard([]), 0
+    for restart in (*sorted(random.randrange(len(data)) for _ in range(seed % 4)), len(data)):
+        session = await room.open()
+        listener = Listener(session, heard.last_number)
+        for first in range(position, restart, 16_001):
+            await listener.say(data[first : min(first + 16_001, restart)])
+            await until(lambda session=session: session.behind < 0.5)  # type: ignore[misc]
+        position = restart
+        if position < len(data):
+            await session.close()
+            await settle()
+            listener.task.cancel()
+        else:
+            session.end(listener.call)
+            await listener.ended()
+        heard += listener.heard
+
+    assert_numbered(heard)
+    said_words = [each for said in channels for each in spoken_words(said)]
+    expected = sorted(said_words, key=lambda each: (each.start, each.speaker))
+    assert [each.text for each in heard.words] == [each.text for each in expected]
+    assert [each.start for each in heard.words] == pytest.approx([each.start for each in expected], abs=1e-6)
+    texts = [{each.text for each in spoken_words(said)} for said in channels]
+    assert [len({each.speaker for each in heard.words if each.text in said}) for said in texts] == [1, 1]
+    assert len({each.speaker for each in heard.words}) == 2
 
 
 async def test_words_wait_for_earlier_ones_of_another_channel(room: Room) -> None:

@@ -190,10 +190,7 @@ class Recognition:
         """Reads the audio of each channel up to ``now``."""
         async with asyncio.TaskGroup() as tasks:
             reading = {
-                channel: tasks.create_task(self._read_window(channel, now, last=last))
-                for channel, words in self._words.items()
-                # A session that is continued has been read further on one channel than on another.
-                if words.start <= now
+                channel: tasks.create_task(self._read_window(channel, now, last=last)) for channel in self._words
             }
         self._publisher.add_words({channel: task.result() for channel, task in reading.items()}, now)
         await self._publisher.publish_words()

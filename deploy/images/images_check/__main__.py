@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +18,7 @@ from careca.settings import ModelServiceSettings
 from images_check import checks, images
 from images_check.base import ROOT, base_images, default_of
 from images_check.podman import CheckError, Podman
-from images_check.pods import ADDRESSES, Cluster
+from images_check.pods import ADDRESSES, Cluster, copy_weights
 from k8s_check.build import build
 
 _SECRETS = ROOT / "deploy" / "k8s" / "secrets.sh"
@@ -43,6 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make images-check", description=sys.modules["images_check"].__doc__)
     parser.add_argument("--build-options", default="", help="more options of `buildah bud`, such as --secret, --volume")
     parser.add_argument("--skip-build", action="store_true", help="take the images that were built before")
+    parser.add_argument("--checks", nargs="+", choices=_CHECKS, default=list(_CHECKS), help="only these, after `start`")
     parser.add_argument("--keep", action="store_true", help="leave the containers running at the end")
     parser.add_argument("--overlay", default="base", help="the build of the manifests to run (default: %(default)s)")
     arguments = parser.parse_args()
@@ -74,15 +73,13 @@ def _run(arguments: argparse.Namespace, folder: Path) -> None:
     volumes = folder / "volumes"
     volumes.mkdir()
     models = folder / "models"
-    shutil.copytree(ModelServiceSettings().models_dir, models)
-    for path in (models, *models.rglob("*")):
-        os.chown(path, 10001, 10001)  # as the job leaves them that fetches them
+    copy_weights(ModelServiceSettings().models_dir, models)
     cluster = Cluster(podman, manifests, _secrets(people), volumes, models)
     cluster.create()
     try:
         system = checks.System(cluster, people, folder)
-        for name, check in _CHECKS.items():
-            found = check(system)
+        for name in dict.fromkeys(("start", *arguments.checks)):
+            found = _CHECKS[name](system)
             for line in (found,) if isinstance(found, str) else found:
                 _report(name, line)
     finally:

@@ -90,4 +90,6 @@ def _node(podman: Podman, folder: Path, name: str) -> None:
 def _redis(podman: Podman, folder: Path, name: str) -> None:
     """Debian's Redis, with its user under the number that the manifests use."""
     _debian(podman, folder, "localhost/careca-base:redis", "redis-server")
-    _build(podman, folder, name, f"FROM localhost/careca-base:redis\n{_ENVIRONMENT}")
+    _build(
+        podman, folder, name, f"FROM localhost/careca-base:redis\n{_ENVIRONMENT}RUN install -d -o 999 -g 999 /data\n"
+    )

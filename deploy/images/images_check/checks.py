@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import time
 import wave
@@ -13,12 +12,13 @@ from pathlib import Path
 
 import httpx2
 
+from careca.errors import Unavailable
 from careca.types import ClearScope, Job, JobState
 from careca_client import Access, Client, TranscriptionResult
 from demo import sample
 from images_check import certificates
 from images_check.podman import CheckError
-from images_check.pods import ADDRESSES, Cluster, Pod
+from images_check.pods import ADDRESSES, Cluster, Pod, copy_weights
 
 REDIS = ("redis-cache", "redis-jobs")
 MODEL_SERVICES = ("transcriber", "diarizer")
@@ -55,18 +55,28 @@ class System:
         return path
 
     def submit(self) -> Job:
-        """Submits a job for a new recording and waits until it runs."""
+        """Submits a job for a new recording and waits until a model computes for it."""
         job = self.client.submit(self.recording())
-        wait_for(lambda: self.client.job(job.id).state is not JobState.QUEUED, "a job does not begin")
+        wait_for(lambda: self._state(job).ended or self._computes(), "a job does not begin")
         return job
 
     def assert_succeeds(self, job: Job) -> None:
         """Waits for the end of a job, which must have succeeded."""
-        wait_for(lambda: self.client.job(job.id).state.ended, f"job {job.id} does not end")
+        wait_for(lambda: self._state(job).ended, f"job {job.id} does not end")
         ended = self.client.job(job.id)
         if ended.state is not JobState.SUCCEEDED:
             raise CheckError(f"job {job.id} is {ended.state}: {ended.error_reason} {ended.error_message}")
         assert_call(self.client.job_result(job.id))
+
+    def _computes(self) -> bool:
+        stages = self.client.stats().stages
+        return any(stage.stats.in_flight for stage in stages if stage.stats)
+
+    def _state(self, job: Job) -> JobState:
+        try:
+            return self.client.job(job.id).state
+        except Unavailable:  # a connection to a gateway that was started again takes a moment
+            return JobState.QUEUED
 
     def sure(self) -> None:
         """The system transcribes. Used after each fault."""
@@ -198,7 +208,7 @@ def faults(system: System) -> Iterator[str]:
     """Each fault of an installation is told by the log line that docs/operations.md promises."""
     yield from _weights(system)
     gateway, diarizer = system.pods["gateway"], system.pods["diarizer"]
-    yield _fault(gateway, "a store that cannot be written to", "cannot be written", _unwritable(system.cluster))
+    yield _fault(gateway, "a store that cannot be written to", "STORE_UNUSABLE", _unwritable(system.cluster))
     wrong = system.cluster.pod("gateway", CARECA_JOBS_REDIS_URL="redis://:wrong@redis-jobs:6379/0")
     yield _fault(wrong, "a wrong password of the jobs' Redis", "password", _nothing)
     wrong = system.cluster.pod("gateway", CARECA_STORE_MAX_BYTES="many")
@@ -222,18 +232,22 @@ def _nothing() -> Undo:
 
 def _fault(pod: Pod, what: str, told: str, apply: Callable[[], Undo]) -> str:
     """Starts a pod with a fault, and again without it. Returns the log line that names the fault."""
-    name = pod.name.rpartition("-")[2]
     pod.remove()
     undo = apply()
     try:
         pod.begin()
-        wait_for(lambda: told in pod.logs(), f"{what}: no line with {told!r} in the log of {name}", 60.0)
-        line = next(line for line in pod.logs().splitlines() if told in line)
+        line = _line_with(told, pod)
     finally:
         pod.remove()
         undo()
     pod.restored().start()
     return f"{what}: {line[:160]}"
+
+
+def _line_with(text: str, pod: Pod) -> str:
+    """Waits for a line of a log that has this text, and returns it."""
+    wait_for(lambda: text in pod.logs(), f"no line with {text!r} in the log of {pod.name}", 60.0)
+    return next(line for line in pod.logs().splitlines() if text in line)
 
 
 def _unwritable(cluster: Cluster) -> Callable[[], Undo]:
@@ -264,40 +278,33 @@ def _weights(system: System) -> Iterator[str]:
     """The init container says which weights are missing or damaged, and waits for them."""
     cluster, complete = system.cluster, system.cluster.models
     cluster.models = system.folder / "weights"
-    shutil.copytree(complete, cluster.models)
+    copy_weights(complete, cluster.models)
     try:
         for service in MODEL_SERVICES:
+            pod, file = cluster.pod(service), _largest(cluster, service)
+            kept = file.read_bytes()
+            told = file.name if service == "transcriber" else "are not converted"
             for what, spoil in (("missing", Path.unlink), ("damaged", _damage)):
-                file = _largest(cluster, service)
-                kept = file.read_bytes()
+                pod.remove()
                 spoil(file)
-                yield f"{what} weights: {_told_by_init(cluster.pod(service), file.name)}"
+                pod.begin_init()
+                yield f"{what} weights: {_line_with(told, pod)[:160]}"
                 file.unlink(missing_ok=True)
                 file.write_bytes(kept)
+            pod.remove()
+            pod.start()
     finally:
         cluster.models = complete
 
 
 def _largest(cluster: Cluster, service: str) -> Path:
-    """Returns the largest file of the weights of a service."""
+    """Returns the largest file of the weights that a service reads."""
     model = cluster.manifests.workload("transcriber").main.environment["CARECA_WHISPER_MODEL"]
-    folders = [model] if service == "transcriber" else ["segmentation-3.0", "campplus-zh-en"]
-    files = (file for name in folders for file in (cluster.models / name).rglob("*") if file.is_file())
-    return max(files, key=lambda file: file.stat().st_size)
+    folder = cluster.models / (model if service == "transcriber" else "derived")
+    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
 
 
 def _damage(file: Path) -> None:
     with file.open("r+b") as opened:
         opened.seek(file.stat().st_size // 2)
         opened.write(b"\0" * 16 if opened.read(16).strip(b"\0") else b"\1" * 16)
-
-
-def _told_by_init(pod: Pod, file: str) -> str:
-    pod.remove()
-    pod.begin_init()
-    try:
-        wait_for(lambda: file in pod.logs(), f"the init container does not name {file}: {pod.logs()}", 60.0)
-        return next(line for line in pod.logs().splitlines() if file in line)[:160]
-    finally:
-        pod.remove()
-        pod.start()

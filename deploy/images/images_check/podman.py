@@ -69,7 +69,7 @@ class Podman:
         """Removes containers or networks, if there are such."""
         for name in names:
             with contextlib.suppress(CheckError):
-                self.run(kind, "rm", "--force", name)
+                self.run(kind, "rm", "--force", "--time=0", name)
 
     def _done(self, program: str, arguments: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
         command = [program, *map(str, arguments)]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from http import HTTPStatus
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ NETWORK = f"{PREFIX}network"
 SUBNET = "10.89.231"
 ADDRESSES = {"gateway": f"{SUBNET}.10", "web": f"{SUBNET}.11"}
 """Services that are called from outside have known addresses, which their certificates name."""
+
+_USER = 10001
 
 _REFERENCE = re.compile(r"\$\((\w+)\)")
 
@@ -138,7 +143,8 @@ class Pod:
         """Returns whether a probe succeeds, asked as a kubelet asks: from outside, without TLS or any certificate."""
         asked = self.container.spec[probe]
         if question := asked.get("grpc"):
-            return ask_grpc(["--service", question["service"], f"{self.address}:{question['port']}"]) == 0
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                return ask_grpc(["--service", question["service"], f"{self.address}:{question['port']}"]) == 0
         if question := asked.get("httpGet"):
             url = f"{question['scheme'].lower()}://{self.address}:{self.container.ports[question['port']]}"
             try:
@@ -217,11 +223,7 @@ class Pod:
     def _volume(self, mount: Mapping[str, Any]) -> Iterator[str]:
         volume = next(each for each in self._workload.volumes if each["name"] == mount["name"])
         options = "ro" if mount.get("readOnly") else "rw"
-        empty = volume.get("emptyDir")
-        if empty is not None and empty.get("medium") == "Memory":
-            yield f"--mount=type=tmpfs,destination={mount['mountPath']},tmpfs-size={size_bytes(empty['sizeLimit'])},tmpfs-mode=1777"
-        else:
-            yield f"--volume={self._folder(volume)}:{mount['mountPath']}:{options}"
+        yield f"--volume={self._folder(volume)}:{mount['mountPath']}:{options}"
 
     def _folder(self, volume: Mapping[str, Any]) -> Path:
         """Returns the folder of a volume, which belongs to root and to the group of the pod, as a kubelet makes it."""
@@ -249,6 +251,13 @@ class Pod:
         if config_map := volume.get("configMap"):
             return {key: text.encode() for key, text in self._cluster.manifests.config_map(config_map["name"]).items()}
         return {}
+
+
+def copy_weights(source: Path, target: Path) -> None:
+    """Copies a folder with weights. It belongs to the user of the job that fetches them."""
+    shutil.copytree(source, target)
+    for path in (target, *target.rglob("*")):
+        os.chown(path, _USER, _USER)
 
 
 def _command(container: Container) -> list[str]:

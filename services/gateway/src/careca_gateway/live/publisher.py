@@ -58,6 +58,8 @@ class _Pending:
     channel: int
     word: Word | None = None
     language: str = ""
+    known_at: float = 0.0
+    """All audio before this time had been read when the word was final."""
 
 
 class Publisher:
@@ -144,7 +146,7 @@ class Publisher:
             for index, word in enumerate(change.final):
                 if index in change.pauses:
                     self._pending.append(_Pending(self._ends[channel], channel))
-                self._pending.append(_Pending(word.start or 0.0, channel, word, change.language))
+                self._pending.append(_Pending(word.start or 0.0, channel, word, change.language, read_until))
                 self._ends[channel] = word.end or 0.0
             if change.utterance_ended:
                 self._pending.append(_Pending(self._ends[channel], channel))
@@ -210,7 +212,8 @@ class Publisher:
             return True
         if self._options.separate:
             complete_until = min(change.interim_start for change in self._newest.values())
-            waited = self.read_until - (pending.word.end or 0.0)
+            # Not since the word was said: a session that catches up reads more than that at once.
+            waited = self.read_until - pending.known_at
             return pending.at <= complete_until or waited > _LONGEST_ORDER_WAIT_SECONDS
         lag = _SPEAKER_LAG_SECONDS if self._speakers.knows(pending.word) else _NEW_SPEAKER_LAG_SECONDS
         end = (pending.word.end or 0.0) + lag

@@ -32,7 +32,7 @@ IN_PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images images-check audit fuzz format bench bench-diarization bench-gpu bench-jobs bench-languages bench-live bench-reading bench-robustness bench-scheduling bench-web bench-peers chaos load docs languages client constraints clean console-pictures
+.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images images-check wheels-check audit fuzz format bench bench-diarization bench-gpu bench-jobs bench-languages bench-live bench-reading bench-robustness bench-scheduling bench-web bench-peers chaos load docs languages client constraints clean console-pictures
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ k8s-check: $(TESTS_READY) $(KUBECTL_READY) proto ## build all Kubernetes manifes
 
 images: ## build the images of the services (needs Docker with buildx)
 	VERSION=$$(cat VERSION) REVISION=$$(git rev-parse HEAD) CREATED=$$(date -u +%Y-%m-%dT%H:%M:%SZ) docker buildx bake $(IMAGES)
+
+wheels-check: $(SERVICES_READY) ## say for which Python versions and processors (x86_64, aarch64) all wheels exist
+	$(BIN)/python deploy/images/wheels.py
 
 # BUILD_OPTIONS are more options of `buildah bud`. With a package index of your own: --secret id=pip,src=pip.conf
 images-check: $(SERVICES_READY) $(KUBECTL_READY) proto models console ## build the images, run all of Careca from them, and break it (needs root, podman and buildah)

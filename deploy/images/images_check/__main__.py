@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from images_check import checks, images
 from images_check.base import ROOT, base_images, default_of
 from images_check.podman import CheckError, Podman
 from images_check.pods import ADDRESSES, Cluster, copy_weights
+from images_check.sbom import bill_of_materials, without_licence
 from k8s_check.build import build
 
 _SECRETS = ROOT / "deploy" / "k8s" / "secrets.sh"
@@ -69,6 +71,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> None:
         _report(
             "image", f"{name}: {image.added_bytes / 1e6:.0f} MB more than its base, {time.monotonic() - began:.0f} s"
         )
+        _write_bill(podman, service, name)
     people = folder / "people"
     volumes = folder / "volumes"
     volumes.mkdir()
@@ -86,6 +89,16 @@ def _run(arguments: argparse.Namespace, folder: Path) -> None:
         if not arguments.keep:
             cluster.remove()
     print("All is as it must be.")
+
+
+def _write_bill(podman: Podman, service: str, image: str) -> None:
+    bill = bill_of_materials(podman, image)
+    file = ROOT / "build" / "sbom" / f"{service}.cdx.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(bill, indent=1) + "\n", encoding="utf-8")
+    unknown = without_licence(bill)
+    named = f"; without a licence in their metadata: {', '.join(unknown)}" if unknown else ""
+    _report("materials", f"{file.relative_to(ROOT)}: {len(bill['components'])} packages{named}")
 
 
 def _secrets(people: Path) -> dict[str, dict[str, bytes]]:

@@ -68,15 +68,6 @@ class Cluster:
         """Returns the pod of a workload. ``changed`` are other values of variables."""
         return Pod(self, self.manifests.workload(name), changed)
 
-    def aliases(self, workload: Workload) -> list[str]:
-        """Returns the names of the Services that lead to the pods of ``workload``."""
-        services = self.manifests.of_kind("Service")
-        return [
-            each["metadata"]["name"]
-            for each in services
-            if each["spec"].get("selector", {"": ""}).items() <= workload.labels.items()
-        ]
-
 
 class Pod:
     """The pod of a workload: its init containers, one after the other, and then its container."""
@@ -199,7 +190,7 @@ class Pod:
         yield f"--cpus={min(_processors(limits['cpu']), os.cpu_count() or 1)}"
         yield f"--network={NETWORK}"
         if not container.init:
-            yield from (f"--network-alias={alias}" for alias in self._cluster.aliases(self._workload))
+            yield from (f"--network-alias={alias}" for alias in service_names(self._workload))
             if address := ADDRESSES.get(self._workload.name):
                 yield f"--ip={address}"
         for variable, value in {**self._environment(container), **self._changed}.items():
@@ -251,6 +242,15 @@ class Pod:
         if config_map := volume.get("configMap"):
             return {key: text.encode() for key, text in self._cluster.manifests.config_map(config_map["name"]).items()}
         return {}
+
+
+def service_names(workload: Workload) -> list[str]:
+    """Returns the names of the Services that lead to the pods of ``workload``."""
+    return [
+        each["metadata"]["name"]
+        for each in workload.manifests.of_kind("Service")
+        if each["spec"].get("selector", {"": ""}).items() <= workload.labels.items()
+    ]
 
 
 def copy_weights(source: Path, target: Path) -> None:

@@ -116,6 +116,7 @@ class Session:
 
 
 COMPLETED = "conversation.item.input_audio_transcription.completed"
+DELTA = "conversation.item.input_audio_transcription.delta"
 
 
 @asynccontextmanager
@@ -149,6 +150,19 @@ async def test_each_utterance_is_told_while_people_talk(client: AsyncOpenAI) -> 
     committed = [event for event in opened.events if event.type == "input_audio_buffer.committed"]
     assert [event.item_id for event in committed] == [first.item_id, second.item_id]
     assert [event.previous_item_id for event in committed] == [None, first.item_id]
+    started = [event for event in opened.events if event.type == "input_audio_buffer.speech_started"]
+    stopped = [event for event in opened.events if event.type == "input_audio_buffer.speech_stopped"]
+    assert (
+        [event.item_id for event in started] == [event.item_id for event in stopped] == [first.item_id, second.item_id]
+    )
+    times = [
+        time for each in zip(started, stopped, strict=True) for time in (each[0].audio_start_ms, each[1].audio_end_ms)
+    ]
+    assert times == sorted(times)
+    assert times[0] < 100
+    kinds = [event.type for event in opened.events if getattr(event, "item_id", "") == first.item_id]
+    assert kinds.index("input_audio_buffer.speech_started") < kinds.index(DELTA)
+    assert kinds[-3:] == ["input_audio_buffer.speech_stopped", "input_audio_buffer.committed", COMPLETED]
     assert first.usage.type == "duration"
     assert [language.code for language in first.languages] == ["en"]
     ids = [event.event_id for event in opened.events]
@@ -177,6 +191,7 @@ async def test_without_turn_detection_the_caller_commits(client: AsyncOpenAI, mo
         committed = await opened.until("input_audio_buffer.committed")
         completed = await opened.until(COMPLETED)
 
+    assert not [event for event in opened.events if "speech" in event.type], "the caller knows when"
     assert completed.item_id == committed.item_id
     assert completed.transcript == f"{text_of(FIRST)} {text_of(SECOND)}"
     assert [event.type for event in opened.events].count(COMPLETED) == 1

@@ -286,12 +286,16 @@ class _Session:
             while (end := self._items[0].end) is not None and event.audio_seconds >= end - _EPSILON:
                 await self._complete(end)
         elif self._items[0].text:
+            item = self._items[0]
             self._items.append(_Item())
-            await self._tell_committed(self._items[0])
+            await self._tell_speech("stopped", item, audio_end_ms=_milliseconds(item.words[-1].end))
+            await self._tell_committed(item)
             await self._complete(event.audio_seconds)
 
     async def _tell_delta(self, event: LiveFinal) -> None:
         item = self._items[0]
+        if not item.words and self._settings.pause_ms is not None:
+            await self._tell_speech("started", item, audio_start_ms=_milliseconds(event.words[0].start))
         item.language = event.language or item.language
         item.words += event.words
         delta = "".join(
@@ -306,6 +310,9 @@ class _Session:
             delta=delta,
             **self._logprobs(event.words),
         )
+
+    async def _tell_speech(self, what: str, item: _Item, **times: int) -> None:
+        await self.send(f"input_audio_buffer.speech_{what}", item_id=item.id, **times)
 
     async def _tell_committed(self, item: _Item) -> None:
         await self.send("input_audio_buffer.committed", item_id=item.id, previous_item_id=self._last_item)
@@ -326,3 +333,7 @@ class _Session:
 
     def _logprobs(self, words: list[Word] | tuple[Word, ...]) -> dict[str, Any]:
         return {"logprobs": logprobs_of(words)} if self._settings.logprobs else {}
+
+
+def _milliseconds(seconds: float | None) -> int:
+    return round((seconds or 0.0) * 1000)  # final words have times

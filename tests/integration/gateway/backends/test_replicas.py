@@ -393,6 +393,26 @@ async def test_a_name_that_cannot_be_resolved_keeps_its_addresses(
         assert asker.states == ready(services[:1])
 
 
+async def test_a_lookup_that_is_not_answered_is_repeated(
+    services: list[ModelService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas_module, "LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr(replicas_module, "RESOLVE_SECONDS", 0.02)
+    lookups = Counter[str]()
+
+    async def resolve(name: str, port: int) -> set[str]:
+        lookups[name] += 1
+        if lookups[name] < 3:
+            await asyncio.Event().wait()
+        return {f"ipv4:127.0.0.1:{services[0].port}"}
+
+    async with Replicas("transcriber:50052", resolve=resolve) as replicas:
+        asker = Asker(replicas, tmp_path)
+        await asker.until(ready(services[:1]))
+
+        assert await asker.ask() == TEXTS
+
+
 @pytest.fixture
 def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A slow transcriber in its own process, and its port."""

@@ -11,13 +11,18 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 Resolve = Callable[[str, int], Awaitable[set[str]]]
 """Returns all addresses of a name with a port, in gRPC's notation.
 
 Raises ``OSError`` if there is no answer, ``UnicodeError`` if the name is invalid.
 """
+
+# A lookup may take half a minute if packets are lost. It must not keep a thread that other work needs.
+_lookups = ThreadPoolExecutor(max_workers=4, thread_name_prefix="careca-lookup")
 
 _DNS = "dns:///"
 _LISTS = ("ipv4:", "ipv6:")
@@ -52,7 +57,8 @@ def parse_target(target: str) -> Target:
 
 async def resolve(name: str, port: int) -> set[str]:
     """Resolves the name with this machine's resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_lookups, look_up)
     return {
         f"ipv4:{host[0]}:{port}" if family == socket.AF_INET else f"ipv6:[{host[0]}]:{port}"
         for family, _, _, _, host in found

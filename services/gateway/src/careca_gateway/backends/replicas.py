@@ -41,6 +41,9 @@ ANSWER_SECONDS = 0.4
 RESOLVE_SECONDS = 2.0
 """How often a name is resolved."""
 
+LOOKUP_SECONDS = 3.0
+"""After this time, a name is looked up again: the system's resolver waits 5 s for each packet that was lost."""
+
 FULL_SECONDS = 0.5
 """How long a replica counts as full after it refused a call."""
 
@@ -207,11 +210,13 @@ class Replicas:
         resolved = True
         while True:
             try:
-                await self._update(await self._resolve(self._target.name, self._target.port))
+                async with asyncio.timeout(LOOKUP_SECONDS):
+                    addresses = await self._resolve(self._target.name, self._target.port)
+                await self._update(addresses)
                 resolved = True
             except (OSError, UnicodeError) as error:  # the known replicas stay in use
                 if resolved:
-                    _log.warning("a name cannot be looked up", name=self._target.name, error=str(error))
+                    _log.warning("a name cannot be looked up", name=self._target.name, error=str(error) or "no answer")
                 resolved = False
             await asyncio.sleep(RESOLVE_SECONDS)
 

@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Self
 
+import av
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +51,7 @@ from careca.types import (
 from careca.v1 import gateway_pb2, live_pb2, live_pb2_grpc
 from careca_gateway.live.session import LiveSession
 from support.fakes import EMBEDDING_MODEL, FakeDiarizerEngine, FakeTranscriberEngine
+from support.stack import ModelService, Stack
 from support.waiting import HANG_SECONDS, until
 
 Config = live_pb2.LiveServiceTranscribeRequest.Config
@@ -507,6 +510,26 @@ async def live_client(target: str, submitter: str = "") -> AsyncIterator[LiveCli
             yield client
         finally:
             await client.close()
+
+
+def spoken_stack(folder: Path, redis_url: str, grain: int) -> Stack:
+    """A stack that takes jobs, whose engines hear what is spoken and round amplitudes to multiples of ``grain``."""
+    return Stack(
+        folder,
+        redis_url,
+        transcriber=ModelService(SpokenTranscriber(grain=grain)),
+        diarizer=ModelService(SpokenDiarizer(grain=grain)),
+        jobs=True,
+    )
+
+
+def in_codec(pcm: bytes, codec: str, rate: int = 8_000, layout: str = "mono") -> bytes:
+    """16-bit PCM in another codec, without a container."""
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.sample_rate, encoder.layout, encoder.format = rate, layout, "s16"  # type: ignore[attr-defined]
+    frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm, "<i2").reshape(1, -1), format="s16", layout=layout)
+    frame.sample_rate = rate
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])  # type: ignore[attr-defined]
 
 
 def wav_of(pcm: bytes, rate: int = SAMPLE_RATE, channels: int = 1) -> bytes:

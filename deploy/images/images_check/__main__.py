@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-
-import yaml
 
 from careca.errors import CarecaError
 from careca.settings import ModelServiceSettings
@@ -22,8 +18,7 @@ from images_check.podman import CheckError, Podman
 from images_check.pods import ADDRESSES, Cluster, copy_weights
 from images_check.sbom import bill_of_materials, without_licence
 from k8s_check.build import build
-
-_SECRETS = ROOT / "deploy" / "k8s" / "secrets.sh"
+from k8s_check.secrets import contents, make_secrets
 
 _CHECKS: dict[str, Callable[[checks.System], str | Iterable[str]]] = {
     "start": checks.start,
@@ -44,7 +39,6 @@ def main() -> int:
     parser.add_argument("--build-options", default="", help="more options of `buildah bud`, such as --secret, --volume")
     parser.add_argument("--skip-build", action="store_true", help="take the images that were built before")
     parser.add_argument("--checks", nargs="+", choices=_CHECKS, default=list(_CHECKS), help="only these, after `start`")
-    parser.add_argument("--keep", action="store_true", help="leave the containers running at the end")
     parser.add_argument("--overlay", default="base", help="the build of the manifests to run (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="careca-images-", dir="/var/tmp") as folder:
@@ -67,17 +61,16 @@ def _run(arguments: argparse.Namespace, folder: Path) -> None:
         began = time.monotonic()
         if not arguments.skip_build:
             images.build(podman, service, name, arguments.build_options)
-        image = images.examine(podman, service, name, default_of("PYTHON_IMAGE"))
-        _report(
-            "image", f"{name}: {image.added_bytes / 1e6:.0f} MB more than its base, {time.monotonic() - began:.0f} s"
-        )
+        added_bytes = images.examine(podman, service, name, default_of("PYTHON_IMAGE"))
+        _report("image", f"{name}: {added_bytes / 1e6:.0f} MB more than its base, {time.monotonic() - began:.0f} s")
         _write_bill(podman, service, name)
     people = folder / "people"
     volumes = folder / "volumes"
     volumes.mkdir()
     models = folder / "models"
     copy_weights(ModelServiceSettings().models_dir, models)
-    cluster = Cluster(podman, manifests, _secrets(people), volumes, models)
+    secrets = contents(make_secrets(people, "careca.example", *ADDRESSES.values()))
+    cluster = Cluster(podman, manifests, secrets, volumes, models)
     cluster.create()
     try:
         system = checks.System(cluster, people, folder)
@@ -86,8 +79,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> None:
             for line in (found,) if isinstance(found, str) else found:
                 _report(name, line)
     finally:
-        if not arguments.keep:
-            cluster.remove()
+        cluster.remove()
     print("All is as it must be.")
 
 
@@ -99,15 +91,6 @@ def _write_bill(podman: Podman, service: str, image: str) -> None:
     unknown = without_licence(bill)
     named = f"; without a licence in their metadata: {', '.join(unknown)}" if unknown else ""
     _report("materials", f"{file.relative_to(ROOT)}: {len(bill['components'])} packages{named}")
-
-
-def _secrets(people: Path) -> dict[str, dict[str, bytes]]:
-    command = ["sh", str(_SECRETS), str(people), "careca.example", *ADDRESSES.values()]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return {
-        each["metadata"]["name"]: {key: base64.b64decode(value) for key, value in each["data"].items()}
-        for each in yaml.safe_load_all(text)
-    }
 
 
 def _report(check: str, found: str) -> None:

@@ -42,7 +42,7 @@ def _have(podman: Podman, name: str, stand_in: Callable[[str], None]) -> bool:
     if podman.succeeds("image", "exists", name):
         labels = podman.inspect(name, "image")["Config"].get("Labels") or {}
         return "careca.stand-in" in labels
-    if podman.succeeds("pull", "--quiet", "--retry", "0", name) or podman.succeeds("pull", "--quiet", name):
+    if podman.succeeds("pull", "--quiet", name):
         return False
     stand_in(name)
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 
 from images_check.base import ROOT
 from images_check.podman import CheckError, Podman
@@ -15,15 +14,6 @@ MOST_BYTES = {"gateway": 450e6, "web": 300e6, "transcriber": 900e6, "diarizer": 
 """What an image may add to its base image. With CUDA or torch, it would be several times as much."""
 
 _GPU_PACKAGES = ("torch", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "triton", "cuda-toolkit")
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image that was built."""
-
-    service: str
-    name: str
-    added_bytes: int
 
 
 def build(podman: Podman, service: str, name: str, options: str) -> None:
@@ -38,8 +28,8 @@ def build(podman: Podman, service: str, name: str, options: str) -> None:
     )
 
 
-def examine(podman: Podman, service: str, name: str, base: str) -> Image:
-    """Returns the image. Raises ``CheckError`` if it is not as it must be."""
+def examine(podman: Podman, service: str, name: str, base: str) -> int:
+    """Returns the bytes that the image adds to its base image. Raises ``CheckError`` if it is not as it must be."""
     found = podman.inspect(name, "image")
     added = found["Size"] - podman.inspect(base, "image")["Size"]
     if added > MOST_BYTES[service]:
@@ -50,4 +40,4 @@ def examine(podman: Podman, service: str, name: str, base: str) -> Image:
     packages = {line.partition("==")[0].lower() for line in listed.splitlines()}
     if unwanted := packages.intersection(_GPU_PACKAGES):
         raise CheckError(f"the image of {service} for processors has {', '.join(sorted(unwanted))}")
-    return Image(service, name, added)
+    return int(added)

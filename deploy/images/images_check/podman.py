@@ -41,15 +41,12 @@ class Podman:
         configuration.write_text(_CONFIGURATION)
         self._environment = {**os.environ, "CONTAINERS_CONF": str(configuration)}
 
-    def run(self, *arguments: str | Path, program: str = "podman", quietly: bool = False) -> str:
-        """Runs a command and returns what it prints. Raises ``CheckError`` with its last lines if it fails.
-
-        ``quietly`` discards what it prints on its error output, where containers of the foreground write too.
-        """
+    def run(self, *arguments: str | Path, program: str = "podman") -> str:
+        """Runs a command and returns what it prints. Raises ``CheckError`` with its last lines if it fails."""
         done = self._done(program, arguments)
         if done.returncode:
-            text = "" if quietly else f": {_last_lines(done.stderr or done.stdout)}"
-            raise CheckError(f"{program} {' '.join(map(str, arguments[:2]))} ended with {done.returncode}{text}")
+            text = _last_lines(done.stderr or done.stdout)
+            raise CheckError(f"{program} {' '.join(map(str, arguments[:2]))} ended with {done.returncode}: {text}")
         return done.stdout.strip()
 
     def succeeds(self, *arguments: str | Path) -> bool:

@@ -80,10 +80,6 @@ class Pod:
         self.name = PREFIX + workload.name
         self.grace_seconds = int(workload.pod.get("terminationGracePeriodSeconds", 30))
 
-    def restored(self) -> Pod:
-        """Returns the pod with the values of the manifests."""
-        return Pod(self._cluster, self._workload, {})
-
     @property
     def container(self) -> Container:
         """The container that does the work."""

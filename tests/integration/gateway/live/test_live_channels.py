@@ -31,9 +31,11 @@ from support.live import (
     SpokenTranscriber,
     assert_numbered,
     assert_told,
+    in_codec,
     live_client,
     pace,
     spoken,
+    spoken_stack,
     spoken_words,
     stereo,
     wav_of,
@@ -41,7 +43,7 @@ from support.live import (
     words,
 )
 from support.redis_server import RedisServer
-from support.stack import ModelService, Stack
+from support.stack import Stack
 from support.waiting import until
 
 SEPARATE: dict[str, Any] = {"channel_count": 2, "channel_mode": gateway_pb2.CHANNEL_MODE_SEPARATE}
@@ -382,24 +384,10 @@ CODED_LEFT: list[Said | float] = [0.3, *(word(0, number, 0.5) for number in (400
 CODED_RIGHT: list[Said | float] = [3.0, *(word(1, number, 0.5) for number in (2000, 2600, 3200)), 0.8]
 
 
-def encoded(pcm: bytes, name: str) -> bytes:
-    encoder = av.CodecContext.create(name, "w")
-    encoder.sample_rate, encoder.layout, encoder.format = 8_000, "stereo", "s16"  # type: ignore[attr-defined]
-    frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm, "<i2").reshape(1, -1), format="s16", layout="stereo")
-    frame.sample_rate = 8_000
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])  # type: ignore[attr-defined]
-
-
 @pytest.fixture
 async def coarse(tmp_path: Path, redis_server: RedisServer, sessions: Sessions) -> AsyncIterator[Stack]:
     """A gateway whose engines round what they hear."""
-    async with Stack(
-        tmp_path,
-        redis_server.url,
-        transcriber=ModelService(SpokenTranscriber(grain=GRAIN)),
-        diarizer=ModelService(SpokenDiarizer(grain=GRAIN)),
-        jobs=True,
-    ) as stack:
+    async with spoken_stack(tmp_path, redis_server.url, GRAIN) as stack:
         yield stack
 
 
@@ -418,7 +406,7 @@ async def test_both_channels_of_every_encoding_are_heard(
 ) -> None:
     data = stereo(spoken(CODED_LEFT, rate, flat=True), spoken(CODED_RIGHT, rate, flat=True))
     if encoding != PCM:
-        data = encoded(data, "pcm_mulaw" if encoding == live_pb2.LIVE_ENCODING_MULAW else "pcm_alaw")
+        data = in_codec(data, "pcm_mulaw" if encoding == live_pb2.LIVE_ENCODING_MULAW else "pcm_alaw", layout="stereo")
     async with live_client(coarse.target) as client:
         live = await client.begin(encoding=encoding, sample_rate_hertz=rate, **SEPARATE)
         await live.audio(data, piece=12_345)

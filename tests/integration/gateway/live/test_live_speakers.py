@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import pytest
 
 from careca import codec
@@ -19,21 +17,21 @@ from support.live import (
     Heard,
     LiveClient,
     Said,
-    SpokenDiarizer,
-    SpokenTranscriber,
     assert_speakers,
     assert_told,
+    in_codec,
     labels_of,
     live_client,
     pace,
     spoken,
+    spoken_stack,
     spoken_words,
     voice_of,
     word,
     words,
 )
 from support.redis_server import RedisServer
-from support.stack import ModelService, Stack
+from support.stack import Stack
 from support.submitters import submitting
 from support.waiting import until
 
@@ -157,25 +155,11 @@ SPOKEN: list[Said | float] = [
 ]
 
 
-def encoded(pcm: bytes, name: str, rate: int) -> bytes:
-    encoder = av.CodecContext.create(name, "w")
-    encoder.sample_rate, encoder.layout, encoder.format = rate, "mono", "s16"  # type: ignore[attr-defined]
-    frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm, "<i2").reshape(1, -1), format="s16", layout="mono")
-    frame.sample_rate = rate
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])  # type: ignore[attr-defined]
-
-
 @pytest.fixture
 async def coarse(tmp_path: Path, redis_server: RedisServer, sessions: Sessions) -> AsyncIterator[LiveClient]:
     """A client of a gateway whose engines round what they hear."""
     async with (
-        Stack(
-            tmp_path,
-            redis_server.url,
-            transcriber=ModelService(SpokenTranscriber(grain=GRAIN)),
-            diarizer=ModelService(SpokenDiarizer(grain=GRAIN)),
-            jobs=True,
-        ) as stack,
+        spoken_stack(tmp_path, redis_server.url, GRAIN) as stack,
         live_client(stack.target) as client,
     ):
         yield client
@@ -199,7 +183,7 @@ async def test_audio_of_every_encoding_is_heard(
     data = spoken(SPOKEN, rate, flat=True)
     if encoding != live_pb2.LIVE_ENCODING_PCM_S16LE:
         name = "pcm_mulaw" if encoding == live_pb2.LIVE_ENCODING_MULAW else "pcm_alaw"
-        data = encoded(data, name, rate)
+        data = in_codec(data, name, rate)
     live = await coarse.begin(encoding=encoding, sample_rate_hertz=rate)
     await live.audio(data, piece if piece > 100 else rate)
     await live.end()

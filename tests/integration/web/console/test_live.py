@@ -11,9 +11,9 @@ from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from support import browser as browser_support
 from support.browser import assert_accessible, chromium
-from support.live import Said, SpokenDiarizer, SpokenTranscriber, spoken, spoken_words, wav_of, word
+from support.live import Said, spoken, spoken_stack, spoken_words, wav_of, word
 from support.redis_server import RedisServer
-from support.stack import ModelService, Stack
+from support.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,13 +47,7 @@ async def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     redis_server = RedisServer()
     redis_server.start()
     try:
-        async with Stack(
-            tmp_path_factory.mktemp("stack"),
-            redis_server.url,
-            transcriber=ModelService(SpokenTranscriber(grain=GRAIN)),
-            diarizer=ModelService(SpokenDiarizer(grain=GRAIN)),
-            jobs=True,
-        ) as stack:
+        async with spoken_stack(tmp_path_factory.mktemp("stack"), redis_server.url, GRAIN) as stack:
             yield stack
     finally:
         redis_server.stop()

@@ -17,10 +17,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from careca_web.openai import realtime
 from integration.web.live_socket import socket
-from support.live import Said, SpokenDiarizer, SpokenTranscriber, spoken, spoken_words, word
+from support.live import Said, spoken, spoken_stack, spoken_words, word
 from support.openai_client import openai_client
 from support.redis_server import RedisServer
-from support.stack import ModelService, Stack
+from support.stack import Stack
 from support.tokens import Tokens
 from support.waiting import HANG_SECONDS, eventually
 from support.web import Web
@@ -47,13 +47,7 @@ def pcm24(words: list[Said | float]) -> bytes:
 
 @pytest.fixture
 async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stack]:
-    async with Stack(
-        tmp_path,
-        redis_server.url,
-        transcriber=ModelService(SpokenTranscriber(grain=GRAIN)),
-        diarizer=ModelService(SpokenDiarizer(grain=GRAIN)),
-        jobs=True,
-    ) as stack:
+    async with spoken_stack(tmp_path, redis_server.url, GRAIN) as stack:
         yield stack
 
 

@@ -16,7 +16,7 @@ from careca.types import SAMPLE_RATE
 from careca.v1 import live_pb2
 from careca_gateway.decoding.crosstalk import CrosstalkGate
 from careca_gateway.live.audio import MOST_ADDED_BYTES, AudioBuffer, Converter, Encoding, decode_encoding
-from support.live import Config, stereo
+from support.live import Config, in_codec, stereo
 from support.media import tone
 
 S16, MULAW, ALAW = (
@@ -40,14 +40,6 @@ def converted(encoding: Encoding, data: bytes, piece: int) -> bytes:
 
 def sine(rate: int, seconds: float = 1.0) -> bytes:
     return tone(seconds, rate, hertz=300.0).astype("<i2").tobytes()
-
-
-def in_g711(pcm: bytes, codec: str) -> bytes:
-    encoder = av.CodecContext.create(codec, "w")
-    encoder.sample_rate, encoder.layout, encoder.format = 8_000, "mono", "s16"  # type: ignore[attr-defined]
-    frame = av.AudioFrame.from_ndarray(np.frombuffer(pcm, "<i2").reshape(1, -1), format="s16", layout="mono")
-    frame.sample_rate = 8_000
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +96,7 @@ def test_pcm_of_other_rates_is_resampled_the_same_in_pieces_of_any_size(rate: in
 @pytest.mark.parametrize(("encoding", "codec"), [(MULAW, "pcm_mulaw"), (ALAW, "pcm_alaw")])
 @pytest.mark.parametrize("piece", [1, 160, 100_000])
 def test_g711_is_decoded(encoding: live_pb2.LiveEncoding, codec: str, piece: int) -> None:
-    data = in_g711(sine(8_000, 0.5), codec)
+    data = in_codec(sine(8_000, 0.5), codec)
 
     pcm = np.frombuffer(converted(encoding_of(encoding), data, piece), "<i2").astype(float)
 
@@ -196,12 +188,12 @@ def test_a_part_of_a_frame_is_dropped(extra: int) -> None:
 @pytest.mark.parametrize(("encoding", "codec"), [(MULAW, "pcm_mulaw"), (ALAW, "pcm_alaw")])
 def test_both_channels_of_g711_are_decoded(encoding: live_pb2.LiveEncoding, codec: str, piece: int) -> None:
     left, right = sine(8_000, 0.3), (np.frombuffer(sine(8_000, 0.3), "<i2") // 2).astype("<i2").tobytes()
-    data = stereo(in_g711(left, codec), in_g711(right, codec), sample_bytes=1)
+    data = stereo(in_codec(left, codec), in_codec(right, codec), sample_bytes=1)
 
     found = separated(encoding_of(encoding, channels=2), data, piece)
 
     for pcm, said in zip(found, (left, right), strict=True):
-        alone = converted(encoding_of(encoding), in_g711(said, codec), 10**6)
+        alone = converted(encoding_of(encoding), in_codec(said, codec), 10**6)
         assert np.array_equal(np.frombuffer(pcm, "<i2"), np.frombuffer(alone, "<i2"))
 
 

@@ -234,7 +234,9 @@ async def _stop(server: grpc.aio.Server) -> None:
     """Stops ``server``. Returns after some seconds in any case."""
     stopping = asyncio.create_task(server.stop(_STOP_GRACE_SECONDS))
     done, _ = await asyncio.wait((stopping,), timeout=_STOP_SECONDS)
-    if not done:
+    if done:
+        stopping.result()
+    else:
         _log.warning("gRPC did not stop: the process ends without waiting for it")
         stopping.cancel()
 

@@ -32,7 +32,7 @@ IN_PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images images-check wheels-check audit fuzz format bench bench-diarization bench-gpu bench-jobs bench-languages bench-live bench-reading bench-robustness bench-scheduling bench-web bench-peers chaos load docs languages client constraints clean console-pictures
+.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images images-check wheels-check audit fuzz format bench bench-diarization bench-gpu bench-jobs bench-languages bench-live bench-reading bench-robustness bench-scheduling bench-web bench-peers chaos load soak docs languages client constraints clean console-pictures
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -154,6 +154,9 @@ chaos: $(BENCH_READY) models ## run jobs while every process is killed repeatedl
 load: $(BENCH_READY) models ## measure the system under load, while replicas are restarted and replaced; writes docs/benchmarks.md
 	$(BIN)/careca models pull whisper-tiny.en
 	$(BIN)/python -m bench.load
+
+soak: $(BENCH_READY) proto ## do a week's work in an hour, while everything that can happen happens; writes docs/benchmarks.md
+	$(BIN)/python -m bench.soak
 
 bench-peers: $(BENCH_READY) models .venv-peer/.ready ## compare the diarizer with another one, which gets its own environment
 	$(BIN)/python -m bench.diarization peer

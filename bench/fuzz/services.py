@@ -35,13 +35,13 @@ QUIET_SECONDS = 240.0
 IDLE_SECONDS = 1.0
 """How long a request over HTTP may send nothing: damaged ones often promise more than they send."""
 
-_WORK = re.compile(
+WORK = re.compile(
     r"^careca_(work_in_flight|work_waiting|jobs_in_flight|http_requests_in_flight|http_event_streams) (\S+)$",
     re.MULTILINE,
 )
 
 # gRPC's core writes by itself, in a form of its own, about connections that end in strange ways.
-_CORE_LINE = re.compile(r"^([IWEF]\d{4} |WARNING: All log messages before absl::InitializeLog)")
+CORE_LINE = re.compile(r"^([IWEF]\d{4} |WARNING: All log messages before absl::InitializeLog)")
 
 
 class ModellessStack(LocalStack):
@@ -119,7 +119,7 @@ def vitals(stack: ModellessStack, service: str) -> Vitals:
         descriptors=process.num_fds() - _connections_to_redis(stack, process),
         threads=process.num_threads(),
         children=len(process.children()),
-        work=sum(float(value) for _, value in _WORK.findall(stack.metrics(service))),
+        work=sum(float(value) for _, value in WORK.findall(stack.metrics(service))),
     )
 
 
@@ -159,7 +159,7 @@ def complaints(lines: list[bytes], secrets: Sequence[str] = ()) -> Iterator[str]
         try:
             entry = json.loads(line)
         except ValueError:
-            if not _CORE_LINE.match(line.decode(errors="replace")):
+            if not CORE_LINE.match(line.decode(errors="replace")):
                 yield f"not a line of ours: {line!r:.300}"
             continue
         if entry.get("level") in ("error", "critical") or "exception" in entry:

@@ -70,22 +70,26 @@ async def play(
             playing.ended = time.monotonic() - began
 
         speaking = asyncio.create_task(speak())
-        async for event in session:
-            now = time.monotonic() - began
-            match event:
-                case LiveFinal(words=words):
-                    playing.words += words
-                    playing.told += [now] * len(words)
-                    playing.shown.append(Shown(now, len(playing.words)))
-                case LiveInterim(words=words):
-                    interim = tuple(word.text for word in words)
-                    playing.shown.append(Shown(now, len(playing.words), interim))
-                    playing.behind.append((now, event.behind_seconds))
-                case SpeakerCorrection(word_count=count):
-                    playing.corrected_words += count
-                case LiveResult(result=result):
-                    playing.result, playing.result_at = result, now
-                case LiveEnded():
-                    pass
-        await speaking
+        try:
+            async for event in session:
+                now = time.monotonic() - began
+                match event:
+                    case LiveFinal(words=words):
+                        playing.words += words
+                        playing.told += [now] * len(words)
+                        playing.shown.append(Shown(now, len(playing.words)))
+                    case LiveInterim(words=words):
+                        interim = tuple(word.text for word in words)
+                        playing.shown.append(Shown(now, len(playing.words), interim))
+                        playing.behind.append((now, event.behind_seconds))
+                    case SpeakerCorrection(word_count=count):
+                        playing.corrected_words += count
+                    case LiveResult(result=result):
+                        playing.result, playing.result_at = result, now
+                    case LiveEnded():
+                        pass
+            await speaking
+        finally:
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)  # its error is that of the session
     return playing

@@ -260,7 +260,9 @@ class LocalStack:
 
         ``exit_codes`` then says how each ended.
         """
-        for name in reversed(list(self._processes)):
+        # A part that was ended and started again has lost its place among the processes.
+        order = [part.name for part in self.parts()]
+        for name in sorted(self._processes, key=order.index, reverse=True):
             self.end_part(name)
         (self.root / "pids.json").unlink(missing_ok=True)
 

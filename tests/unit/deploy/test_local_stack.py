@@ -1,11 +1,11 @@
-"""Choosing ports for the parts of a local stack."""
+"""Choosing ports for the parts of a local stack, and ending the parts."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import local_stack
-from local_stack import free_ports
+from local_stack import LocalStack, Part, free_ports
 
 FOLDER = Path(local_stack.__file__).parent
 
@@ -38,3 +38,24 @@ def test_no_two_processes_choose_from_the_same_ports() -> None:
 
     assert [len(share) for share in shares] == [1] * 4
     assert len(set.union(*shares)) == 4
+
+
+class Sleepers(LocalStack):
+    """Three parts that do nothing."""
+
+    def parts(self) -> list[Part]:
+        return [Part(name, 0, ["sleep", "600"], {}, is_service=False) for name in ("redis", "gateway", "web")]
+
+
+def test_parts_end_in_reverse_order_also_after_one_was_started_again(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    stack = Sleepers(tmp_path)
+    for part in stack.parts():
+        stack.start_part(part)
+    stack.end_part("redis")
+    stack.start_part(stack.parts()[0])
+    stack.exit_codes.clear()
+
+    stack.stop()
+
+    assert list(stack.exit_codes) == ["web", "gateway", "redis"]

@@ -271,8 +271,13 @@ async def _renew_certificate(config: uvicorn.Config, tls: TlsFiles) -> None:
     while True:
         await asyncio.sleep(_TLS_CHECK_SECONDS)
         pem = await asyncio.to_thread(tls.current)
-        if pem is not used and config.ssl:
+        if pem is used or not config.ssl:
+            continue
+        try:
             _use_certificate(config.ssl, pem)
+        except OSError as error:  # the disk is full: the certificate has to be in a file for a moment
+            _log.error("the new certificate cannot be used yet; the old one stays in use", error=str(error))
+        else:
             used = pem
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,30 @@ async def test_a_replaced_certificate_is_used(stack: Stack, tmp_path: Path, monk
             return await _certificate(web, trusted) != before
 
         await eventually(is_replaced)
+
+
+async def test_a_certificate_that_is_replaced_while_the_disk_is_full_is_used_later(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_TLS_CHECK_SECONDS", 0.05)
+    authority = trustme.CA()
+    files = issue(tmp_path, authority)
+    trusted = ssl.create_default_context(cafile=str(files.authority))
+    async with web_service(stack.target, tmp_path, verify=trusted, **settings_of(files)) as web:
+        before = await _certificate(web, trusted)
+        with monkeypatch.context() as full, capture_logs() as logs:
+            full.setattr(server.tempfile, "TemporaryDirectory", _no_space)
+            issue(tmp_path, authority)
+            await until(lambda: any(entry["event"].startswith("the new certificate cannot be used") for entry in logs))
+
+        async def is_replaced() -> bool:
+            return await _certificate(web, trusted) != before
+
+        await eventually(is_replaced)
+
+
+def _no_space(prefix: str) -> tempfile.TemporaryDirectory[str]:
+    raise OSError(errno.ENOSPC, f"No space left on device: {prefix}")
 
 
 async def _certificate(web: Web, trusted: ssl.SSLContext) -> bytes | None:

@@ -89,6 +89,8 @@ class StoreRetention:
                 await asyncio.to_thread(self._store.sweep, in_use, shared=full)
             if full or not self._store.shared:
                 self._report(await asyncio.to_thread(self._store.usage))
-        except (OSError, CarecaError) as error:
-            # Requests do not depend on it, and the next sweep may succeed.
+        # Requests do not depend on it, and the next sweep may succeed.
+        except CarecaError as error:
+            _log.warning("the store could not be swept", reason=error.reason, error=error.message)
+        except OSError as error:
             _log.exception("the store could not be swept", exc_info=error)

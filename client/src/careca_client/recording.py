@@ -96,12 +96,17 @@ class Recording:
         return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def hash(self) -> Iterator[int]:
-        """Computes the digest in steps: yields the number of bytes hashed so far after each chunk."""
+        """Computes the digest in steps: yields the number of bytes hashed so far after each chunk.
+
+        Raises ``InvalidRecording`` (``RECORDING_CHANGED``) if there are not as many bytes as when it was opened.
+        """
         sha256, size = hashlib.sha256(), 0
         while chunk := self._read(size, CHUNK_BYTES):
             sha256.update(chunk)
             size += len(chunk)
             yield size
+        if size != self.total_bytes:
+            raise changed_error(self.name)
         self._digest = Digest(sha256.hexdigest(), size)
 
     def chunks(self) -> Iterator[bytes]:
@@ -135,10 +140,18 @@ class Recording:
         return None if status is None else (status.st_size, status.st_mtime_ns)
 
     def _status(self) -> os.stat_result | None:
+        """Returns the status of the file, or ``None`` for an object in memory, which has no descriptor.
+
+        Raises ``OSError`` if the disk is full: a ``SpooledTemporaryFile`` goes to disk to have one.
+        """
         try:
             return os.fstat(self._file.fileno())
-        except (OSError, AttributeError):  # an object in memory has no descriptor
+        except AttributeError:
             return None
+        except OSError as error:
+            if error.errno is None:
+                return None
+            raise
 
 
 def changed_error(name: str) -> InvalidRecording:

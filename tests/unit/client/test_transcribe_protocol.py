@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -488,3 +489,30 @@ def test_the_digest_of_a_file_object_that_is_not_at_its_start_is_not_cached(tmp_
             with open_recording(file) as recording:
                 assert len(list(memory.hash(recording))) == 2
                 assert recording.digest.size_bytes == len(DATA) - 4
+
+
+def test_a_file_that_shrinks_while_it_is_hashed_is_not_sent(tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(DATA)
+    with open_recording(path) as recording:
+        path.write_bytes(DATA[:100])
+
+        with pytest.raises(InvalidRecording) as raised:
+            hashed(recording)
+
+    assert raised.value.reason == "RECORDING_CHANGED"
+
+
+class Spooled(io.BytesIO):
+    """Goes to disk when its descriptor is asked for, as ``SpooledTemporaryFile`` does. The disk is full."""
+
+    def fileno(self) -> int:
+        self.truncate(0)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_spooled_file_that_has_no_room_on_the_disk_is_not_sent_in_part() -> None:
+    with pytest.raises(OSError, match="No space left") as raised:
+        open_recording(Spooled(DATA))
+
+    assert raised.value.errno == errno.ENOSPC

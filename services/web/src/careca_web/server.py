@@ -32,6 +32,10 @@ MAX_HEADER_BYTES = 64 * 1024
 """Maximum size of a request's first line and headers."""
 
 _TLS_CHECK_SECONDS = 10.0
+
+_CLOSE_SECONDS = 2.0
+"""How long idle connections get to close at the end: time to read the last bytes of a response."""
+
 _GATEWAY_CHECK_SECONDS = 1.0
 
 _log = get_logger(__name__)
@@ -190,6 +194,16 @@ class _Connection(H11Protocol):
             super().send_400_response(msg)
         else:  # a response has begun
             self.transport.close()
+
+    def shutdown(self) -> None:
+        """Closes an idle connection, even if the caller does not answer the end of TLS.
+
+        Callers that keep connections for later read nothing from them meanwhile.
+        """
+        idle = self.cycle is None or self.cycle.response_complete
+        super().shutdown()
+        if idle:
+            self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import ssl
 import tempfile
 from pathlib import Path
@@ -75,6 +76,28 @@ async def _certificate(web: Web, trusted: ssl.SSLContext) -> bytes | None:
     found: ssl.SSLObject = writer.get_extra_info("ssl_object")
     writer.close()
     return found.getpeercert(binary_form=True)
+
+
+async def test_an_idle_connection_that_nobody_reads_does_not_hold_up_the_end(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "_CLOSE_SECONDS", 0.05)
+    files = issue(tmp_path, trustme.CA())
+    trusted = ssl.create_default_context(cafile=str(files.authority))
+
+    def opened(port: int) -> ssl.SSLSocket:
+        connection = trusted.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="127.0.0.1")
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        return connection
+
+    async with web_service(stack.target, tmp_path, verify=trusted, drain_seconds=10.0, **settings_of(files)) as web:
+        connection = await asyncio.to_thread(opened, web.server.port)
+
+        await web.server.stop()
+
+    connection.close()
+    assert "graceful shutdown exceeded" not in caplog.text
 
 
 async def test_headers_that_come_too_slowly_end_the_connection(stack: Stack, tmp_path: Path) -> None:

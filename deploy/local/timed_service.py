@@ -70,6 +70,7 @@ class TimedEngine:
 
     model = "timed@000000000000"
     device = "cpu"
+    parallel_live = False
     loaded = True
 
     def __init__(self) -> None:

@@ -74,6 +74,7 @@ class FakeEngine:
 
     model = "fake@0123456789ab"
     device = "cpu"
+    parallel_live = False
 
     def __init__(
         self,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextvars
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
 from careca import codec
-from careca.errors import OutOfMemory, Overloaded
+from careca.errors import Cancelled, OutOfMemory, Overloaded
 from careca.inference.audio import Audio
 from careca.inference.cached_stage import CachedStage, Finished
 from careca.inference.engine import Batch, Work
-from careca.inference.engine_loop import EngineLoop, Infer, Stop
+from careca.inference.engine_loop import EngineLoop, EngineLoops, Infer, Stop
 from careca.inference.engine_thread import EngineThread
 from careca.inference.metrics import ModelServiceMetrics
 from careca.inference.scheduler import PATIENCE, Ended, Scheduler, Step
-from careca.inference.shared_engine import CleanedUp, Outcome
+from careca.inference.shared_engine import CancelToken, CleanedUp, Outcome
 from careca.inference.worker import Worker
 from careca.resources.memory import MemoryCleaner
 from careca.settings import ModelServiceSettings
@@ -25,7 +27,7 @@ from careca.types import Scheduling, SchedulingClass, Stage, TranscriptionOption
 from careca.v1 import audio_pb2
 from support.fakes import FakeCache, chunks_of, digest_of, pcm
 from support.live import SpokenTranscriber, spoken, word
-from support.waiting import Clock, until
+from support.waiting import HANG_SECONDS, Clock, until
 
 LIVE, INTERACTIVE, BATCH = (
     Scheduling(SchedulingClass.LIVE, "ana"),
@@ -143,6 +145,89 @@ def test_the_end_of_a_window_says_its_class() -> None:
     steps = [each.scheduling_class for each in device.occurred if isinstance(each, Step)]
     assert steps == classes
     assert SchedulingClass.LIVE.label == "live"
+
+
+# A loop of their own
+
+
+class Reader(SpokenTranscriber):
+    """Reads windows at the same time as recordings, whose only batch ends when ``window_read`` is set."""
+
+    parallel_live = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.load()
+        self.recording_begun, self.window_begun, self.window_read = (threading.Event() for _ in range(3))
+
+    def _read(self, audio: Audio, window: WindowToRead) -> Work[Any]:
+        self.window_begun.set()
+        return (yield from super()._read(audio, window))
+
+    def _transcribe(self, audio: Audio, options: TranscriptionOptions) -> Work[Any]:
+        (read_before,) = yield Batch.alone(self._wait_for_window)
+        return read_before
+
+    def _wait_for_window(self) -> bool:
+        self.recording_begun.set()
+        return self.window_read.wait(HANG_SECONDS)
+
+
+def infer(
+    shared: EngineThread[Any, Any], options: Any, scheduling: Scheduling, cancel: CancelToken | None = None
+) -> Any:
+    audio = Audio(np.frombuffer(WINDOW, "<i2"))
+    return shared.infer(audio, options, scheduling, cancel or CancelToken(), lambda _: None).result
+
+
+def test_a_window_does_not_wait_for_the_batch_of_a_recording_if_the_engine_can_do_both() -> None:
+    engine = Reader()
+    shared: EngineThread[Any, Any] = EngineThread(engine)
+    with ThreadPoolExecutor(1) as threads:
+        recording = threads.submit(infer, shared, TranscriptionOptions(), BATCH)
+        assert engine.recording_begun.wait(HANG_SECONDS)
+
+        read = infer(shared, WindowToRead(last=True), LIVE)
+        engine.window_read.set()
+
+        assert [each.text for each in read.words] == ["w5001"]
+        assert recording.result(HANG_SECONDS) is True
+
+
+def test_a_window_in_a_loop_of_its_own_can_be_cancelled() -> None:
+    engine = Reader()
+    engine.may_go_on.clear()
+    cancel = CancelToken()
+    with ThreadPoolExecutor(1) as threads:
+        window = threads.submit(infer, EngineThread(engine), WindowToRead(last=True), LIVE, cancel)
+        assert engine.window_begun.wait(HANG_SECONDS)
+        cancel.cancel()
+
+        with pytest.raises(Cancelled):
+            window.result(HANG_SECONDS)
+
+
+def test_both_loops_of_an_engine_end_with_a_stop() -> None:
+    loops = EngineLoops(Reader(), share=False, tell=lambda *_: None)
+    before = threading.enumerate()
+    loops.put(Stop())
+
+    loops.run()
+
+    assert set(threading.enumerate()) <= set(before)
+
+
+@pytest.mark.parametrize("scheduling", [LIVE, BATCH])
+def test_a_loop_that_fails_ends_both_and_its_error_is_raised(scheduling: Scheduling) -> None:
+    def tell(*_: object) -> None:
+        raise ValueError("nobody listens")
+
+    loops = EngineLoops(Reader(), share=False, tell=tell)
+    audio = Audio(np.frombuffer(WINDOW, "<i2"))
+    loops.put(Infer(0, audio, WindowToRead(), scheduling, contextvars.Context()))
+
+    with pytest.raises(ValueError, match="nobody listens"):
+        loops.run()
 
 
 # What is not done after a window

@@ -76,6 +76,11 @@ class PretrainedPipelineEngine:
         """Whether the pipeline is in memory."""
         return self._pipeline is not None
 
+    @property
+    def parallel_live(self) -> bool:
+        """No: it does not diarize windows."""
+        return False
+
     def load(self) -> None:
         """Loads the pipeline and runs it once; does nothing if it is loaded.
 

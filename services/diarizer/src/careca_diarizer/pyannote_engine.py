@@ -100,6 +100,11 @@ class PyannoteEngine:
         """Whether the weights are in memory."""
         return self._models is not None
 
+    @property
+    def parallel_live(self) -> bool:
+        """No: batches are short, and the networks' memory cannot be released while another thread uses them."""
+        return False
+
     def load(self) -> None:
         """Verifies and loads the weights, and on a GPU runs the models once; does nothing if they are loaded.
 

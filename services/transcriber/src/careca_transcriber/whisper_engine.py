@@ -95,6 +95,11 @@ class WhisperEngine:
         """Whether the weights are in memory."""
         return self._whisper is not None
 
+    @property
+    def parallel_live(self) -> bool:
+        """Yes on a CPU, with a worker of its own. On a GPU, batches are short."""
+        return not self._cuda
+
     def load(self) -> None:
         """See ``Engine.load``."""
         self._load()
@@ -210,7 +215,7 @@ class WhisperEngine:
             device_index=self._settings.device_index if self._cuda else 0,
             compute_type=self._compute_type,
             cpu_threads=self._threads_of_a_worker,
-            num_workers=self._clip_threads.count,
+            num_workers=self._clip_threads.count + self.parallel_live,
             local_files_only=True,
         )
 

@@ -60,7 +60,10 @@ A failed batch raises its error where it was yielded. Between two yields there i
 
 
 class Engine(ModelMemory, Protocol[O_contra, R_co]):
-    """Models on one device, for one kind of options and results. One thread calls all methods of a loaded engine."""
+    """Models on one device, for one kind of options and results.
+
+    One thread calls all methods of a loaded engine. With ``parallel_live``, a second one does the work on live windows.
+    """
 
     @property
     def model(self) -> str:
@@ -69,6 +72,10 @@ class Engine(ModelMemory, Protocol[O_contra, R_co]):
     @property
     def device(self) -> str:
         """The device that computes, such as ``cpu`` or ``cuda:0``."""
+
+    @property
+    def parallel_live(self) -> bool:
+        """Whether a second thread may do the work on windows of live audio at the same time as all other work."""
 
     def load(self) -> None:
         """Loads the weights into memory and warms the device up; does nothing if they are loaded.

@@ -1,8 +1,13 @@
-"""The loop of an engine: takes calls from a queue, and computes one batch after the other for all requests in hand."""
+"""The loops of an engine: each takes calls from a queue, and computes one batch after the other for its requests.
+
+An engine has one loop. If it can do two things at the same time, it has a second one for windows of live audio: a batch
+of a recording takes seconds on a CPU, and live words would wait for its end.
+"""
 
 from __future__ import annotations
 
 import contextvars
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -58,8 +63,45 @@ class Stop:
 Command: TypeAlias = Infer | Cancel | Run | Stop
 
 
+class EngineLoops:
+    """Runs everything that one engine does. Arguments as of ``EngineLoop``; ``tell`` may be called in two threads."""
+
+    def __init__(self, engine: Engine[Any, Any], *, share: bool, tell: Callable[[int, Notice | Outcome], None]) -> None:
+        self._main = EngineLoop(engine, share=share, tell=tell)
+        self._live = EngineLoop(engine, share=share, tell=tell) if engine.parallel_live else None
+        self._failure: Exception | None = None
+
+    def put(self, command: Command) -> None:
+        """Adds a command. May be called from any thread."""
+        is_live = isinstance(command, Infer) and command.scheduling.scheduling_class is SchedulingClass.LIVE
+        if self._live and (is_live or isinstance(command, Cancel | Stop)):
+            self._live.put(command)
+        if not (self._live and is_live):
+            self._main.put(command)
+
+    def run(self) -> None:
+        """Works until a ``Stop``. Raises the error of a loop that fails."""
+        if self._live is None:
+            self._main.run()
+            return
+        live = threading.Thread(target=self._run_live, name="careca-engine-live", daemon=True)
+        live.start()
+        self._main.run()
+        live.join()
+        if self._failure:
+            raise self._failure
+
+    def _run_live(self) -> None:
+        assert self._live  # noqa: S101 - for the type checker
+        try:
+            self._live.run()
+        except Exception as error:  # noqa: BLE001 - it is raised in the main thread
+            self._failure = error
+            self._main.put(Stop())
+
+
 class EngineLoop:
-    """Runs everything that one engine does, in the thread that calls ``run``.
+    """Computes the batches of some requests, in the thread that calls ``run``.
 
     Args:
         engine: the models.

@@ -5,7 +5,7 @@ context. The end of the process frees all of it, and a crash of a library costs 
 The child process exists while the engine is loaded.
 
 The parent sends commands and, for each request, a descriptor of the audio's file. A thread of the child reads them, and
-its main thread runs the engine's loop. A thread of the parent passes the answers to the calls that wait for them.
+its main thread runs the engine's loops. A thread of the parent passes the answers to the calls that wait for them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from structlog.contextvars import bind_contextvars, get_contextvars
 from careca.errors import CarecaError, InternalError, OutOfMemory
 from careca.inference.audio import Audio
 from careca.inference.engine import Engine
-from careca.inference.engine_loop import Cancel, EngineLoop, Infer, Run, Stop, careca_error, shares_batches
-from careca.inference.shared_engine import Calls, CancelToken, Computed, Emit, Outcome
+from careca.inference.engine_loop import Cancel, EngineLoops, Infer, Run, Stop, careca_error, shares_batches
+from careca.inference.shared_engine import Calls, CancelToken, Computed, Emit, Notice, Outcome
 from careca.resources.memory import freeze_objects, use_one_heap
 from careca.settings import ModelServiceSettings
 from careca.telemetry import logs
@@ -238,19 +238,20 @@ def _serve(pipe: Connection, build: _BuildEngine, settings: ModelServiceSettings
     except Exception as error:  # noqa: BLE001 - every failure is an answer
         pipe.send((0, Outcome(error=careca_error(error))))
         return
-    loop = EngineLoop(
-        engine,
-        share=shares_batches(settings, engine.device),
-        tell=lambda number, message: pipe.send((number, message)),
-    )
+    sending = threading.Lock()
+
+    def tell(number: int, message: Notice | Outcome) -> None:
+        with sending, suppress(ConnectionError):  # the parent has ended: _receive stops the loops
+            pipe.send((number, message))
+
+    loops = EngineLoops(engine, share=shares_batches(settings, engine.device), tell=tell)
     pipe.send((0, Outcome((engine.model, engine.device))))
-    threading.Thread(target=_receive, args=(pipe, engine, loop), name="careca-commands", daemon=True).start()
-    with suppress(ConnectionError):  # the parent has ended
-        loop.run()
+    threading.Thread(target=_receive, args=(pipe, engine, loops), name="careca-commands", daemon=True).start()
+    loops.run()
 
 
-def _receive(pipe: Connection, engine: Engine[Any, Any], loop: EngineLoop) -> None:
-    """Passes the parent's commands to the loop."""
+def _receive(pipe: Connection, engine: Engine[Any, Any], loops: EngineLoops) -> None:
+    """Passes the parent's commands to the loops."""
 
     def load() -> None:
         engine.load()
@@ -263,13 +264,13 @@ def _receive(pipe: Connection, engine: Engine[Any, Any], loop: EngineLoop) -> No
                     case _Infer(number, options, scheduling, log_context):
                         context = contextvars.Context()
                         context.run(bind_contextvars, **log_context)
-                        loop.put(Infer(number, _receive_audio(pipe), options, scheduling, context))
+                        loops.put(Infer(number, _receive_audio(pipe), options, scheduling, context))
                     case _Load(number):
-                        loop.put(Run(number, load))
+                        loops.put(Run(number, load))
                     case command:
-                        loop.put(command)
+                        loops.put(command)
     finally:
-        loop.put(Stop())
+        loops.put(Stop())
 
 
 def _receive_audio(pipe: Connection) -> Audio:

@@ -1,4 +1,4 @@
-"""A shared engine in a thread of this process, for engines without a model library."""
+"""A shared engine in threads of this process, for engines without a model library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from careca.inference.audio import Audio
 from careca.inference.engine import Engine
-from careca.inference.engine_loop import Cancel, EngineLoop, Infer, Run
+from careca.inference.engine_loop import Cancel, EngineLoops, Infer, Run
 from careca.inference.shared_engine import Calls, CancelToken, Computed, Emit
 from careca.types import GpuMemory, Scheduling
 
@@ -18,13 +18,13 @@ R = TypeVar("R")
 
 
 class EngineThread(Generic[O, R]):
-    """A ``SharedEngine`` in this process. The thread ends with the process."""
+    """A ``SharedEngine`` in this process. Its threads end with the process."""
 
     def __init__(self, engine: Engine[O, R], *, share: bool = False) -> None:
         self._engine = engine
         self._calls = Calls()
-        self._loop = EngineLoop(engine, share=share, tell=self._calls.deliver)
-        threading.Thread(target=self._loop.run, name="careca-engine", daemon=True).start()
+        self._loops = EngineLoops(engine, share=share, tell=self._calls.deliver)
+        threading.Thread(target=self._loops.run, name="careca-engine", daemon=True).start()
 
     @property
     def model(self) -> str:
@@ -55,19 +55,19 @@ class EngineThread(Generic[O, R]):
         return self._engine.gpu_memory()
 
     def release_gpu_cache(self) -> None:
-        """Does nothing: the loop does it after each request."""
+        """Does nothing: the loops do it after each request."""
 
     def infer(self, audio: Audio, options: O, scheduling: Scheduling, cancel: CancelToken, emit: Emit) -> Computed[R]:
         """See ``SharedEngine.infer``."""
         context = contextvars.copy_context()
         outcome = self._calls.run(
-            lambda number: self._loop.put(Infer(number, audio, options, scheduling, context)),
+            lambda number: self._loops.put(Infer(number, audio, options, scheduling, context)),
             cancel,
-            lambda number: self._loop.put(Cancel(number)),
+            lambda number: self._loops.put(Cancel(number)),
             emit,
         )
         computed: Computed[R] = outcome.value_or_error()
         return computed
 
     def _run(self, function: Callable[[], None]) -> None:
-        self._calls.run(lambda number: self._loop.put(Run(number, function))).value_or_error()
+        self._calls.run(lambda number: self._loops.put(Run(number, function))).value_or_error()

@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 300.0
 RETRIES = 12
 """A caller who does not give up while a gateway restarts."""
 
-MAX_WORDS = 30
+MAX_WORDS = 20
 """Recordings have from one to so many words. Two that follow each other never have the same number."""
 
 CONNECTION = "CONNECTION"

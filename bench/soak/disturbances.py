@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.common.harness import announce
 from bench.load.arrivals import arrivals
+from bench.soak.callers import patiently
 from bench.soak.stack import USERS, SoakStack
 from careca.errors import Unauthenticated
 from careca_client import Access, AsyncClient
@@ -161,7 +162,7 @@ class Disturbances:
             access = Access(token=token, ca_file=self._stack.certificates.authority)
             async with AsyncClient(target, access=access) as client:
                 try:
-                    await client.info()
+                    await patiently(client.info)
                 except Unauthenticated:
                     continue
             self.faults.append("a token that was removed is still accepted")

@@ -119,7 +119,7 @@ class Levels:
                     self._take(name, pid, "threads", process.num_threads())
                 self._take(name, pid, "descriptors", process.num_fds())
                 self._take(name, pid, "children", len(process.children(recursive=True)))
-            except psutil.NoSuchProcess:
+            except psutil.Error:
                 continue  # it was ended just now
         for folder in self._stack.disk.iterdir():
             if folder.is_dir():

@@ -19,8 +19,9 @@ from local_stack import HOST, Part, free_ports
 USERS = ("ana", "bo")
 OPERATOR = "ops"
 
-DISK_BYTES = 256 << 20
-"""The small disk: what the services hold, the 64 MiB that uploads must leave, and room for what is worked on."""
+DISK_BYTES = 512 << 20
+"""The small disk: room for what comes in 15 minutes, which a shared store keeps in any case, and for the 64 MiB that
+uploads must leave."""
 
 MAX_RECORDING_BYTES = 4 << 20
 

@@ -178,7 +178,8 @@ class LocalStack:
     @property
     def pids(self) -> dict[str, int]:
         """Process id of each part: redis, jobs_redis, transcriber, diarizer, gateway, and web if wanted."""
-        return {name: process.pid for name, process in self._processes.items()}
+        # A copy: parts may be ended and started in other threads meanwhile.
+        return {name: process.pid for name, process in self._processes.copy().items()}
 
     def __enter__(self) -> Self:
         try:

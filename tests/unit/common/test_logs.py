@@ -95,3 +95,14 @@ def test_mistakes_of_callers_are_not_logged_as_errors_of_grpc(lines):
     logger.error("Unexpected [ValueError] raised by servicer method [/a/B]")
 
     assert [json.loads(line)["event"][:10] for line in read()] == ["Unexpected"]
+
+
+def test_a_child_process_that_is_killed_when_it_has_ended_is_not_logged(lines):
+    read = lines(log_format="json")
+    logger = logging.getLogger("asyncio")
+
+    logger.warning("Unknown child process pid %d, will report returncode 255", 7)
+    logger.warning("child process pid %d exit status already read:  will report returncode 255", 7)
+    logger.warning("Task was destroyed but it is pending!")
+
+    assert [json.loads(line)["event"] for line in read()] == ["Task was destroyed but it is pending!"]

@@ -20,6 +20,16 @@ Format = Literal["auto", "json", "console"]
 
 _GRPC = "grpc._cython.cygrpc"
 
+_IRRELEVANT = (
+    # gRPC, with a traceback: metadata of a caller that is not text, and a caller that disconnected before the response.
+    "Invalid encoding on",
+    "ExecuteBatchError raised in core",
+    # asyncio (Python 3.11, and newer): a child process was killed just when it had ended.
+    "Unknown child process pid",
+    "child process pid %d exit status already read",
+)
+"""How lines of libraries begin that are not logged."""
+
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -49,15 +59,13 @@ def configure(level: Level, log_format: Format) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(console=console))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    logging.getLogger(_GRPC).addFilter(_is_relevant)
+    for library in (_GRPC, "asyncio"):
+        logging.getLogger(library).addFilter(_is_relevant)
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
-    """Drops lines that gRPC logs, with a traceback, about mistakes of callers.
-
-    These are metadata that is not text, and a caller that has disconnected before the response.
-    """
-    return not str(record.msg).startswith(("Invalid encoding on", "ExecuteBatchError raised in core"))
+    """Drops lines of libraries about what is no fault."""
+    return not str(record.msg).startswith(_IRRELEVANT)
 
 
 def _escape(_: object, __: str, entry: EventDict) -> EventDict:

@@ -30,6 +30,7 @@ def registries() -> dict[str, CollectorRegistry]:
     services["web"] = web = WebMetrics()
     for route, status in (("/readyz", 200), ("/readyz", 503), ("/api/session", 200)):
         web.observe_request("GET", route, status, 1.0)
+    web.count_closed_websocket("/api/live", 1000)
     for metrics in services.values():
         metrics.expect_rpcs(["/careca.v1.Service/Method"])
         for code in ("INTERNAL", "RESOURCE_EXHAUSTED"):

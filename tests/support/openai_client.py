@@ -15,7 +15,8 @@ def openai_client(url: str, **options: Any) -> openai.AsyncOpenAI:
         "api_key": "none",
         "max_retries": 0,
         "timeout": HANG_SECONDS,
-        "http_client": openai.DefaultAsyncHttpxClient(trust_env=False),
+        # Without the certificates of the system, which takes time to read.
+        "http_client": openai.DefaultAsyncHttpxClient(trust_env=False, verify=not url.startswith("http:")),
         "_strict_response_validation": True,
     }
     return openai.AsyncOpenAI(base_url=f"{url}/v1", **(defaults | options))

@@ -16,6 +16,10 @@ async def test_every_route_starts_at_zero(web: Web) -> None:
     assert count(web, "DELETE", "/api/session", 204) == 0
     assert count(web, "POST", "/v1/audio/transcriptions", 200) == 0
     assert count(web, "GET", "/readyz", 200) == 0
+    for route in ("/api/live", "/v1/realtime"):
+        labels = {"route": route, "code": "1000"}
+        registry = web.service.metrics.registry
+        assert registry.get_sample_value("careca_http_closed_websockets_total", labels) == 0
 
 
 async def test_a_request_counts_for_the_whole_path_of_its_route_with_names_for_parameters(web: Web) -> None:

@@ -107,6 +107,27 @@ WEB = Dashboard(
             stacked=True,
         ),
         Panel(
+            "WebSockets",
+            "WebSockets that browsers and other callers have open, for live transcripts.",
+            "short",
+            (Query(summed(select("careca_http_websockets"), "pod"), "{{pod}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Closed WebSockets",
+            "WebSockets closed in each second, by code. 1000 and 1001 are usual; 1011 is a fault of a service.",
+            "ops",
+            (Query(summed(rate("careca_http_closed_websockets_total"), "code"), "{{code}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Live audio",
+            "Bytes of live audio received through WebSockets, in each second.",
+            "Bps",
+            (Query(summed(rate("careca_http_live_audio_bytes_total"), "pod"), "{{pod}}"),),
+            stacked=True,
+        ),
+        Panel(
             "Uploads",
             "Bytes of recordings received, in each second.",
             "Bps",

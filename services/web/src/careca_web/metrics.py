@@ -55,6 +55,11 @@ class WebMetrics(Metrics):
         for method, route, status in requests:
             self._http_seconds.labels(method, route, str(status))
 
+    def expect_websockets(self, routes: Iterable[str], code: int) -> None:
+        """Starts the counts of WebSockets that are closed with ``code`` at zero."""
+        for route in routes:
+            self._closed_websockets.labels(route, str(code))
+
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a request that has ended.
 

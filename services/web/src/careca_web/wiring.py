@@ -23,8 +23,9 @@ from careca_web.http.errors import ErrorHandlers
 from careca_web.http.heads import HeadMiddleware
 from careca_web.http.limits import BodyLimitMiddleware
 from careca_web.http.requests import Draining, RequestMiddleware
-from careca_web.http.routes import paths_by_endpoint, paths_with_head, successes
+from careca_web.http.routes import paths_by_endpoint, paths_with_head, successes, websocket_paths
 from careca_web.http.security import RequestOriginMiddleware, SecurityHeadersMiddleware
+from careca_web.http.sockets import NORMAL
 from careca_web.live.sessions import LiveSessions
 from careca_web.metrics import WebMetrics
 from careca_web.openai import realtime
@@ -124,6 +125,7 @@ def wire(settings: WebSettings) -> WebService:
     app.mount("/assets", console.assets(console.STATIC))
     app.include_router(console.routes(console.STATIC))
     metrics.expect_requests(successes(app))
+    metrics.expect_websockets(websocket_paths(app), NORMAL)
     app.add_middleware(HeadMiddleware, own=paths_with_head(app))
     app.add_middleware(RequestMiddleware, metrics=metrics, errors=errors, paths=paths_by_endpoint(app))
     app.add_middleware(SecurityHeadersMiddleware, secure=settings.is_https)  # the last one is around all others

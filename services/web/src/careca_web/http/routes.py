@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
-from starlette.routing import Mount, compile_path
+from starlette.routing import Mount, WebSocketRoute, compile_path
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -32,6 +32,13 @@ def successes(app: FastAPI) -> Iterator[tuple[str, str, int]]:
         for method in context.methods or ():
             if context.path:
                 yield method, context.path, getattr(context, "status_code", None) or 200
+
+
+def websocket_paths(app: FastAPI) -> Iterator[str]:
+    """Returns the path of each WebSocket."""
+    for context in iter_route_contexts(app.routes):
+        if context.path and isinstance(context.original_route, WebSocketRoute):
+            yield context.path
 
 
 def paths_with_head(app: FastAPI) -> list[Pattern[str]]:

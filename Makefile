@@ -33,7 +33,7 @@ IN_PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 LAST_MAIN ?= $(shell git rev-parse --verify -q origin/main >/dev/null && ! git diff --quiet origin/main HEAD && echo origin/main || (git rev-parse --verify -q HEAD~1 >/dev/null && git diff --quiet HEAD && echo HEAD~1 || echo HEAD))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images images-check wheels-check audit fuzz format bench bench-diarization bench-gpu bench-jobs bench-languages bench-live bench-reading bench-robustness bench-scheduling bench-web bench-peers chaos load soak docs languages client constraints clean console-pictures
+.PHONY: help setup models proto console console-check demo up down dev test test-unit check release-check security-check k8s-check monitoring monitoring-check images images-check wheels-check base-images audit fuzz format bench bench-diarization bench-gpu bench-jobs bench-languages bench-live bench-reading bench-robustness bench-scheduling bench-web bench-peers chaos load soak docs languages client constraints clean console-pictures
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ wheels-check: $(SERVICES_READY) ## say for which Python versions and processors 
 # BUILD_OPTIONS are more options of `buildah bud`. With a package index of your own: --secret id=pip,src=pip.conf
 images-check: $(SERVICES_READY) $(KUBECTL_READY) proto models console ## build the images, run all of Careca from them, and break it (needs root, podman and buildah)
 	PYTHONPATH=deploy/images:deploy/k8s:deploy/local $(BIN)/python -m images_check --build-options '$(BUILD_OPTIONS)' $(IMAGES_CHECK)
+
+base-images: ## write the present digests of the base images into docker-bake.hcl and the Dockerfiles (asks their registries)
+	$(PYTHON) deploy/images/base_images.py
 
 fuzz: $(BENCH_READY) proto ## send damaged recordings, requests and connections to real services; writes docs/security.md
 	$(BIN)/python -m bench.fuzz

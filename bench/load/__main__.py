@@ -20,8 +20,20 @@ from bench.common.harness import announce, cleanly
 from bench.common.report import Part, Report, measure
 from bench.common.tables import seconds, table
 from bench.load import real_models as load_real
-from bench.load.arrivals import Ask, Asked, answered, arrivals, closed_loop, goodput, latencies, open_loop, percentile
-from bench.load.stack import Load, NamedFleet, loaded, worst
+from bench.load.arrivals import (
+    Ask,
+    Asked,
+    answered,
+    arrivals,
+    closed_loop,
+    goodput,
+    latencies,
+    open_loop,
+    open_loop_while,
+    percentile,
+)
+from bench.load.callers import worst
+from bench.load.stack import Load, NamedFleet, loaded
 
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 MARK = "load"
@@ -156,10 +168,7 @@ async def measure_restart(report: Report) -> None:
     async with loaded(workers=2, task_seconds=SHORT_SECONDS) as load:
         names = [name for name in load.stack.pids if name.partition("-")[0] in ("gateway", "transcriber", "diarizer")]
         restarting = asyncio.create_task(_restart(load, names))
-        asked: list[Asked] = []
-        while not restarting.done():
-            asked += await open_loop(load.both, arrivals(0.4 * 2 / SHORT_SECONDS, 5.0, SEED + len(asked)))
-        await restarting
+        asked = await open_loop_while(restarting, load.both, 0.4 * 2 / SHORT_SECONDS, SEED)
     _report_none_lost(report, f"rolling restart of {len(names)} processes, 2 of each service", asked)
 
 

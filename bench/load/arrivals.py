@@ -8,6 +8,7 @@ process), each is a task of its own, and its latency counts from the moment that
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import random
 import time
@@ -68,20 +69,43 @@ async def open_loop(ask: Ask, times: Iterable[float]) -> list[Asked]:
     return list(await asyncio.gather(*asked))
 
 
+async def open_loop_while(changing: asyncio.Task[None], ask: Ask, rate: float, seed: int) -> list[Asked]:
+    """Asks ``rate`` times a second, at random moments, until ``changing`` is done. Returns when all have their answers.
+
+    Raises what ``changing`` raises.
+    """
+    chance = random.Random(seed)
+    asked: list[asyncio.Task[Asked]] = []
+    when = time.monotonic()
+    while True:
+        when += chance.expovariate(rate)
+        await asyncio.wait([changing], timeout=max(0.0, when - time.monotonic()))
+        if changing.done():
+            break
+        asked.append(asyncio.create_task(ask_once(ask, len(asked), when)))
+    answers = list(await asyncio.gather(*asked))
+    await changing
+    return answers
+
+
 async def closed_loop(ask: Ask, callers: int, duration: float) -> list[Asked]:
     """So many callers ask again and again for ``duration`` seconds."""
-    begin = time.monotonic()
-    number = 0
+    return await closed_loop_while(asyncio.create_task(asyncio.sleep(duration)), ask, callers)
+
+
+async def closed_loop_while(changing: asyncio.Task[None], ask: Ask, callers: int) -> list[Asked]:
+    """So many callers ask again and again until ``changing`` is done. Raises what it raises."""
+    numbers = itertools.count(1)
 
     async def call() -> list[Asked]:
-        nonlocal number
         asked = []
-        while time.monotonic() < begin + duration:
-            number += 1
-            asked.append(await ask_once(ask, number, time.monotonic()))
+        while not changing.done():
+            asked.append(await ask_once(ask, next(numbers), time.monotonic()))
         return asked
 
-    return [each for several in await asyncio.gather(*(call() for _ in range(callers))) for each in several]
+    answers = await asyncio.gather(*(call() for _ in range(callers)))
+    await changing
+    return [each for several in answers for each in several]
 
 
 async def ask_once(ask: Ask, number: int, at: float) -> Asked:

@@ -14,7 +14,7 @@ from bench.common.fleet import Fleet
 from bench.common.harness import announce
 from bench.common.tables import mebibytes, table
 from bench.load.arrivals import Asked, answered, ask_once, latencies
-from bench.load.stack import Load
+from bench.load.callers import Callers
 from careca_client import AsyncClient
 
 MODEL = "whisper-tiny.en"
@@ -35,8 +35,8 @@ async def measure() -> tuple[str, int]:
             await asyncio.to_thread(stack.start)
             async with AsyncClient(stack.targets[0]) as client:
                 before = _memory(stack)
-                rows = [await _serve(Load(stack, client, clips[:CLIPS]), "one call")]
-                rows.append(await _serve(Load(stack, client, clips[CLIPS:]), "job"))
+                rows = [await _serve(Callers(client, clips[:CLIPS]), "one call")]
+                rows.append(await _serve(Callers(client, clips[CLIPS:]), "job"))
                 await asyncio.sleep(3.0)  # the gateway cleans up when it has had a second's peace
                 after = _memory(stack)
         finally:
@@ -54,7 +54,7 @@ async def measure() -> tuple[str, int]:
     return text, sum(int(row[-1]) for row in rows)
 
 
-async def _serve(load: Load, kind: str) -> list[str]:
+async def _serve(load: Callers, kind: str) -> list[str]:
     """Asks for each clip once, by so many callers at once."""
     ask = load.transcribe if kind == "one call" else load.submit
     numbers = iter(range(len(load.clips)))

@@ -20,8 +20,8 @@ import numpy as np
 from bench.common import audio
 from bench.common.fleet import Fleet
 from bench.common.harness import announce
-from careca.errors import CarecaError, InternalError
-from careca.types import SAMPLE_RATE, Job, JobState
+from bench.load.callers import Callers
+from careca.types import SAMPLE_RATE
 from careca_client import AsyncClient
 from local_stack import Part
 
@@ -32,8 +32,6 @@ CLIPS = 96
 """Different recordings: the same one twice at once would be computed once. At the highest load, one comes again after
 longer than any request takes."""
 
-PATIENCE_SECONDS = 120.0
-
 QUEUED_JOBS = 100
 """Jobs that may wait, so few that too many of them are refused before the measurement is over."""
 
@@ -41,42 +39,10 @@ _SETTINGS = {"CARECA_REDIS_URL": "", "CARECA_MAX_QUEUED_JOBS": str(QUEUED_JOBS),
 
 
 @dataclass
-class Load:
+class Load(Callers):
     """A running stack, a client of all its gateways, and recordings that they know."""
 
-    stack: Fleet
-    client: AsyncClient
-    clips: list[Path]
-    jobs: list[Job] = field(default_factory=list)
-    """Jobs that were submitted and have not ended."""
-
-    async def transcribe(self, number: int) -> None:
-        """Asks in one call. Raises ``CarecaError`` where there is no whole result."""
-        clip = self.clips[number % len(self.clips)]
-        result = await self.client.transcribe(clip, skip_cache=True, timeout=PATIENCE_SECONDS)
-        if result.partial:
-            raise InternalError("the result is partial", reason="PARTIAL")
-
-    async def submit(self, number: int) -> None:
-        """Submits a job and waits for its end. Raises as ``transcribe`` does."""
-        clip = self.clips[number % len(self.clips)]
-        job = await self.client.submit(clip, skip_cache=True, timeout=PATIENCE_SECONDS)
-        self.jobs.append(job)
-        async for event in self.client.watch(job.id, timeout=PATIENCE_SECONDS):
-            if isinstance(event, Job):
-                last = event
-        self.jobs.remove(job)
-        if last.state is not JobState.SUCCEEDED or last.partial:
-            raise InternalError(f"the job ended as {last.state}", reason="NOT_WHOLE")
-
-    async def both(self, number: int) -> None:
-        """Asks in one call or by a job, in turn."""
-        await (self.transcribe, self.submit)[number % 2](number)
-
-    async def cancel_jobs(self) -> None:
-        """Cancels what waits."""
-        for job in list(self.jobs):
-            await self.client.cancel_job(job.id)
+    stack: Fleet = field(kw_only=True)
 
     def part(self, name: str) -> Part:
         """The part of that name."""
@@ -125,7 +91,7 @@ async def loaded(
         try:
             await asyncio.to_thread(stack.start)
             async with AsyncClient("ipv4:" + ",".join(stack.targets)) as client:
-                load = Load(stack, client, _noises(Path(name)))
+                load = Load(client, _noises(Path(name)), stack=stack)
                 await _decode(load)
                 yield load
         finally:
@@ -214,8 +180,3 @@ class NamedFleet(Fleet):
 
 def _address(number: int) -> str:
     return f"127.0.0.{10 + number}"
-
-
-def worst(errors: list[CarecaError]) -> str:
-    """What went wrong, for whoever waits."""
-    return "; ".join(sorted({f"{error.reason}: {error.message}" for error in errors}))

@@ -8,15 +8,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from careca.errors import CarecaError
 from careca.settings import ModelServiceSettings
 from images_check import checks, images
 from images_check.base import ROOT, base_images, default_of
+from images_check.load import load
 from images_check.podman import CheckError, Podman
 from images_check.pods import ADDRESSES, Cluster, copy_weights
 from images_check.sbom import bill_of_materials, without_licence
+from images_check.upgrade import older_images, upgrade
 from k8s_check.build import build
 from k8s_check.secrets import contents, make_secrets
 
@@ -30,15 +34,19 @@ _CHECKS: dict[str, Callable[[checks.System], str | Iterable[str]]] = {
     "drain": checks.drain,
     "kill": checks.kill,
     "faults": checks.faults,
+    "load": load,
 }
+_UPGRADE = "upgrade"
 
 
 def main() -> int:
     """Returns 1 if something is not as it must be."""
+    names = [*_CHECKS, _UPGRADE]
     parser = argparse.ArgumentParser(prog="make images-check", description=sys.modules["images_check"].__doc__)
     parser.add_argument("--build-options", default="", help="more options of `buildah bud`, such as --secret, --volume")
     parser.add_argument("--skip-build", action="store_true", help="take the images that were built before")
-    parser.add_argument("--checks", nargs="+", choices=_CHECKS, default=list(_CHECKS), help="only these, after `start`")
+    parser.add_argument("--checks", nargs="+", choices=names, default=names, help="only these, after `start`")
+    parser.add_argument("--older", default="HEAD~1", help="the revision to upgrade from (default: %(default)s)")
     parser.add_argument("--overlay", default="base", help="the build of the manifests to run (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="careca-images-", dir="/var/tmp") as folder:
@@ -64,18 +72,23 @@ def _run(arguments: argparse.Namespace, folder: Path) -> None:
         added_bytes = images.examine(podman, service, name, default_of("PYTHON_IMAGE"))
         _report("image", f"{name}: {added_bytes / 1e6:.0f} MB more than its base, {time.monotonic() - began:.0f} s")
         _write_bill(podman, service, name)
+    older = None
+    if _UPGRADE in arguments.checks:
+        older = older_images(podman, arguments.older, folder, arguments.build_options)
+        _report("older images", arguments.older)
     people = folder / "people"
     volumes = folder / "volumes"
     volumes.mkdir()
     models = folder / "models"
     copy_weights(ModelServiceSettings().models_dir, models)
-    secrets = contents(make_secrets(people, "careca.example", *ADDRESSES.values()))
+    secrets = contents(make_secrets(people, "careca.example", "127.0.0.1", *chain(*ADDRESSES.values())))
     cluster = Cluster(podman, manifests, secrets, volumes, models)
     cluster.create()
     try:
         system = checks.System(cluster, people, folder)
         for name in dict.fromkeys(("start", *arguments.checks)):
-            found = _CHECKS[name](system)
+            check = partial(upgrade, older=older) if older and name == _UPGRADE else _CHECKS[name]
+            found = check(system)
             for line in (found,) if isinstance(found, str) else found:
                 _report(name, line)
     finally:

@@ -43,7 +43,7 @@ class System:
         self.pods = {name: self.cluster.pod(name) for name in IN_ORDER}
         self.token = (self.people / "admin.token").read_text()
         access = Access(token=self.token, ca_file=self.people / "ca.crt")
-        self.client = Client(f"{ADDRESSES['gateway']}:50051", access=access)
+        self.client = Client(f"{ADDRESSES['gateway'][0]}:50051", access=access)
         self._numbers = iter(range(1, 1000))
 
     def recording(self) -> Path:
@@ -151,7 +151,7 @@ def operation(system: System) -> str:
 def http(system: System) -> str:
     """The web service: signing in, OpenAI's API, the history."""
     trust = ssl.create_default_context(cafile=str(system.people / "ca.crt"))
-    url = f"https://{ADDRESSES['web']}:8080"
+    url = f"https://{ADDRESSES['web'][0]}:8080"
     with httpx2.Client(base_url=url, verify=trust, trust_env=False, timeout=_NEEDED_SECONDS) as browser:
         browser.headers["Host"] = "careca.example"
         signed_in = browser.post("/api/session", json={"token": system.token})
@@ -234,7 +234,7 @@ def _fault(
     changed: Mapping[str, str] | None = None,
 ) -> str:
     """Starts a pod with a fault or with changed variables, and again without. Returns the log line that tells of it."""
-    pod = system.cluster.pod(name, **(changed or {}))
+    pod = system.cluster.pod(name, changed=changed)
     pod.remove()
     with fault or nullcontext():
         try:

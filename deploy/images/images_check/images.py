@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from images_check.base import ROOT
 from images_check.podman import CheckError, Podman
@@ -16,14 +17,14 @@ MOST_BYTES = {"gateway": 450e6, "web": 300e6, "transcriber": 900e6, "diarizer": 
 _GPU_PACKAGES = ("torch", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "triton", "cuda-toolkit")
 
 
-def build(podman: Podman, service: str, name: str, options: str) -> None:
-    """Builds the image of ``service``. ``options`` are more options of ``buildah bud``, such as a volume."""
+def build(podman: Podman, service: str, name: str, options: str, root: Path = ROOT) -> None:
+    """Builds the image of ``service`` from ``root``, with more ``options`` of ``buildah bud``, such as a volume."""
     variant = IMAGES[service]
     podman.run(
         *("bud", "--isolation=chroot", "--layers", "--format=docker", "--quiet"),  # OCI's format has no HEALTHCHECK
         *shlex.split(options),
         *(("--build-arg", f"VARIANT={variant}") if variant else ()),
-        *("--file", ROOT / "services" / service / "Dockerfile", "--tag", name, ROOT),
+        *("--file", root / "services" / service / "Dockerfile", "--tag", name, root),
         program="buildah",
     )
 

@@ -25,8 +25,8 @@ PREFIX = "careca-check-"
 
 NETWORK = f"{PREFIX}network"
 SUBNET = "10.89.231"
-ADDRESSES = {"gateway": f"{SUBNET}.10", "web": f"{SUBNET}.11"}
-"""Services that are called from outside have known addresses, which their certificates name."""
+ADDRESSES = {"gateway": (f"{SUBNET}.10", f"{SUBNET}.11"), "web": (f"{SUBNET}.12", f"{SUBNET}.13")}
+"""Services that are called from outside have known addresses, one for each replica, which their certificates name."""
 
 _USER = 10001
 
@@ -36,7 +36,7 @@ Secrets = Mapping[str, Mapping[str, bytes]]
 
 
 class Cluster:
-    """All pods of ``manifests``, one of each workload.
+    """The pods of ``manifests``. Several clusters may share network and volumes: versions of the same installation.
 
     Args:
         podman: runs the containers.
@@ -60,24 +60,38 @@ class Cluster:
 
     def remove(self) -> None:
         """Removes all containers and the network."""
-        names = self.podman.run("ps", "--all", "--format", "{{.Names}}", "--filter", f"name=^{PREFIX}").split()
-        self.podman.remove("container", *names)
+        self.remove_pods()
         self.podman.remove("network", NETWORK)
 
-    def pod(self, name: str, **changed: str) -> Pod:
-        """Returns the pod of a workload. ``changed`` are other values of variables."""
-        return Pod(self, self.manifests.workload(name), changed)
+    def remove_pods(self) -> None:
+        """Removes all containers."""
+        names = self.podman.run("ps", "--all", "--format", "{{.Names}}", "--filter", f"name=^{PREFIX}").split()
+        self.podman.remove("container", *names)
+
+    def of(self, manifests: Manifests) -> Cluster:
+        """Returns the same installation with other manifests."""
+        return Cluster(self.podman, manifests, self.secrets, self.folder, self.models)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a workload of that name."""
+        return any(workload.name == name for workload in self.manifests.workloads)
+
+    def pod(self, name: str, replica: int = 0, changed: Mapping[str, str] | None = None) -> Pod:
+        """Returns a replica of the pod of a workload, counted from 0. ``changed`` are other values of variables."""
+        return Pod(self, self.manifests.workload(name), replica, changed or {})
 
 
 class Pod:
     """The pod of a workload: its init containers, one after the other, and then its container."""
 
-    def __init__(self, cluster: Cluster, workload: Workload, changed: Mapping[str, str]) -> None:
+    def __init__(self, cluster: Cluster, workload: Workload, replica: int, changed: Mapping[str, str]) -> None:
         self._cluster = cluster
         self._podman = cluster.podman
         self._workload = workload
+        self._replica = replica
         self._changed = changed
-        self.name = PREFIX + workload.name
+        self._own = f"{workload.name}-{replica}" if replica else workload.name
+        self.name = PREFIX + self._own
         self.grace_seconds = int(workload.pod.get("terminationGracePeriodSeconds", 30))
 
     @property
@@ -187,8 +201,10 @@ class Pod:
         yield f"--network={NETWORK}"
         if not container.init:
             yield from (f"--network-alias={alias}" for alias in service_names(self._workload))
-            if address := ADDRESSES.get(self._workload.name):
-                yield f"--ip={address}"
+            if addresses := ADDRESSES.get(self._workload.name):
+                yield f"--ip={addresses[self._replica]}"
+                # The same too, or callers would send to that of the container before until they ask again.
+                yield f"--mac-address=02:00:00:00:00:{int(addresses[self._replica].rpartition('.')[2]):02x}"
         for variable, value in {**self._environment(container), **self._changed}.items():
             yield f"--env={variable}={value}"
         for mount in container.spec["volumeMounts"]:
@@ -217,7 +233,7 @@ class Pod:
         name = volume.get("persistentVolumeClaim", {}).get("claimName")
         if name == "models":
             return self._cluster.models
-        folder = self._cluster.folder / (name or f"{self._workload.name}-{volume['name']}")
+        folder = self._cluster.folder / (name or f"{self._own}-{volume['name']}")
         group = self._workload.pod["securityContext"]["fsGroup"]
         for file, data in self._files(volume).items():
             folder.mkdir(exist_ok=True)
@@ -236,7 +252,7 @@ class Pod:
             data = self._cluster.secrets[secret["secretName"]]
             return {each["path"]: data[each["key"]] for each in secret.get("items", ())} or data
         if config_map := volume.get("configMap"):
-            return {key: text.encode() for key, text in self._cluster.manifests.config_map(config_map["name"]).items()}
+            return {key: text.encode() for key, text in self._workload.manifests.config_map(config_map["name"]).items()}
         return {}
 
 

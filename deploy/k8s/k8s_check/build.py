@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parents[1]
 
 BUILDS: dict[str, tuple[str, ...]] = {
     "base": ("base",),
+    "base, shared store": ("base", "shared-store"),
     "cpu": ("overlays/cpu",),
     "gpu": ("overlays/gpu",),
     "ha": ("overlays/ha",),

@@ -184,6 +184,19 @@ async def test_a_client_without_retries_gives_up_at_once(connect: Connect, gatew
     assert len(gateway.script.configs) == 1
 
 
+async def test_calls_that_only_read_are_repeated_until_they_reach_the_gateway(
+    connect: Connect, gateway: GatewayFixture
+) -> None:
+    client = connect(gateway.target, retries=20)
+    gateway.stop(0)
+
+    with pytest.raises(Unavailable):
+        await client.delete_job("0123")  # nobody knows whether it was done
+    stats, _ = await asyncio.gather(client.stats(), asyncio.to_thread(gateway.restart, 0.5))
+
+    assert stats.stages
+
+
 async def test_a_gateway_that_cannot_be_reached_is_unavailable(connect: Connect) -> None:
     client = connect(NOWHERE, retries=0)
 

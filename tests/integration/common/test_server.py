@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
 from careca.errors import PreconditionFailed, Unavailable
+from careca.rpc import named_channel
 from careca.rpc import server as server_module
 from careca.rpc.channel import create_channel
 from careca.rpc.server import Service, ServiceServer, serve
@@ -22,6 +23,7 @@ from careca.rpc.statuses import translated_errors
 from careca.settings import ServiceSettings
 from careca.telemetry.metrics import Metrics
 from careca.v1 import diarizer_pb2, diarizer_pb2_grpc
+from support.name_server import NameServer
 from support.waiting import HANG_SECONDS, eventually, settle
 
 SERVICE = "careca.v1.DiarizerService"
@@ -274,6 +276,36 @@ async def test_an_open_health_watch_does_not_hold_up_the_drain(diarizer):
             await server.stop()
 
         assert (await watch.read()).status == STATUS.NOT_SERVING
+
+
+async def test_callers_of_a_name_find_the_replica_that_came_before_all_others_drain(monkeypatch):
+    monkeypatch.setattr(named_channel, "RENEW_SECONDS", 0.0)
+    diarizers = [Diarizer(), Diarizer()]
+    first = new_server(diarizers[0], ServiceSettings(host="127.0.0.1", drain_seconds=10 * HANG_SECONDS))
+    await first.start()
+    names = NameServer("127.0.0.1")
+    async with create_channel(f"{await names.start()}:{first.port}") as channel:
+        stub = diarizer_pb2_grpc.DiarizerServiceStub(channel)
+        await stats(stub)
+        second = new_server(diarizers[1], ServiceSettings(host="127.0.0.2", port=first.port))
+        await second.start()
+        names.addresses.append("127.0.0.2")
+        call = asyncio.ensure_future(release(stub))  # keeps the first server draining
+        await diarizers[0].releasing.wait()
+        stop = asyncio.create_task(first.stop())
+
+        async def answers():
+            with suppress(Unavailable), translated_errors():
+                return await stats(stub)
+
+        await eventually(answers)
+
+        assert diarizers[1].stats_calls
+        diarizers[0].may_release.set()
+        await call
+        await stop
+    await second.stop()
+    names.stop()
 
 
 async def test_close_runs_when_no_call_is_in_flight_any_more(diarizer):

@@ -6,7 +6,17 @@ import time
 
 import pytest
 
-from bench.load.arrivals import Asked, answered, arrivals, closed_loop, goodput, latencies, open_loop, percentile
+from bench.load.arrivals import (
+    Asked,
+    answered,
+    arrivals,
+    closed_loop,
+    goodput,
+    latencies,
+    open_loop,
+    open_loop_while,
+    percentile,
+)
 from careca.errors import Overloaded, Unavailable
 from support.waiting import until
 
@@ -61,6 +71,40 @@ async def test_what_is_refused_is_not_what_fails() -> None:
     assert [each.refused for each in asked] == [False, True, False]
     assert [each.failed for each in asked] == [False, False, True]
     assert answered(asked) == asked[:1]
+
+
+async def test_requests_come_until_a_change_is_done_and_all_are_answered() -> None:
+    changed, may_answer = asyncio.Event(), asyncio.Event()
+    numbers = []
+
+    async def ask(number: int) -> None:
+        numbers.append(number)
+        if number == 2:
+            changed.set()
+        await may_answer.wait()
+
+    async def change() -> None:
+        await changed.wait()
+
+    asking = asyncio.create_task(open_loop_while(asyncio.create_task(change()), ask, 100.0, 1))
+    await changed.wait()
+    may_answer.set()
+
+    asked = await asking
+
+    assert len(asked) == len(numbers) >= 3
+    assert numbers == sorted(numbers)
+
+
+async def test_a_change_that_fails_is_not_taken_for_one_that_is_done() -> None:
+    async def change() -> None:
+        raise Unavailable("it did not start")
+
+    async def ask(_number: int) -> None:
+        pass
+
+    with pytest.raises(Unavailable):
+        await open_loop_while(asyncio.create_task(change()), ask, 100.0, 1)
 
 
 async def test_a_closed_loop_has_so_many_callers() -> None:

@@ -7,8 +7,11 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from careca.rpc.statuses import translated_errors
+from careca.errors import Unavailable
+from careca.rpc.statuses import is_unanswered, translated_errors
 from careca_client.access import Metadata
+from careca_client.aio.concurrency import sleep
+from careca_client.protocol.attempts import Attempts
 
 T = TypeVar("T")
 
@@ -17,7 +20,19 @@ class AsyncCalls:
     """Calls of one gateway."""
 
     _metadata: Metadata
+    _retries: int
 
     async def _call(self, method: Callable[..., Awaitable[T]], request: Message, timeout: float | None) -> T:
         with translated_errors():
             return await method(request, timeout=timeout, metadata=self._metadata)
+
+    async def _query(self, method: Callable[..., Awaitable[T]], request: Message, timeout: float | None) -> T:
+        """Makes a call that changes nothing. It is repeated if it does not reach the gateway."""
+        attempts = Attempts(retries=self._retries, timeout=timeout)
+        while True:
+            try:
+                return await self._call(method, request, attempts.remaining())
+            except Unavailable as error:
+                if not is_unanswered(error):
+                    raise
+                await sleep(attempts.after(error).delay_seconds)

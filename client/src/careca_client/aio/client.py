@@ -69,7 +69,7 @@ class AsyncClient(AsyncJobCalls, AsyncLiveCalls, AsyncRecordingCalls, AsyncTrans
         Args:
             target: Address of the gateway: host and port.
             retries: How often ``transcribe``, ``upload``, ``submit``, ``watch`` and ``live`` are repeated if the
-                gateway is unavailable.
+                gateway is unavailable, and calls that only read if they do not reach it.
             submitter: Name of the owner of the calls and jobs: 1 to 64 letters, digits and any of . _ - @. Leave it
                 empty for no owner, or if the token names the owner.
             access: TLS and a token, if the gateway needs them.
@@ -146,12 +146,12 @@ class AsyncClient(AsyncJobCalls, AsyncLiveCalls, AsyncRecordingCalls, AsyncTrans
 
     async def info(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.GatewayInfo:
         """Returns what the gateway serves, and as whom it knows the caller."""
-        response = await self._call(self._gateway.GetGatewayInfo, gateway_pb2.GetGatewayInfoRequest(), timeout)
+        response = await self._query(self._gateway.GetGatewayInfo, gateway_pb2.GetGatewayInfoRequest(), timeout)
         return admin.decode_info(response)
 
     async def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
         """Returns the state of the services behind the gateway, and of each of their replicas."""
-        response = await self._call(self._admin.Stats, admin_pb2.StatsRequest(), timeout)
+        response = await self._query(self._admin.Stats, admin_pb2.StatsRequest(), timeout)
         return admin.decode_stats(response)
 
     async def clear_cache(

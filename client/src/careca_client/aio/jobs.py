@@ -45,7 +45,6 @@ class AsyncJobCalls(AsyncCalls):
     ``jobs`` and ``clear_jobs`` concern only the jobs of the client's submitter, unless ``all_submitters`` is true.
     """
 
-    _retries: int
     _digests: DigestCache
     _jobs: jobs_pb2_grpc.JobServiceAsyncStub
 
@@ -147,7 +146,7 @@ class AsyncJobCalls(AsyncCalls):
 
     async def job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Returns the job as it is now. Raises ``NotFound`` if it does not exist, as all calls do that name a job."""
-        response = await self._call(self._jobs.GetJob, jobs_pb2.GetJobRequest(job_id=job_id), timeout)
+        response = await self._query(self._jobs.GetJob, jobs_pb2.GetJobRequest(job_id=job_id), timeout)
         return codec.decode_job(response.job)
 
     async def jobs(
@@ -175,7 +174,7 @@ class AsyncJobCalls(AsyncCalls):
         """
         listing = Listing(states, created_from, created_before, limit, query=query, all_submitters=all_submitters)
         while (request := listing.request) is not None:
-            page = await self._call(self._jobs.ListJobs, request, timeout)
+            page = await self._query(self._jobs.ListJobs, request, timeout)
             for job in listing.receive(page):
                 yield job
 
@@ -212,7 +211,7 @@ class AsyncJobCalls(AsyncCalls):
             page_size=page_size,
             page_token=page_token,
         )
-        return decode_job_page(await self._call(self._jobs.ListJobs, request, timeout))
+        return decode_job_page(await self._query(self._jobs.ListJobs, request, timeout))
 
     async def watch(
         self, job_id: str, *, timeout: float | None = None, on_event: EventCallback | None = None
@@ -291,7 +290,7 @@ class AsyncJobCalls(AsyncCalls):
         ``REVISION_NOT_FOUND``) if the result or the revision is not kept.
         """
         request, begin = encode_result_request(job_id, formats, revision), time.monotonic()
-        response = await self._call(self._jobs.GetJobResult, request, timeout)
+        response = await self._query(self._jobs.GetJobResult, request, timeout)
         return TranscriptionResult(response.result, uploaded_bytes=0, seconds=time.monotonic() - begin)
 
     async def cancel_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:

@@ -151,7 +151,6 @@ class AsyncLiveSession:
 class AsyncLiveCalls(AsyncCalls):
     """Live transcripts: words with speakers while people talk."""
 
-    _retries: int
     _live: live_pb2_grpc.LiveServiceAsyncStub
 
     @asynccontextmanager

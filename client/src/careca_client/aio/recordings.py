@@ -93,5 +93,5 @@ class AsyncRecordingCalls(AsyncCalls):
             timeout: Limit in seconds. The first call for a long recording takes seconds.
         """
         request = encode_waveform_request(job_id, start, end, max_buckets)
-        response = await self._call(self._recordings.GetWaveform, request, timeout)
+        response = await self._query(self._recordings.GetWaveform, request, timeout)
         return codec.decode_waveform(response)

@@ -43,7 +43,7 @@ class AsyncTranscriptCalls(AsyncCalls):
     async def revisions(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> tuple[Revision, ...]:
         """Returns the revisions of the transcript of a job, oldest first; none if it was not corrected."""
         request = transcripts_pb2.ListRevisionsRequest(job_id=job_id)
-        response = await self._call(self._transcripts.ListRevisions, request, timeout)
+        response = await self._query(self._transcripts.ListRevisions, request, timeout)
         return tuple(map(codec.decode_revision, response.revisions))
 
     async def restore_revision(

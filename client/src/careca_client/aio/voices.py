@@ -46,7 +46,7 @@ class AsyncVoiceCalls(AsyncCalls):
 
     async def voices(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> tuple[SavedVoice, ...]:
         """Returns the saved voices, sorted by name."""
-        response = await self._call(self._voices.ListVoices, voices_pb2.ListVoicesRequest(), timeout)
+        response = await self._query(self._voices.ListVoices, voices_pb2.ListVoicesRequest(), timeout)
         return tuple(codec.decode_saved_voice(voice) for voice in response.voices)
 
     async def delete_voice(self, name: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> None:

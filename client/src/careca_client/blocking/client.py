@@ -66,7 +66,7 @@ class Client(JobCalls, LiveCalls, RecordingCalls, TranscriptCalls, VoiceCalls):
         Args:
             target: Address of the gateway: host and port.
             retries: How often ``transcribe``, ``upload``, ``submit``, ``watch`` and ``live`` are repeated if the
-                gateway is unavailable.
+                gateway is unavailable, and calls that only read if they do not reach it.
             submitter: Name of the owner of the calls and jobs: 1 to 64 letters, digits and any of . _ - @. Leave it
                 empty for no owner, or if the token names the owner.
             access: TLS and a token, if the gateway needs them.
@@ -144,12 +144,12 @@ class Client(JobCalls, LiveCalls, RecordingCalls, TranscriptCalls, VoiceCalls):
 
     def info(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.GatewayInfo:
         """Returns what the gateway serves, and as whom it knows the caller."""
-        response = self._call(self._gateway.GetGatewayInfo, gateway_pb2.GetGatewayInfoRequest(), timeout)
+        response = self._query(self._gateway.GetGatewayInfo, gateway_pb2.GetGatewayInfoRequest(), timeout)
         return admin.decode_info(response)
 
     def stats(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> admin.SystemStats:
         """Returns the state of the services behind the gateway, and of each of their replicas."""
-        response = self._call(self._admin.Stats, admin_pb2.StatsRequest(), timeout)
+        response = self._query(self._admin.Stats, admin_pb2.StatsRequest(), timeout)
         return admin.decode_stats(response)
 
     def clear_cache(

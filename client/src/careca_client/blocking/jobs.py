@@ -45,7 +45,6 @@ class JobCalls(Calls):
     ``jobs`` and ``clear_jobs`` concern only the jobs of the client's submitter, unless ``all_submitters`` is true.
     """
 
-    _retries: int
     _digests: DigestCache
     _jobs: jobs_pb2_grpc.JobServiceStub
 
@@ -141,7 +140,7 @@ class JobCalls(Calls):
 
     def job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:
         """Returns the job as it is now. Raises ``NotFound`` if it does not exist, as all calls do that name a job."""
-        response = self._call(self._jobs.GetJob, jobs_pb2.GetJobRequest(job_id=job_id), timeout)
+        response = self._query(self._jobs.GetJob, jobs_pb2.GetJobRequest(job_id=job_id), timeout)
         return codec.decode_job(response.job)
 
     def jobs(
@@ -169,7 +168,7 @@ class JobCalls(Calls):
         """
         listing = Listing(states, created_from, created_before, limit, query=query, all_submitters=all_submitters)
         while (request := listing.request) is not None:
-            page = self._call(self._jobs.ListJobs, request, timeout)
+            page = self._query(self._jobs.ListJobs, request, timeout)
             yield from listing.receive(page)
 
     def jobs_page(
@@ -205,7 +204,7 @@ class JobCalls(Calls):
             page_size=page_size,
             page_token=page_token,
         )
-        return decode_job_page(self._call(self._jobs.ListJobs, request, timeout))
+        return decode_job_page(self._query(self._jobs.ListJobs, request, timeout))
 
     def watch(
         self, job_id: str, *, timeout: float | None = None, on_event: EventCallback | None = None
@@ -284,7 +283,7 @@ class JobCalls(Calls):
         ``REVISION_NOT_FOUND``) if the result or the revision is not kept.
         """
         request, begin = encode_result_request(job_id, formats, revision), time.monotonic()
-        response = self._call(self._jobs.GetJobResult, request, timeout)
+        response = self._query(self._jobs.GetJobResult, request, timeout)
         return TranscriptionResult(response.result, uploaded_bytes=0, seconds=time.monotonic() - begin)
 
     def cancel_job(self, job_id: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> Job:

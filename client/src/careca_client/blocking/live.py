@@ -149,7 +149,6 @@ class LiveSession:
 class LiveCalls(Calls):
     """Live transcripts: words with speakers while people talk."""
 
-    _retries: int
     _live: live_pb2_grpc.LiveServiceStub
 
     @contextmanager

@@ -93,5 +93,5 @@ class RecordingCalls(Calls):
             timeout: Limit in seconds. The first call for a long recording takes seconds.
         """
         request = encode_waveform_request(job_id, start, end, max_buckets)
-        response = self._call(self._recordings.GetWaveform, request, timeout)
+        response = self._query(self._recordings.GetWaveform, request, timeout)
         return codec.decode_waveform(response)

@@ -47,7 +47,7 @@ class VoiceCalls(Calls):
 
     def voices(self, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> tuple[SavedVoice, ...]:
         """Returns the saved voices, sorted by name."""
-        response = self._call(self._voices.ListVoices, voices_pb2.ListVoicesRequest(), timeout)
+        response = self._query(self._voices.ListVoices, voices_pb2.ListVoicesRequest(), timeout)
         return tuple(codec.decode_saved_voice(voice) for voice in response.voices)
 
     def delete_voice(self, name: str, *, timeout: float = ADMIN_TIMEOUT_SECONDS) -> None:

@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 
 from careca.auth.tls import PemContents, TlsFiles
+from careca.rpc.named_channel import NamedChannel
 from careca.rpc.rotating_channel import RotatingChannel
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -45,6 +46,8 @@ CHANNEL_OPTIONS: Options = [
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # Otherwise half a minute: so long a caller would not know the replicas that came after the last time.
+    ("grpc.dns_min_time_between_resolutions_ms", 500),
     ("grpc.enable_http_proxy", 0),  # a proxy for the web must not get calls between services
 ]
 """The options of all channels."""
@@ -60,15 +63,21 @@ def create_channel(
     Calls fail with ``grpc.aio.AioRpcError``: make them inside ``careca.rpc.statuses.translated_errors``.
 
     Args:
-        target: host:port, or with a scheme such as dns:///name:port to use all addresses of a headless service.
+        target: host:port, or dns:///name:port to use all addresses of a headless service, whichever it has at a time.
         tls: verifies the server's name; the files may be replaced at any time. ``None`` is without TLS.
         respect_health: whether to skip servers that report that they are not serving.
         options: replace the options that all channels have.
     """
     chosen = _options(respect_health, options)
-    if tls is None:
-        return grpc.aio.insecure_channel(target, options=chosen)
-    return RotatingChannel(tls, lambda pem: grpc.aio.secure_channel(target, channel_credentials(pem), options=chosen))
+
+    def create() -> grpc.aio.Channel:
+        if tls is None:
+            return grpc.aio.insecure_channel(target, options=chosen)
+        return RotatingChannel(
+            tls, lambda pem: grpc.aio.secure_channel(target, channel_credentials(pem), options=chosen)
+        )
+
+    return NamedChannel(create) if target.startswith("dns:") else create()
 
 
 def create_sync_channel(target: str, tls: TlsFiles | None = None, *, respect_health: bool = True) -> grpc.Channel:

@@ -13,6 +13,8 @@ step=$1
 shift
 prefix=${PREFIX:-/opt}
 here=$(dirname "$0")
+# Compiled files then have a hash of their source instead of its time: the same packages give the same image.
+export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-315532800}"
 
 install() {
   "$prefix/venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "$@"
@@ -46,8 +48,10 @@ own() {
   "$prefix/tools/bin/python" -m grpc_tools.protoc -I protos --python_out=services/common/src \
     --grpc_python_out=services/common/src protos/careca/v1/*.proto
   touch "$stubs/__init__.py"
+  # pip would compile them in a temporary folder, whose name is in the compiled files.
   "$prefix/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-    --target "$prefix/careca" ./services/common "$@"
+    --no-compile --target "$prefix/careca" ./services/common "$@"
+  "$prefix/tools/bin/python" -m compileall -q "$prefix/careca"
   cp LICENSE NOTICE "$prefix/careca/"
 }
 

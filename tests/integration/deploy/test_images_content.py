@@ -1,6 +1,8 @@
 """What an image holds, laid out as its Dockerfile does: Careca's packages as built, and nothing but what each needs."""
 
 import importlib.metadata
+import importlib.util
+import marshal
 import os
 import re
 import shutil
@@ -96,6 +98,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["sh", "deploy/images/build.sh", "own", *(f"services/{name}" for name in SERVICES), "client"]
     subprocess.run(command, cwd=source, env={**os.environ, "PREFIX": str(prefix)}, check=True)
     return prefix / "careca"
+
+
+def test_compiled_files_depend_on_neither_time_nor_place(built: Path) -> None:
+    compiled = sorted(built.rglob("*.pyc"))
+
+    assert compiled
+    for path in compiled:
+        data = path.read_bytes()
+        with_hash = int.from_bytes(data[4:8], "little") & 1
+        assert with_hash, f"{path.name} has the time of its source"
+        assert marshal.loads(data[16:]).co_filename == importlib.util.source_from_cache(path)
 
 
 def closure(service: str) -> set[str]:

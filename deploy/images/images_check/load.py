@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -88,9 +89,11 @@ async def outside(replicas: Replicas, people: Path, folder: Path) -> AsyncIterat
         async def submit(number: int) -> None:
             await by_kind[1][number % _CLIENTS].submit(number)
 
-        async def openai(number: int) -> None:
+        turns = itertools.count()  # not the number, which begins anew: the same clip again would come from the caches
+
+        async def openai(_number: int) -> None:
             async with found.http(web) as client:
-                await _transcribe_by_http(client, by_kind[2][0].clips[number % CLIPS])
+                await _transcribe_by_http(client, by_kind[2][0].clips[next(turns) % CLIPS])
 
         asks = dict(zip(kinds, (call, submit, openai), strict=True))
         found = Outside(people, clients, asks, audio.decode(sample()))
@@ -98,12 +101,12 @@ async def outside(replicas: Replicas, people: Path, folder: Path) -> AsyncIterat
 
 
 async def asked_while(
-    change: Coroutine[Any, Any, None], callers: Outside, rates: Mapping[str, float] | None = None
+    change: Coroutine[Any, Any, None], callers: Outside, rate: float | None = None
 ) -> tuple[dict[str, list[Asked]], str]:
     """Asks while ``change`` runs, and speaks in a live session meanwhile.
 
-    Each kind of request comes so many times a second. Without ``rates`` there is one caller of each kind, who asks
-    again when there is an answer.
+    Each kind of request comes ``rate`` times a second. Without it there is one caller of each kind, who asks again when
+    there is an answer.
 
     Returns what became of each request, and of the live session. Raises what ``change`` raises, and ``CheckError`` if
     the session is not whole.
@@ -111,10 +114,8 @@ async def asked_while(
     changing = asyncio.create_task(change)
     asking = asyncio.gather(
         *(
-            open_loop_while(changing, ask, rates[kind], _SEED + number)
-            if rates
-            else closed_loop_while(changing, ask, 1)
-            for number, (kind, ask) in enumerate(callers.asks.items())
+            open_loop_while(changing, ask, rate, _SEED + number) if rate else closed_loop_while(changing, ask, 1)
+            for number, ask in enumerate(callers.asks.values())
         )
     )
     live = await _speak_while(changing, callers)
@@ -169,13 +170,13 @@ async def _load(system: System, replicas: Replicas, cluster: Cluster) -> list[st
         "the same, each replica is replaced": replicas.replace_all(cluster, FORWARD),
         "the same, each replica behind the web services is killed": replicas.kill_all(),
     }
-    found, rates = [], None
+    found, rate = [], None
     async with outside(replicas, system.people, system.folder) as callers:
         for what, change in changes.items():
-            asked, live = await asked_while(change, callers, rates)
+            asked, live = await asked_while(change, callers, rate)
             found += [f"{what}:", *figures(asked).splitlines(), live]
             assert_none_lost(what, asked)
-            rates = rates or {kind: _throughput(several) / 2 for kind, several in asked.items()}
+            rate = rate or len(list(itertools.chain(*asked.values()))) / _seconds(asked) / len(asked) / 2
     return found
 
 
@@ -187,17 +188,17 @@ def assert_none_lost(what: str, asked: Mapping[str, Sequence[Asked]]) -> None:
 
 def figures(asked: Mapping[str, Sequence[Asked]]) -> str:
     """Returns a table: for each kind how many were asked in a second, and how long they took."""
-    rows = []
+    rows, seconds = [], _seconds(asked)
     for kind, several in asked.items():
         count, done = len(several), len(answered(several))
-        throughput = f"{_throughput(several):.2f}/s"
-        rows.append([kind, str(count), throughput, *latencies(several)[:2], str(count - done)])
+        rows.append([kind, str(count), f"{done / seconds:.2f}/s", *latencies(several)[:2], str(count - done)])
     return table(["", "requests", "throughput", "p50", "p95", "lost"], rows)
 
 
-def _throughput(asked: Sequence[Asked]) -> float:
-    """Returns the results in a second."""
-    return len(answered(asked)) / (max(each.ended for each in asked) - min(each.at for each in asked))
+def _seconds(asked: Mapping[str, Sequence[Asked]]) -> float:
+    """Returns the time from the first question to the last answer."""
+    every = list(itertools.chain(*asked.values()))
+    return max(each.ended for each in every) - min(each.at for each in every)
 
 
 async def _transcribe_by_http(client: httpx2.AsyncClient, clip: Path) -> None:

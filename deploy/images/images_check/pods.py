@@ -56,7 +56,9 @@ class Cluster:
     def create(self) -> None:
         """Creates the network."""
         self.remove()
-        self.podman.run("network", "create", "--subnet", f"{SUBNET}.0/24", NETWORK)
+        # The other addresses are given to containers without one of their own.
+        ranges = ("--subnet", f"{SUBNET}.0/24", "--ip-range", f"{SUBNET}.128/25")
+        self.podman.run("network", "create", *ranges, NETWORK)
 
     def remove(self) -> None:
         """Removes all containers and the network."""

@@ -95,8 +95,9 @@ class Kept:
         if len(cached) == len(again.stages) and again.utterances != self.result.utterances:
             raise CheckError(f"the caches of the {self.version} version have another result")
         jobs = [job async for job in client.jobs()]
-        if failed := [job.id for job in jobs if job.state is not JobState.SUCCEEDED]:
-            raise CheckError(f"these jobs have not succeeded: {', '.join(failed)}")
+        if failed := [job for job in jobs if job.state is not JobState.SUCCEEDED]:
+            told = [f"{job.display_name} {job.id} {job.state} {job.error_reason} {job.error_message}" for job in failed]
+            raise CheckError(f"these jobs have not succeeded: {'; '.join(told)}")
         if self.job_id not in {job.id for job in jobs}:
             raise CheckError(f"the job of the {self.version} version is lost")
         recognised = await client.job_result(self.job_id, revision=0)

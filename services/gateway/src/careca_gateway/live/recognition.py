@@ -28,10 +28,10 @@ from careca_gateway.live.words import WordsChange, WordStream
 _READ_STEP_SECONDS = 0.5
 """New audio after which the window is read again."""
 
-_DIARIZE_STEP_SECONDS = 1.0
+DIARIZE_STEP_SECONDS = 1.0
 """New audio after which who speaks is found again."""
 
-_DIARIZED_SECONDS = 10.0
+DIARIZED_SECONDS = 10.0
 """Length of the diarizer's windows."""
 
 _MOST_NEW_SECONDS = 5.0
@@ -42,11 +42,6 @@ _MOST_READ_SECONDS = 13.0
 
 _MOST_UNDIARIZED_SECONDS = 40.0
 """Audio that is kept for a diarizer that is away. It goes on with the newest audio once it is back."""
-
-_FIRST_CLUSTERING_SECONDS = 6.0
-_CLUSTERING_SHARE = 0.1
-"""Voices are clustered again after so much new speech, absolute and as a share of all speech, because the time of the
-clustering grows with it."""
 
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds before a window is tried again after a model service failed; the last one without end."""
@@ -159,7 +154,7 @@ class Recognition:
         needed = min(self._start, self._publisher.read_until)
         if not self._options.separate:
             diarized = max(self._speakers.diarized_until, self._audio.end - _MOST_UNDIARIZED_SECONDS)
-            needed = min(needed, diarized - _DIARIZED_SECONDS)
+            needed = min(needed, diarized - DIARIZED_SECONDS)
         self._audio.drop_before(needed)
 
     @property
@@ -214,13 +209,13 @@ class Recognition:
         """Finds who speaks, to the end of the audio."""
         while not self._all_diarized():
             until = self._speakers.diarized_until
-            enough = self._audio.end - until >= _DIARIZE_STEP_SECONDS or self._publisher.flushed_until > until
+            enough = self._audio.end - until >= DIARIZE_STEP_SECONDS or self._publisher.flushed_until > until
             if not (enough or self.all_read):
                 await self._changes.wait()
                 continue
             kept_from = self._audio.start
             now = min(self._audio.end, max(until, kept_from) + _MOST_NEW_SECONDS)
-            start = max(0.0, now - _DIARIZED_SECONDS, kept_from)
+            start = max(0.0, now - DIARIZED_SECONDS, kept_from)
             found = DiarizedWindow()
             if self._may_have_speech(start, now):
                 audio = self._audio.read(start, now)
@@ -239,17 +234,16 @@ class Recognition:
 
         The last second or so need not have been read: if there is speech, a later window has it too.
         """
-        unread = 0.0 if self._ending else _DIARIZE_STEP_SECONDS
+        unread = 0.0 if self._ending else DIARIZE_STEP_SECONDS
         return self._speech_until > start or self._publisher.read_until < end - unread
 
     async def _cluster_repeatedly(self) -> None:
         """Clusters the voices again from time to time."""
         while True:
-            enough = max(_FIRST_CLUSTERING_SECONDS, self._speakers.heard_seconds * _CLUSTERING_SHARE)
-            if self._speakers.new_seconds < enough:
+            if self._speakers.must_cluster:
+                await self._cluster()
+            else:
                 await self._changes.wait()
-                continue
-            await self._cluster()
 
     async def _cluster(self) -> None:
         pieces = self._speakers.pieces

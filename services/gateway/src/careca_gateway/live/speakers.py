@@ -48,6 +48,11 @@ speakers is uncertain: two voices of a phone call are one cluster for its first 
 _CORRECTED_SECONDS = 60.0
 """How far back words are corrected: people do not read further back while others talk."""
 
+_FIRST_CLUSTERING_SECONDS = 6.0
+_CLUSTERING_SHARE = 0.1
+"""Voices are clustered again after so much new speech, absolute and as a share of all speech, because the time of the
+clustering grows with it."""
+
 _MOST_SPEAKERS = 50
 """As many as a request may ask for."""
 
@@ -126,6 +131,11 @@ class SpeakerMemory:
     def new_seconds(self) -> float:
         """Seconds of speech since the last clustering."""
         return self._new_seconds
+
+    @property
+    def must_cluster(self) -> bool:
+        """Whether enough is new to cluster all voices again."""
+        return self._new_seconds >= max(_FIRST_CLUSTERING_SECONDS, self.heard_seconds * _CLUSTERING_SHARE)
 
     @property
     def heard_seconds(self) -> float:

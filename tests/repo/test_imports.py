@@ -59,8 +59,8 @@ IMPORTERS = {
         *(
             f"rpc.{name}"
             for name in (
-                *("channel", "deferred_channel", "interceptors", "named_channel", "probe", "replaceable_channel"),
-                *("robust_server", "rotating_channel", "server", "statuses"),
+                *("channel", "deferred_channel", "interceptors", "probe", "robust_server", "rotating_channel"),
+                *("server", "statuses"),
             )
         ),
         *("api.admin", "api.transcription", "api.transcripts", "api.jobs", "api.live", "api.recordings"),

@@ -199,7 +199,7 @@ class SpokenTranscriber(FakeTranscriberEngine):
         if not runs:
             return ReadWindow()
         ended = window.last or audio.duration - runs[-1].end >= 0.2
-        agreed = len(heard) if window.last else _agreed(heard, window.previous_words, ended=ended)
+        agreed = len(heard) if window.last else _agreed(heard, window, ended=ended)
         return ReadWindow(
             tuple(each if number < agreed else Word(each.text) for number, each in enumerate(heard)),
             agreed,
@@ -304,13 +304,14 @@ def _between_pauses(runs: Sequence[Spoken]) -> list[list[Spoken]]:
     return groups
 
 
-def _agreed(heard: Sequence[Word], previous: Sequence[str], *, ended: bool) -> int:
-    count = 0
-    for one, other in zip(heard, previous, strict=False):
-        if one.text != other:
-            break
-        count += 1
-    return count if ended else max(0, min(count, len(heard) - 1))
+def _agreed(heard: Sequence[Word], window: WindowToRead, *, ended: bool) -> int:
+    count = _common(heard, window.previous_words)
+    return count if ended else max(0, min(count, _common(heard, window.earlier_words), len(heard) - 1))
+
+
+def _common(heard: Sequence[Word], words: Sequence[str]) -> int:
+    same = [one.text == other for one, other in zip(heard, words, strict=False)]
+    return same.index(False) if False in same else len(same)
 
 
 # The client

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.common import audio
+from bench.common.balancer import balanced
 from bench.common.tables import table
 from bench.load.arrivals import Ask, Asked, answered, closed_loop_while, latencies, open_loop_while
 from bench.load.callers import Callers, worst
@@ -27,11 +28,8 @@ from demo import sample
 from images_check.checks import System
 from images_check.podman import CheckError
 from images_check.pods import Cluster
-from images_check.replicas import FORWARD, OVERLAY, Replicas, balanced
+from images_check.replicas import FORWARD, OVERLAY, Replicas
 from k8s_check.build import build
-
-GATEWAY_PORT = 50051
-WEB_PORT = 8080
 
 CLIP_SECONDS = 5.0
 CLIPS = 60
@@ -76,9 +74,9 @@ async def outside(replicas: Replicas, people: Path, folder: Path) -> AsyncIterat
     async with AsyncExitStack() as stack:
         clients = []
         for _ in range(_CLIENTS):
-            address = await stack.enter_async_context(balanced(lambda: replicas.addresses("gateway"), GATEWAY_PORT))
+            address = await stack.enter_async_context(balanced(lambda: replicas.targets("gateway")))
             clients.append(await stack.enter_async_context(AsyncClient(address, access=access)))
-        web = await stack.enter_async_context(balanced(lambda: replicas.addresses("web"), WEB_PORT))
+        web = await stack.enter_async_context(balanced(lambda: replicas.targets("web")))
         kinds = ("call", "job", "OpenAI")
         clips = await asyncio.to_thread(_cut, folder, len(kinds) * CLIPS)
         by_kind = [[Callers(client, clips[start :: len(kinds)]) for client in clients] for start in range(len(kinds))]

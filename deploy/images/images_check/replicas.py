@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Sequence
 
-from careca.cancellation import cancel_and_wait
 from images_check.checks import REDIS, wait_for
 from images_check.podman import CheckError
 from images_check.pods import ADDRESSES, Cluster, Pod
@@ -21,6 +18,9 @@ BACK = ("gateway", "transcriber", "diarizer", "web")
 """The order of a downgrade: gateways of the old version call model services of the new one."""
 
 REPLICAS = 2
+
+GATEWAY_PORT = 50051
+WEB_PORT = 8080
 
 
 class Replicas:
@@ -65,9 +65,10 @@ class Replicas:
             for replica in range(REPLICAS):
                 await asyncio.to_thread(self._kill, service, replica)
 
-    def addresses(self, service: str) -> list[str]:
-        """Returns where the replicas are that callers are sent to."""
-        return [ADDRESSES[service][replica] for name, replica in list(self._pods) if name == service]
+    def targets(self, service: str) -> list[str]:
+        """Returns where the replicas are that callers are sent to: addresses and ports."""
+        port = {"gateway": GATEWAY_PORT, "web": WEB_PORT}[service]
+        return [f"{ADDRESSES[service][replica]}:{port}" for name, replica in list(self._pods) if name == service]
 
     def _kill(self, service: str, replica: int) -> None:
         pod = self._pods[service, replica]  # nobody is told before
@@ -84,37 +85,3 @@ class Replicas:
 
 def _wait_until_ready(pod: Pod) -> None:
     wait_for(lambda: pod.passes("readinessProbe"), f"{pod.name} does not become ready")
-
-
-@asynccontextmanager
-async def balanced(addresses: Callable[[], Sequence[str]], port: int) -> AsyncIterator[str]:
-    """Yields an address of this machine, whose connections go to one of ``addresses`` after the other: a Service.
-
-    A connection stays where it is: a caller learns from the replica that it is going.
-    """
-    turns = itertools.count()
-    connections: set[asyncio.Task[None]] = set()
-
-    def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        replicas = addresses()
-        address = replicas[next(turns) % len(replicas)]
-        connections.add(task := asyncio.create_task(_connect(reader, writer, address, port)))
-        task.add_done_callback(connections.discard)
-
-    async with await asyncio.start_server(connect, "127.0.0.1", 0) as server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    await cancel_and_wait(connections)
-
-
-async def _connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str, port: int) -> None:
-    with closing(writer), suppress(OSError):  # the caller sees a connection that ends, and decides what to do
-        other_reader, other_writer = await asyncio.open_connection(address, port)
-        with closing(other_writer):
-            await asyncio.gather(_pass_on(reader, other_writer), _pass_on(other_reader, writer))
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65_536):
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()

@@ -9,19 +9,21 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from careca.types import JobState, RenameSpeaker
-from careca_client import TranscriptionResult
+from careca.types import Job, JobState, RenameSpeaker
+from careca_client import AsyncClient, TranscriptionResult
 from images_check import images
 from images_check.base import ROOT
 from images_check.checks import System, assert_call
-from images_check.load import WEB_PORT, Outside, asked_while, assert_none_lost, figures, outside
+from images_check.load import Outside, asked_while, assert_none_lost, figures, outside
 from images_check.podman import CheckError, Podman
 from images_check.pods import ADDRESSES, Cluster
-from images_check.replicas import BACK, FORWARD, OVERLAY, Replicas
+from images_check.replicas import BACK, FORWARD, OVERLAY, WEB_PORT, Replicas
 from k8s_check.build import build
 from k8s_check.manifests import Manifests
 
 _TUS = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
+
+_ENDED_SECONDS = 60.0
 
 
 def older_images(podman: Podman, revision: str, folder: Path, options: str) -> Manifests:
@@ -94,7 +96,7 @@ class Kept:
         yield f"caches of the {self.version} version: {', '.join(cached) or 'nothing'} from there"
         if len(cached) == len(again.stages) and again.utterances != self.result.utterances:
             raise CheckError(f"the caches of the {self.version} version have another result")
-        jobs = [job async for job in client.jobs()]
+        jobs = await _ended_jobs(client)
         if failed := [job for job in jobs if job.state is not JobState.SUCCEEDED]:
             told = [f"{job.display_name} {job.id} {job.state} {job.error_reason} {job.error_message}" for job in failed]
             raise CheckError(f"these jobs have not succeeded: {'; '.join(told)}")
@@ -154,6 +156,16 @@ async def keep(callers: Outside, recording: Path, of_job: Path, version: str, sp
         if begun.status_code != HTTPStatus.CREATED:
             raise CheckError(f"an upload cannot begin: {begun.text}")
     return Kept(version, recording, result, job.id, job_result, job_content, begun.headers["Location"], content)
+
+
+async def _ended_jobs(client: AsyncClient) -> list[Job]:
+    """Returns all jobs, once they have ended: the caller of a call has its result before that is stored."""
+    async with asyncio.timeout(_ENDED_SECONDS):
+        while True:
+            jobs = [job async for job in client.jobs()]
+            if all(job.state.ended for job in jobs):
+                return jobs
+            await asyncio.sleep(0.5)
 
 
 def _voice(version: str) -> str:

@@ -166,15 +166,27 @@ def test_all_words_are_final_already(engine: Any, call: Audio) -> None:
         assert len(again.words) <= 1, again.words
 
 
-def test_words_are_final_once_two_readings_agree(engine: Any, call: Audio) -> None:
+def test_words_are_final_while_somebody_speaks_once_three_readings_agree(engine: Any, call: Audio) -> None:
+    first = tuple(word.text for word in read(engine, part(call, 6.6, 13.5)).words)
+
+    second = read(engine, part(call, 6.6, 14.0), WindowToRead(ENGLISH, previous_words=first))
+    third = read(engine, part(call, 6.6, 14.0), WindowToRead(ENGLISH, previous_words=first, earlier_words=first))
+    other = read(engine, part(call, 6.6, 14.0), WindowToRead(ENGLISH, previous_words=first, earlier_words=("no",)))
+
+    assert (second.agreed_count, other.agreed_count) == (0, 0)
+    assert 0 < third.agreed_count < len(third.words)
+
+
+def test_words_before_a_pause_are_final_once_two_readings_agree(engine: Any, call: Audio) -> None:
     first = read(engine, part(call, 6.6, 11.0))
     assert first.agreed_count == 0
 
     previous = tuple(word.text for word in first.words)
-    second = read(engine, part(call, 6.6, 13.0), WindowToRead(ENGLISH, previous_words=previous))
+    paused = Audio(np.concatenate([part(call, 6.6, 13.0).samples, silence(0.5).samples]))
+    second = read(engine, paused, WindowToRead(ENGLISH, previous_words=previous))
     assert 0 < second.agreed_count <= len(previous)
 
-    other = read(engine, part(call, 6.6, 13.0), WindowToRead(ENGLISH, previous_words=("nonsense", *previous)))
+    other = read(engine, paused, WindowToRead(ENGLISH, previous_words=("nonsense", *previous)))
     assert other.agreed_count == 0
     assert [word.text for word in other.words] == [word.text for word in second.words]
 

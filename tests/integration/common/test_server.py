@@ -14,10 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
+from bench.common.balancer import balanced
 from careca.errors import PreconditionFailed, Unavailable
-from careca.rpc import named_channel
 from careca.rpc import server as server_module
-from careca.rpc.channel import create_channel
+from careca.rpc.channel import create_channel, create_sync_channel
 from careca.rpc.server import Service, ServiceServer, serve
 from careca.rpc.statuses import translated_errors
 from careca.settings import ServiceSettings
@@ -278,8 +278,40 @@ async def test_an_open_health_watch_does_not_hold_up_the_drain(diarizer):
         assert (await watch.read()).status == STATUS.NOT_SERVING
 
 
-async def test_callers_of_a_name_find_the_replica_that_came_before_all_others_drain(monkeypatch):
-    monkeypatch.setattr(named_channel, "RENEW_SECONDS", 0.0)
+async def test_callers_behind_one_address_connect_elsewhere_while_a_call_goes_on(monkeypatch):
+    """Behind a Kubernetes Service, for example."""
+    monkeypatch.setattr(server_module, "_DISCONNECT_AFTER_SECONDS", 0.01)
+    diarizers = [Diarizer(), Diarizer()]
+    servers = [new_server(each) for each in diarizers]
+    for each in servers:
+        await each.start()
+    targets = [f"127.0.0.1:{servers[0].port}"]
+    async with balanced(lambda: targets) as address, create_channel(address) as channel:
+        with create_sync_channel(address) as blocking_channel:
+            stub = diarizer_pb2_grpc.DiarizerServiceStub(channel)
+            blocking_stub = diarizer_pb2_grpc.DiarizerServiceStub(blocking_channel)
+            call = asyncio.ensure_future(release(stub))  # keeps the first server draining
+            await asyncio.to_thread(blocking_stub.Stats, diarizer_pb2.DiarizerServiceStatsRequest())
+            await diarizers[0].releasing.wait()
+            targets[:] = [f"127.0.0.1:{servers[1].port}"]
+            stop = asyncio.create_task(servers[0].stop())
+
+            async def answers():
+                with suppress(Unavailable), translated_errors():
+                    await asyncio.to_thread(blocking_stub.Stats, diarizer_pb2.DiarizerServiceStatsRequest())
+                    return await stats(stub)
+
+            await eventually(answers)
+
+            assert (diarizers[0].stats_calls, diarizers[1].stats_calls) == (1, 2)
+            assert not call.done()
+            diarizers[0].may_release.set()
+            await call
+            await stop
+    await servers[1].stop()
+
+
+async def test_callers_of_a_name_find_the_replica_that_came_before_all_others_drain():
     diarizers = [Diarizer(), Diarizer()]
     first = new_server(diarizers[0], ServiceSettings(host="127.0.0.1", drain_seconds=10 * HANG_SECONDS))
     await first.start()

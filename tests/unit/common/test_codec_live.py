@@ -38,7 +38,7 @@ options = st.builds(
     hotwords=st.sampled_from([(), ("Careca", "New Jersey")]),
     beam_size=st.integers(1, 20),
 )
-windows = st.builds(WindowToRead, options, texts, texts, st.booleans(), st.sampled_from(["", "en"]))
+windows = st.builds(WindowToRead, options, texts, texts, texts, st.booleans(), st.sampled_from(["", "en"]))
 speech = st.none() | st.tuples(times, times)
 pieces = st.builds(
     VoicePiece,

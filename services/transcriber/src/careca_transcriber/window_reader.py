@@ -1,9 +1,10 @@
 """Reads windows of live audio: words that may change, and those that are final.
 
 A window begins with words that are final already. The model is given them and continues after them, so that they never
-change and are not computed again. A new word is final once two successive readings agree on it and on all words before
-it (Machacek et al., "Turning Whisper into Real-Time Transcription System", 2023), and it is not the last word of the
-reading, which the end of the audio may have cut. Only final words are aligned with the audio.
+change and are not computed again. A new word is final once three successive readings agree on it and on all words
+before it, and it is not the last word of the reading, which the end of the audio may have cut. After a pause, two
+readings must agree (Machacek et al., "Turning Whisper into Real-Time Transcription System", 2023: agreement of any
+number of readings). Only final words are aligned with the audio.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ class WindowReader:
         written = _without_loop(_words(tokenizer, tokens))
         if output.scores[0] < _LEAST_LOG_PROBABILITY:
             written = []
-        agreed = _agreed(written, window.previous_words, ended=ended) if certain else 0
+        agreed = _agreed(written, window, ended=ended) if certain else 0
         if window.last:
             agreed = len(written)
         times = self._align(tokenizer, final, written, encoded, clip) if agreed else []
@@ -230,14 +231,25 @@ def _joined(words: Sequence[str], language: str) -> str:
     return "".join(words) if language in _JOINED_LANGUAGES else "".join(f" {word}" for word in words)
 
 
-def _agreed(written: Sequence[_Written], previous: Sequence[str], *, ended: bool) -> int:
-    """Returns how many of the ``written`` words are as in ``previous``; the last one only if the speech has ended."""
+def _agreed(written: Sequence[_Written], window: WindowToRead, *, ended: bool) -> int:
+    """Returns how many of the ``written`` words the readings before also found.
+
+    After the end of speech that is the last reading, else the last two, and the last word does not count.
+    """
+    count = _common(written, window.previous_words)
+    if not ended:
+        count = min(count, _common(written, window.earlier_words), len(written) - 1)
+    return max(0, count)
+
+
+def _common(written: Sequence[_Written], words: Sequence[str]) -> int:
+    """Returns how many words are the same, from the first on."""
     count = 0
-    for one, other in zip(written, previous, strict=False):
+    for one, other in zip(written, words, strict=False):
         if one.key != _Written(other, ()).key:
             break
         count += 1
-    return count if ended else max(0, min(count, len(written) - 1))
+    return count
 
 
 def _without_loop(words: Sequence[_Written]) -> list[_Written]:

@@ -286,6 +286,7 @@ def test_words_that_are_not_final_begin_after_the_final_ones() -> None:
     first = reader.read(1.5)
     assert (len(first.interim), first.interim_start) == (2, 1.0)
 
-    second = reader.read(2.0)
-    assert second.final
-    assert second.interim_start == second.final[-1].end
+    assert not reader.read(2.0).final
+    third = reader.read(2.5)
+    assert third.final
+    assert third.interim_start == third.final[-1].end

@@ -69,6 +69,7 @@ def encode_window_to_read(audio: bytes, window: WindowToRead) -> transcriber_pb2
         options=encode_transcription_options(window.options),
         final_words=window.final_words,
         previous_words=window.previous_words,
+        earlier_words=window.earlier_words,
         last=window.last,
         likely_language_code=window.likely_language,
     )
@@ -84,6 +85,7 @@ def decode_window_to_read(message: transcriber_pb2.ReadWindowRequest) -> WindowT
         options=options,
         final_words=tuple(message.final_words),
         previous_words=tuple(message.previous_words),
+        earlier_words=tuple(message.earlier_words),
         last=message.last,
         likely_language=message.likely_language_code,
     )

@@ -8,7 +8,6 @@ import grpc
 import grpc.aio
 
 from careca.auth.tls import PemContents, TlsFiles
-from careca.rpc.named_channel import NamedChannel
 from careca.rpc.rotating_channel import RotatingChannel
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -69,15 +68,9 @@ def create_channel(
         options: replace the options that all channels have.
     """
     chosen = _options(respect_health, options)
-
-    def create() -> grpc.aio.Channel:
-        if tls is None:
-            return grpc.aio.insecure_channel(target, options=chosen)
-        return RotatingChannel(
-            tls, lambda pem: grpc.aio.secure_channel(target, channel_credentials(pem), options=chosen)
-        )
-
-    return NamedChannel(create) if target.startswith("dns:") else create()
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=chosen)
+    return RotatingChannel(tls, lambda pem: grpc.aio.secure_channel(target, channel_credentials(pem), options=chosen))
 
 
 def create_sync_channel(target: str, tls: TlsFiles | None = None, *, respect_health: bool = True) -> grpc.Channel:

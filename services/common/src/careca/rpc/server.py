@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from careca.auth.caller import Authorize, allow_anyone
 from careca.auth.tls import PemContents, TlsFiles
+from careca.cancellation import cancel_and_wait
 from careca.errors import CarecaError, cannot_listen
 from careca.resources.memory import freeze_objects
 from careca.rpc.admission import AdmissionControl
@@ -41,6 +42,9 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _STOP_GRACE_SECONDS = 0.2
 
 # Cancelled calls answer, and their threads end, after the current batch of the model.
+_DISCONNECT_AFTER_SECONDS = 1.0
+"""Callers that watch health have noticed the drain by then, and Kubernetes sends new connections elsewhere."""
+
 _CANCEL_GRACE_SECONDS = 10.0
 
 # gRPC stops at once when its grace is over. If it does not, nothing else may be lost for that.
@@ -135,16 +139,28 @@ class ServiceServer:
         self._admission.start_draining()
         self._service.drain()
         await self._set_health(_NOT_SERVING)
+        disconnecting = asyncio.create_task(self._disconnect_callers())
         if not await self._admission.wait_until_idle(self._settings.drain_seconds):
             _log.warning("calls did not end while draining", calls=self.calls_in_flight)
             self._admission.cancel_calls()
             await self._admission.wait_until_idle(_CANCEL_GRACE_SECONDS)
+        await cancel_and_wait([disconnecting])
         for server in self._servers:
             await _stop(server)
         await self._service.close()
         if self._endpoint:
             await asyncio.to_thread(self._endpoint.close)
         _log.info("Service stopped")
+
+    async def _disconnect_callers(self) -> None:
+        """Tells callers to connect elsewhere, while their calls in flight go on.
+
+        Otherwise they would stay until the last call has ended, and each new call of theirs fail until then: behind the
+        one address of a Kubernetes Service, gRPC connects again only when a connection ends.
+        """
+        await asyncio.sleep(_DISCONNECT_AFTER_SECONDS)
+        for server in self._servers[:1]:  # not that of the health checks
+            await server.stop(self._settings.drain_seconds + _CANCEL_GRACE_SECONDS)
 
     async def _listen(self) -> None:
         settings, metrics = self._settings, self._service.metrics

@@ -17,6 +17,8 @@ class WindowToRead:
     """Final words that are spoken at the start of the window. The model continues after them."""
     previous_words: tuple[str, ...] = ()
     """What the last reading found after ``final_words``, when the window was shorter."""
+    earlier_words: tuple[str, ...] = ()
+    """What the reading before that one found after ``final_words``; empty if there was none."""
     last: bool = False
     """Whether the window gets no more audio: then all of its words are final."""
     likely_language: str = ""

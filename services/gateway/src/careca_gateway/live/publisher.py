@@ -150,7 +150,7 @@ class Publisher:
                 self._ends[channel] = word.end or 0.0
             if change.utterance_ended:
                 self._pending.append(_Pending(self._ends[channel], channel))
-        self._pending.sort(key=lambda pending: pending.at)  # stable: those of a channel stay in their order
+        self._pending.sort(key=lambda each: (each.at, each.channel))  # stable: a channel stays in order
         self._newest.update(changes)
 
     async def publish_words(self, *, all_words: bool = False) -> None:
@@ -214,7 +214,7 @@ class Publisher:
             complete_until = min(change.interim_start for change in self._newest.values())
             # Not since the word was said: a session that catches up reads more than that at once.
             waited = self.read_until - pending.known_at
-            return pending.at <= complete_until or waited > _LONGEST_ORDER_WAIT_SECONDS
+            return pending.at < complete_until or waited > _LONGEST_ORDER_WAIT_SECONDS
         lag = _SPEAKER_LAG_SECONDS if self._speakers.knows(pending.word) else _NEW_SPEAKER_LAG_SECONDS
         end = (pending.word.end or 0.0) + lag
         if end > self.flushed_until >= (pending.word.end or 0.0):

@@ -65,6 +65,9 @@ class WordStream:
         self._final: list[Word] = []
         """The final words in the window."""
         self._previous: tuple[Word, ...] = ()
+        """What the last reading found after them."""
+        self._earlier: tuple[Word, ...] = ()
+        """What the reading before that one found after them."""
         self._likely_language = ""
         self._language = ""
         """The language of this utterance, once it is known."""
@@ -88,6 +91,7 @@ class WordStream:
             options=options,
             final_words=tuple(word.text for word in self._final),
             previous_words=tuple(word.text for word in self._previous),
+            earlier_words=tuple(word.text for word in self._earlier),
             last=last,
             likely_language=self._likely_language,
         )
@@ -106,6 +110,7 @@ class WordStream:
                 pauses.append(index)
             self._in_utterance = True
         self._final += final
+        self._earlier = self._previous[read.agreed_count :]
         self._previous = read.words[read.agreed_count :]
         spoken_until = self._start if read.speech_end is None else self._start + read.speech_end
         silent = now - spoken_until >= self._pause
@@ -141,7 +146,7 @@ class WordStream:
     def _begin(self, start: float) -> None:
         self._start = start
         self._final = []
-        self._previous = ()
+        self._previous = self._earlier = ()
 
     def _slide(self) -> None:
         """Drops the oldest final words from the window, with their audio."""

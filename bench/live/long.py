@@ -168,9 +168,8 @@ def report_named(report: Report, named: Named) -> None:
     row = [str(len(people)), str(len(named.words))]
     row += [rate(count / len(named.words)) for count in (first, last, named.corrected)]
     row += [seconds(float(np.mean(each))) for each in (named.step_seconds[:tenth], named.step_seconds[-tenth:])]
-    row += [seconds(max(named.step_seconds))]
     head = ["people", "words", "other label at first", "in the end", "corrected"]
-    head += ["a second of audio takes, first ten minutes", "last ten", "longest"]
+    head += ["a second of audio takes, first ten minutes", "last ten"]
     report.tables.append(table(head, [row]))
     for person in people:
         found = sorted(seconds_of[person].items(), key=lambda each: -each[1])

@@ -34,7 +34,9 @@ EXPECTED: Mapping[str, frozenset[str]] = {
     # Operators clear the caches, and locks with them.
     "lost the lock of a computation; another replica may compute it too": frozenset({ALWAYS}),
     "a job waits for what it needs": frozenset({ALWAYS}),
-    "a job was left by its worker": frozenset({RESTART}),
+    # A caller who leaves while Redis is away leaves a job behind, which is found by its lease.
+    "a call's job could not be cancelled": frozenset({JOBS_REDIS}),
+    "a job was left by its worker": frozenset({RESTART, JOBS_REDIS}),
     "the disk is full": frozenset({DISK}),
 }
 """The events that may be logged, and what must have happened a moment before."""

@@ -37,6 +37,8 @@ EXPECTED: Mapping[str, frozenset[str]] = {
     # A caller who leaves while Redis is away leaves a job behind, which is found by its lease.
     "a call's job could not be cancelled": frozenset({JOBS_REDIS}),
     "a job was left by its worker": frozenset({RESTART, JOBS_REDIS}),
+    # A caller got an answer while the web service stopped, and keeps the connection without reading its end.
+    "Cancel 0 running task(s), timeout graceful shutdown exceeded": frozenset({RESTART}),
     "the disk is full": frozenset({DISK}),
 }
 """The events that may be logged, and what must have happened a moment before."""

@@ -168,20 +168,22 @@ async def _load(system: System, replicas: Replicas, cluster: Cluster) -> list[st
         "the same, each replica is replaced": replicas.replace_all(cluster, FORWARD),
         "the same, each replica behind the web services is killed": replicas.kill_all(),
     }
-    found, rate = [], None
+    found, lost, rate = [], [], None
     async with outside(replicas, system.people, system.folder) as callers:
         for what, change in changes.items():
             asked, live = await asked_while(change, callers, rate)
             found += [f"{what}:", *figures(asked).splitlines(), live]
-            assert_none_lost(what, asked)
+            lost += losses(what, asked)
             rate = rate or len(list(itertools.chain(*asked.values()))) / _seconds(asked) / len(asked) / 2
+    if lost:
+        raise CheckError("\n".join([*found, *lost]))
     return found
 
 
-def assert_none_lost(what: str, asked: Mapping[str, Sequence[Asked]]) -> None:
-    """Raises ``CheckError`` if a request has no result."""
-    if lost := [each.error for several in asked.values() for each in several if each.error]:
-        raise CheckError(f"{what}: {len(lost)} requests are lost: {worst(lost)}\n{figures(asked)}")
+def losses(what: str, asked: Mapping[str, Sequence[Asked]]) -> list[str]:
+    """Returns a line if requests have no result."""
+    lost = [each.error for several in asked.values() for each in several if each.error]
+    return [f"{what}: {len(lost)} requests are lost: {worst(lost)}"] if lost else []
 
 
 def figures(asked: Mapping[str, Sequence[Asked]]) -> str:

@@ -57,7 +57,7 @@ class Requests(Callers):
                     async for event in events:
                         job = event if "state" in event else job
             if job["state"] != "succeeded":
-                raise WrongAnswerError(f"job {job['id']} ended as {job['state']}: {job['error_reason']}")
+                raise WrongAnswerError(f"job {job['id']} ended as {job['state']}: {job['error']}")
             clip.check(_text_of(await _send(web, "GET", f"{path}/result", headers=token)))
             self.verified(job["id"])
 
@@ -84,7 +84,7 @@ class Requests(Callers):
                         if job["state"] not in ("queued", "running"):
                             break
                 if job["state"] != "succeeded":
-                    raise WrongAnswerError(f"job {job['id']} ended as {job['state']}: {job['error_reason']}")
+                    raise WrongAnswerError(f"job {job['id']} ended as {job['state']}: {job['error']}")
                 listed = (await _send(web, "GET", "/api/jobs?page_size=200")).json()
                 if job["id"] not in [each["id"] for each in listed["jobs"]]:
                     raise WrongAnswerError(f"job {job['id']} is not in the history")

@@ -1,6 +1,7 @@
 """The flow of a model service, with an engine that follows a script: no sockets, real threads, real temporary files."""
 
 import asyncio
+import errno
 import weakref
 from contextlib import aclosing
 from pathlib import Path
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from careca import codec
 from careca.errors import InternalError, InvalidRequest, OutOfMemory, Overloaded, PreconditionFailed
-from careca.inference import engine_loop
+from careca.inference import audio, engine_loop
 from careca.inference.cached_stage import AudioNeeded, CachedStage, Finished
 from careca.inference.engine_thread import EngineThread
 from careca.inference.metrics import ModelServiceMetrics
@@ -383,6 +384,34 @@ async def test_the_disk_space_of_the_audio_is_freed(failures, tmp_path):
 
     assert not open_files_in(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def full_disk(**_):
+    return Path("/dev/full").open("r+b", buffering=0)
+
+
+async def test_a_full_disk_is_an_error_to_try_again_after(monkeypatch, tmp_path):
+    service = Service(FakeTranscriberEngine(), spool_dir=tmp_path)
+
+    with monkeypatch.context() as full:
+        full.setattr(audio.tempfile, "TemporaryFile", full_disk)
+        with capture_logs() as logs, pytest.raises(Overloaded, match="disk of the service is full") as refusal:
+            await service.events()
+
+    assert (refusal.value.reason, refusal.value.retry_after_seconds) == ("DISK_FULL", 10.0)
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["the disk is full"]
+    assert await service.events()
+
+
+async def test_a_full_disk_of_the_engine_is_the_same_error(tmp_path):
+    engine = FakeTranscriberEngine(failures=[OSError(errno.ENOSPC, "No space left on device")])
+    service = Service(engine, spool_dir=tmp_path)
+
+    with capture_logs() as logs, pytest.raises(Overloaded) as refusal:
+        await service.events()
+
+    assert refusal.value.reason == "DISK_FULL"
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["the disk is full"]
 
 
 def open_files_in(folder):

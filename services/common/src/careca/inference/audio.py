@@ -6,13 +6,16 @@ import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from careca.errors import InvalidRequest
+from careca.errors import InvalidRequest, Overloaded
+from careca.resources.disk import disk_full, disk_space, write_all
+from careca.telemetry.logs import get_logger
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE, Digest
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class AudioSpool:
         self._expected = expected
         self._hash = hashlib.sha256()
         self._size = 0
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory, prefix="careca-audio-")  # noqa: SIM115
+        with disk_space(_full):
+            self._file = tempfile.TemporaryFile(dir=directory, prefix="careca-audio-", buffering=0)  # noqa: SIM115
 
     def __enter__(self) -> AudioSpool:
         return self
@@ -53,7 +57,10 @@ class AudioSpool:
         self.close()
 
     def write(self, chunk: bytes) -> None:
-        """Appends ``chunk``. Raises ``InvalidRequest`` as soon as there are more bytes than announced."""
+        """Appends ``chunk``.
+
+        Raises ``InvalidRequest`` as soon as there are more bytes than announced, and ``Overloaded`` (DISK_FULL).
+        """
         self._size += len(chunk)
         if self._size > self._expected.size_bytes:
             raise InvalidRequest(
@@ -62,7 +69,8 @@ class AudioSpool:
                 field="config.audio.size_bytes",
             )
         self._hash.update(chunk)
-        self._file.write(chunk)
+        with disk_space(_full):
+            write_all(self._file, chunk)
 
     def finish(self) -> Audio:
         """Returns the audio, backed by the file. Raises ``InvalidRequest`` if it does not match its digest."""
@@ -72,7 +80,6 @@ class AudioSpool:
                 reason="DIGEST_MISMATCH",
                 field="config.audio",
             )
-        self._file.flush()
         if self._size == 0:
             return Audio(np.zeros(0, dtype=np.int16))
         samples = np.memmap(self._file, dtype="<i2", mode="r", shape=(self._size // SAMPLE_BYTES,))
@@ -81,3 +88,8 @@ class AudioSpool:
     def close(self) -> None:
         """Frees the disk space; the audio must no longer be in use."""
         self._file.close()
+
+
+def _full() -> Overloaded:
+    _log.error("the disk is full")
+    return disk_full()

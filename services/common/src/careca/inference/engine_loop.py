@@ -21,6 +21,7 @@ from careca.inference.engine import Engine, Work
 from careca.inference.preparation import Prepare, PreparedResults, with_prepared
 from careca.inference.scheduler import Ended, Scheduler
 from careca.inference.shared_engine import CleanedUp, Computed, Notice, Outcome
+from careca.resources.disk import disk_full, is_full
 from careca.resources.memory import MemoryCleaner
 from careca.settings import ModelServiceSettings
 from careca.telemetry import logs
@@ -187,6 +188,9 @@ def careca_error(error: Exception) -> CarecaError:
 
     Its text stays here, because it may contain what was said.
     """
+    if is_full(error):
+        _log.error("the disk is full", error=str(error))
+        error = disk_full()
     if not isinstance(error, CarecaError):
         _log.error("the engine failed unexpectedly", exc_info=error)
     cause: BaseException | None = error

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
 from careca.errors import InvalidRequest, Overloaded
+from careca.resources import disk
 from careca.types import Digest
 
 _STORE_FULL_RETRY_SECONDS = 60.0
@@ -78,20 +78,12 @@ def _mismatch(message: str, field: str) -> InvalidRequest:
 def write_all(file: io.RawIOBase, data: bytes) -> None:
     """Writes all of ``data`` to an unbuffered file. Raises ``Overloaded`` if the disk becomes full."""
     with disk_space():
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
+        disk.write_all(file, data)
 
 
-@contextmanager
-def disk_space() -> Iterator[None]:
-    """Raises ``Overloaded`` if the disk becomes full in this context."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise store_full() from error
-        raise
+def disk_space() -> AbstractContextManager[None]:
+    """Returns a context that raises ``Overloaded`` if the disk becomes full in it."""
+    return disk.disk_space(store_full)
 
 
 def store_full() -> Overloaded:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from careca.errors import (
     Unavailable,
     internal_error,
 )
+from careca.resources.disk import is_full
 from careca.rpc import request_id
 from careca.rpc.statuses import is_unanswered
 from careca.telemetry.logs import get_logger
@@ -62,8 +62,6 @@ _STATUS_BY_REASON = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UPLOAD_BUSY": 423,
 }
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _log = get_logger(__name__)
 
@@ -154,7 +152,7 @@ def problem_of(error: Exception) -> Problem:
     """Returns what the caller may see of ``error``. Bugs are logged, and the caller gets only the request id."""
     if isinstance(error, RequestValidationError):
         return _invalid_problem(error)
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    if is_full(error):
         _log.error("the disk is full", error=str(error))
         error = Unavailable("the disk of the web service is full: try again later", reason="DISK_FULL")
     if not isinstance(error, CarecaError):

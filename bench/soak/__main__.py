@@ -108,6 +108,8 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, help="a folder that keeps the logs of the services")
     parser.add_argument("--no-document", action="store_true", help="do not write docs/benchmarks.md")
     arguments = parser.parse_args()
+    if arguments.logs and any(arguments.logs.glob("*.log")):
+        parser.error(f"{arguments.logs} has logs of another run: choose another folder")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         findings = soak(

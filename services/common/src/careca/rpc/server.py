@@ -144,9 +144,9 @@ class ServiceServer:
             _log.warning("calls did not end while draining", calls=self.calls_in_flight)
             self._admission.cancel_calls()
             await self._admission.wait_until_idle(_CANCEL_GRACE_SECONDS)
-        await cancel_and_wait([disconnecting])
         for server in self._servers:
             await _stop(server)
+        await cancel_and_wait([disconnecting])
         await self._service.close()
         if self._endpoint:
             await asyncio.to_thread(self._endpoint.close)

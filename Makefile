@@ -25,7 +25,6 @@ NPM_IN := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix
 NPM := $(NPM_IN) $(CONSOLE)
 
 # Files keep their order, so that those that take longest start first and the end is short. tests/conftest.py says what runs in one process.
-# One process more than two processors: a third of a test's time is waiting.
 IN_PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # What buf compares the protos with: origin/main if it differs from the last commit. Otherwise a changed working tree is compared

@@ -84,7 +84,8 @@ def http_client(
     url: str, *, headers: Mapping[str, str] | None = None, verify: ssl.SSLContext | bool = True
 ) -> httpx2.AsyncClient:
     """Returns a client for the service at ``url`` that gives up only if the service hangs."""
-    verify = verify and url.startswith("https:")  # to read all certificates of the system takes time
+    if not url.startswith("https:"):
+        verify = False  # to read all certificates of the system takes time
     return httpx2.AsyncClient(base_url=url, headers=headers, verify=verify, timeout=HANG_SECONDS, trust_env=False)
 
 

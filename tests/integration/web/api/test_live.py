@@ -32,11 +32,13 @@ from support.tokens import Tokens
 from support.waiting import HANG_SECONDS, eventually, until
 from support.web import Web, web_service
 
-TALK: list[Said | float] = [0.5, *words(0, 1, 6), 1.2, *words(1, 101, 6), 1.5, *words(0, 11, 6), 1.0]
+OPENING: list[Said | float] = [0.5, *words(0, 1, 6), 0.6]
+TALK: list[Said | float] = [*OPENING, 0.6, *words(1, 101, 6), 1.5, *words(0, 11, 6), 1.0]
 """Two people, with pauses that end an utterance."""
 
 AUDIO = spoken(TALK)
 HALF = 2 * (len(AUDIO) // 4)
+PAUSE = len(spoken(OPENING))
 
 
 @pytest.fixture
@@ -191,12 +193,19 @@ async def test_sockets_and_audio_are_counted(web: Web) -> None:
 # Continued
 
 
+async def say_half(opened: LiveSocket) -> None:
+    """Sends half of the audio. Returns when its first words are final, while others are not."""
+    await opened.until("started")
+    await opened.audio(AUDIO[:PAUSE])
+    await opened.send({"type": "flush"})
+    await opened.until("final")
+    await opened.audio(AUDIO[PAUSE:HALF])
+
+
 async def broken_after_half(web: Web, headers: dict[str, str] | None = None) -> LiveSocket:
     """A session of which half of the audio was sent, and whose connection broke after some words."""
     async with live(web, headers) as opened:
-        await opened.until("started")
-        await opened.audio(AUDIO[:HALF])
-        await opened.until("final")
+        await say_half(opened)
         opened.connection.transport.abort()
     await until(lambda: sample(web, "careca_http_websockets") == 0)
     return opened
@@ -292,9 +301,7 @@ async def test_nobody_continues_the_session_of_others(guarded: Web, tokens: Toke
 async def test_a_gateway_that_restarts_is_waited_for(web: Web, stack: Stack) -> None:
     stack.gateway_settings["port"] = int(stack.target.rpartition(":")[2])
     async with live(web) as opened:
-        await opened.until("started")
-        await opened.audio(AUDIO[:HALF])
-        await opened.until("final")
+        await say_half(opened)
         await stack.stop_gateway()
         reconnecting = await opened.until("reconnecting")
         await stack.start_gateway()
@@ -523,9 +530,7 @@ async def test_a_socket_of_an_unknown_path_is_refused(web: Web) -> None:
 
 async def test_a_service_that_stops_closes_sockets_so_that_pages_connect_again(web: Web) -> None:
     async with live(web) as opened:
-        await opened.until("started")
-        await opened.audio(AUDIO[:HALF])
-        await opened.until("final")
+        await say_half(opened)
         web.service.draining.begin()
         assert await opened.problem() == (503, "RESTARTING", "", 1012)
     async with live(web) as late:
@@ -538,9 +543,7 @@ async def test_the_recording_of_a_session_is_not_lost_when_the_service_stops(sta
     await stack.start_gateway()
     async with web_service(stack.target, tmp_path) as web:
         async with live(web) as opened:
-            await opened.until("started")
-            await opened.audio(AUDIO[:HALF])
-            await opened.until("final")
+            await say_half(opened)
             stopping = asyncio.create_task(web.server.stop())
             assert await opened.rest() == 1012
         async with asyncio.timeout(HANG_SECONDS):

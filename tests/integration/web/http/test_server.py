@@ -30,7 +30,6 @@ def settings_of(files: CertificateFiles) -> dict[str, Path]:
 
 async def test_a_replaced_certificate_is_used(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_TLS_CHECK_SECONDS", 0.05)
-    monkeypatch.setattr("careca.auth.tls.CHECK_SECONDS", 0.0, raising=False)
     authority = trustme.CA()
     files = issue(tmp_path, authority)
     trusted = ssl.create_default_context(cafile=str(files.authority))

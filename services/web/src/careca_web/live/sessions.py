@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TypeAlias
 
-from careca.errors import NotFound, PreconditionFailed, Unavailable
+from careca.errors import CarecaError, NotFound, PreconditionFailed, Unavailable
 from careca_client import (
     AsyncClient,
     AsyncLiveSession,
@@ -133,16 +133,19 @@ class LiveSession:
 
     async def send(self, audio: bytes) -> None:
         """Takes audio. Waits if a lot of it has not reached the gateway. Raises as ``AsyncLiveSession.send`` does."""
-        await self._session.send(audio)
+        with self._sending():
+            await self._session.send(audio)
         self.received_bytes += len(audio)
 
     async def flush(self) -> None:
         """Asks for all words as final ones."""
-        await self._session.flush()
+        with self._sending():
+            await self._session.flush()
 
     async def end(self) -> None:
         """Says that the audio ends here."""
-        await self._session.end()
+        with self._sending():
+            await self._session.end()
 
     @asynccontextmanager
     async def attached(self, after_event: int) -> AsyncIterator[Feed]:
@@ -186,6 +189,14 @@ class LiveSession:
     @property
     def _started(self) -> LiveStarted:
         return self._begun.result()[1]
+
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Raises why the session ended, instead of the error of a call that it was ended during."""
+        try:
+            yield
+        except CarecaError as error:
+            raise self._failure or error from None
 
     def _stop_waiting(self) -> None:
         if self._expiry:

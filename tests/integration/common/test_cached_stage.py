@@ -31,6 +31,7 @@ from careca.types import (
 )
 from careca.v1 import audio_pb2
 from support.fakes import SEGMENTS, FakeCache, FakeTranscriberEngine, chunks_of, digest_of, pcm
+from support.samples import sample_value
 from support.waiting import Clock, happens, settle, until
 
 AUDIO = pcm()
@@ -82,7 +83,7 @@ class Service:
         await happens(self.engine.started)
 
     def sample(self, name, **labels):
-        return self.metrics.registry.get_sample_value(name, labels)
+        return sample_value(self.metrics.registry, name, **labels)
 
 
 @pytest.fixture

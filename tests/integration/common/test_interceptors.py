@@ -20,6 +20,7 @@ from careca.rpc.interceptors import CallInterceptor
 from careca.rpc.statuses import DETAILS_KEY, from_rpc_error, is_unanswered, to_status, translated_errors
 from careca.telemetry.metrics import Metrics
 from support.fakes import chunks_of
+from support.samples import sample_value
 from support.waiting import HANG_SECONDS, longer_and_longer, until
 
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -85,7 +86,7 @@ class Echo:
 
     def count(self, shape, code):
         labels = {"method": f"/test.Echo/{shape}", "code": code}
-        return self.metrics.registry.get_sample_value("careca_rpc_seconds_count", labels)
+        return sample_value(self.metrics.registry, "careca_rpc_seconds_count", **labels)
 
 
 @asynccontextmanager

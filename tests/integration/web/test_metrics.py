@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from support.samples import sample_value
 from support.web import Web
 
 
 def count(web: Web, method: str, route: str, status: int) -> float | None:
     """How many requests were counted; ``None`` if there is no such series."""
     labels = {"method": method, "route": route, "status": str(status)}
-    return web.service.metrics.registry.get_sample_value("careca_http_seconds_count", labels)
+    return sample_value(web.service.metrics.registry, "careca_http_seconds_count", **labels)
 
 
 async def test_every_route_starts_at_zero(web: Web) -> None:
@@ -19,7 +20,7 @@ async def test_every_route_starts_at_zero(web: Web) -> None:
     for route in ("/api/live", "/v1/realtime"):
         labels = {"route": route, "code": "1000"}
         registry = web.service.metrics.registry
-        assert registry.get_sample_value("careca_http_closed_websockets_total", labels) == 0
+        assert sample_value(registry, "careca_http_closed_websockets_total", **labels) == 0
 
 
 async def test_a_request_counts_for_the_whole_path_of_its_route_with_names_for_parameters(web: Web) -> None:

@@ -19,6 +19,7 @@ from careca.resources.memory import CleanupLevel, MemoryCleaner, freeze_objects,
 from careca.resources.memory_limit import memory_limit
 from careca.telemetry.metrics import Metrics
 from careca.types import GpuMemory, MemoryRelease
+from support.samples import sample_value
 
 MEGABYTE = 1_000_000
 
@@ -41,7 +42,7 @@ class Witness:
     def released(self, kind: str, level: CleanupLevel) -> float | None:
         """The released bytes in the metrics."""
         labels = {"kind": kind, "level": level}
-        return self.metrics.registry.get_sample_value("careca_memory_released_bytes_total", labels)
+        return sample_value(self.metrics.registry, "careca_memory_released_bytes_total", **labels)
 
 
 class GpuEngine:

@@ -14,6 +14,7 @@ from careca.telemetry.metrics import Metrics, MetricsEndpoint
 from careca.types import GpuMemory, MemoryRelease, MemoryUsage, Stage
 from support.fakes import FakeEngine
 from support.promtool import promtool
+from support.samples import sample_value
 
 METHOD = "/careca.v1.DiarizerService/Diarize"
 
@@ -31,7 +32,7 @@ def metrics(engine):
 
 
 def value(metrics, name, **labels):
-    return metrics.registry.get_sample_value(name, labels)
+    return sample_value(metrics.registry, name, **labels)
 
 
 def test_every_label_value_starts_at_zero(metrics):

@@ -48,6 +48,7 @@ from careca_gateway.storage.held_recording import StoredAudio
 from support.fakes import FakeDiarizerEngine, FakeTranscriberEngine, digest_of
 from support.media import encoded, endless_silence, recording, silent_film, tone, wav
 from support.redis_server import RedisServer
+from support.samples import sample_value
 from support.stack import Answer, Caller, ModelService, Stack, config_for
 from support.waiting import HANG_SECONDS, eventually, happens, longer_and_longer, settle, until
 
@@ -845,7 +846,7 @@ async def test_too_many_requests_are_refused_and_health_checks_are_not(
             await caller.transcribe(RECORDING)
 
         assert caught.value.retry_after_seconds
-        assert stack.metrics.registry.get_sample_value("careca_work_in_flight") == 1
+        assert sample_value(stack.metrics.registry, "careca_work_in_flight") == 1
         async with create_channel(stack.target) as channel:
             health = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=HANG_SECONDS
@@ -1068,10 +1069,10 @@ async def test_the_gateways_own_stages_and_its_store_are_counted_in_the_metrics(
     for stage in (Stage.DECODE, Stage.MERGE):
         for cached in ("false", "true"):
             labels = {"stage": stage.value, "cached": cached}
-            assert stack.metrics.registry.get_sample_value("careca_stage_seconds_count", labels) == 1
+            assert sample_value(stack.metrics.registry, "careca_stage_seconds_count", **labels) == 1
     stored = 2 * len(RECORDING) - 44  # the recording and its audio, which are measured from time to time
-    await until(lambda: stack.metrics.registry.get_sample_value("careca_store_size_bytes") == stored)
-    assert stack.metrics.registry.get_sample_value("careca_store_recordings") == 1
-    assert stack.metrics.registry.get_sample_value("careca_store_max_bytes") == 50 * 2**30
-    free = stack.metrics.registry.get_sample_value("careca_store_free_bytes")
+    await until(lambda: sample_value(stack.metrics.registry, "careca_store_size_bytes") == stored)
+    assert sample_value(stack.metrics.registry, "careca_store_recordings") == 1
+    assert sample_value(stack.metrics.registry, "careca_store_max_bytes") == 50 * 2**30
+    free = sample_value(stack.metrics.registry, "careca_store_free_bytes")
     assert 0 < free <= shutil.disk_usage(stack.store).total

@@ -29,6 +29,7 @@ from careca.types import ClearScope, JobState, Stage
 from careca.v1 import admin_pb2, admin_pb2_grpc, gateway_pb2, jobs_pb2, recordings_pb2, transcripts_pb2, voices_pb2
 from careca_client import Access, AsyncClient
 from support.media import tone, wav
+from support.samples import sample_value
 from support.stack import Stack
 from support.submitters import pause_models, resume_models
 from support.tokens import Tokens
@@ -340,7 +341,7 @@ async def test_a_token_limits_how_many_jobs_wait(stack: Stack, tokens: Tokens) -
     async with client(stack, tokens.of["few"]) as few, client(stack, tokens.of["ana"]) as ana:
         for _ in range(stack_slots):
             await ana.submit(RECORDING, skip_cache=True)
-        await until(lambda: stack.metrics.registry.get_sample_value("careca_jobs_in_flight") == stack_slots)
+        await until(lambda: sample_value(stack.metrics.registry, "careca_jobs_in_flight") == stack_slots)
         for _ in range(2):
             await few.submit(RECORDING)
         with pytest.raises(Overloaded) as caught:

@@ -30,6 +30,7 @@ from careca.v1 import gateway_pb2, jobs_pb2
 from support.fakes import FakeTranscriberEngine, digest_of
 from support.media import encoded, tone, wav
 from support.redis_server import RedisServer
+from support.samples import sample_value
 from support.stack import Config, ModelService, Stack
 from support.submitters import (
     RECORDING,
@@ -556,8 +557,7 @@ async def test_jobs_are_counted_in_the_metrics(stack: Stack, ana: Submitter) -> 
     await ana.ended(await ana.submit())
 
     def sample(name: str, **labels: str) -> float | None:
-        value: float | None = stack.metrics.registry.get_sample_value(name, labels)
-        return value
+        return sample_value(stack.metrics.registry, name, **labels)
 
     await until(lambda: sample("careca_job_attempt_seconds_count", outcome="succeeded") == 1)
     assert sample("careca_job_attempt_seconds_count", outcome="failed") == 0

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from support.samples import sample_value
 from support.stack import Stack
 from support.tokens import Tokens
 from support.waiting import HANG_SECONDS, until
@@ -152,4 +153,4 @@ async def test_nobody_follows_the_jobs_of_others(guarded: Web, tokens: Tokens, g
 
 
 def _streams(web: Web) -> float | None:
-    return web.service.metrics.registry.get_sample_value("careca_http_event_streams")
+    return sample_value(web.service.metrics.registry, "careca_http_event_streams")

@@ -27,6 +27,7 @@ from support.live import (
     words,
 )
 from support.redis_server import RedisServer
+from support.samples import sample_value
 from support.stack import ModelService, Stack
 from support.tokens import Tokens
 from support.waiting import HANG_SECONDS, eventually, until
@@ -54,7 +55,7 @@ async def stack(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Stac
 
 
 def sample(web: Web, name: str, **labels: str) -> float | None:
-    return web.service.metrics.registry.get_sample_value(name, labels)
+    return sample_value(web.service.metrics.registry, name, **labels)
 
 
 def assert_told(messages: list[dict[str, Any]]) -> None:

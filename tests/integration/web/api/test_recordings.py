@@ -10,6 +10,7 @@ import pytest
 
 from support.fakes import digest_of
 from support.redis_server import RedisServer
+from support.samples import sample_value
 from support.stack import Stack
 from support.submitters import RECORDING
 from support.waiting import until
@@ -57,7 +58,7 @@ async def test_the_gateway_is_asked_for_a_recording_by_its_digest(web: Web) -> N
 async def test_received_bytes_are_counted(web: Web) -> None:
     await web.http.post("/api/recordings", content=RECORDING)
 
-    assert web.service.metrics.registry.get_sample_value("careca_http_upload_bytes_total") == len(RECORDING)
+    assert sample_value(web.service.metrics.registry, "careca_http_upload_bytes_total") == len(RECORDING)
 
 
 async def test_a_recording_larger_than_the_gateway_takes_is_refused_before_it_is_read(small: Web) -> None:
@@ -184,7 +185,7 @@ def _head(content_type: str) -> bytes:
 
 
 def _in_flight(web: Web) -> float | None:
-    return web.service.metrics.registry.get_sample_value("careca_http_requests_in_flight")
+    return sample_value(web.service.metrics.registry, "careca_http_requests_in_flight")
 
 
 def _temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

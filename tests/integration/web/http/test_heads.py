@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from support.samples import sample_value
 from support.waiting import until
 from support.web import Web, ended, problem, submit
 
@@ -50,7 +51,7 @@ async def test_a_stream_of_events_ends_at_once(web: Web) -> None:
     response = await web.http.head(f"/api/events?job={job['id']}")
 
     def in_flight() -> float | None:
-        return web.service.metrics.registry.get_sample_value("careca_http_requests_in_flight")
+        return sample_value(web.service.metrics.registry, "careca_http_requests_in_flight")
 
     assert response.headers["content-type"].startswith("text/event-stream")
     assert problem(await web.http.get("/api/jobs/none"))[0] == 404  # the same connection

@@ -18,6 +18,7 @@ from careca.errors import PreconditionFailed
 from careca_web import server
 from careca_web.settings import WebSettings
 from support.certificates import CertificateFiles, issue
+from support.samples import sample_value
 from support.stack import Stack
 from support.tokens import Tokens
 from support.waiting import eventually, until
@@ -160,7 +161,7 @@ async def test_requests_in_flight_are_finished_when_the_service_stops(stack: Sta
     async with web_service(stack.target, tmp_path) as web:
         reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
         writer.write(b"POST /api/recordings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n")
-        await until(lambda: web.service.metrics.registry.get_sample_value("careca_http_requests_in_flight") == 1)
+        await until(lambda: sample_value(web.service.metrics.registry, "careca_http_requests_in_flight") == 1)
         stopping = asyncio.create_task(web.server.stop())
         await until(lambda: web.service.draining.has_begun)
         writer.write(b"RIFF")

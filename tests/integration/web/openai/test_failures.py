@@ -17,6 +17,7 @@ from careca.types import JobState
 from careca_client import AsyncClient
 from support.openai_client import openai_client
 from support.redis_server import RedisServer
+from support.samples import sample_value
 from support.stack import Stack
 from support.waiting import eventually, happens, longer_and_longer, until
 from support.web import Web, web_service
@@ -181,7 +182,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(web: Web, stack: Stack) 
 
     def requests(status: int) -> float:
         labels = {"method": "POST", "route": "/v1/audio/transcriptions", "status": str(status)}
-        return web.service.metrics.registry.get_sample_value("careca_http_seconds_count", labels) or 0.0
+        return sample_value(web.service.metrics.registry, "careca_http_seconds_count", **labels) or 0.0
 
     await until(lambda: requests(499))
     assert not requests(500)

@@ -27,6 +27,7 @@ from careca_gateway.jobs.webhooks import delivery, payloads
 from careca_gateway.jobs.webhooks.addresses import MAX_CHARACTERS, CheckedResolver, check_address, check_url
 from careca_gateway.jobs.webhooks.delivery import DeliveryResult, delay_seconds, interpret_response
 from careca_gateway.jobs.webhooks.dispatcher import check_webhook, read_secret
+from support.samples import sample_value
 
 SECRET = b"not a real secret"
 PAGE = (Path(__file__).parents[4] / "docs" / "webhooks.md").read_text()
@@ -407,7 +408,7 @@ def test_attempts_are_counted_by_how_they_ended() -> None:
     metrics.webhook_attempted("delivered", 0.5)
 
     counts = {
-        outcome: registry.get_sample_value("careca_webhook_attempt_seconds_count", {"outcome": outcome})
+        outcome: sample_value(registry, "careca_webhook_attempt_seconds_count", outcome=outcome)
         for outcome in WEBHOOK_OUTCOMES
     }
     assert counts == {"delivered": 1.0, "failed": 0.0, "given_up": 0.0}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +45,39 @@ async def test_an_upload_whose_files_are_not_yet_there_disturbs_nobody(tmp_path:
         await store.remove_expired()
 
     assert store.get((await creating).id, "ana").offset == 0
+
+
+async def test_an_upload_for_which_the_disk_has_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(path: Path, text: str) -> int:
+        path.write_bytes(text[:5].encode())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = store_in(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", fill)
+        with pytest.raises(OSError, match="No space left"):
+            await store.create("ana", "call.wav", 1000)
+
+    assert list(tmp_path.iterdir()) == []
+    assert (await store.create("ana", "call.wav", 1000)).offset == 0
+
+
+async def test_an_upload_for_which_the_caller_does_not_wait_expires(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    with threads_busy():
+        creating = asyncio.create_task(store.create("ana", "call.wav", 5))
+        await until(lambda: bool(store._uploads))
+        creating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+    await asyncio.to_thread(lambda: None)  # the only thread has done everything before
+
+    await store.remove_expired()
+
+    assert store._uploads == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 async def enter(store: UploadStore, upload: Upload) -> None:

@@ -50,6 +50,8 @@ class Upload:
         self.id = upload_id
         self.record = record
         self._description = folder / f"{upload_id}.json"
+        self._partial = folder / f"{upload_id}.new"
+        """The description while it is written."""
         self.path = folder / f"{upload_id}.part"
         self.lock = asyncio.Lock()
         """Held while its files are written, handed over or removed."""
@@ -80,9 +82,12 @@ class Upload:
 
     def write(self) -> None:
         """Writes the description. Blocks."""
-        partial = self._description.with_suffix(".new")
-        partial.write_text(self.record.model_dump_json())
-        partial.replace(self._description)
+        try:
+            self._partial.write_text(self.record.model_dump_json())
+            self._partial.replace(self._description)
+        except OSError:
+            self._partial.unlink(missing_ok=True)
+            raise
 
     def finish(self, sha256: str) -> None:
         """The gateway has the recording: removes the bytes. Blocks."""
@@ -143,10 +148,10 @@ class UploadStore:
         try:
             async with upload.lock:
                 await asyncio.to_thread(_write_new, upload)
-        except BaseException:
+        except OSError:
             del self._uploads[upload.id]
             raise
-        return upload
+        return upload  # one that a caller does not wait for any more expires
 
     def _check_room(self, caller: str, size_bytes: int) -> None:
         unfinished = [upload.record for upload in self._uploads.values() if not upload.record.sha256]
@@ -226,9 +231,13 @@ def _not_found() -> NotFound:
 
 
 def _write_new(upload: Upload) -> None:
-    upload.path.touch(mode=0o600)
-    upload.write()
-    upload.measure()
+    try:
+        upload.path.touch(mode=0o600)
+        upload.write()
+        upload.measure()
+    except OSError:  # as a rule the disk is full
+        upload.remove()
+        raise
 
 
 def _found(folder: Path) -> dict[str, Upload]:

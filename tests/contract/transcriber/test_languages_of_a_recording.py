@@ -56,9 +56,30 @@ def events():
 
 
 @pytest.fixture(scope="module")
-def three_languages(base, events):
+def batches():
+    """The kinds of the batches that are computed for it before the first segment, in order."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def three_languages(base, events, batches):
     """Takes more than ten seconds, as each passage is transcribed alone. All tests of its result share it."""
-    return transcribe(base, three_sentences(), emit=events.append)
+    work = noting_batches(base.infer(Audio(three_sentences()), TranscriptionOptions()), batches)
+    return complete(work, events.append)
+
+
+def noting_batches(work, batches):
+    """The same work. Notes the kinds of its batches up to the first segment."""
+    results, segment_came = None, False
+    while True:
+        try:
+            asked = work.send(results)
+        except StopIteration as stop:
+            return stop.value
+        segment_came = segment_came or isinstance(asked, Segment)
+        if isinstance(asked, Batch) and not segment_came:
+            batches.append(asked.key if isinstance(asked.key, str | None) else asked.key[0])
+        results = yield asked
 
 
 def test_each_of_three_languages_is_transcribed_in_that_language(three_languages):
@@ -91,19 +112,9 @@ def test_progress_increases_during_language_detection(three_languages, events):
     assert fractions[-1] == pytest.approx(1.0)
 
 
-def test_language_detection_is_work_in_batches_before_the_first_segment(base):
-    work = base.infer(Audio(three_sentences()), TranscriptionOptions())
-    keys = []
-    results = None
-    while not isinstance(asked := work.send(results), Segment):
-        results = None
-        if isinstance(asked, Batch):
-            keys.append(asked.key if isinstance(asked.key, str | None) else asked.key[0])
-            results = asked.compute(asked.items)
-    work.close()
-
-    assert [key for key, _ in itertools.groupby(keys)][:2] == ["speech", "languages"]
-    assert keys.count("languages") > 1
+def test_language_detection_is_work_in_batches_before_the_first_segment(three_languages, batches):
+    assert [key for key, _ in itertools.groupby(batches)][:2] == ["speech", "languages"]
+    assert batches.count("languages") > 1
 
 
 def test_the_requested_language_is_that_of_every_segment(base):

@@ -22,6 +22,10 @@ def store_in(folder: Path) -> UploadStore:
     return UploadStore(folder, max_bytes=1000, retention_seconds=3600.0)
 
 
+def files_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 @contextmanager
 def threads_busy() -> Iterator[None]:
     """Keeps the event loop's only thread busy as long as the context lasts."""
@@ -60,7 +64,7 @@ async def test_an_upload_for_which_the_disk_has_no_room_leaves_nothing(
         with pytest.raises(OSError, match="No space left"):
             await store.create("ana", "call.wav", 1000)
 
-    assert os.listdir(tmp_path) == []
+    assert files_in(tmp_path) == []
     assert (await store.create("ana", "call.wav", 1000)).offset == 0
 
 
@@ -77,7 +81,7 @@ async def test_an_upload_for_which_the_caller_does_not_wait_expires(tmp_path: Pa
     await store.remove_expired()
 
     assert store._uploads == {}
-    assert os.listdir(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 async def enter(store: UploadStore, upload: Upload) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from prometheus_client import CollectorRegistry
 
 from careca.inference.engine_thread import EngineThread
@@ -19,6 +21,7 @@ SCRAPED = {"namespace", "job", "pod", "container", "instance"}
 """Labels that come from where a sample was scraped."""
 
 
+@functools.cache
 def registries() -> dict[str, CollectorRegistry]:
     """Those of all services, in each of which something of every kind has happened."""
     gateway = GatewayMetrics()
@@ -41,6 +44,7 @@ def registries() -> dict[str, CollectorRegistry]:
     return {name: metrics.registry for name, metrics in services.items()}
 
 
+@functools.cache
 def exported() -> dict[str, dict[str, set[str]]]:
     """The names of all samples, with the values that each of their labels has."""
     found: dict[str, dict[str, set[str]]] = {"up": {}}

@@ -608,19 +608,29 @@ def test_a_voice_is_the_same_in_all_windows_and_differs_from_another(own: Pyanno
     assert (one @ other.T).max() < 0.55
 
 
+@pytest.fixture(scope="module")
+def windows_of_conversation(own: PyannoteEngine) -> Callable[[str], list[DiarizedWindow]]:
+    """The windows of a recording, which are computed once."""
+    return cache(lambda name: windows_of(own, conversation(name)[0]))
+
+
 @pytest.mark.parametrize("name", ["phone/sample", "phone/call_49", "mix/mix1_1001", "mix/mix3_1003"])
-def test_the_windows_of_a_recording_have_as_many_voices_as_the_recording(own: PyannoteEngine, name: str) -> None:
+def test_the_windows_of_a_recording_have_as_many_voices_as_the_recording(
+    own: PyannoteEngine, windows_of_conversation: Callable[[str], list[DiarizedWindow]], name: str
+) -> None:
     audio, _ = conversation(name)
 
-    windows = windows_of(own, audio)
+    windows = windows_of_conversation(name)
 
     speakers = cluster_voices(own, [piece for window in windows for piece in window.pieces])
     assert len(set(speakers)) == len(diarize(own, audio).speakers)
 
 
-def test_each_voice_in_the_windows_of_a_recording_is_that_of_one_person(own: PyannoteEngine) -> None:
+def test_each_voice_in_the_windows_of_a_recording_is_that_of_one_person(
+    own: PyannoteEngine, windows_of_conversation: Callable[[str], list[DiarizedWindow]]
+) -> None:
     audio, truth = conversation("mix/mix3_1003")
-    windows = windows_of(own, audio)
+    windows = windows_of_conversation("mix/mix3_1003")
     pieces = [(10 * number, piece) for number, window in enumerate(windows) for piece in window.pieces]
 
     speakers = cluster_voices(own, [piece for _, piece in pieces])

@@ -115,15 +115,19 @@ def wire(settings: WebSettings) -> WebService:
     )
     errors.install(app)
     app.state.callers = Callers(gateway, cookies)
-    app.include_router(operations.routes(gateway, draining))
-    app.include_router(sessions.routes(gateway, cookies))
-    app.include_router(openai.routes(metrics))
-    app.include_router(realtime.routes(metrics, draining))
-    app.include_router(api.routes(metrics, draining, uploads))
-    app.include_router(live.routes(metrics, live_sessions))
-    app.include_router(docs_page.routes())
+    routers = [
+        operations.routes(gateway, draining),
+        sessions.routes(gateway, cookies),
+        openai.routes(metrics),
+        realtime.routes(metrics, draining),
+        *api.routers(metrics, draining, uploads),
+        live.routes(metrics, live_sessions),
+        docs_page.routes(),
+        console.routes(console.STATIC),
+    ]
     app.mount("/assets", console.assets(console.STATIC))
-    app.include_router(console.routes(console.STATIC))
+    for router in routers:  # whose routes are whole: include_router would analyse each endpoint two more times
+        app.router.routes.extend(router.routes)
     metrics.expect_requests(successes(app))
     metrics.expect_websockets(websocket_paths(app), NORMAL)
     app.add_middleware(HeadMiddleware, own=paths_with_head(app))

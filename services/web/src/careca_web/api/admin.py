@@ -18,6 +18,7 @@ from careca_web.api.models.admin import (
     SystemMemory,
     SystemStats,
 )
+from careca_web.api.router import api_router
 from careca_web.sessions.callers import CallerClient
 
 _EXPIRED_ONLY = Query(description="The same as in the body.")
@@ -25,7 +26,7 @@ _EXPIRED_ONLY = Query(description="The same as in the body.")
 
 def routes() -> APIRouter:
     """Returns the endpoints under /admin."""
-    router = APIRouter(prefix="/admin", tags=["operators"])
+    router = api_router("/admin", "operators")
 
     @router.get("/stats")
     async def show_stats(client: CallerClient) -> SystemStats:

@@ -15,6 +15,7 @@ from careca.errors import CarecaError
 from careca.telemetry.logs import get_logger
 from careca_client import JobUpdate
 from careca_web.api.models.jobs import Job, Segment
+from careca_web.api.router import api_router
 from careca_web.events.job_watches import JobWatches, Subscription
 from careca_web.http.requests import Draining
 from careca_web.metrics import WebMetrics
@@ -30,7 +31,7 @@ _log = get_logger(__name__)
 
 def routes(metrics: WebMetrics, draining: Draining) -> APIRouter:
     """Returns the endpoints for events."""
-    router = APIRouter(tags=["events"])
+    router = api_router("", "events")
     watches = JobWatches()
 
     async def job_updates(

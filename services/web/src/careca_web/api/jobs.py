@@ -14,6 +14,7 @@ from careca_client import AsyncClient
 from careca_web.api.models.jobs import HistoryClearance, Job, JobPage, JobRequest, JobTerms
 from careca_web.api.models.options import Options, named_as_in_http
 from careca_web.api.recordings import is_form, is_json, received_recording
+from careca_web.api.router import api_router
 from careca_web.api.schemas import body_of, form_schema, in_body, json_schema
 from careca_web.metrics import WebMetrics
 from careca_web.sessions.callers import CallerClient
@@ -68,7 +69,7 @@ _BODY = body_of(json=json_schema(JobRequest), form=form_schema(JobForm))
 
 def routes(metrics: WebMetrics) -> APIRouter:
     """Returns the endpoints under /jobs, except those for events and results."""
-    router = APIRouter(prefix="/jobs", tags=["jobs"])
+    router = api_router("/jobs", "jobs")
 
     @router.post("", status_code=201, openapi_extra=_BODY)
     async def submit_job(request: Request, client: CallerClient) -> Job:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from careca.types import RecordingForm, RecordingInfo
 from careca_client import AsyncClient
 from careca_web.api.models.media import Waveform
+from careca_web.api.router import api_router
 from careca_web.http.file_names import attachment, received_name
 from careca_web.http.ranges import ByteRange, requested_range
 from careca_web.sessions.callers import CallerClient
@@ -38,7 +39,7 @@ class WaveformPart(BaseModel):
 
 def routes() -> APIRouter:
     """Returns the endpoints for the recordings of jobs."""
-    router = APIRouter(prefix="/jobs/{job_id}", tags=["recordings"])
+    router = api_router("/jobs/{job_id}", "recordings")
 
     @router.head("/recording", response_class=Response, include_in_schema=False)
     @router.get("/recording", response_class=Response, responses=_BYTES)

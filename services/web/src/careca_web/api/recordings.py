@@ -14,6 +14,7 @@ from careca.errors import InvalidRequest
 from careca.types import Digest
 from careca_client import AsyncClient
 from careca_web.api.models.recordings import SHA256, Recording, RecordingPresence, StoredRecording
+from careca_web.api.router import api_router
 from careca_web.api.schemas import body_of, form_schema
 from careca_web.http.bodies import read_file
 from careca_web.http.file_names import received_name
@@ -40,7 +41,7 @@ class ReceivedRecording:
 
 def routes(metrics: WebMetrics) -> APIRouter:
     """Returns the endpoint /recordings."""
-    router = APIRouter(tags=["recordings"])
+    router = api_router("", "recordings")
 
     @router.post("/recordings", status_code=201, openapi_extra=_BODY)
     async def upload_recording(

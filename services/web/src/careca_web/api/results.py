@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from careca.types import OutputFormat
+from careca_web.api.router import api_router
 from careca_web.api.transcripts import etag
 from careca_web.http.file_names import attachment, download_name
 from careca_web.sessions.callers import CallerClient
@@ -35,7 +36,7 @@ _RESULT: dict[int | str, dict[str, Any]] = {
 
 def routes() -> APIRouter:
     """Returns the endpoints for the results of jobs."""
-    router = APIRouter(prefix="/jobs/{job_id}", tags=["results"])
+    router = api_router("/jobs/{job_id}", "results")
 
     @router.get("/result", responses=_RESULT, response_class=Response)
     async def show_result(

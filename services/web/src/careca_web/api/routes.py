@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from careca_web.api import admin, events, info, jobs, media, recordings, results, transcripts, uploads, voices
 from careca_web.http.requests import Draining
 from careca_web.metrics import WebMetrics
-from careca_web.sessions.callers import BEARER
 from careca_web.uploads.store import UploadStore
 
 
-def routes(metrics: WebMetrics, draining: Draining, upload_store: UploadStore) -> APIRouter:
-    """Returns the endpoints."""
-    router = APIRouter(prefix="/api", dependencies=[Depends(BEARER)])
-    for each in (
+def routers(metrics: WebMetrics, draining: Draining, upload_store: UploadStore) -> list[APIRouter]:
+    """Returns a router for each module."""
+    return [
         info.routes(),
         recordings.routes(metrics),
         uploads.routes(upload_store, metrics),
@@ -25,6 +23,4 @@ def routes(metrics: WebMetrics, draining: Draining, upload_store: UploadStore) -
         voices.routes(),
         events.routes(metrics, draining),
         admin.routes(),
-    ):
-        router.include_router(each)
-    return router
+    ]

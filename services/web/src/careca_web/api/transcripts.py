@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from careca.errors import InvalidRequest, PreconditionFailed
 from careca_web.api.models.transcripts import Corrections, Restoration, Restored, Revision, Revisions, SavedTranscript
+from careca_web.api.router import api_router
 from careca_web.api.schemas import body_of, in_body, json_schema
 from careca_web.http.limits import allow_body
 from careca_web.sessions.callers import CallerClient
@@ -27,7 +28,7 @@ _IfMatch = Annotated[
 
 def routes() -> APIRouter:
     """Returns the endpoints for corrections."""
-    router = APIRouter(prefix="/jobs/{job_id}", tags=["corrections"])
+    router = api_router("/jobs/{job_id}", "corrections")
 
     @router.patch("/result", openapi_extra=body_of(json=json_schema(Corrections)))
     async def correct_result(

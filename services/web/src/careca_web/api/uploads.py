@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 from careca.errors import InvalidRequest, PreconditionFailed
 from careca_client import AsyncClient
 from careca_web.api.models.recordings import Recording
+from careca_web.api.router import api_router
 from careca_web.http.bodies import pieces
 from careca_web.http.file_names import received_name
 from careca_web.http.limits import allow_body
@@ -42,7 +43,7 @@ class UploadState(BaseModel):
 
 def routes(store: UploadStore, metrics: WebMetrics) -> APIRouter:
     """Returns the endpoints under /uploads."""
-    router = APIRouter(prefix="/uploads", tags=["uploads"])
+    router = api_router("/uploads", "uploads")
     protocol, receiver = [Depends(_speaks_tus)], _Receiver(store, metrics)
     known = [*protocol, Depends(_is_known)]
 

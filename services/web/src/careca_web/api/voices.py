@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from careca import types
+from careca_web.api.router import api_router
 from careca_web.sessions.callers import CallerClient
 
 
@@ -45,7 +46,7 @@ class VoiceRequest(BaseModel):
 
 def routes() -> APIRouter:
     """Returns the endpoints under /voices."""
-    router = APIRouter(prefix="/voices", tags=["voices"])
+    router = api_router("/voices", "voices")
 
     @router.get("")
     async def list_voices(client: CallerClient) -> Voices:

@@ -7,8 +7,7 @@ from re import Pattern
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import RouteContext, iter_route_contexts
-from starlette.routing import Mount, WebSocketRoute, compile_path
+from starlette.routing import Mount, Route, WebSocketRoute, compile_path
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -19,37 +18,31 @@ def known_method(method: str) -> str:
 
 
 def paths_by_endpoint(app: FastAPI) -> Mapping[Any, str]:
-    """Returns the whole path of each endpoint, with parameters as names.
-
-    The matched route of a request has only the part of the path that belongs to its own router.
-    """
-    return {_endpoint(context): context.path for context in iter_route_contexts(app.routes) if context.path}
+    """Returns the path of each endpoint, with parameters as names."""
+    return {route.app if isinstance(route, Mount) else route.endpoint: route.path for route in _routes(app)}
 
 
 def successes(app: FastAPI) -> Iterator[tuple[str, str, int]]:
     """Returns the method, path and status of a successful request to each endpoint."""
-    for context in iter_route_contexts(app.routes):
-        for method in context.methods or ():
-            if context.path:
-                yield method, context.path, getattr(context, "status_code", None) or 200
+    for route in _routes(app):
+        if isinstance(route, Route):
+            for method in route.methods or ():
+                yield method, route.path, getattr(route, "status_code", None) or 200
 
 
 def websocket_paths(app: FastAPI) -> Iterator[str]:
     """Returns the path of each WebSocket."""
-    for context in iter_route_contexts(app.routes):
-        if context.path and isinstance(context.original_route, WebSocketRoute):
-            yield context.path
+    return (route.path for route in _routes(app) if isinstance(route, WebSocketRoute))
 
 
 def paths_with_head(app: FastAPI) -> list[Pattern[str]]:
     """Returns what the paths look like whose endpoints answer HEAD themselves."""
     return [
-        compile_path(context.path)[0]
-        for context in iter_route_contexts(app.routes)
-        if context.path and "HEAD" in (context.methods or ())
+        compile_path(route.path)[0]
+        for route in _routes(app)
+        if isinstance(route, Route) and "HEAD" in (route.methods or ())
     ]
 
 
-def _endpoint(context: RouteContext) -> Any:
-    route = context.original_route
-    return route.app if isinstance(route, Mount) else context.endpoint
+def _routes(app: FastAPI) -> Iterator[Mount | Route | WebSocketRoute]:
+    return (route for route in app.routes if isinstance(route, Mount | Route | WebSocketRoute))

@@ -22,10 +22,15 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
-    """As ``until``, where it takes a question to somebody else to know."""
+    """As ``until``, where it takes a question to somebody else to know.
+
+    It asks less and less often, because each question takes the processor from what it waits for.
+    """
+    pause = 0.005
     async with asyncio.timeout(HANG_SECONDS):
-        while not await condition():  # noqa: ASYNC110 -- nothing tells of it
-            await asyncio.sleep(0.005)
+        while not await condition():
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, 0.05)
 
 
 async def happens(event: threading.Event) -> None:

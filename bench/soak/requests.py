@@ -78,11 +78,12 @@ class Requests(Callers):
                 job = (await _send(web, "POST", "/api/jobs", files=_file(clip), headers=own)).json()
                 self.accepted(job["id"])
                 path = f"/api/jobs/{job['id']}"
-                async with _events(web, "GET", f"/api/events?job={job['id']}") as events:
-                    async for event in events:
-                        job = event
-                        if job["state"] not in ("queued", "running"):
-                            break
+                while job["state"] in ("queued", "running"):  # a service that stops ends the stream
+                    async with _events(web, "GET", f"/api/events?job={job['id']}") as events:
+                        async for event in events:
+                            job = event
+                            if job["state"] not in ("queued", "running"):
+                                break
                 if job["state"] != "succeeded":
                     raise WrongAnswerError(f"job {job['id']} ended as {job['state']}: {job['error']}")
                 listed = (await _send(web, "GET", "/api/jobs?page_size=200")).json()

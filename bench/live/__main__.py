@@ -3,6 +3,7 @@
     speech     conversations, one after the other: delays, changes, words and speakers beside the recording's own
     sessions   several sessions at once: how far they fall behind
     long       who speaks in a conversation of two hours with six people, as fast as the diarizer is
+    crowd      64 sessions at once, with model services that only take time: delays and memory beside those of one
     kills      a hundred sessions while every process is killed, with model services that only take time
 
 Without a part, all run, and docs/benchmarks.md is updated.
@@ -20,6 +21,7 @@ from bench.common.report import Report, measure
 from bench.common.scoring import DiarizationErrors, WordErrors, score_text, score_turns, score_utterances
 from bench.common.tables import rate, seconds, table
 from bench.live import scores
+from bench.live.crowd import measure_crowd
 from bench.live.kills import measure_kills
 from bench.live.long import measure_long
 from bench.live.playing import Playing, play
@@ -169,7 +171,13 @@ class _Totals:
         report.at_most("result after the end of the audio, longest", RESULT_SECONDS, max(self.result_after))
 
 
-PARTS = {"speech": measure_speech, "sessions": measure_sessions, "long": measure_long, "kills": measure_kills}
+PARTS = {
+    "speech": measure_speech,
+    "sessions": measure_sessions,
+    "long": measure_long,
+    "crowd": measure_crowd,
+    "kills": measure_kills,
+}
 
 if __name__ == "__main__":
     sys.exit(cleanly(main))

@@ -4,6 +4,7 @@
 
 The model services have an engine that takes a set time for each task, and finds the same in every recording: one word
 of one speaker or, with CARECA_TIMED_TALK=1, four people who talk all the time, in segments that come as time passes.
+Each window of live audio takes CARECA_TIMED_WINDOW_SECONDS.
 The gateway and the web service have no engine and are the real ones. The file that CARECA_TIMED_LOG names gets a line
 for each task: when it began and ended, on the clock that all processes of a machine share. `make dev` runs this script
 in the foreground.
@@ -16,6 +17,7 @@ import os
 import sys
 import time
 from collections import deque
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,7 @@ from careca_web.wiring import wire as wire_web
 SECONDS = "CARECA_TIMED_SECONDS"
 LOG = "CARECA_TIMED_LOG"
 TALK = "CARECA_TIMED_TALK"
+WINDOW = "CARECA_TIMED_WINDOW_SECONDS"
 
 WORD_SECONDS = 0.36
 """What each word takes: 100,000 words in ten hours."""
@@ -63,6 +66,9 @@ SEGMENT_WORDS = 10
 TURN_SECONDS = 9.0
 
 _STEP_SECONDS = 0.02
+
+_UNCERTAIN_SECONDS = 1.0
+"""Words at the end of a window of live audio that are not final yet, as if three readings had to agree."""
 
 
 class TimedEngine:
@@ -75,6 +81,7 @@ class TimedEngine:
 
     def __init__(self) -> None:
         self._seconds = float(os.environ.get(SECONDS, "1.0"))
+        self._window_seconds = float(os.environ.get(WINDOW, "0"))
         self._talk = os.environ.get(TALK, "") == "1"
         self._log = Path(os.environ[LOG]) if LOG in os.environ else None
 
@@ -106,16 +113,22 @@ class TimedTranscriber(TimedEngine):
     """Finds the same words in every recording."""
 
     def infer(self, audio: Audio, options: Any) -> Work[Any]:
-        """Finds one word, or as many as the recording has time for; in a window of live audio at most one."""
+        """Finds one word, or as many as the audio has time for."""
         if isinstance(options, WindowToRead):
             return self._read(audio, options)
         return self._transcribe(audio)
 
     def _read(self, audio: Audio, window: WindowToRead) -> Work[ReadWindow]:
-        yield Batch.alone(partial(time.sleep, 0))
-        words = () if window.final_words else _one_word(audio.duration).words
-        agreed = bool(words) and (window.last or bool(window.previous_words))
-        return ReadWindow(words, int(agreed), "en", 0.0, audio.duration)
+        yield Batch.alone(partial(time.sleep, self._window_seconds))
+        if self._talk:
+            words = tuple(replace(word, text="word") for word in _words(audio.duration)[len(window.final_words) :])
+            certain = audio.duration if window.last else audio.duration - _UNCERTAIN_SECONDS
+            agreed = sum((word.end or 0.0) <= certain for word in words)
+        else:
+            words = () if window.final_words else _one_word(audio.duration).words
+            agreed = int(bool(words) and (window.last or bool(window.previous_words)))
+        found = (word if number < agreed else Word(word.text) for number, word in enumerate(words))
+        return ReadWindow(tuple(found), agreed, "en", 0.0, audio.duration)
 
     def _transcribe(self, audio: Audio) -> Work[Transcript]:
         segments = _talk(audio.duration) if self._talk else (_one_word(audio.duration),)
@@ -142,7 +155,7 @@ class TimedDiarizer(TimedEngine):
         return self._diarize(audio)
 
     def _diarize_window(self, audio: Audio) -> Work[DiarizedWindow]:
-        yield Batch.alone(partial(time.sleep, 0))
+        yield Batch.alone(partial(time.sleep, self._window_seconds))
         piece = VoicePiece((1.0, 0.0), audio.duration, 0.0, audio.duration, "0", alone=True)
         return DiarizedWindow((Turn(0.0, audio.duration, "0"),), (piece,), self.model)
 
@@ -166,12 +179,16 @@ def _one_word(seconds: float) -> Segment:
     return Segment(0.0, min(1.0, seconds), "word", (word,))
 
 
-def _talk(seconds: float) -> tuple[Segment, ...]:
-    words = [
+def _words(seconds: float) -> tuple[Word, ...]:
+    return tuple(
         Word(f"word{number}", number * WORD_SECONDS, (number + 1) * WORD_SECONDS, 0.9)
-        for number in range(int(seconds / WORD_SECONDS))
-    ]
-    parts = [tuple(words[at : at + SEGMENT_WORDS]) for at in range(0, len(words), SEGMENT_WORDS)]
+        for number in range(int(seconds / WORD_SECONDS + 1e-6))
+    )
+
+
+def _talk(seconds: float) -> tuple[Segment, ...]:
+    words = _words(seconds)
+    parts = [words[at : at + SEGMENT_WORDS] for at in range(0, len(words), SEGMENT_WORDS)]
     return tuple(
         Segment(part[0].start or 0.0, part[-1].end or 0.0, " ".join(word.text for word in part), part) for part in parts
     )

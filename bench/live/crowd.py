@@ -1,0 +1,129 @@
+"""Many live sessions at once, with model services that only take time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from bench.common.fleet import Fleet
+from bench.common.harness import announce
+from bench.common.report import Report
+from bench.common.tables import seconds, table
+from bench.live import scores
+from bench.live.playing import Playing, play
+from careca.types import SAMPLE_RATE
+from careca_client import AsyncClient
+
+SESSIONS = 64
+SECONDS = 40.0
+"""The length of each session."""
+WINDOW_SECONDS = (0.0, 0.002, 0.004)
+"""What each window takes at a model service. A session asks for two of the one and one of the other each second."""
+TASK_SECONDS = 0.05
+
+LATENCY_RATIO = 1.5
+SESSION_MB = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Crowd:
+    """What sessions at the same time had."""
+
+    interim: float
+    """Mean seconds from the end of a word until it was shown."""
+    final: float
+    behind: float
+    """Most seconds of audio that a session was behind."""
+    session_mb: tuple[float, float]
+    """Megabytes of RSS of all services for each session, after a third of the time and at the end."""
+
+
+async def measure_crowd(report: Report) -> None:
+    """Talks in one session, and then in many, all at real time and without a pause."""
+    rows = []
+    for window in WINDOW_SECONDS:
+        settings = {
+            "CARECA_TIMED_TALK": "1",
+            "CARECA_TIMED_WINDOW_SECONDS": str(window),
+            "CARECA_MAX_LIVE_SESSIONS": str(2 * SESSIONS),
+            "CARECA_MAX_LIVE_SESSIONS_PER_SUBMITTER": str(2 * SESSIONS),
+            "CARECA_MAX_QUEUED_JOBS_PER_SUBMITTER": str(2 * SESSIONS),
+        }
+        with (
+            tempfile.TemporaryDirectory(prefix="careca-live-") as folder,
+            Fleet(Path(folder), environment=settings, timed_seconds=TASK_SECONDS) as stack,
+        ):
+            async with AsyncClient(stack.targets[0]) as client:
+                found = {count: await _talk(client, stack, count) for count in (1, SESSIONS)}
+        for count, crowd in found.items():
+            cells = [
+                *map(seconds, (crowd.interim, crowd.final, crowd.behind)),
+                *(f"{mb:.1f}" for mb in crowd.session_mb),
+            ]
+            rows.append([f"{1000 * window:g} ms", str(count), *cells])
+            announce(" | ".join(rows[-1]))
+        one, many = found[1], found[SESSIONS]
+        what = f"{SESSIONS} sessions over one, windows of {1000 * window:g} ms: "
+        for kind, ratio in (("interim", many.interim / one.interim), ("final", many.final / one.final)):
+            measured = f"{ratio:.2f}"
+            report.limit(
+                f"{what}{kind} words after they were spoken", f"{LATENCY_RATIO}", measured, met=ratio <= LATENCY_RATIO
+            )
+        for moment, mb in zip(("after a third of the time", "at the end"), many.session_mb, strict=True):
+            report.limit(
+                f"RSS of all services for each of {SESSIONS} sessions, {moment}",
+                f"{SESSION_MB:.0f} MB",
+                f"{mb:.1f} MB",
+                met=mb <= SESSION_MB,
+            )
+    head = [
+        "a window takes",
+        "sessions",
+        "interim, mean",
+        "final, mean",
+        "furthest behind",
+        "MB each, early",
+        "in the end",
+    ]
+    report.tables.append(table(head, rows))
+
+
+async def _talk(client: AsyncClient, stack: Fleet, count: int) -> _Crowd:
+    samples = np.random.default_rng(1).integers(-9000, 9000, round(SECONDS * SAMPLE_RATE), np.int16)
+    before = _megabytes(stack)
+    async with asyncio.TaskGroup() as tasks:
+        playing = [tasks.create_task(play(client, samples, delay=number / count)) for number in range(count)]
+        await asyncio.sleep(SECONDS / 3)
+        early = _megabytes(stack)
+        await asyncio.sleep(SECONDS * 2 / 3)
+        late = _megabytes(stack)
+    sessions = [each.result() for each in playing]
+    shown = [scores.delays(each) for each in sessions]
+    return _Crowd(
+        interim=statistics.fmean(delay for each in shown for delay in each.interim),
+        final=statistics.fmean(delay for each in shown for delay in each.final),
+        behind=max(_behind(each) for each in sessions),
+        session_mb=((early - before) / count, (late - before) / count),
+    )
+
+
+def _behind(playing: Playing) -> float:
+    return max((behind for at, behind in playing.behind if at < SECONDS), default=0.0)
+
+
+def _megabytes(stack: Fleet) -> float:
+    """RSS of all services together, with their child processes."""
+    total = 0
+    for pid in stack.pids.values():
+        service = psutil.Process(pid)
+        for process in (service, *service.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+    return total / 1e6

@@ -45,7 +45,7 @@ DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 MARK = "soak"
 
 LOADS = (0.6, 0.9, 1.1, 1.4)
-"""Offered work as a part of the capacity. Each part of the run has one of these, by chance."""
+"""Offered work as a part of the capacity. Each part of the run has one of these, in an order that chance determines."""
 
 PART_SECONDS = 60.0
 
@@ -177,7 +177,9 @@ async def _soak(stack: SoakStack, plan: Plan, causes: Sequence[str], notes: list
     parts = max(1, round(60 * plan.minutes / PART_SECONDS))
     part_seconds = 60 * plan.minutes / parts
     capacity = plan.replicas / plan.task_seconds
-    rates = [chance.choice(LOADS) * capacity / TASKS for _ in range(parts)]
+    # Each of them as often in any few minutes: levels that rise with the load do not grow then.
+    loads = [load for _ in range(0, parts, len(LOADS)) for load in chance.sample(LOADS, len(LOADS))]
+    rates = [load * capacity / TASKS for load in loads[:parts]]
     at_rest = await asyncio.to_thread(_children, stack)
     began = time.monotonic()
     watching = [

@@ -129,7 +129,7 @@ class Levels:
         for name, url in (("redis", self._stack.redis_url), ("jobs_redis", self._stack.jobs_redis_url)):
             try:
                 with redis.Redis.from_url(url, socket_timeout=5.0) as client:
-                    self._take(name, 0, "keys", client.dbsize())
+                    self._take(name, 0, "keys", _lasting_keys(client))
                     self._take(name, 0, "memory, MiB", client.info("memory")["used_memory"] / _MIB)
             except redis.RedisError:
                 continue  # it is restarted just now
@@ -138,6 +138,12 @@ class Levels:
         times, values = self._samples[whose, pid, what]
         times.append(time.monotonic())
         values.append(float(value))
+
+
+def _lasting_keys(client: redis.Redis) -> int:
+    """The number of keys that do not expire by themselves: an ended live session can be read for an hour."""
+    counts = client.info("keyspace").get("db0", {"keys": 0, "expires": 0})
+    return int(counts["keys"]) - int(counts["expires"])
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -65,6 +65,9 @@ SPEAKERS = 5
 _SPEAKER_STEP = 5_000
 _LEAST_RUN_SAMPLES = 80
 """Shorter runs are what a converter makes of the edge of a word."""
+_SURE_AFTER_SECONDS = 2.0
+"""A word is final in any case if so much of the window comes after it."""
+
 _SURE_SECONDS = 0.1
 _PAUSE_SECONDS = 0.3
 _PIECE_SECONDS = 2.0
@@ -168,6 +171,9 @@ def runs_in(samples: npt.NDArray[np.int16], grain: int = 1) -> list[Spoken]:
 class SpokenTranscriber(FakeTranscriberEngine):
     """Reads what is spoken. It hears a word wrongly of which only a very short part is in the window.
 
+    Words are final as with the real models, and also if they are old: how many readings there are of audio that comes
+    at once depends on how busy the machine is.
+
     It fails if the final words that it gets are not those at the start of the window. ``asked`` are the windows in
     order, with the seconds of their audio.
     """
@@ -200,6 +206,7 @@ class SpokenTranscriber(FakeTranscriberEngine):
             return ReadWindow()
         ended = window.last or audio.duration - runs[-1].end >= 0.2
         agreed = len(heard) if window.last else _agreed(heard, window, ended=ended)
+        agreed = max(agreed, sum((word.end or 0.0) <= audio.duration - _SURE_AFTER_SECONDS for word in heard))
         return ReadWindow(
             tuple(each if number < agreed else Word(each.text) for number, each in enumerate(heard)),
             agreed,

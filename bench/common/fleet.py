@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+import psutil
 
 from local_stack import HOST, TIMED_SERVICE, LocalStack, Part, free_ports
 
@@ -44,6 +47,16 @@ class Fleet(LocalStack):
         logs = [self.root / f"{name}.tasks" for name in self._names(kind, self.workers)]
         lines = itertools.chain.from_iterable(log.read_text().splitlines() for log in logs if log.exists())
         return [(float(begun), float(ended)) for begun, ended in map(str.split, lines)]
+
+    def rss(self) -> dict[str, int]:
+        """RSS of each part with its child processes, in bytes."""
+        found = dict.fromkeys(self.pids, 0)
+        for name, pid in self.pids.items():
+            part = psutil.Process(pid)
+            for process in (part, *part.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended in the meantime
+                    found[name] += process.memory_info().rss
+        return found
 
     def signal_part(self, name: str, number: signal.Signals) -> None:
         """Sends one part a signal that does not end it."""

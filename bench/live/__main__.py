@@ -81,11 +81,10 @@ async def measure_sessions(report: Report) -> None:
                         for index, samples in enumerate(parts)
                     ]
                 found = [each.result() for each in playing]
-                found_delays = [scores.delays(each) for each in found]
-                interim = [delay for each in found_delays for delay in each.interim]
-                final = [delay for each in found_delays for delay in each.final]
-                behind = max(behind for each in found for at, behind in each.behind if at < SESSION_SECONDS)
-                rows.append([str(count), *map(seconds, (scores.mean(interim), scores.mean(final), behind))])
+                all_delays = scores.delays_of_all(found)
+                behind = scores.furthest_behind(found, SESSION_SECONDS)
+                means = scores.mean(all_delays.interim), scores.mean(all_delays.final)
+                rows.append([str(count), *map(seconds, (*means, behind))])
                 announce(" | ".join(rows[-1]))
     report.tables.append(table(["sessions", "interim, mean", "final, mean", "furthest behind"], rows))
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import statistics
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from bench.common.fleet import Fleet
 from bench.common.harness import announce
 from bench.common.report import Report
 from bench.common.tables import seconds, table
 from bench.live import scores
-from bench.live.playing import Playing, play
+from bench.live.playing import play, settings_for
 from careca.types import SAMPLE_RATE
 from careca_client import AsyncClient
 
@@ -42,7 +40,7 @@ class _Crowd:
     behind: float
     """Most seconds of audio that a session was behind."""
     session_mb: tuple[float, float]
-    """Megabytes of RSS of all services for each session, after a third of the time and at the end."""
+    """Megabytes of RSS of all services and both Redis for each session, after a third of the time and at the end."""
 
 
 async def measure_crowd(report: Report) -> None:
@@ -52,9 +50,7 @@ async def measure_crowd(report: Report) -> None:
         settings = {
             "CARECA_TIMED_TALK": "1",
             "CARECA_TIMED_WINDOW_SECONDS": str(window),
-            "CARECA_MAX_LIVE_SESSIONS": str(2 * SESSIONS),
-            "CARECA_MAX_LIVE_SESSIONS_PER_SUBMITTER": str(2 * SESSIONS),
-            "CARECA_MAX_QUEUED_JOBS_PER_SUBMITTER": str(2 * SESSIONS),
+            **settings_for(SESSIONS),
         }
         with (
             tempfile.TemporaryDirectory(prefix="careca-live-") as folder,
@@ -78,7 +74,7 @@ async def measure_crowd(report: Report) -> None:
             )
         for moment, mb in zip(("after a third of the time", "at the end"), many.session_mb, strict=True):
             report.limit(
-                f"RSS of all services for each of {SESSIONS} sessions, {moment}",
+                f"RSS of all services and Redis for each of {SESSIONS} sessions, {moment}",
                 f"{SESSION_MB:.0f} MB",
                 f"{mb:.1f} MB",
                 met=mb <= SESSION_MB,
@@ -105,25 +101,14 @@ async def _talk(client: AsyncClient, stack: Fleet, count: int) -> _Crowd:
         await asyncio.sleep(SECONDS * 2 / 3)
         late = _megabytes(stack)
     sessions = [each.result() for each in playing]
-    shown = [scores.delays(each) for each in sessions]
+    found = scores.delays_of_all(sessions)
     return _Crowd(
-        interim=statistics.fmean(delay for each in shown for delay in each.interim),
-        final=statistics.fmean(delay for each in shown for delay in each.final),
-        behind=max(_behind(each) for each in sessions),
+        interim=statistics.fmean(found.interim),
+        final=statistics.fmean(found.final),
+        behind=scores.furthest_behind(sessions, SECONDS),
         session_mb=((early - before) / count, (late - before) / count),
     )
 
 
-def _behind(playing: Playing) -> float:
-    return max((behind for at, behind in playing.behind if at < SECONDS), default=0.0)
-
-
 def _megabytes(stack: Fleet) -> float:
-    """RSS of all services together, with their child processes."""
-    total = 0
-    for pid in stack.pids.values():
-        service = psutil.Process(pid)
-        for process in (service, *service.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += process.memory_info().rss
-    return total / 1e6
+    return sum(stack.rss().values()) / 1e6

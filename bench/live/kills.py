@@ -19,7 +19,7 @@ from bench.common.fleet import Fleet
 from bench.common.harness import announce
 from bench.common.report import Report
 from bench.common.tables import table
-from bench.live.playing import PIECE_SECONDS
+from bench.live.playing import PIECE_SECONDS, settings_for
 from careca.types import SAMPLE_BYTES, SAMPLE_RATE
 from careca_client import AsyncClient
 from careca_client.live import LiveEnded, LiveFinal, LiveReconnecting, LiveResult
@@ -49,14 +49,9 @@ class _Outcome:
 
 async def measure_kills(report: Report) -> None:
     """Talks in many sessions at real time, while gateways, model services and both Redis are killed."""
-    settings = {
-        "CARECA_MAX_LIVE_SESSIONS": str(2 * SESSIONS),
-        "CARECA_MAX_LIVE_SESSIONS_PER_SUBMITTER": str(2 * SESSIONS),
-        "CARECA_MAX_QUEUED_JOBS_PER_SUBMITTER": str(2 * SESSIONS),
-    }
     with (
         tempfile.TemporaryDirectory(prefix="careca-live-") as folder,
-        Fleet(Path(folder), environment=settings, timed_seconds=TASK_SECONDS, gateways=GATEWAYS) as stack,
+        Fleet(Path(folder), environment=settings_for(SESSIONS), timed_seconds=TASK_SECONDS, gateways=GATEWAYS) as stack,
     ):
         began = time.monotonic()
         chaos = Chaos(stack, signal.SIGKILL, ENDS, random.Random(1))

@@ -48,6 +48,12 @@ class Playing:
     result: TranscriptionResult | None = None
 
 
+def settings_for(sessions: int) -> dict[str, str]:
+    """Returns settings of a gateway at which one caller may have so many sessions at once, and the jobs of them."""
+    names = ("MAX_LIVE_SESSIONS", "MAX_LIVE_SESSIONS_PER_SUBMITTER", "MAX_QUEUED_JOBS_PER_SUBMITTER")
+    return {f"CARECA_{name}": str(2 * sessions) for name in names}
+
+
 async def play(
     client: AsyncClient, samples: npt.NDArray[np.int16], *, delay: float = 0.0, language: str | None = None
 ) -> Playing:

@@ -38,6 +38,19 @@ def delays(playing: Playing) -> Delays:
     return Delays(interim, final)
 
 
+def delays_of_all(sessions: Iterable[Playing]) -> Delays:
+    """Returns the delays of the words of all sessions."""
+    found = [delays(each) for each in sessions]
+    return Delays(
+        tuple(delay for each in found for delay in each.interim), tuple(delay for each in found for delay in each.final)
+    )
+
+
+def furthest_behind(sessions: Iterable[Playing], until: float) -> float:
+    """Returns the most seconds of audio that a session was behind before ``until``."""
+    return max(behind for each in sessions for at, behind in each.behind if at < until)
+
+
 def changed_interim(playing: Playing) -> tuple[int, int]:
     """Returns how many of the interim words that were shown are not in the final text, and how many were shown."""
     keys = [_key(word.text) for word in playing.words]

@@ -7,8 +7,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
 from bench.common import audio, dataset
 from bench.common.fleet import Fleet
 from bench.common.harness import announce
@@ -82,8 +80,4 @@ def _cut(folder: Path) -> list[Path]:
 
 def _memory(stack: Fleet) -> dict[str, int]:
     """RSS of each service with its child processes, in bytes."""
-    parts = {name: psutil.Process(pid) for name, pid in stack.pids.items() if not name.endswith("redis")}
-    return {
-        name: sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
-        for name, process in parts.items()
-    }
+    return {name: rss for name, rss in stack.rss().items() if not name.endswith("redis")}

@@ -78,12 +78,7 @@ class Requests(Callers):
                 job = (await _send(web, "POST", "/api/jobs", files=_file(clip), headers=own)).json()
                 self.accepted(job["id"])
                 path = f"/api/jobs/{job['id']}"
-                while job["state"] in ("queued", "running"):  # a service that stops ends the stream
-                    async with _events(web, "GET", f"/api/events?job={job['id']}") as events:
-                        async for event in events:
-                            job = event
-                            if job["state"] not in ("queued", "running"):
-                                break
+                job = await _ended(web, job)
                 if job["state"] != "succeeded":
                     raise WrongAnswerError(f"job {job['id']} ended as {job['state']}: {job['error']}")
                 listed = (await _send(web, "GET", "/api/jobs?page_size=200")).json()
@@ -158,6 +153,16 @@ async def _events(
             yield _data_of(response)
     except httpx2.TransportError as error:
         raise CarecaError(f"{type(error).__name__}: {error}", reason=CONNECTION) from error
+
+
+async def _ended(web: httpx2.AsyncClient, job: dict[str, Any]) -> dict[str, Any]:
+    """Follows a job as the console does, and returns it once it has ended. A service that stops ends the stream."""
+    while job["state"] in ("queued", "running"):
+        async with _events(web, "GET", f"/api/events?job={job['id']}") as events:
+            async for job in events:
+                if job["state"] not in ("queued", "running"):
+                    break
+    return job
 
 
 async def _data_of(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from careca.inference.audio import Audio
 from careca.inference.engine import Batch, complete
 from careca.types import SAMPLE_RATE, Progress, Segment, TranscriptionOptions
 from support.labelled import labelled
+from support.work import kind_of, watched
 
 pytestmark = pytest.mark.models
 
@@ -64,22 +65,15 @@ def batches():
 @pytest.fixture(scope="module")
 def three_languages(base, events, batches):
     """Takes more than ten seconds, as each passage is transcribed alone. All tests of its result share it."""
-    work = noting_batches(base.infer(Audio(three_sentences()), TranscriptionOptions()), batches)
-    return complete(work, events.append)
+    segments = []
 
+    def note(asked):
+        if isinstance(asked, Segment):
+            segments.append(asked)
+        elif isinstance(asked, Batch) and not segments:
+            batches.append(kind_of(asked))
 
-def noting_batches(work, batches):
-    """The same work. Notes the kinds of its batches up to the first segment."""
-    results, segment_came = None, False
-    while True:
-        try:
-            asked = work.send(results)
-        except StopIteration as stop:
-            return stop.value
-        segment_came = segment_came or isinstance(asked, Segment)
-        if isinstance(asked, Batch) and not segment_came:
-            batches.append(asked.key if isinstance(asked.key, str | None) else asked.key[0])
-        results = yield asked
+    return complete(watched(base.infer(Audio(three_sentences()), TranscriptionOptions()), note), events.append)
 
 
 def test_each_of_three_languages_is_transcribed_in_that_language(three_languages):

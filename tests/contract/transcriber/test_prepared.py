@@ -7,6 +7,7 @@ from careca.inference.audio import Audio
 from careca.inference.engine import Batch, complete
 from careca.inference.preparation import PreparedResults, with_prepared
 from careca.types import SAMPLE_RATE, TranscriptionOptions
+from support.work import kind_of, watched
 
 
 @pytest.fixture(scope="module")
@@ -18,28 +19,23 @@ def talk(call):
 
 def counted(work, computed):
     """Notes the kinds of the items that are computed."""
-    results = None
-    while True:
-        try:
-            asked = work.send(results)
-        except StopIteration as stop:
-            return stop.value
-        results = yield asked
+
+    def note(asked):
         if isinstance(asked, Batch):
-            computed += [asked.key[0] if isinstance(asked.key, tuple) else asked.key] * len(asked.items)
+            computed.extend([kind_of(asked)] * len(asked.items))
+
+    return watched(work, note)
 
 
 def test_the_transcript_is_the_same(tiny, talk):
-    engine, prepared = tiny, PreparedResults()
+    prepared = PreparedResults()
     options = TranscriptionOptions(beam_size=1)
     for seconds in (40, 70, 80):
-        complete(
-            with_prepared(engine.infer(Audio(talk.samples[: seconds * SAMPLE_RATE]), options), prepared, keep=True)
-        )
+        complete(with_prepared(tiny.infer(Audio(talk.samples[: seconds * SAMPLE_RATE]), options), prepared, keep=True))
     alone, computed = [], []
-    expected = complete(counted(engine.infer(talk, options), alone))
+    expected = complete(counted(tiny.infer(talk, options), alone))
 
-    found = complete(counted(with_prepared(engine.infer(talk, options), prepared, keep=False), computed))
+    found = complete(counted(with_prepared(tiny.infer(talk, options), prepared, keep=False), computed))
 
     assert found == expected
     assert computed.count("read") < alone.count("read") / 2

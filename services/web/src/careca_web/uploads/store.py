@@ -148,10 +148,10 @@ class UploadStore:
         try:
             async with upload.lock:
                 await asyncio.to_thread(_write_new, upload)
-        except OSError:
+        except OSError:  # if the caller does not wait any more, it stays and expires
             del self._uploads[upload.id]
             raise
-        return upload  # one that a caller does not wait for any more expires
+        return upload
 
     def _check_room(self, caller: str, size_bytes: int) -> None:
         unfinished = [upload.record for upload in self._uploads.values() if not upload.record.sha256]

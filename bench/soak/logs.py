@@ -40,6 +40,7 @@ EXPECTED: Mapping[str, frozenset[str]] = {
     # A caller got an answer while the web service stopped, and keeps the connection without reading its end.
     "Cancel 0 running task(s), timeout graceful shutdown exceeded": frozenset({RESTART}),
     "the disk is full": frozenset({DISK}),
+    "optional work on the store failed": frozenset({DISK}),
 }
 """The events that may be logged, and what must have happened a moment before."""
 

@@ -4,7 +4,8 @@
 
 The model services have an engine that takes a set time for each task, and finds the same in every recording: one word
 of one speaker or, with CARECA_TIMED_TALK=1, four people who talk all the time, in segments that come as time passes.
-Each window of live audio takes CARECA_TIMED_WINDOW_SECONDS.
+Each window of live audio takes CARECA_TIMED_WINDOW_SECONDS. With CARECA_TIMED_WINDOW_ITEM_SECONDS, windows share
+batches, as on a GPU: a batch takes the first time, and the second one for each of its windows.
 The gateway and the web service have no engine and are the real ones. The file that CARECA_TIMED_LOG names gets a line
 for each task: when it began and ended, on the clock that all processes of a machine share. `make dev` runs this script
 in the foreground.
@@ -17,6 +18,7 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -58,6 +60,7 @@ SECONDS = "CARECA_TIMED_SECONDS"
 LOG = "CARECA_TIMED_LOG"
 TALK = "CARECA_TIMED_TALK"
 WINDOW = "CARECA_TIMED_WINDOW_SECONDS"
+WINDOW_ITEM = "CARECA_TIMED_WINDOW_ITEM_SECONDS"
 
 WORD_SECONDS = 0.36
 """What each word takes: 100,000 words in ten hours."""
@@ -66,6 +69,9 @@ SEGMENT_WORDS = 10
 TURN_SECONDS = 9.0
 
 _STEP_SECONDS = 0.02
+
+_MOST_WINDOWS = 16
+"""Most windows in a batch, if they share batches: the transcriber's default on a GPU."""
 
 _UNCERTAIN_SECONDS = 1.0
 """Words at the end of a window of live audio that are not final yet, as if three readings had to agree."""
@@ -82,6 +88,7 @@ class TimedEngine:
     def __init__(self) -> None:
         self._seconds = float(os.environ.get(SECONDS, "1.0"))
         self._window_seconds = float(os.environ.get(WINDOW, "0"))
+        self._window_item_seconds = float(os.environ.get(WINDOW_ITEM, "0"))
         self._talk = os.environ.get(TALK, "") == "1"
         self._log = Path(os.environ[LOG]) if LOG in os.environ else None
 
@@ -97,6 +104,14 @@ class TimedEngine:
 
     def release_gpu_cache(self) -> None:
         """There is none."""
+
+    def _take_window(self) -> Work[None]:
+        """Takes the time of a window of live audio."""
+        yield Batch("window", [None], self._compute_windows, most=_MOST_WINDOWS)
+
+    def _compute_windows(self, windows: Sequence[None]) -> Sequence[None]:
+        time.sleep(self._window_seconds + len(windows) * self._window_item_seconds)
+        return windows
 
     def _take_time(self, stage: Stage) -> Work[None]:
         """Takes the time without interruption by other tasks."""
@@ -119,7 +134,7 @@ class TimedTranscriber(TimedEngine):
         return self._transcribe(audio)
 
     def _read(self, audio: Audio, window: WindowToRead) -> Work[ReadWindow]:
-        yield Batch.alone(partial(time.sleep, self._window_seconds))
+        yield from self._take_window()
         if self._talk:
             words = tuple(replace(word, text="word") for word in _words(audio.duration)[len(window.final_words) :])
             certain = audio.duration if window.last else audio.duration - _UNCERTAIN_SECONDS
@@ -155,7 +170,7 @@ class TimedDiarizer(TimedEngine):
         return self._diarize(audio)
 
     def _diarize_window(self, audio: Audio) -> Work[DiarizedWindow]:
-        yield Batch.alone(partial(time.sleep, self._window_seconds))
+        yield from self._take_window()
         piece = VoicePiece((1.0, 0.0), audio.duration, 0.0, audio.duration, "0", alone=True)
         return DiarizedWindow((Turn(0.0, audio.duration, "0"),), (piece,), self.model)
 
@@ -194,12 +209,16 @@ def _talk(seconds: float) -> tuple[Segment, ...]:
     )
 
 
+def _running(engine: Any) -> EngineThread[Any, Any]:
+    return EngineThread(engine, share=WINDOW_ITEM in os.environ)
+
+
 def _transcriber(settings: TranscriberSettings) -> Service:
-    return wire_transcriber(settings, EngineThread(TimedTranscriber()))
+    return wire_transcriber(settings, _running(TimedTranscriber()))
 
 
 def _diarizer(settings: DiarizerSettings) -> Service:
-    return wire_diarizer(settings, EngineThread(TimedDiarizer()))
+    return wire_diarizer(settings, _running(TimedDiarizer()))
 
 
 def main() -> int:

@@ -51,6 +51,7 @@ def test_each_clip_of_a_batch_is_read_as_if_it_were_alone(reader, samples):
     together = reader.read(clips, options(12))
 
     assert together == [reader.read([clip], options(12))[0] for clip in clips]
+    assert together[::-1] == reader.read(clips[::-1], options(12))
     assert together[0] == together[3]
     assert all(text(reading) for reading in together)
 

@@ -42,6 +42,22 @@ def test_the_transcript_is_the_same(tiny, talk):
     assert computed.count("speech") == 1 < alone.count("speech")
 
 
+def test_only_the_end_of_the_speech_is_read_for_the_result(tiny, talk):
+    """A clip that may go on is not read before. What is read before does not depend on the clips beside it."""
+    prepared, options = PreparedResults(), TranscriptionOptions(beam_size=1)
+    preparing, alone, computed = [], [], []
+    for seconds in range(10, 85, 5):
+        work = tiny.infer(Audio(talk.samples[: seconds * SAMPLE_RATE]), options)
+        complete(counted(with_prepared(work, prepared, keep=True), preparing))
+    expected = complete(counted(tiny.infer(talk, options), alone))
+
+    found = complete(counted(with_prepared(tiny.infer(talk, options), prepared, keep=False), computed))
+
+    assert found == expected
+    assert computed.count("read") == 1
+    assert preparing.count("read") <= alone.count("read"), "the last clip was not read at each of 15 times"
+
+
 def test_other_options_use_nothing(tiny, talk):
     prepared = PreparedResults()
     complete(with_prepared(tiny.infer(talk, TranscriptionOptions(beam_size=1)), prepared, keep=True))

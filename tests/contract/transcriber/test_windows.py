@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,16 @@ from careca import codec
 from careca.errors import InvalidRequest
 from careca.inference.audio import Audio
 from careca.inference.engine import Batch, complete
-from careca.types import SAMPLE_RATE, ReadWindow, TranscriptionOptions, WindowToRead, Word
+from careca.inference.scheduler import Ended, Scheduler, Step
+from careca.types import (
+    SAMPLE_RATE,
+    ReadWindow,
+    Scheduling,
+    SchedulingClass,
+    TranscriptionOptions,
+    WindowToRead,
+    Word,
+)
 from careca.v1 import audio_pb2, transcriber_pb2
 from careca_gateway.live.words import WordStream
 
@@ -224,6 +235,26 @@ def test_the_same_window_gives_the_same_words(engine: Any, call: Audio) -> None:
     audio, window = part(call, 6.6, 12.0), WindowToRead(ENGLISH, previous_words=("Hello?",))
 
     assert read(engine, audio, window) == read(engine, audio, window)
+
+
+def test_windows_of_several_sessions_are_read_together(engine: Any, call: Audio) -> None:
+    """Their words do not depend on it. The prompts of those with final words have different lengths."""
+    final = tuple(word.text for word in read(engine, part(call, 13.0, 17.0), WindowToRead(ENGLISH, last=True)).words)
+    assert len(final) > 3
+    asked = [
+        (part(call, 13.0, end), WindowToRead(ENGLISH, final_words=final[:count], last=last))
+        for end in (16.0, 16.3, 16.6, 17.0, 17.2)
+        for count in (0, 1, 3)
+        for last in (False, True)
+    ]
+    scheduler = Scheduler(share=True, clock=time.monotonic)
+    for number, (audio, window) in enumerate(asked):
+        scheduler.add(number, engine.infer(audio, window), Scheduling(SchedulingClass.LIVE, f"session {number}"))
+    occurred = list(chain.from_iterable(iter(scheduler.step, [])))
+
+    ends = {number: each.value for number, each in occurred if isinstance(each, Ended)}
+    assert [ends[number] for number in range(len(asked))] == [read(engine, *each) for each in asked]
+    assert any(isinstance(each, Step) and each.requests >= 4 for _, each in occurred)
 
 
 def test_a_reading_can_be_closed_between_two_batches(engine: Any, call: Audio) -> None:

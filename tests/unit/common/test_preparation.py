@@ -19,12 +19,20 @@ class Squares:
     def __init__(self) -> None:
         self.computed: list[int] = []
 
-    def work(self, numbers: Sequence[int], *, key: str = "square", together: bool = False) -> Work[list[int]]:
+    def work(
+        self, numbers: Sequence[int], *, key: str = "square", together: bool = False, settled: int = 255
+    ) -> Work[list[int]]:
+        """Numbers up to ``settled`` are."""
         squares: list[int] = []
         for first in range(0, len(numbers), 2):
-            items = numbers[first : first + 2]
             squares += yield Batch(
-                key, items, self._compute, 2, identity=lambda number: bytes([number]), together=together
+                key,
+                numbers[first : first + 2],
+                self._compute,
+                most=2,
+                identity=lambda number: bytes([number]),
+                together=together,
+                settled=lambda number: number <= settled,
             )
             yield Progress(Stage.TRANSCRIBE, len(squares) / len(numbers))
         return squares
@@ -103,6 +111,21 @@ def test_items_that_depend_on_each_other_are_kept_together() -> None:
 
     assert found == [1, 4, 9, 16]
     assert squares.computed == [3, 4], "3 was computed without 4 before"
+
+
+@pytest.mark.parametrize(
+    ("together", "computed"), [pytest.param(False, [1, 2, 3], id="alone"), pytest.param(True, [1, 2], id="together")]
+)
+def test_preparing_ends_where_results_may_change(together: bool, computed: list[int]) -> None:
+    squares, prepared = Squares(), PreparedResults()
+    for _ in range(2):
+        complete(with_prepared(squares.work([1, 2, 3, 9, 4], settled=8, together=together), prepared, keep=True))
+        assert squares.computed == computed
+
+    found = complete(with_prepared(squares.work([1, 2, 3, 4, 9], settled=0, together=together), prepared, keep=False))
+
+    assert found == [1, 4, 9, 16, 81]
+    assert squares.computed == [*computed, *(number for number in (3, 4, 9) if number not in computed)]
 
 
 def test_a_result_that_is_nothing_is_a_result() -> None:

@@ -29,6 +29,10 @@ CONVERTED_SEGMENTATION, CONVERTED_EMBEDDING = "segmentation.xml", "embedding.xml
 _PART = 4
 """Inputs at a time in a thread. More are not faster."""
 
+_KEPT_COMPUTATIONS = 100
+"""Computations that OpenVINO keeps prepared in each thread, for the shapes of the newest inputs. By default it keeps
+5,000, and its memory grows with each new length of a piece. Without any, the network is slower."""
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -77,7 +81,12 @@ class OpenVINONetwork:
         # Without memory mapping, the file may be removed. The default precision would be bfloat16 on processors that
         # support it, which would give other results on other machines.
         core.set_property({"ENABLE_MMAP": False})
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": threads}
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": threads,
+            "CPU_RUNTIME_CACHE_CAPACITY": _KEPT_COMPUTATIONS,
+        }
         self._compiled = core.compile_model(model, "CPU", settings)
         self._threads = Threads(threads)
         self._requests: SimpleQueue[Any] = SimpleQueue()

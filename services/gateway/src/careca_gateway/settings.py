@@ -138,7 +138,7 @@ class GatewaySettings(ServiceSettings):
     live_prepare: bool = Field(
         default=True,
         description="Whether most of the work for the result of a live session is done while people still talk, so "
-        "that the result is there soon after the end. It takes about twice the time of the model services.",
+        "that the result is there soon after the end. A little of it is done in vain.",
     )
     known_speaker_similarity: float = Field(
         default=0.5,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ctranslate2 import StorageView
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
@@ -74,8 +75,28 @@ def padded_features(whisper: WhisperModel, samples: FloatArray, window_samples: 
     return padded
 
 
+def align(
+    whisper: WhisperModel, tokenizer: Tokenizer, texts: Sequence[Sequence[int]], encoded: Any, frames: Sequence[int]
+) -> list[list[dict[str, Any]]]:
+    """Returns faster-whisper's alignment of each text, given by its tokens, with its clip.
+
+    A CPU aligns each clip alone. Together they take as long, and times would depend on the lengths of the other texts.
+    """
+    if whisper.model.device != "cpu":
+        found: list[list[dict[str, Any]]] = whisper.find_alignment(tokenizer, texts, encoded, frames)
+        return found
+    outputs = np.asarray(encoded)
+    return [
+        whisper.find_alignment(tokenizer, [text], StorageView.from_array(output[np.newaxis]), [count])[0]
+        for text, output, count in zip(texts, outputs, frames, strict=True)
+    ]
+
+
 class ClipReader:
-    """Reads batches of clips with one Whisper model. It has no state: a batch does not depend on those before it."""
+    """Reads batches of clips with one Whisper model. It has no state: a batch does not depend on those before it.
+
+    On a CPU, a clip does not depend on the others of its batch.
+    """
 
     def __init__(self, whisper: WhisperModel) -> None:
         self._whisper = whisper
@@ -107,7 +128,7 @@ class ClipReader:
         frames = [frames_of(each.clip) for each in clips]
         tokens = [output.sequences_ids[0] for output in generated]
         texts = [[token for token in each if token < tokenizer.eot] for each in tokens]
-        alignments = whisper.find_alignment(tokenizer, texts, encoded, frames)
+        alignments = align(whisper, tokenizer, texts, encoded, frames)
         found = [self._segments(tokenizer, *each) for each in zip(tokens, alignments, frames, strict=True)]
         return [
             _to_reading(each.clip, segments, output, options.language)

@@ -43,6 +43,14 @@ def cut_clips(speech: Sequence[Span], activity: Activity, within: Span) -> list[
     return clips
 
 
+def is_settled(clip: Span, samples: int) -> bool:
+    """Returns whether ``clip`` stays as it is if more audio follows the ``samples`` of the recording.
+
+    Speech that goes on, and after a pause that stays in a clip, would belong to it.
+    """
+    return clip.end + _LONGEST_PAUSE_SAMPLES <= samples
+
+
 def spread(clips: Sequence[Span], activity: Activity, count: int) -> list[Span]:
     """Returns up to ``count`` clips: of each part of the recording the clip with the most speech."""
     count = min(count, len(clips))

@@ -41,7 +41,7 @@ from careca_transcriber.speech import Activity, Span, detect_activity, find_spee
 from careca_transcriber.whisper_request import WhisperRequest
 from careca_transcriber.window_reader import WindowReader
 
-VERSION = 3
+VERSION = 4
 """Part of the model's id and so of cache keys. Increase it with every change that changes transcripts."""
 
 
@@ -134,7 +134,7 @@ class WhisperEngine:
         _check_options(whisper, window.options, self._settings.whisper_model)
         with translated_device_errors(self.device):
             activity = yield from self._detect_activity(audio)
-            return (yield from WindowReader(whisper).read(audio, activity, window))
+            return (yield from WindowReader(whisper, self._batch_size).read(audio, activity, window))
 
     def _transcribe(self, audio: Audio, options: TranscriptionOptions) -> Work[Transcript]:
         whisper = self._load()

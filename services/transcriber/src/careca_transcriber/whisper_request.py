@@ -14,7 +14,7 @@ from careca.inference.engine import Batch, Event, Work
 from careca.inference.parallel import Threads
 from careca.types import TranscriptionOptions
 from careca_transcriber.clip_reader import ClipAudio, ClipReader, ReadingOptions, window_for
-from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, spread
+from careca_transcriber.clips import CLIP_SAMPLES, GRID_SAMPLES, cut_clips, is_settled, spread
 from careca_transcriber.context import fit_context
 from careca_transcriber.passages import (
     LONGEST_PIECE_SAMPLES,
@@ -172,7 +172,8 @@ class WhisperRequest:
             compute=partial(self._threads.compute, compute),
             most=most,
             identity=_identity_in_place,
-            together=True,
+            together=self._whisper.model.device != "cpu",
+            settled=lambda item: is_settled(item[1], len(item[0].samples)),
         )
         return readings
 

@@ -159,7 +159,7 @@ async def test_languages_and_windows_are_those_of_the_options(
 
     for window, _ in transcriber.asked:
         assert (window.options.language, window.options.hotwords) == ("nl", ("Careca",))
-        assert (window.options.beam_size, window.options.initial_prompt, window.options.translate) == (1, "", False)
+        assert (window.options.beam_size, window.options.initial_prompt, window.options.translate) == (5, "", False)
     assert {each.final.language_code for each in heard.responses if each.HasField("final")} == {"nl"}
     (job,) = transcriber.options
     assert (job.language, job.beam_size, job.initial_prompt, job.translate) == ("nl", 3, "So,", True)

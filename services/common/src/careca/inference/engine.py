@@ -41,6 +41,9 @@ class Batch:
     known. See ``careca.inference.preparation``."""
     together: bool = False
     """Whether results also depend on the other items of the batch, if only in their last digits."""
+    settled: Callable[[Any], bool] | None = None
+    """Returns whether a request whose audio begins with the same audio, and goes on, has the same item. ``None``: it
+    probably has. See ``careca.inference.preparation``."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.items) <= self.most:

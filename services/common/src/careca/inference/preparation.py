@@ -66,10 +66,11 @@ class PreparedResults:
         return results
 
 
-def with_prepared(work: Work[R], prepared: PreparedResults, *, keep: bool) -> Work[R]:
+def with_prepared(work: Work[R], prepared: PreparedResults, *, keep: bool) -> Work[R | None]:
     """Returns ``work`` with the results in ``prepared`` for its batches' items that have an identity.
 
-    With ``keep``, results are kept for later requests; otherwise those that are used are dropped.
+    With ``keep``, results are kept for later requests; otherwise those that are used are dropped. With ``keep``, the
+    work ends with ``None`` at the first batch with an item that is not settled: later requests have another one.
     """
     resume: Callable[[], Any] = partial(work.send, None)
     try:
@@ -79,30 +80,42 @@ def with_prepared(work: Work[R], prepared: PreparedResults, *, keep: bool) -> Wo
             except StopIteration as stop:
                 value: R = stop.value
                 return value
+            has_identity = isinstance(asked, Batch) and asked.identity is not None
             try:
-                has_identity = isinstance(asked, Batch) and asked.identity is not None
                 results = (yield from _found_or_computed(asked, prepared, keep=keep)) if has_identity else (yield asked)
             except Exception as error:  # noqa: BLE001 - the work gets it where it asked
                 resume = partial(work.throw, error)
             else:
+                if has_identity and results is None:
+                    return None
                 resume = partial(work.send, results)
     finally:
         work.close()
 
 
-def _found_or_computed(batch: Batch, prepared: PreparedResults, *, keep: bool) -> Work[Sequence[Any]]:
-    """Returns the results for ``batch``. Yields a batch of those items whose results are not kept."""
+def _found_or_computed(batch: Batch, prepared: PreparedResults, *, keep: bool) -> Work[Sequence[Any] | None]:
+    """Returns the results for ``batch``. Yields a batch of those items whose results are not kept.
+
+    With ``keep``, items that are not settled are not computed, and the result is ``None`` if there are any.
+    """
     assert batch.identity is not None  # noqa: S101 - for the type checker
     identities = [batch.identity(item) for item in batch.items]
     groups = [batch.items] if batch.together else [[item] for item in batch.items]
     keys = [(batch.key, *identities)] if batch.together else [(batch.key, identity) for identity in identities]
     found = [prepared.look_up(key) if keep else prepared.take(key) for key in keys]
-    missing = [item for group, results in zip(groups, found, strict=True) if not results for item in group]
+    wanted = [not known and (not keep or _is_settled(batch, group)) for group, known in zip(groups, found, strict=True)]
+    missing = [item for group, is_wanted in zip(groups, wanted, strict=True) if is_wanted for item in group]
     computed = iter((yield replace(batch, items=missing)) if missing else ())
     all_results: list[Any] = []
-    for key, group, known in zip(keys, groups, found, strict=True):
-        results = known or tuple(next(computed) for _ in group)
-        if keep and not known:
+    complete = True
+    for key, group, known, is_wanted in zip(keys, groups, found, wanted, strict=True):
+        results = tuple(next(computed) for _ in group) if is_wanted else known
+        if keep and is_wanted:
             prepared.put(key, results)
+        complete = complete and bool(results)
         all_results += results
-    return all_results
+    return all_results if complete else None
+
+
+def _is_settled(batch: Batch, items: Sequence[Any]) -> bool:
+    return batch.settled is None or all(map(batch.settled, items))

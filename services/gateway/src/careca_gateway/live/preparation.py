@@ -26,10 +26,10 @@ from careca_gateway.request import ONE_SPEAKER, AudioSelection, Deadline
 from careca_gateway.storage.files import StoreFiles
 from careca_gateway.storage.held_recording import StoredAudio
 
-_LEAST_NEW_SECONDS = 20.0
+_LEAST_NEW_SECONDS = 10.0
 _NEW_SHARE = 0.01
 """The work is prepared again after so much new audio, absolute and as a share of all audio: the audio is sent anew, and
-its last seconds are computed in vain."""
+who speaks in its last seconds is computed in vain."""
 
 _TIMEOUT_SECONDS = 120.0
 

@@ -161,7 +161,7 @@ async def test_languages_and_windows_are_those_of_the_options(
         assert (window.options.language, window.options.hotwords) == ("nl", ("Careca",))
         assert (window.options.beam_size, window.options.initial_prompt, window.options.translate) == (5, "", False)
     assert {each.final.language_code for each in heard.responses if each.HasField("final")} == {"nl"}
-    (job,) = transcriber.options
+    (job,) = set(transcriber.options)  # of what is prepared, and of the result
     assert (job.language, job.beam_size, job.initial_prompt, job.translate) == ("nl", 3, "So,", True)
     live = [each for each in stack.transcriber.scheduled if each.scheduling_class is SchedulingClass.LIVE]
     assert len(live) == len(transcriber.asked)

@@ -200,8 +200,10 @@ class WindowReader:
                 for window, words in zip(windows, written, strict=True)
             ]
             alignments = align(whisper, first.tokenizer, tokens, encoded, [frames_of(each.clip) for each in windows])
-            found = [_times(*each) for each in zip(windows, written, alignments, strict=True)]
-            times = [each if count else [] for each, count in zip(found, agreed, strict=True)]
+            times = [
+                _times(window, words, alignment) if count else []
+                for window, words, alignment, count in zip(windows, written, alignments, agreed, strict=True)
+            ]
         return [_to_reading(*each) for each in zip(windows, written, agreed, times, strict=True)]
 
     def _language(self, samples: Any, likely: str) -> tuple[str, bool]:
